@@ -1,0 +1,12 @@
+# Everything lowrank links, found in one place; the installed package includes this file too.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET GLOBAL sentencepiece)
+pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET GLOBAL libpcre2-8)
+pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET GLOBAL libutf8proc)
+if(NOT LOWRANK_SANITIZE)
+  include("${CMAKE_CURRENT_LIST_DIR}/LowrankTorch.cmake")
+endif()

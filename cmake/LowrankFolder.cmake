@@ -1,0 +1,67 @@
+# lowrank_folder(NAME USES targets... [TORCH_FILES patterns...] [TORCH_USES targets...])
+#
+# One top-level folder is one static library lowrank_NAME (alias lowrank::NAME), made of every .cpp in it. Its headers are
+# reached as "lowrank/NAME/x.h" through one link, <build>/include/NAME/lowrank/NAME -> the folder, which only this target
+# and those that use it see: an include that points upwards does not compile.
+# TORCH_FILES (file-name patterns) go into a second library, lowrank_NAME_torch, so that parsers stay free of LibTorch and
+# can run under sanitizers, which build without it (LOWRANK_SANITIZE).
+function(lowrank_folder name)
+  cmake_parse_arguments(F "" "" "USES;TORCH_FILES;TORCH_USES" ${ARGN})
+  set(dir "${PROJECT_SOURCE_DIR}/${name}")
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${dir}/*.cpp")
+  set(torch_sources "")
+  foreach(pattern IN LISTS F_TORCH_FILES)
+    file(GLOB_RECURSE found CONFIGURE_DEPENDS "${dir}/${pattern}")
+    list(APPEND torch_sources ${found})
+  endforeach()
+  if(torch_sources)
+    list(REMOVE_ITEM sources ${torch_sources})
+  endif()
+
+  set(include_dir "${PROJECT_BINARY_DIR}/include/${name}")
+  file(MAKE_DIRECTORY "${include_dir}/lowrank")
+  file(CREATE_LINK "${dir}" "${include_dir}/lowrank/${name}" SYMBOLIC)
+
+  lowrank_library(lowrank_${name} ${name} "${sources}" "${F_USES}")
+  target_include_directories(lowrank_${name} PUBLIC $<BUILD_INTERFACE:${include_dir}>)
+  if(F_TORCH_FILES AND NOT LOWRANK_SANITIZE)
+    lowrank_library(lowrank_${name}_torch ${name}_torch "${torch_sources}"
+                    "lowrank_${name};lowrank::torch;${F_TORCH_USES}")
+  endif()
+endfunction()
+
+function(lowrank_library target alias sources uses)
+  if(NOT sources)
+    message(FATAL_ERROR "${target}: the folder has no sources")
+  endif()
+  add_library(${target} STATIC ${sources})
+  add_library(lowrank::${alias} ALIAS ${target})
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${alias})
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  target_include_directories(${target} PUBLIC $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  target_link_libraries(${target} PUBLIC ${uses})
+  lowrank_options(${target})
+  set_property(GLOBAL APPEND PROPERTY LOWRANK_TARGETS ${target})
+endfunction()
+
+# Warnings and sanitizers, for our own targets only.
+function(lowrank_options target)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow $<$<BOOL:${LOWRANK_WERROR}>:-Werror>)
+  if(LOWRANK_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_link_options(${target} PUBLIC -fsanitize=address,undefined)
+  endif()
+endfunction()
+
+# lowrank::lowrank: everything, with the umbrella header "lowrank/lowrank.h".
+function(lowrank_umbrella)
+  set(include_dir "${PROJECT_BINARY_DIR}/include/umbrella")
+  file(MAKE_DIRECTORY "${include_dir}/lowrank")
+  file(CREATE_LINK "${PROJECT_SOURCE_DIR}/cmake/lowrank.h" "${include_dir}/lowrank/lowrank.h" SYMBOLIC)
+  add_library(lowrank INTERFACE)
+  add_library(lowrank::lowrank ALIAS lowrank)
+  target_link_libraries(lowrank INTERFACE lowrank_train)
+  target_include_directories(lowrank INTERFACE $<BUILD_INTERFACE:${include_dir}>
+                                               $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  set_property(GLOBAL APPEND PROPERTY LOWRANK_TARGETS lowrank)
+endfunction()

@@ -1,0 +1,70 @@
+// Tokenizers as Hugging Face models ship them: tokenizer.json (BPE) or SentencePiece's tokenizer.model.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lowrank::data {
+
+using TokenId = std::int32_t;
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  /// From a model folder: tokenizer.json, else tokenizer.model; tokenizer_config.json and special_tokens_map.json name
+  /// the special tokens. MissingError when there is neither; FormatError for a file that cannot be right.
+  static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& model_directory);
+
+  /// Ids equal to the reference's (transformers' AutoTokenizer). Special tokens written out in the text are recognised.
+  /// With add_special_tokens the post-processor's BOS (and EOS, where it adds one) are added. Invalid UTF-8 is read as
+  /// U+FFFD. Linear time in the text, up to a logarithm.
+  virtual std::vector<TokenId> encode(std::string_view text, bool add_special_tokens = true) const = 0;
+  /// Text of ids, as transformers' decode(clean_up_tokenization_spaces=False).
+  virtual std::string decode(std::span<const TokenId> ids, bool skip_special_tokens = true) const = 0;
+
+  virtual std::optional<TokenId> token_to_id(std::string_view token) const = 0;
+  virtual std::string id_to_token(TokenId id) const = 0;   // empty for an id that is not in the vocabulary
+  virtual bool is_special(TokenId id) const = 0;
+  /// One more than the largest id.
+  virtual TokenId size() const = 0;
+
+  std::optional<TokenId> bos() const { return bos_; }
+  std::optional<TokenId> eos() const { return eos_; }
+  std::optional<TokenId> pad() const { return pad_; }
+  std::optional<TokenId> unk() const { return unk_; }
+  /// Whether encode(…, true) begins with BOS / ends with EOS.
+  bool adds_bos() const { return adds_bos_; }
+  bool adds_eos() const { return adds_eos_; }
+  /// Whether the folder has a chat template (tokenizer_config.json or chat_template.jinja).
+  bool has_chat_template() const { return has_chat_template_; }
+  /// The files that were read, for hashes and for carrying along.
+  const std::vector<std::filesystem::path>& files() const { return files_; }
+
+ protected:
+  std::optional<TokenId> bos_, eos_, pad_, unk_;
+  bool adds_bos_ = false, adds_eos_ = false, has_chat_template_ = false;
+  std::vector<std::filesystem::path> files_;
+};
+
+/// Turns a stream of ids into text that never splits a character and whose pieces join to decode(all ids).
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens = true);
+  std::string push(TokenId id);   // the text that is now certain, perhaps empty
+  std::string flush();            // what remains
+
+ private:
+  const Tokenizer& tokenizer_;
+  bool skip_special_tokens_;
+  std::vector<TokenId> ids_;
+  std::size_t prefix_ = 0, read_ = 0;  // window of ids_ that is decoded again, as transformers' TextStreamer does
+};
+
+}  // namespace lowrank::data

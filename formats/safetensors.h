@@ -1,0 +1,97 @@
+// safetensors files: https://github.com/huggingface/safetensors. Torch-free; tensor views are in safetensors_torch.h.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lowrank/core/files.h"
+
+namespace lowrank::formats {
+
+namespace fs = std::filesystem;
+
+enum class DType { kBool, kU8, kI8, kF8E5M2, kF8E4M3, kI16, kU16, kF16, kBF16, kI32, kU32, kF32, kF64, kI64, kU64 };
+
+int dtype_bytes(DType dtype);
+std::string_view dtype_name(DType dtype);  // as in the header: "BF16"
+
+struct TensorInfo {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<std::int64_t> shape;
+  std::uint64_t begin = 0, end = 0;  // byte range in the data part
+};
+
+struct SafetensorsHeader {
+  std::vector<TensorInfo> tensors;               // sorted by offset, then name
+  std::map<std::string, std::string> metadata;   // __metadata__
+  std::uint64_t data_start = 0;                  // offset of the data part in the file
+};
+
+/// Parses and checks a whole file's bytes: every case of the format's own validation, and duplicate keys, caps on names,
+/// counts and depth, and Git LFS pointer files. FormatError names the file, the tensor and the fault. Allocates no more
+/// than a small multiple of the header.
+SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& where);
+
+/// An opened (mapped) file.
+class SafetensorsFile {
+ public:
+  static std::shared_ptr<const SafetensorsFile> open(const fs::path& file);
+  const fs::path& path() const { return map_->path(); }
+  const SafetensorsHeader& header() const { return header_; }
+  const TensorInfo* find(std::string_view name) const;               // nullptr when absent
+  std::span<const std::byte> bytes(const TensorInfo& info) const;    // a view into the mapping
+  std::shared_ptr<const core::MappedFile> mapping() const { return map_; }
+
+ private:
+  std::shared_ptr<const core::MappedFile> map_;
+  SafetensorsHeader header_;
+  std::map<std::string, std::size_t, std::less<>> index_;
+};
+
+/// The weights of a model folder: model.safetensors, or the shards of model.safetensors.index.json. Checked: shard names
+/// are plain file names inside the folder (links may lead out of it only within one Hugging Face cache), every mapped tensor is in
+/// the shard that the index names, no tensor in two shards, none unmapped.
+class WeightFiles {
+ public:
+  static WeightFiles open(const fs::path& model_directory);
+  struct Entry {
+    std::shared_ptr<const SafetensorsFile> file;
+    const TensorInfo* info;
+    std::span<const std::byte> bytes() const { return file->bytes(*info); }
+  };
+  const Entry* find(std::string_view name) const;
+  std::vector<std::string> names() const;                             // sorted
+  const std::vector<std::shared_ptr<const SafetensorsFile>>& files() const { return files_; }
+  std::uint64_t total_bytes() const;                                  // of all tensor data
+  bool sharded() const { return sharded_; }
+  /// Throws IoError when a file is no longer the one that was opened.
+  void check_unchanged() const;
+
+ private:
+  std::vector<std::shared_ptr<const SafetensorsFile>> files_;
+  std::map<std::string, Entry, std::less<>> entries_;
+  bool sharded_ = false;
+};
+
+/// One tensor to write: its bytes are produced when its turn comes, so that a file larger than memory can be written.
+struct TensorToWrite {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<std::int64_t> shape;
+  std::function<void(const std::function<void(std::span<const std::byte>)>& sink)> produce;
+};
+
+/// Writes a file through AtomicFile, laid out as the reference writer does (descending alignment, then name; header
+/// padded to 8): byte-equal to Python's safetensors.save_file for the same tensors and metadata.
+void write_safetensors(const fs::path& destination, std::vector<TensorToWrite> tensors,
+                       const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+
+}  // namespace lowrank::formats

@@ -1,0 +1,63 @@
+// Attaching, detaching and enabling adapters on the linear slots of a model; PEFT directories.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lowrank/lora/config.h"
+#include "lowrank/lora/linear_slot.h"
+
+namespace lowrank::lora {
+
+/// What lora/ knows of a model: its linear slots in order, and which is the output head.
+struct SlotTable {
+  std::vector<LinearSlot> slots;
+  std::string head;                       // path of the output embedding ("lm_head"), which all-linear leaves out
+  std::int64_t layers = 0;
+  std::string base_name;                  // written as base_model_name_or_path
+};
+
+/// A trainable tensor with the name PEFT gives it in the file ("base_model.model.….lora_A.weight").
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;
+};
+
+/// An adapter that is attached: its config with targets expanded, and the slots that carry it.
+class Adapter {
+ public:
+  const LoraConfig& config() const { return config_; }
+  const std::vector<LinearSlot>& slots() const { return slots_; }
+  /// lora_A and lora_B of every slot, in the order of the slots, A before B.
+  std::vector<NamedTensor> parameters() const;
+  std::int64_t parameter_count() const;
+  void set_enabled(bool enabled);
+  void detach();
+
+ private:
+  friend Adapter attach(const SlotTable&, const LoraConfig&, std::uint64_t seed);
+  LoraConfig config_;
+  std::vector<LinearSlot> slots_;
+};
+
+/// New matrices on every matching slot: A by init_lora_weights (default: U(±1/√in), PEFT's kaiming_uniform(√5);
+/// gaussian: N(0, 1/r²)), B zero; drawn from (seed, path) by counters. ConfigError as match_modules.
+Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t seed = 42);
+
+/// A PEFT directory onto the model. Strict: a missing, unexpected or misshapen tensor, a matrix that is not finite, a rank unlike the config's is a
+/// ModelError/FormatError that names it and the nearest expected key. Prefixes other than base_model.model. are matched by longest suffix
+/// and reported in `notes`.
+Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory,
+                  std::vector<std::string>* notes = nullptr);
+
+/// adapter_model.safetensors and adapter_config.json, as PEFT's save_pretrained writes them (README.md is the app's).
+/// Into an existing folder; each file written beside and renamed. Throws ModelError when a matrix is not finite.
+void save_peft(const Adapter& adapter, const std::filesystem::path& directory);
+
+/// Bytes adapter_model.safetensors has or will have.
+std::uint64_t peft_bytes(const Adapter& adapter);
+
+}  // namespace lowrank::lora

@@ -1,0 +1,37 @@
+// LoraLinear: a drop-in for torch::nn::Linear in a user's own torch::nn::Module.
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/nn/modules/linear.h>
+
+#include "lowrank/lora/linear_slot.h"
+
+namespace lowrank::lora {
+
+struct LoraLinearOptions {
+  std::int64_t r = 8;
+  double alpha = 8;
+  double dropout = 0;
+  bool rslora = false;
+  std::uint64_t seed = 42;
+};
+
+/// Wraps a torch::nn::Linear: its weight is frozen and shared, lora_A [r, in] and lora_B [out, r] are the only
+/// trainable parameters. x [..., in] -> [..., out]. merge() adds s·B A into a copy, unmerge() restores the exact bytes.
+class LoraLinearImpl : public torch::nn::Module {
+ public:
+  LoraLinearImpl(torch::nn::Linear base, const LoraLinearOptions& options);
+  at::Tensor forward(const at::Tensor& x);
+  void merge() { slot_->merge(); }
+  void unmerge() { slot_->unmerge(); }
+  void set_enabled(bool enabled) { slot_->set_enabled(enabled); }
+  LinearSlot slot() const { return slot_; }
+  void pretty_print(std::ostream& stream) const override;
+
+ private:
+  LinearSlot slot_{nullptr};
+  std::uint64_t seed_, calls_ = 0;
+};
+TORCH_MODULE(LoraLinear);
+
+}  // namespace lowrank::lora

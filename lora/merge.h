@@ -1,0 +1,32 @@
+// Merging an adapter into the model's files, shard by shard, and the proof that it was done right.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "lowrank/core/progress.h"
+#include "lowrank/lora/adapter.h"
+
+namespace lowrank::lora {
+
+struct MergeReport {
+  std::int64_t tensors = 0, changed = 0, elements = 0;
+  std::uint64_t bytes = 0;
+  std::vector<std::string> files;
+};
+
+/// Writes every weight file of `model` to `out`: adapted tensors as round(W + s·B A) with ΔW added in fp32 and rounded once to the file's
+/// dtype, others byte for byte; config, tokenizer and generation config carried along. The same shards and index.
+/// `out` is made as a staged directory and appears whole. Refused: out at or inside the model or the adapter; a tied head
+/// that is adapted apart from the embedding.
+MergeReport merge_files(const std::filesystem::path& model, const Adapter& adapter, const std::filesystem::path& out,
+                        core::ProgressObserver* progress = nullptr);
+
+/// Re-reads every element of every shard and compares it with round(W + s·B A). ModelError naming the first difference.
+void verify_merge(const std::filesystem::path& model, const Adapter& adapter, const std::filesystem::path& merged,
+                  core::ProgressObserver* progress = nullptr);
+
+}  // namespace lowrank::lora

@@ -1,0 +1,65 @@
+// The one decoder: pre-norm blocks of attention and a gated MLP over flat token streams.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lowrank/kernels/dropout.h"
+#include "lowrank/kernels/ops.h"
+#include "lowrank/kernels/segments.h"
+#include "lowrank/lora/adapter.h"
+#include "lowrank/models/config.h"
+#include "lowrank/models/kv_cache.h"
+
+namespace lowrank::models {
+
+/// Where the weights of a decoder come from: mapped files, a random start, or tensors of a test.
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+  /// The tensor of this Hugging Face name with this shape, in the run's dtype; ModelError naming it otherwise.
+  virtual at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape) = 0;
+};
+
+struct ForwardOptions {
+  const kernels::DropoutContext* dropout = nullptr;   // null: evaluation
+  KvCache* cache = nullptr;
+  bool recompute = false;                             // activation checkpointing, a layer at a time
+};
+
+class DecoderImpl : public torch::nn::Module {
+ public:
+  DecoderImpl(DecoderConfig config, WeightSource& weights);
+
+  /// ids int64 [T] -> hidden states after the final norm [T, d].
+  at::Tensor hidden(const at::Tensor& ids, const kernels::Segments& segments, const ForwardOptions& options = {});
+  /// hidden [T, d] -> logits [T, V] fp32 (through the head's adapter too).
+  at::Tensor logits(const at::Tensor& hidden);
+  /// Per-token cross-entropy [T] fp32, 0 where labels are -100; logits are never whole in memory.
+  at::Tensor token_losses(const at::Tensor& hidden, const at::Tensor& labels);
+
+  const DecoderConfig& config() const { return config_; }
+  at::ScalarType dtype() const;
+  /// All linear layers in file order, for lora::attach.
+  lora::SlotTable slot_table() const;
+  /// Every weight with its Hugging Face name, each once (a tied head is the embedding); for --method full and saving.
+  std::vector<lora::NamedTensor> named_weights() const;
+  /// Tells the slots and the tied head that weights were moved with set_data.
+  void rebind();
+  std::string base_name;                              // path or ORG/NAME the model was loaded from
+
+ private:
+  struct Layer;
+  at::Tensor layer_forward(Layer& layer, std::int64_t index, const at::Tensor& x, const kernels::Segments& segments,
+                           const kernels::RotaryTables& tables, const ForwardOptions& options);
+  DecoderConfig config_;
+  at::Tensor embed_, norm_;
+  std::vector<std::shared_ptr<Layer>> layers_;
+  lora::LinearSlot head_{nullptr};
+};
+TORCH_MODULE(Decoder);
+
+}  // namespace lowrank::models

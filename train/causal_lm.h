@@ -1,0 +1,50 @@
+// Causal language modelling and completion: cross-entropy of the learned tokens.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "lowrank/data/dataset.h"
+#include "lowrank/data/plan.h"
+#include "lowrank/models/load.h"
+#include "lowrank/train/objective.h"
+
+namespace lowrank::train {
+
+/// Either an adapter on a frozen decoder, or (adapter == nullptr) every weight of it.
+class CausalLm : public Objective {
+ public:
+  struct Parts {
+    models::Decoder decoder{nullptr};
+    lora::Adapter* adapter = nullptr;
+    const data::Tokenizer* tokenizer = nullptr;            // for save() of a full model
+    const formats::WeightFiles* weights = nullptr;         // for check_inputs(); null for pretraining
+    data::Dataset train;
+    std::vector<std::pair<std::string, data::Dataset>> evaluation;   // "validation" first where there is one; "general" …
+    data::PlanOptions plan;
+    bool recompute = false;
+    std::uint64_t seed = 42;
+    std::function<void(const std::filesystem::path&)> save_extra;    // model card and the like, beside the adapter
+  };
+  explicit CausalLm(Parts parts);
+
+  const data::Plan& plan() const { return plan_; }
+  std::vector<lora::NamedTensor> parameters() override;
+  void parameters_moved() override;
+  std::int64_t steps() const override { return plan_.steps(); }
+  double epoch_after(std::int64_t step) const override { return plan_.step(step).epoch; }
+  std::int64_t micro_batches(std::int64_t step) const override;
+  MicroLoss forward(std::int64_t step, std::int64_t micro) override;
+  std::string describe(std::int64_t step) const override;
+  std::vector<EvalResult> evaluate() override;
+  bool has_validation() const override;
+  void save(const std::filesystem::path& directory) override;
+  void check_inputs() override;
+
+ private:
+  Parts parts_;
+  data::Plan plan_;
+};
+
+}  // namespace lowrank::train

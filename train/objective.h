@@ -1,0 +1,51 @@
+// What a run learns. The loop never sees tokens, so images, preference pairs and rollouts will fit too.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lowrank/core/json.h"
+#include "lowrank/lora/adapter.h"
+
+namespace lowrank::train {
+
+/// The result of a micro-batch's forward pass.
+struct MicroLoss {
+  at::Tensor loss_sum;                     // scalar, to be differentiated
+  double value = 0;                        // the same sum, added up in a fixed order in double
+  std::int64_t count = 0;                  // what the sum is divided by, over the whole step (counted tokens)
+  std::int64_t tokens = 0;                 // all tokens that were computed, for tokens/s
+};
+
+struct EvalResult {
+  std::string split;                       // "validation", "general"
+  double loss = 0;                         // mean nats a token
+  std::int64_t tokens = 0;
+};
+
+class Objective {
+ public:
+  virtual ~Objective() = default;
+  /// Trainable tensors, in a fixed order, with the names under which they are saved.
+  virtual std::vector<lora::NamedTensor> parameters() = 0;
+  /// Called after the trainer moved the parameters into its flat buffer.
+  virtual void parameters_moved() {}
+  virtual std::int64_t steps() const = 0;
+  virtual double epoch_after(std::int64_t step) const = 0;         // step from 0
+  virtual std::int64_t micro_batches(std::int64_t step) const = 0;
+  virtual MicroLoss forward(std::int64_t step, std::int64_t micro) = 0;
+  /// In words, the documents of a step ("corpus.txt, train.jsonl line 12"), for a run that stops on NaN.
+  virtual std::string describe(std::int64_t step) const = 0;
+  /// Evaluation sets; the first is the one that the best checkpoint and early stopping go by. Empty: none.
+  virtual std::vector<EvalResult> evaluate() = 0;
+  virtual bool has_validation() const = 0;
+  /// The adapter (or model) into a folder, as a user of PEFT (or transformers) would load it.
+  virtual void save(const std::filesystem::path& directory) = 0;
+  /// Throws when a file that is in use (base weights) is no longer the one that was opened.
+  virtual void check_inputs() {}
+};
+
+}  // namespace lowrank::train

@@ -1,0 +1,20 @@
+// The rules of --out: refused where it holds a run, unless resumed or overwritten; never at or inside the inputs; locked.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "lowrank/core/files.h"
+
+namespace lowrank::train {
+
+enum class RunState { kEmpty, kStarted, kFinished };   // kStarted: unfinished, with or without a checkpoint
+RunState run_state(const std::filesystem::path& out);
+
+/// Makes the folder, locks it, sweeps leftovers. ConfigError (exit 2) when it holds a finished run or a valid checkpoint
+/// and neither `resume` nor `overwrite`, or lies at or inside one of `inputs`. `overwrite` removes the files of the run that is there.
+std::unique_ptr<core::DirectoryLock> open_run_folder(const std::filesystem::path& out, bool resume, bool overwrite,
+                                                     const std::vector<std::filesystem::path>& inputs);
+
+}  // namespace lowrank::train

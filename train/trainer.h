@@ -1,0 +1,89 @@
+// The training loop: one readable file (trainer.cpp).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lowrank/core/json.h"
+#include "lowrank/train/objective.h"
+#include "lowrank/train/schedule.h"
+
+namespace lowrank::train {
+
+struct TrainOptions {
+  double lr = 2e-4;
+  Schedule schedule = Schedule::kCosine;
+  double warmup = 0.03;
+  double clip = 1.0;                       // 0: off
+  double weight_decay = 0;
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  double l1 = 0;                           // proximal step after the optimiser: p <- sign(p)·max(|p| - lr·l1, 0)
+  double l2 = 0;                           // gradient of l2/2·‖p‖² added once a step
+  std::int64_t eval_every = 0;             // steps; 0: ten a run
+  std::int64_t early_stopping = 0;         // evaluations without a better validation loss; 0: off
+  std::int64_t save_every = 0;             // steps; 0: five a run
+  std::int64_t keep_last = 2;
+  std::uint64_t seed = 42;
+};
+
+struct StepMetrics {
+  std::int64_t step = 0;                   // from 1
+  double epoch = 0, loss = 0, lr = 0, grad_norm = 0, penalty = 0;
+  std::int64_t tokens = 0;                 // so far
+  double tokens_per_second = 0;
+  std::int64_t peak_rss_bytes = 0;
+};
+
+/// What the app draws.
+class TrainObserver {
+ public:
+  virtual ~TrainObserver() = default;
+  virtual void on_start(std::int64_t /*first_step*/, std::int64_t /*steps*/) {}
+  virtual void on_micro(std::int64_t /*step*/, std::int64_t /*micro*/, std::int64_t /*of*/) {}
+  virtual void on_step(const StepMetrics&) {}
+  virtual void on_eval_begin(std::int64_t /*step*/) {}
+  virtual void on_eval(std::int64_t /*step*/, const std::vector<EvalResult>&, bool /*best*/) {}
+  virtual void on_checkpoint(const std::filesystem::path&) {}
+  virtual void on_note(const std::string&) {}
+};
+
+struct TrainResult {
+  enum class Stop { kFinished, kEarly, kSignal } stop = Stop::kFinished;
+  int signal = 0;
+  std::int64_t steps = 0;                  // completed
+  std::int64_t tokens = 0;
+  double seconds = 0;                      // training, evaluation left out
+  std::int64_t best_step = 0;              // 0: before training
+  std::optional<double> best_loss;
+  double exact_zeros = 0;                  // share of parameters that are exactly 0 (of interest with l1)
+  std::vector<EvalResult> before, after;   // evaluation of the start, and of what is at the top of `out`
+  bool top_is_best = false;                // the adapter at the top of `out` is the best by validation, else the last
+  double last_loss = 0;
+};
+
+/// One run into a folder that the caller has locked and prepared (see run_folder.h).
+class Trainer {
+ public:
+  /// `identity`: what must be equal for a resumed run to be the same run, as stored in the checkpoint (options that
+  /// matter, data and base hashes, versions). `stop`: set by a signal handler to the signal's number.
+  Trainer(Objective& objective, TrainOptions options, std::filesystem::path out, core::Json identity,
+          std::atomic<int>* stop = nullptr);
+  /// Trains to the end, or from the newest valid checkpoint when `resume`. DataError when a loss or gradient is not
+  /// finite (step and documents named; nothing is saved). `force`: a checkpoint whose identity differs is used anyway.
+  TrainResult run(TrainObserver& observer, bool resume = false, bool force = false);
+
+ private:
+  Objective& objective_;
+  TrainOptions options_;
+  std::filesystem::path out_;
+  core::Json identity_;
+  std::atomic<int>* stop_;
+};
+
+}  // namespace lowrank::train
