@@ -18,6 +18,6 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/lowrankConfigVersion.cmak
 install(FILES ${PROJECT_BINARY_DIR}/lowrankConfig.cmake ${PROJECT_BINARY_DIR}/lowrankConfigVersion.cmake
               cmake/LowrankDependencies.cmake cmake/LowrankTorch.cmake
         DESTINATION ${_package})
-if(LOWRANK_BUILD_APPS)
+if(TARGET lowrank-command)
   install(TARGETS lowrank-command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
