@@ -11,4 +11,5 @@
 #include "lowrank/models/generate.h"
 #include "lowrank/models/load.h"
 #include "lowrank/train/causal_lm.h"
+#include "lowrank/train/run_folder.h"
 #include "lowrank/train/trainer.h"

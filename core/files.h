@@ -54,7 +54,8 @@ class MappedFile {
 };
 
 /// Writes a file beside its final name, syncs it, renames it, syncs the folder. Without commit() nothing remains.
-/// Every failing call throws IoError with the path, errno's text and, when the disk is full, the bytes needed and free.
+/// Every failing call throws IoError with the path, errno's text and, when the disk is full, the bytes needed and free
+/// `ulimit -f` raises SIGXFSZ, which ends a process by default: a program that ignores it gets the error instead.
 class AtomicFile {
  public:
   explicit AtomicFile(fs::path destination, std::uint64_t expected_bytes = 0);
@@ -68,7 +69,7 @@ class AtomicFile {
  private:
   fs::path destination_, temporary_;
   int fd_ = -1;
-  std::uint64_t expected_bytes_ = 0;
+  std::uint64_t expected_bytes_ = 0, written_ = 0;
 };
 
 /// AtomicFile in one call.
@@ -95,7 +96,7 @@ void sync_directory(const fs::path& directory);
 
 /// Whether a name is the temporary one of an AtomicFile or StagedDirectory that a killed process left behind.
 bool is_temporary_name(const std::string& file_name);
-/// Removes such leftovers directly under a folder; returns how many.
+/// Removes such leftovers directly under a folder, whoever wrote them (hold its DirectoryLock); returns how many.
 int sweep_temporaries(const fs::path& directory);
 
 /// An exclusive advisory lock (flock) on DIR/.lowrank.lock, which holds the PID. IoError naming the holder's PID.
@@ -107,6 +108,7 @@ class DirectoryLock {
   DirectoryLock& operator=(const DirectoryLock&) = delete;
 
  private:
+  fs::path file_;
   int fd_ = -1;
 };
 

@@ -15,7 +15,7 @@ namespace lowrank::core {
 using Json = nlohmann::ordered_json;
 
 struct JsonLimits {
-  int max_depth = 64;                        // nesting of arrays and objects
+  int max_depth = 64;  // nesting of arrays and objects
   std::size_t max_bytes = std::size_t{1} << 30;
 };
 
@@ -42,20 +42,20 @@ class JsonView {
   bool is_number() const { return value_->is_number(); }
   bool is_bool() const { return value_->is_boolean(); }
 
-  bool has(std::string_view key) const;            // present, whatever its value (false when not an object)
-  bool has_value(std::string_view key) const;      // present and not null
-  JsonView at(std::string_view key) const;         // the member; error when it is missing
+  bool has(std::string_view key) const;        // present, whatever its value (false when not an object)
+  bool has_value(std::string_view key) const;  // present and not null
+  JsonView at(std::string_view key) const;     // the member; error when it is missing
   JsonView at(std::size_t index) const;
-  std::size_t size() const;                        // of an array or object
-  std::vector<std::string> keys() const;           // of an object, in file order
+  std::size_t size() const;               // of an array or object
+  std::vector<std::string> keys() const;  // of an object, in file order
 
   std::string as_string() const;
   bool as_bool() const;
   /// An integer (3.0 and 3e2 are refused, as is anything outside [low, high]).
   std::int64_t as_int(std::int64_t low = std::numeric_limits<std::int64_t>::min(),
                       std::int64_t high = std::numeric_limits<std::int64_t>::max()) const;
-  double as_double() const;                        // any finite number
-  std::vector<std::string> as_strings() const;     // an array of strings
+  double as_double() const;                     // any finite number
+  std::vector<std::string> as_strings() const;  // an array of strings
 
   // With a default for a key that is missing or null.
   std::string get_string(std::string_view key, const std::string& fallback) const;
@@ -68,8 +68,11 @@ class JsonView {
   [[noreturn]] void fail(const std::string& problem) const;  // FormatError "<where>: <problem>"
 
  private:
+  JsonView child(const Json& value, const std::string& step) const;
+
   const Json* value_;
   std::string where_;
+  bool nested_ = false;  // where_ already has a path after the file's name
 };
 
 }  // namespace lowrank::core

@@ -23,20 +23,34 @@ struct StepPlan {
   std::vector<std::uint32_t> examples;       // in order; the cut into micro-batches never changes the set
 };
 
+/// Each epoch is shuffled by itself and its last step may be short; steps never span two epochs. With `batch_tokens` a
+/// step begins with the first example that is left and takes on those that still fit, passing over at most 64; an
+/// example longer than the whole step goes alone. The last of fractional epochs takes ⌈fraction · its steps⌉ steps.
 class Plan {
  public:
   /// `lengths`: tokens of each example. ConfigError when there is nothing to plan.
   Plan(const std::vector<std::int64_t>& lengths, const PlanOptions& options);
   std::int64_t steps() const { return static_cast<std::int64_t>(steps_.size()); }
+  /// Steps of one whole epoch (with `batch_tokens`: of the first; others may differ by a few).
   std::int64_t steps_per_epoch() const { return steps_per_epoch_; }
   const StepPlan& step(std::int64_t i) const { return steps_.at(static_cast<std::size_t>(i)); }
-  /// The step's list cut in order into `grad_accum` micro-batches of near-equal rows (fewer where there are fewer
-  /// examples), this rank's share.
+  /// The step's list cut in order into `grad_accum` micro-batches a rank (fewer where there are fewer examples) so that
+  /// the longest has as few tokens as it can; this rank's share. Ranks take consecutive runs of micro-batches.
+  /// (With `batch_tokens` and several micro-batches one may hold more than `batch_tokens`, by less than an example: what
+  /// a step takes depends on the product alone, so 1 × 2048 and 2 × 1024 see the same data.)
   std::vector<std::vector<std::uint32_t>> micro_batches(std::int64_t step, int rank = 0) const;
+  /// Tokens of the step that the ranks before this one take: where this rank's tokens begin in the step's plan.
+  std::int64_t first_token(std::int64_t step, int rank = 0) const;
   /// Tokens in all steps.
   std::int64_t total_tokens() const { return total_tokens_; }
 
  private:
+  struct Share {
+    std::size_t first, last;  // a micro-batch: [first, last) of the step's list
+  };
+  std::vector<Share> cut(const StepPlan& step) const;
+  std::vector<StepPlan> epoch_steps(std::uint64_t epoch) const;
+
   PlanOptions options_;
   std::vector<std::int64_t> lengths_;
   std::vector<StepPlan> steps_;

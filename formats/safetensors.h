@@ -6,21 +6,18 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "lowrank/core/files.h"
+#include "lowrank/formats/dtype.h"
 
 namespace lowrank::formats {
 
 namespace fs = std::filesystem;
-
-enum class DType { kBool, kU8, kI8, kF8E5M2, kF8E4M3, kI16, kU16, kF16, kBF16, kI32, kU32, kF32, kF64, kI64, kU64 };
-
-int dtype_bytes(DType dtype);
-std::string_view dtype_name(DType dtype);  // as in the header: "BF16"
 
 struct TensorInfo {
   std::string name;
@@ -30,14 +27,14 @@ struct TensorInfo {
 };
 
 struct SafetensorsHeader {
-  std::vector<TensorInfo> tensors;               // sorted by offset, then name
-  std::map<std::string, std::string> metadata;   // __metadata__
-  std::uint64_t data_start = 0;                  // offset of the data part in the file
+  std::vector<TensorInfo> tensors;              // sorted by offset, then name
+  std::map<std::string, std::string> metadata;  // __metadata__
+  std::uint64_t data_start = 0;                 // offset of the data part in the file
 };
 
-/// Parses and checks a whole file's bytes: every case of the format's own validation, and duplicate keys, caps on names,
-/// counts and depth, and Git LFS pointer files. FormatError names the file, the tensor and the fault. Allocates no more
-/// than a small multiple of the header.
+/// Parses and checks a whole file's bytes: every case of the format's own validation, and duplicate keys, caps on
+/// names, counts and depth, and Git LFS pointer files. FormatError names the file, the tensor and the fault. Allocates
+/// no more than a small multiple of the header.
 SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& where);
 
 /// An opened (mapped) file.
@@ -46,8 +43,8 @@ class SafetensorsFile {
   static std::shared_ptr<const SafetensorsFile> open(const fs::path& file);
   const fs::path& path() const { return map_->path(); }
   const SafetensorsHeader& header() const { return header_; }
-  const TensorInfo* find(std::string_view name) const;               // nullptr when absent
-  std::span<const std::byte> bytes(const TensorInfo& info) const;    // a view into the mapping
+  const TensorInfo* find(std::string_view name) const;             // nullptr when absent
+  std::span<const std::byte> bytes(const TensorInfo& info) const;  // a view into the mapping
   std::shared_ptr<const core::MappedFile> mapping() const { return map_; }
 
  private:
@@ -56,9 +53,9 @@ class SafetensorsFile {
   std::map<std::string, std::size_t, std::less<>> index_;
 };
 
-/// The weights of a model folder: model.safetensors, or the shards of model.safetensors.index.json. Checked: shard names
-/// are plain file names inside the folder (links may lead out of it only within one Hugging Face cache), every mapped tensor is in
-/// the shard that the index names, no tensor in two shards, none unmapped.
+/// The weights of a model folder: model.safetensors, or the shards of model.safetensors.index.json. Checked: shard
+/// names are plain file names inside the folder (links may lead out of it only within one Hugging Face cache), every
+/// mapped tensor is in the shard that the index names, no tensor in two shards, none unmapped.
 class WeightFiles {
  public:
   static WeightFiles open(const fs::path& model_directory);
@@ -68,9 +65,9 @@ class WeightFiles {
     std::span<const std::byte> bytes() const { return file->bytes(*info); }
   };
   const Entry* find(std::string_view name) const;
-  std::vector<std::string> names() const;                             // sorted
+  std::vector<std::string> names() const;  // sorted
   const std::vector<std::shared_ptr<const SafetensorsFile>>& files() const { return files_; }
-  std::uint64_t total_bytes() const;                                  // of all tensor data
+  std::uint64_t total_bytes() const;  // of all tensor data
   bool sharded() const { return sharded_; }
   /// Throws IoError when a file is no longer the one that was opened.
   void check_unchanged() const;
@@ -80,6 +77,10 @@ class WeightFiles {
   std::map<std::string, Entry, std::less<>> entries_;
   bool sharded_ = false;
 };
+
+/// When a folder holds weights only as pickle files (pytorch_model.bin, adapter_model.bin …): the sentence that says
+/// that they are never read and how to convert them. nullopt when there are none.
+std::optional<std::string> pickle_advice(const fs::path& directory);
 
 /// One tensor to write: its bytes are produced when its turn comes, so that a file larger than memory can be written.
 struct TensorToWrite {

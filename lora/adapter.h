@@ -18,6 +18,9 @@ struct SlotTable {
   std::string head;                       // path of the output embedding ("lm_head"), which all-linear leaves out
   std::int64_t layers = 0;
   std::string base_name;                  // written as base_model_name_or_path
+  /// Paths of modules that are no linear layers (norms, embeddings), where known: PEFT matches targets against these too,
+  /// and a saved config must not name them. Modules that contain the slots need not be listed.
+  std::vector<std::string> others;
 };
 
 /// A trainable tensor with the name PEFT gives it in the file ("base_model.model.….lora_A.weight").
@@ -31,25 +34,35 @@ class Adapter {
  public:
   const LoraConfig& config() const { return config_; }
   const std::vector<LinearSlot>& slots() const { return slots_; }
+  const std::string& head() const { return head_; }                      // SlotTable::head
+  const std::filesystem::path& directory() const { return directory_; }  // what load_peft read, else empty
   /// lora_A and lora_B of every slot, in the order of the slots, A before B.
   std::vector<NamedTensor> parameters() const;
   std::int64_t parameter_count() const;
   void set_enabled(bool enabled);
-  void detach();
+  void merge();                           // every slot: LinearSlotImpl::merge
+  void unmerge();
+  void detach();                          // the slots are bare again, and this adapter empty
 
  private:
   friend Adapter attach(const SlotTable&, const LoraConfig&, std::uint64_t seed);
+  friend Adapter load_peft(const SlotTable&, const std::filesystem::path&, std::vector<std::string>*);
   LoraConfig config_;
   std::vector<LinearSlot> slots_;
+  std::string head_;
+  std::filesystem::path directory_;
 };
 
 /// New matrices on every matching slot: A by init_lora_weights (default: U(±1/√in), PEFT's kaiming_uniform(√5);
-/// gaussian: N(0, 1/r²)), B zero; drawn from (seed, path) by counters. ConfigError as match_modules.
+/// gaussian: N(0, 1/r²)), B zero; drawn from (seed, path) by counters; fp32 leaves that require grad. The config kept has
+/// targets that PEFT resolves to the same modules. ConfigError as match_modules, for a key of rank_pattern or
+/// alpha_pattern that no target has, and where a slot carries an adapter already; then nothing is attached.
 Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t seed = 42);
 
-/// A PEFT directory onto the model. Strict: a missing, unexpected or misshapen tensor, a matrix that is not finite, a rank unlike the config's is a
-/// ModelError/FormatError that names it and the nearest expected key. Prefixes other than base_model.model. are matched by longest suffix
-/// and reported in `notes`.
+/// A PEFT directory onto the model, ready to train on. Strict: a missing, unexpected or misshapen tensor, a matrix that is
+/// not finite, a rank unlike the config's is a ModelError/FormatError that names it and the nearest expected key; then
+/// nothing is attached. Where the names do not begin as base_model.model.<path>, paths are matched by their longest common
+/// end (one and the same change for all) and that is reported in `notes`, as is whatever else the user should know.
 Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory,
                   std::vector<std::string>* notes = nullptr);
 

@@ -26,33 +26,39 @@ struct LoraConfig {
   std::variant<std::vector<std::string>, std::string> target_modules = std::vector<std::string>{"all-linear"};
   std::variant<std::vector<std::string>, std::string> exclude_modules = std::vector<std::string>{};
   std::optional<std::vector<std::int64_t>> layers_to_transform;   // only with a list of targets, as in PEFT
-  std::optional<std::string> layers_pattern;
+  /// Name(s) of the list of layers, regular expressions tried in order; empty: the first numbered segment of a path.
+  std::vector<std::string> layers_pattern;
   /// Keys are matched as PEFT does, re.match(r"(.*\.)?(KEY)$", path), first hit wins; kept in file order.
   std::vector<std::pair<std::string, std::int64_t>> rank_pattern;
   std::vector<std::pair<std::string, double>> alpha_pattern;
   std::string base_model_name_or_path;
   std::optional<std::string> revision;
-  std::string task_type = "CAUSAL_LM";
+  std::string task_type = "CAUSAL_LM";            // or empty: null in the file
 
   std::int64_t rank_for(const std::string& module) const;
   double alpha_for(const std::string& module) const;
   /// α/r, or α/√r with rsLoRA, by the module's own rank and alpha.
   double scale_for(const std::string& module) const;
 
-  /// Throws ConfigError for a rank < 1, an alpha that is not finite or not > 0, dropout outside [0, 1), a regex that does not compile …
+  bool all_linear() const;                        // target_modules is "all-linear", alone in a list or a string
+
+  /// Throws ConfigError for a rank outside [1, 65536], an alpha that is not finite or not > 0, dropout outside [0, 1),
+  /// empty targets, a regular expression that does not compile, layers given with a regular expression as targets …
   void validate() const;
 };
 
 /// adapter_config.json. Unknown keys that are null, false, 0 or empty are passed over; any other key that asks for more
-/// than is supported is a FormatError that names it.
+/// than is supported is a FormatError that names it. Keys that are missing have PEFT's defaults (r and lora_alpha: 8).
 LoraConfig parse_adapter_config(const core::JsonView& json);
 LoraConfig read_adapter_config(const std::filesystem::path& adapter_directory);
-/// Every key PEFT writes, sorted, indent 2.
+/// As PEFT writes it: sorted keys, indent 2, no newline at the end. The keys are those of the first versions, and later
+/// ones (rank_pattern, alpha_pattern, exclude_modules, use_rslora) when they are used: versions of PEFT refuse or warn
+/// of keys that they do not know, and none misses one that has its default value.
 std::string adapter_config_json(const LoraConfig& config);
 
 /// The module paths that the config targets among `linears` (all linear modules of the model, in order; `head` is the
-/// output embedding's path, left out of all-linear). ConfigError when a target matches nothing (with the nearest name),
-/// or a layer is out of range.
+/// output embedding's path, left out of all-linear). ConfigError when an entry of target_modules or exclude_modules
+/// matches nothing (with the nearest name), a layer is out of range, or nothing is left.
 std::vector<std::string> match_modules(const LoraConfig& config, const std::vector<std::string>& linears,
                                        const std::string& head);
 

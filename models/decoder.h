@@ -3,6 +3,7 @@
 
 #include <torch/nn/module.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,8 +21,11 @@ namespace lowrank::models {
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
-  /// The tensor of this Hugging Face name with this shape, in the run's dtype; ModelError naming it otherwise.
+  /// The tensor of this Hugging Face name with this shape; ModelError naming it otherwise. Weights of linear layers and the
+  /// embedding may keep the file's dtype (they are converted as they are used). Tensors that require grad are trained.
   virtual at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape) = 0;
+  /// The run's dtype: of the residual stream and the outputs of linear layers.
+  virtual at::ScalarType dtype() const { return at::kFloat; }
 };
 
 struct ForwardOptions {
@@ -30,19 +34,23 @@ struct ForwardOptions {
   bool recompute = false;                             // activation checkpointing, a layer at a time
 };
 
+/// The decoder must outlive the backward pass of what it computed.
 class DecoderImpl : public torch::nn::Module {
  public:
   DecoderImpl(DecoderConfig config, WeightSource& weights);
 
-  /// ids int64 [T] -> hidden states after the final norm [T, d].
+  /// ids int64 [T] -> hidden states after the final norm [T, d]. ModelError for an id outside the vocabulary. Nothing is
+  /// kept for a backward pass below the first layer that is adapted or trained.
   at::Tensor hidden(const at::Tensor& ids, const kernels::Segments& segments, const ForwardOptions& options = {});
   /// hidden [T, d] -> logits [T, V] fp32 (through the head's adapter too).
   at::Tensor logits(const at::Tensor& hidden);
   /// Per-token cross-entropy [T] fp32, 0 where labels are -100; logits are never whole in memory.
-  at::Tensor token_losses(const at::Tensor& hidden, const at::Tensor& labels);
+  /// `dropout` concerns an adapter on the head only.
+  at::Tensor token_losses(const at::Tensor& hidden, const at::Tensor& labels,
+                          const kernels::DropoutContext* dropout = nullptr);
 
   const DecoderConfig& config() const { return config_; }
-  at::ScalarType dtype() const;
+  at::ScalarType dtype() const { return dtype_; }
   /// All linear layers in file order, for lora::attach.
   lora::SlotTable slot_table() const;
   /// Every weight with its Hugging Face name, each once (a tied head is the embedding); for --method full and saving.
@@ -53,9 +61,19 @@ class DecoderImpl : public torch::nn::Module {
 
  private:
   struct Layer;
+  std::shared_ptr<Layer> make_layer(std::int64_t index, WeightSource& weights);
+  lora::LinearSlot make_slot(const std::string& path, std::int64_t in, std::int64_t out, bool bias,
+                             WeightSource& weights);
+  at::Tensor make_norm(const std::string& name, std::int64_t width, WeightSource& weights);
+  /// The first layer with something to train; layers() when there is none.
+  std::int64_t first_trained_layer() const;
+  at::Tensor embed(const at::Tensor& ids) const;
   at::Tensor layer_forward(Layer& layer, std::int64_t index, const at::Tensor& x, const kernels::Segments& segments,
                            const kernels::RotaryTables& tables, const ForwardOptions& options);
+
   DecoderConfig config_;
+  at::ScalarType dtype_;
+  std::vector<float> frequencies_;                    // of the rotary embedding
   at::Tensor embed_, norm_;
   std::vector<std::shared_ptr<Layer>> layers_;
   lora::LinearSlot head_{nullptr};

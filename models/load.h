@@ -5,11 +5,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "lowrank/core/progress.h"
 #include "lowrank/data/tokenizer/tokenizer.h"
 #include "lowrank/formats/safetensors.h"
 #include "lowrank/models/decoder.h"
+#include "lowrank/models/dtype.h"
 
 namespace lowrank::models {
 
@@ -22,8 +24,6 @@ struct Resolved {
 };
 /// MissingError saying where it was looked for.
 Resolved resolve(const std::string& model);
-
-enum class DTypeChoice { kAuto, kFloat32, kBFloat16 };
 
 struct LoadOptions {
   DTypeChoice dtype = DTypeChoice::kAuto;
@@ -45,8 +45,14 @@ struct LoadedModel {
 /// error too, but for known inert buffers.
 LoadedModel load(const std::string& model, const LoadOptions& options = {}, core::ProgressObserver* progress = nullptr);
 
+/// The decoder alone from opened weight files, in dtype kFloat or kBFloat16. `config.tied` is settled by what the files hold where they
+/// differ from it. What the user should know goes to `warnings`.
+Decoder load_decoder(DecoderConfig config, const formats::WeightFiles& weights, at::ScalarType dtype,
+                     bool trainable = false, std::vector<std::string>* warnings = nullptr);
+
 /// A random start by config (for pretrain): normal(0, initializer_range), norms one, biases zero; fp32; by counters.
-Decoder random_decoder(const DecoderConfig& config, std::uint64_t seed);
+/// `trainable`: every weight requires grad.
+Decoder random_decoder(const DecoderConfig& config, std::uint64_t seed, bool trainable = true);
 
 /// A model folder of a decoder: config.json, model.safetensors (bf16 or fp32), generation_config.json, and the tokenizer's files.
 void save_model(DecoderImpl& decoder, const data::Tokenizer& tokenizer, const std::filesystem::path& directory,

@@ -1,8 +1,10 @@
 // Causal language modelling and completion: cross-entropy of the learned tokens.
 #pragma once
 
-#include <map>
-#include <memory>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "lowrank/data/dataset.h"
@@ -12,20 +14,23 @@
 
 namespace lowrank::train {
 
-/// Either an adapter on a frozen decoder, or (adapter == nullptr) every weight of it.
+/// Either an adapter on a frozen decoder, or (adapter == nullptr) every weight of it. `adapter`, `tokenizer` and
+/// `weights` must outlive this.
 class CausalLm : public Objective {
  public:
   struct Parts {
     models::Decoder decoder{nullptr};
     lora::Adapter* adapter = nullptr;
-    const data::Tokenizer* tokenizer = nullptr;            // for save() of a full model
-    const formats::WeightFiles* weights = nullptr;         // for check_inputs(); null for pretraining
+    const data::Tokenizer* tokenizer = nullptr;     // for save() of a full model
+    const formats::WeightFiles* weights = nullptr;  // for check_inputs(); null for pretraining
     data::Dataset train;
-    std::vector<std::pair<std::string, data::Dataset>> evaluation;   // "validation" first where there is one; "general" …
+    std::vector<std::pair<std::string, data::Dataset>>
+        evaluation;  // "validation" first where there is one; "general" …
     data::PlanOptions plan;
     bool recompute = false;
+    at::ScalarType save_dtype = at::kFloat;  // of a full model's file
     std::uint64_t seed = 42;
-    std::function<void(const std::filesystem::path&)> save_extra;    // model card and the like, beside the adapter
+    std::function<void(const std::filesystem::path&)> save_extra;  // model card and the like, beside the adapter
   };
   explicit CausalLm(Parts parts);
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lowrank/core/json.h"
@@ -12,25 +13,44 @@
 
 namespace lowrank::train {
 
-/// Beside the adapter's own files: optimizer.safetensors (parameters, exp_avg, exp_avg_sq: flat fp32), trainer_state.json,
-/// and manifest.json, written last, with the size and SHA-256 of every file.
+/// Beside the adapter's own files: optimizer.safetensors (parameters, exp_avg, exp_avg_sq: flat fp32),
+/// trainer_state.json, and manifest.json, written last, with the size and SHA-256 of every file.
 struct CheckpointState {
-  std::int64_t step = 0;
+  std::int64_t step = 0;  // completed
   std::int64_t tokens = 0;
-  std::int64_t metrics_bytes = 0;          // length of metrics.jsonl at this step
+  std::int64_t metrics_bytes = 0;  // length of metrics.jsonl at this step
   std::optional<double> best_loss;
   std::int64_t best_step = 0, evals_without_gain = 0;
-  core::Json identity, before;             // see Trainer; evaluation of the start
+  core::Json identity, before;                                        // see Trainer; evaluation of the start
+  core::Json best = core::Json::array(), last = core::Json::array();  // evaluation at best_step, and the latest
+  double last_loss = 0;
 };
 
+/// checkpoints/checkpoint-N of a run.
+std::filesystem::path checkpoint_path(const std::filesystem::path& run, std::int64_t step);
+/// All checkpoints by name, valid or not, as (step, folder), oldest first.
+std::vector<std::pair<std::int64_t, std::filesystem::path>> list_checkpoints(const std::filesystem::path& run);
+/// Why a checkpoint is not to be trusted (a file missing, or of another size or hash than its manifest says); empty: it
+/// holds.
+std::string checkpoint_fault(const std::filesystem::path& checkpoint);
+
+/// Complete or not at all: written beside its final name, synced, renamed. A checkpoint of the same step is replaced.
+/// DataError when a parameter is not finite, IoError when the disk will not take it; the earlier checkpoints stay as
+/// they are.
 void save_checkpoint(const std::filesystem::path& run, const CheckpointState& state, FlatParameters& parameters,
                      const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, class Objective& objective);
 
 /// The newest checkpoint whose manifest holds; `skipped` tells of broken ones. Nothing: no valid checkpoint.
-std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& run, std::vector<std::string>* skipped);
-CheckpointState load_checkpoint(const std::filesystem::path& checkpoint, FlatParameters& parameters, at::Tensor& exp_avg,
-                                at::Tensor& exp_avg_sq);
-/// Deletes all but the newest `keep_last` and `best_step`'s.
+std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& run,
+                                                       std::vector<std::string>* skipped);
+/// trainer_state.json alone.
+CheckpointState read_checkpoint_state(const std::filesystem::path& checkpoint);
+/// The state, and the tensors into the buffers. ModelError when it holds other parameters than these.
+CheckpointState load_checkpoint(const std::filesystem::path& checkpoint, FlatParameters& parameters,
+                                at::Tensor& exp_avg, at::Tensor& exp_avg_sq);
+/// Deletes all but the newest `keep_last` (at least one) and `best_step`'s (-1: none).
 void prune_checkpoints(const std::filesystem::path& run, std::int64_t keep_last, std::int64_t best_step);
+/// Deletes the checkpoints after `step`: a run that goes on from there will write them anew. Sweeps leftovers too.
+void discard_checkpoints_after(const std::filesystem::path& run, std::int64_t step);
 
 }  // namespace lowrank::train

@@ -14,11 +14,11 @@ class FlatParameters {
  public:
   /// Moves each tensor's data into the buffer (set_data) and gives it a gradient that is a view of the other.
   explicit FlatParameters(std::vector<lora::NamedTensor> parameters);
-  at::Tensor& values() { return values_; }     // fp32 [n]
+  at::Tensor& values() { return values_; }  // fp32 [n]
   at::Tensor& gradients() { return gradients_; }
   const std::vector<lora::NamedTensor>& parameters() const { return parameters_; }
   std::int64_t size() const;
-  void zero_gradients();                       // a memset: Tensor::zero_grad would break the aliasing
+  void zero_gradients();  // a memset: Tensor::zero_grad would break the aliasing
   /// InternalError when a parameter or gradient no longer is its view.
   void check_aliasing() const;
   /// Euclidean norm of the gradients, summed in a fixed order in double.

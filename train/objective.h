@@ -14,15 +14,15 @@ namespace lowrank::train {
 
 /// The result of a micro-batch's forward pass.
 struct MicroLoss {
-  at::Tensor loss_sum;                     // scalar, to be differentiated
-  double value = 0;                        // the same sum, added up in a fixed order in double
-  std::int64_t count = 0;                  // what the sum is divided by, over the whole step (counted tokens)
-  std::int64_t tokens = 0;                 // all tokens that were computed, for tokens/s
+  at::Tensor loss_sum;      // scalar, to be differentiated
+  double value = 0;         // the same sum, added up in a fixed order in double
+  std::int64_t count = 0;   // what the sum is divided by, over the whole step (counted tokens)
+  std::int64_t tokens = 0;  // all tokens that were computed, for tokens/s
 };
 
 struct EvalResult {
-  std::string split;                       // "validation", "general"
-  double loss = 0;                         // mean nats a token
+  std::string split;  // "validation", "general"
+  double loss = 0;    // mean nats a token
   std::int64_t tokens = 0;
 };
 
@@ -34,7 +34,7 @@ class Objective {
   /// Called after the trainer moved the parameters into its flat buffer.
   virtual void parameters_moved() {}
   virtual std::int64_t steps() const = 0;
-  virtual double epoch_after(std::int64_t step) const = 0;         // step from 0
+  virtual double epoch_after(std::int64_t step) const = 0;  // step from 0
   virtual std::int64_t micro_batches(std::int64_t step) const = 0;
   virtual MicroLoss forward(std::int64_t step, std::int64_t micro) = 0;
   /// In words, the documents of a step ("corpus.txt, train.jsonl line 12"), for a run that stops on NaN.

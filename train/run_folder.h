@@ -1,4 +1,5 @@
-// The rules of --out: refused where it holds a run, unless resumed or overwritten; never at or inside the inputs; locked.
+// The rules of --out: refused where it holds a run, unless resumed or overwritten; never at or inside the inputs;
+// locked.
 #pragma once
 
 #include <filesystem>
@@ -6,14 +7,19 @@
 #include <vector>
 
 #include "lowrank/core/files.h"
+#include "lowrank/core/json.h"
 
 namespace lowrank::train {
 
-enum class RunState { kEmpty, kStarted, kFinished };   // kStarted: unfinished, with or without a checkpoint
+enum class RunState { kEmpty, kStarted, kFinished };  // kStarted: unfinished, with or without a checkpoint
 RunState run_state(const std::filesystem::path& out);
 
-/// Makes the folder, locks it, sweeps leftovers. ConfigError (exit 2) when it holds a finished run or a valid checkpoint
-/// and neither `resume` nor `overwrite`, or lies at or inside one of `inputs`. `overwrite` removes the files of the run that is there.
+/// run.json, whole or not at all. A run that has "finished": true in it is finished.
+void write_run_json(const std::filesystem::path& out, const core::Json& run);
+
+/// Makes the folder, locks it, sweeps leftovers. ConfigError (exit 2) when it holds a finished run or a valid
+/// checkpoint and neither `resume` nor `overwrite`, or lies at or inside one of `inputs`. `overwrite` removes the files
+/// of the run that is there.
 std::unique_ptr<core::DirectoryLock> open_run_folder(const std::filesystem::path& out, bool resume, bool overwrite,
                                                      const std::vector<std::filesystem::path>& inputs);
 

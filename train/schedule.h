@@ -7,13 +7,13 @@
 namespace lowrank::train {
 
 enum class Schedule { kConstant, kLinear, kCosine };
-Schedule parse_schedule(const std::string& name);   // ConfigError with the nearest
+Schedule parse_schedule(const std::string& name);  // ConfigError with the nearest
 std::string schedule_name(Schedule schedule);
 
 /// Steps of warm-up: `warmup` < 1 is a share of `steps` (rounded up), else a number of steps.
 std::int64_t warmup_steps(double warmup, std::int64_t steps);
-/// The rate of step `step` (from 0) of `steps`, as transformers' get_scheduler: linear warm-up from 0 (step 0 has lr·0/w … as
-/// transformers), then constant, linear to 0, or half a cosine to 0.
+/// The rate of step `step` (from 0) of `steps`, as transformers' get_scheduler: linear warm-up from 0 (step 0 has
+/// lr·0/w … as transformers), then constant, linear to 0, or half a cosine to 0.
 double learning_rate(Schedule schedule, double lr, std::int64_t step, std::int64_t steps, std::int64_t warmup);
 
 }  // namespace lowrank::train

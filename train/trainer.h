@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lowrank/core/json.h"
+#include "lowrank/train/grad_sync.h"
 #include "lowrank/train/objective.h"
 #include "lowrank/train/schedule.h"
 
@@ -20,22 +21,22 @@ struct TrainOptions {
   double lr = 2e-4;
   Schedule schedule = Schedule::kCosine;
   double warmup = 0.03;
-  double clip = 1.0;                       // 0: off
+  double clip = 1.0;  // 0: off
   double weight_decay = 0;
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
-  double l1 = 0;                           // proximal step after the optimiser: p <- sign(p)·max(|p| - lr·l1, 0)
-  double l2 = 0;                           // gradient of l2/2·‖p‖² added once a step
-  std::int64_t eval_every = 0;             // steps; 0: ten a run
-  std::int64_t early_stopping = 0;         // evaluations without a better validation loss; 0: off
-  std::int64_t save_every = 0;             // steps; 0: five a run
+  double l1 = 0;                    // proximal step after the optimiser: p <- sign(p)·max(|p| - lr·l1, 0)
+  double l2 = 0;                    // gradient of l2/2·‖p‖² added once a step
+  std::int64_t eval_every = 0;      // steps; 0: ten a run
+  std::int64_t early_stopping = 0;  // evaluations without a better validation loss; 0: off
+  std::int64_t save_every = 0;      // steps; 0: five a run
   std::int64_t keep_last = 2;
   std::uint64_t seed = 42;
 };
 
 struct StepMetrics {
-  std::int64_t step = 0;                   // from 1
+  std::int64_t step = 0;  // from 1
   double epoch = 0, loss = 0, lr = 0, grad_norm = 0, penalty = 0;
-  std::int64_t tokens = 0;                 // so far
+  std::int64_t tokens = 0;  // so far
   double tokens_per_second = 0;
   std::int64_t peak_rss_bytes = 0;
 };
@@ -56,14 +57,14 @@ class TrainObserver {
 struct TrainResult {
   enum class Stop { kFinished, kEarly, kSignal } stop = Stop::kFinished;
   int signal = 0;
-  std::int64_t steps = 0;                  // completed
+  std::int64_t steps = 0;  // completed
   std::int64_t tokens = 0;
-  double seconds = 0;                      // training, evaluation left out
-  std::int64_t best_step = 0;              // 0: before training
+  double seconds = 0;          // training, evaluation left out
+  std::int64_t best_step = 0;  // 0: before training
   std::optional<double> best_loss;
-  double exact_zeros = 0;                  // share of parameters that are exactly 0 (of interest with l1)
-  std::vector<EvalResult> before, after;   // evaluation of the start, and of what is at the top of `out`
-  bool top_is_best = false;                // the adapter at the top of `out` is the best by validation, else the last
+  double exact_zeros = 0;                 // share of parameters that are exactly 0 (of interest with l1)
+  std::vector<EvalResult> before, after;  // evaluation of the start, and of what is at the top of `out`
+  bool top_is_best = false;               // the adapter at the top of `out` is the best by validation, else the last
   double last_loss = 0;
 };
 
@@ -71,11 +72,14 @@ struct TrainResult {
 class Trainer {
  public:
   /// `identity`: what must be equal for a resumed run to be the same run, as stored in the checkpoint (options that
-  /// matter, data and base hashes, versions). `stop`: set by a signal handler to the signal's number.
+  /// matter, data and base hashes, versions); the options above that matter are added under their names on the command
+  /// line ("--lr") where it lacks them. `stop`: set by a signal handler to the signal's number. `sync`: the other
+  /// ranks.
   Trainer(Objective& objective, TrainOptions options, std::filesystem::path out, core::Json identity,
-          std::atomic<int>* stop = nullptr);
+          std::atomic<int>* stop = nullptr, GradSync* sync = nullptr);
   /// Trains to the end, or from the newest valid checkpoint when `resume`. DataError when a loss or gradient is not
   /// finite (step and documents named; nothing is saved). `force`: a checkpoint whose identity differs is used anyway.
+  /// ConfigError when it differs otherwise, or when there is a valid checkpoint and no `resume`.
   TrainResult run(TrainObserver& observer, bool resume = false, bool force = false);
 
  private:
@@ -84,6 +88,7 @@ class Trainer {
   std::filesystem::path out_;
   core::Json identity_;
   std::atomic<int>* stop_;
+  GradSync* sync_;  // null: one rank
 };
 
 }  // namespace lowrank::train

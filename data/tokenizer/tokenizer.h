@@ -32,6 +32,8 @@ class Tokenizer {
   virtual std::optional<TokenId> token_to_id(std::string_view token) const = 0;
   virtual std::string id_to_token(TokenId id) const = 0;   // empty for an id that is not in the vocabulary
   virtual bool is_special(TokenId id) const = 0;
+  /// Whether the id stands for one raw byte (<0xNN>), so that its text depends on the bytes before and after it.
+  virtual bool is_byte(TokenId) const { return false; }
   /// One more than the largest id.
   virtual TokenId size() const = 0;
 
@@ -63,8 +65,9 @@ class StreamDecoder {
  private:
   const Tokenizer& tokenizer_;
   bool skip_special_tokens_;
-  std::vector<TokenId> ids_;
-  std::size_t prefix_ = 0, read_ = 0;  // window of ids_ that is decoded again, as transformers' TextStreamer does
+  std::vector<TokenId> ids_;     // the window that is decoded again at every push; its begin is between characters
+  std::size_t emitted_ = 0;      // bytes of the window's text that were given out
+  std::size_t last_whole_ = 0;   // the latest place in ids_ (but the end) that is known to be between characters
 };
 
 }  // namespace lowrank::data

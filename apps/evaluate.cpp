@@ -1,0 +1,198 @@
+// `lowrank evaluate`: perplexity on any number of sets, the base against the adapter in one table.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <optional>
+
+#include "lowrank/apps/opening.h"
+#include "lowrank/apps/terminal.h"
+#include "lowrank/apps/verbs.h"
+#include "lowrank/core/error.h"
+#include "lowrank/core/text.h"
+#include "lowrank/data/dataset.h"
+#include "lowrank/eval/perplexity.h"
+
+namespace lowrank::apps {
+
+namespace {
+
+namespace fs = std::filesystem;
+using core::Json;
+
+struct Set {
+  std::string name;
+  std::vector<fs::path> paths;
+  bool named = false;
+  data::Dataset data;
+  eval::Perplexity base;                       // adapters off
+  std::optional<eval::Perplexity> adapter;
+};
+
+/// [NAME=]PATH... in order. Equal names are one set; a path that exists as it is written is a path, '=' or not.
+std::vector<Set> sets_asked_for(const Options& options) {
+  std::vector<Set> sets;
+  const auto set_named = [&](const std::string& name) {
+    return std::find_if(sets.begin(), sets.end(), [&](const Set& set) { return set.name == name; });
+  };
+  for (const std::string& word : options.texts("data")) {
+    const std::size_t equals = word.find('=');
+    std::error_code ignored;
+    const bool named = equals != std::string::npos && equals > 0 && !fs::exists(word, ignored) &&
+                       word.find('/') > equals;
+    if (named) {
+      const std::string name = word.substr(0, equals);
+      if (equals + 1 == word.size()) options.fail("data", fmt::format("'{}' names a set without a path; write {}=PATH", word, name));
+      auto it = set_named(name);
+      if (it == sets.end()) it = sets.insert(sets.end(), Set{name, {}, true, {}, {}, {}});
+      it->paths.emplace_back(word.substr(equals + 1));
+    } else {
+      const fs::path path = word;
+      std::string name = path.has_filename() ? path.stem().string() : path.parent_path().filename().string();
+      if (name.empty() || set_named(name) != sets.end()) name = word;
+      if (set_named(name) != sets.end()) options.fail("data", fmt::format("'{}' is given twice", word));
+      sets.push_back(Set{name, {path}, false, {}, {}, {}});
+    }
+  }
+  return sets;
+}
+
+eval::Perplexity measure(const Options& options, models::DecoderImpl& decoder, const Set& set, const Console& console) {
+  ConsoleProgress progress(console);
+  const eval::Perplexity result = eval::perplexity(decoder, set.data, options.integer_in("batch-tokens", 1, 1 << 24),
+                                                   options.flag("per-token"), &progress);
+  if (!std::isfinite(result.nll)) {
+    throw ModelError(fmt::format("{}: the loss is not a finite number, so the model or the adapter holds NaN or overflows; "
+                                 "try --dtype float32, and `lowrank inspect` on both",
+                                 set.name));
+  }
+  return result;
+}
+
+Json to_json(const eval::Perplexity& p, bool per_token) {
+  Json json = {{"tokens", p.tokens}, {"nll", p.nll}, {"perplexity", p.perplexity()}};
+  if (per_token) json["per_token"] = p.per_token;
+  return json;
+}
+
+Json to_json(const Set& set, bool per_token) {
+  if (!set.adapter) return to_json(set.base, per_token);
+  Json json = to_json(*set.adapter, per_token);
+  json["base"] = to_json(set.base, per_token);
+  return json;
+}
+
+/// What was read and left out, where there is something to say.
+std::string reading(const Set& set) {
+  const data::ReadReport& report = set.data.report;
+  std::string text = fmt::format("{}, {} documents, {} tokens", report.format, core::format_count(report.documents),
+                                 core::format_count(report.tokens));
+  const auto add = [&](std::int64_t n, const char* what) {
+    if (n > 0) text += fmt::format(", {} {}", core::format_count(n), what);
+  };
+  add(report.learned_tokens < report.tokens ? report.tokens - report.learned_tokens : 0, "of them masked");
+  add(report.truncated, "rows cut to --seq-len");
+  add(report.empty, "blank dropped");
+  add(report.all_masked, "with nothing to learn dropped");
+  add(report.duplicates, "seen before");
+  add(report.replaced_bytes, "invalid bytes read as U+FFFD");
+  return text;
+}
+
+void print_table(const std::vector<Set>& sets, const Console& console) {
+  const bool adapter = sets.front().adapter.has_value();
+  std::vector<std::string> header = {"set", "tokens"};
+  if (adapter) {
+    header.insert(header.end(), {"base nll", "adapter nll", "base perplexity", "adapter perplexity", "change"});
+  } else {
+    header.insert(header.end(), {"nll", "perplexity"});
+  }
+  std::vector<std::vector<std::string>> rows;
+  for (const Set& set : sets) {
+    std::vector<std::string> row = {set.name, core::format_count(set.base.tokens)};
+    if (adapter) {
+      const double before = set.base.perplexity(), after = set.adapter->perplexity();
+      row.insert(row.end(), {fmt::format("{:.4f}", set.base.nll), fmt::format("{:.4f}", set.adapter->nll),
+                             fmt::format("{:.2f}", before), fmt::format("{:.2f}", after),
+                             fmt::format("{:+.1f} %", 100.0 * (after / before - 1.0))});
+    } else {
+      row.insert(row.end(), {fmt::format("{:.4f}", set.base.nll), fmt::format("{:.2f}", set.base.perplexity())});
+    }
+    rows.push_back(std::move(row));
+  }
+  console.line();
+  if (!console.silent()) print_out(table(header, rows));
+  console.line("nll: mean negative log-likelihood in nats a token; perplexity: its exponential");
+}
+
+int evaluate(const Options& options) {
+  const Console console(options);
+  const bool per_token = options.flag("per-token");
+  if (per_token && !console.json()) options.fail("per-token", "the losses of single tokens come with --json only; add --json");
+  std::vector<Set> sets = sets_asked_for(options);
+
+  Opened opened = open_model(options, console);
+  data::DataOptions reading_options;
+  reading_options.format = data::parse_format(options.text("format"));
+  reading_options.seq_len = sequence_length(options, opened.decoder().config());
+  reading_options.train_on_prompt = options.flag("train-on-prompt");
+  for (Set& set : sets) {
+    ConsoleProgress progress(console);
+    set.data = data::load(set.paths, opened.tokenizer(), reading_options, &progress);
+  }
+  auto opening = describe(opened);
+  opening.emplace_back("seq-len", std::to_string(reading_options.seq_len));
+  for (const Set& set : sets) opening.emplace_back(set.name, reading(set));
+  if (!console.silent()) print_out(fields(opening));
+  for (const Set& set : sets) {
+    for (const std::string& note : set.data.report.notes) console.line(note);
+  }
+
+  for (Set& set : sets) {
+    if (opened.adapter) {
+      set.adapter = measure(options, opened.decoder(), set, console);
+      opened.adapter->set_enabled(false);
+    }
+    set.base = measure(options, opened.decoder(), set, console);
+    if (opened.adapter) opened.adapter->set_enabled(true);
+  }
+  print_table(sets, console);
+
+  Json result;
+  if (sets.size() == 1 && !sets.front().named) {
+    result = to_json(sets.front(), per_token);
+  } else {
+    result["sets"] = Json::object();
+    for (const Set& set : sets) result["sets"][set.name] = to_json(set, per_token);
+  }
+  console.result(result);
+  return 0;
+}
+
+}  // namespace
+
+Verb evaluate_verb() {
+  Verb verb;
+  verb.name = "evaluate";
+  verb.summary = "Perplexity on data sets, the base against the adapter";
+  verb.positionals = {"MODEL"};
+  verb.example = "lowrank evaluate MODEL --adapter out --data domain=held-out.txt general=stories.txt";
+  verb.options = {
+      {"data", OptionType::kTexts, "[NAME=]PATH...", nullptr, "Data", "Files or folders; equal names are one set", {}, true},
+      option_format(),
+      option_seq_len("Tokens a piece or row has at most [min(1024, the model's positions)]"),
+      {"train-on-prompt", OptionType::kFlag, "", false, "Data", "Count the prompts' tokens too", {}},
+      {"batch-tokens", OptionType::kInt, "N", 2048, "System", "Tokens computed at a time", {}},
+      {"per-token", OptionType::kFlag, "", false, "Output", "With --json: the loss of every counted token", {}},
+      option_adapter(),
+      option_dtype(),
+      option_threads(),
+      option_json(),
+      option_quiet(),
+  };
+  verb.run = evaluate;
+  return verb;
+}
+
+}  // namespace lowrank::apps

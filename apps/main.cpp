@@ -1,0 +1,7 @@
+#include "lowrank/apps/verbs.h"
+#include "lowrank/core/files.h"
+
+int main(int argc, char** argv) {
+  lowrank::core::keep_heap();  // before the first tensor: a third of a step would be page faults
+  return lowrank::apps::run(argc, argv);
+}

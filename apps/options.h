@@ -1,0 +1,93 @@
+// The one option table: it drives the command line, --config files, run.json, help and the nearest-name suggestions.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lowrank/core/json.h"
+
+namespace lowrank::apps {
+
+enum class OptionType { kFlag, kInt, kNumber, kText, kTexts };   // kTexts: one or more values
+
+struct OptionSpec {
+  std::string name;                      // "batch-size"
+  OptionType type = OptionType::kText;
+  std::string value;                     // what stands for the value in help: "N", "PATH..."
+  core::Json fallback;                   // null: no default
+  std::string group;                     // heading in help
+  std::string help;
+  std::vector<std::string> choices;      // when not empty, the only values
+  bool required = false;
+};
+
+/// A verb of the command: `lowrank NAME POSITIONALS [options]`.
+struct Verb {
+  std::string name;                      // "finetune", "tokenizer train"
+  std::string summary;
+  std::vector<std::string> positionals;  // names; one in [brackets] may be left out
+  std::vector<OptionSpec> options;
+  std::string example;                   // one command, for help
+  int (*run)(const class Options&) = nullptr;
+};
+
+/// The resolved options of one call: argv over the file of --config over defaults.
+class Options {
+ public:
+  Options(const Verb& verb, std::map<std::string, core::Json> values, std::map<std::string, std::string> sources,
+          std::vector<std::string> positionals, std::string command_line);
+
+  const Verb& verb() const { return *verb_; }
+  const std::string& positional(std::size_t i) const { return positionals_.at(i); }
+  std::size_t positional_count() const { return positionals_.size(); }
+  const std::string& command_line() const { return command_line_; }
+
+  bool has(const std::string& name) const;         // a value is there (given, or a default)
+  bool given(const std::string& name) const;       // by argv or the file
+  bool flag(const std::string& name) const;
+  std::int64_t integer(const std::string& name) const;
+  double number(const std::string& name) const;
+  std::string text(const std::string& name) const;
+  std::vector<std::string> texts(const std::string& name) const;
+  std::vector<std::filesystem::path> paths(const std::string& name) const;
+
+  /// ConfigError "--name: problem".
+  [[noreturn]] void fail(const std::string& name, const std::string& problem) const;
+  /// integer()/number() with bounds, error by fail().
+  std::int64_t integer_in(const std::string& name, std::int64_t low, std::int64_t high) const;
+  double number_in(const std::string& name, double low, double high) const;
+
+  /// Every option with its value, for run.json.
+  core::Json resolved() const;
+
+ private:
+  const Verb* verb_;
+  std::map<std::string, core::Json> values_;
+  std::map<std::string, std::string> sources_;
+  std::vector<std::string> positionals_;
+  std::string command_line_;
+};
+
+/// Parses argv (without the verb's words). ConfigError for every mistake, with our name for options that users of PEFT, TRL,
+/// mlx-lm or LLaMA-Factory would type, else the nearest. Nothing when --help was asked for (it is printed).
+std::optional<Options> parse_options(const Verb& verb, const std::vector<std::string>& arguments);
+
+/// What other tools call the thing: our option for `foreign` ("learning-rate" -> "--lr"), or nothing.
+std::optional<std::string> translate_option(const std::string& foreign);
+/// The whole table, for the tests: foreign name -> answer.
+const std::vector<std::pair<std::string, std::string>>& translations();
+
+// Options that several verbs share.
+OptionSpec option_json();
+OptionSpec option_quiet();
+OptionSpec option_threads();
+OptionSpec option_dtype();
+OptionSpec option_adapter();
+OptionSpec option_format();
+OptionSpec option_seq_len(const std::string& help);
+
+}  // namespace lowrank::apps

@@ -1,0 +1,51 @@
+// What a training run says of itself: the opening lines, the closing table, run.json and the model card.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lowrank/apps/terminal.h"
+#include "lowrank/data/dataset.h"
+#include "lowrank/lora/config.h"
+#include "lowrank/train/trainer.h"
+
+namespace lowrank::apps {
+
+struct DataUsed {
+  std::string name;                        // "train", "validation", "general"
+  data::ReadReport report;
+};
+
+/// Facts of a run that its reports are made of, filled as they become known.
+struct RunReport {
+  std::string verb, command;
+  core::Json options;
+  std::string model_path, model_name, model_type, dtype, dtype_reason, model_sha256;
+  std::int64_t base_parameters = 0, trainable_parameters = 0;
+  std::uint64_t base_bytes = 0, result_bytes = 0;      // of the model's weights; of what the run writes
+  std::optional<lora::LoraConfig> adapter;
+  std::size_t adapted_modules = 0;
+  std::vector<DataUsed> data;
+  std::string validation_how;
+  std::int64_t steps = 0, planned_tokens = 0;
+  std::string recompute;                               // "none" or "layer", with the reason
+  core::Json environment;                              // versions, CPU, threads
+
+  std::int64_t all_parameters() const;                 // base + adapter, or the base that is trained
+  double trainable_percent() const;
+};
+
+/// Versions, CPU capability, threads: what decides the bytes of a result.
+core::Json environment();
+
+void print_opening(const Console& console, const RunReport& report);
+void print_closing(const Console& console, const RunReport& report, const train::TrainResult& result,
+                   const std::filesystem::path& out);
+/// `result` null: the run has only begun.
+core::Json run_json(const RunReport& report, const train::TrainResult* result, const std::filesystem::path& out);
+/// README.md of an adapter folder, as PEFT lays out its model cards.
+std::string model_card(const RunReport& report, const train::TrainResult& result);
+
+}  // namespace lowrank::apps

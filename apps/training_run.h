@@ -1,0 +1,34 @@
+// What `finetune` and `pretrain` do once their model, data and plan stand: choices, identity, loop, reports.
+#pragma once
+
+#include <functional>
+
+#include "lowrank/apps/run_report.h"
+#include "lowrank/apps/training_options.h"
+#include "lowrank/train/causal_lm.h"
+
+namespace lowrank::apps {
+
+/// Train, validation and general data of a run, as the options say.
+struct RunData {
+  data::Dataset train;
+  std::vector<std::pair<std::string, data::Dataset>> evaluation;
+};
+RunData read_run_data(const Options& options, const data::Tokenizer& tokenizer, std::int64_t max_positions,
+                      RunReport& report, core::ProgressObserver& progress);
+
+/// The choices that an unfinished run in `out` made ("dtype", "recompute"), for its --resume; an empty object otherwise.
+core::Json earlier_choices(const std::filesystem::path& out, bool resume);
+
+/// --recompute auto: layer where the activations of the largest micro-batch would not fit into memory. Sets `report.recompute`.
+bool choose_recompute(const Options& options, const core::Json& earlier, const models::DecoderConfig& config,
+                      const data::Plan& plan, const data::Dataset& train, at::ScalarType dtype, RunReport& report);
+
+/// SHA-256 over the files' own SHA-256, in order.
+std::string hash_files(const std::vector<std::filesystem::path>& files);
+
+/// Opening lines, the loop, closing lines, run.json, model card; the exit code.
+int train_and_report(const Options& options, const Console& console, train::CausalLm& objective, RunReport& report,
+                     const train::TrainOptions& training, const core::Json& facts);
+
+}  // namespace lowrank::apps

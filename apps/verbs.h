@@ -1,0 +1,26 @@
+// The verbs of the command, one file each.
+#pragma once
+
+#include <vector>
+
+#include "lowrank/apps/options.h"
+
+namespace lowrank::apps {
+
+Verb finetune_verb();
+Verb pretrain_verb();
+Verb evaluate_verb();
+Verb generate_verb();
+Verb chat_verb();
+Verb merge_verb();
+Verb inspect_verb();
+Verb tokenize_verb();
+Verb tokenizer_train_verb();
+Verb runs_verb();
+
+const std::vector<Verb>& verbs();
+
+/// The whole command: picks the verb, parses, runs, turns errors into one line on stderr and an exit code.
+int run(int argc, char** argv);
+
+}  // namespace lowrank::apps

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""LoRA training speed and memory: PEFT and lowrank in turn, on the same model, tokens and machine.
+
+A random-weight model of SmolLM2-135M's shape, rank 16 on all linear layers, 2 x 512 tokens a step, AdamW. Each side runs as a
+process of its own, alternating; the first steps of each are left out; medians of tokens/s and VmHWM of the process are printed.
+
+    python bench/bench.py --lowrank build/bin/lowrank [--dtype float32 bfloat16] [--rounds 2] [--steps 8]
+"""
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SEQ, BATCH, RANK, SKIP = 512, 2, 16, 2
+
+
+def make_model(folder: Path, dtype: str) -> None:
+    """config.json and random weights of the 135M shape, and a byte-level tokenizer trained on the examples' text."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
+                         num_key_value_heads=3, max_position_embeddings=8192, rope_theta=100000.0, tie_word_embeddings=True,
+                         bos_token_id=0, eos_token_id=0)
+    LlamaForCausalLM(config).to(getattr(torch, dtype)).save_pretrained(folder)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    texts = [p.read_text() for p in sorted((ROOT / "examples/art-history/train").glob("*.txt"))]
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=1000, special_tokens=["<|endoftext|>"], show_progress=False))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|endoftext|>", "tokenizer_class": "PreTrainedTokenizerFast"}))
+    (folder / "corpus.txt").write_text("\n\n".join(texts))
+
+
+PEFT = """
+import json, sys, time, torch
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM
+from peft import LoraConfig, get_peft_model
+folder, dtype, steps, skip, seq, batch, rank = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:8])
+torch.set_num_threads(2)
+torch.manual_seed(0)
+ids = Tokenizer.from_file(folder + "/tokenizer.json").encode(open(folder + "/corpus.txt").read()).ids
+model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"))
+model.train()
+optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-4, weight_decay=0.0)
+rates, losses = [], []
+for step in range(steps):
+    x = torch.tensor([ids[(step * batch + b) * seq:][:seq] for b in range(batch)])
+    begin = time.perf_counter()
+    loss = model(input_ids=x, labels=x).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    losses.append(loss.item())
+    rates.append(batch * seq / (time.perf_counter() - begin))
+peak = next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith("VmHWM"))
+print(json.dumps({"rates": rates[skip:], "peak": peak, "losses": losses}))
+"""
+
+
+def run_peft(model: Path, dtype: str, steps: int) -> dict:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", PEFT, str(model), dtype, *map(str, (steps, SKIP, SEQ, BATCH, RANK))],
+                          check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_lowrank(command: str, model: Path, dtype: str, steps: int, extra: list) -> dict:
+    with tempfile.TemporaryDirectory() as out:
+        subprocess.run([command, "finetune", str(model), "--data", str(model / "corpus.txt"), "--out", out + "/run", "--seq-len", str(SEQ),
+                        "--batch-size", str(BATCH), "--max-steps", str(steps), "--val-split", "0", "--rank", str(RANK), "--dtype", dtype,
+                        "--threads", "2", "--no-shuffle", "--schedule", "constant", "--warmup", "0", "--save-every", str(steps), "--quiet",
+                        *extra], check=True)
+        rows = [json.loads(line) for line in open(out + "/run/metrics.jsonl")]
+    rows = [row for row in rows if "loss" in row]
+    return {"rates": [row["tokens_per_second"] for row in rows[SKIP:]], "peak": rows[-1]["peak_rss_bytes"],
+            "losses": [row["loss"] for row in rows]}
+
+
+def cpu_name() -> str:
+    for line in open("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lowrank", default=str(ROOT / "build/bin/lowrank"))
+    parser.add_argument("--dtype", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--extra", nargs=argparse.REMAINDER, default=[], help="more options for lowrank")
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "2"
+    flags = open("/proc/cpuinfo").read()
+    isa = ", ".join(name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags)
+    print(f"CPU: {cpu_name()} ({isa}), 2 threads; 135M shape, {BATCH} x {SEQ} tokens, rank {RANK} on all linear layers")
+    print(f"{'dtype':10} {'PEFT tok/s':>11} {'lowrank':>9} {'ratio':>6}   {'PEFT peak':>10} {'lowrank':>9} {'ratio':>6}   first losses")
+    for dtype in arguments.dtype:
+        folder = Path(tempfile.mkdtemp(prefix="lowrank-bench-"))
+        try:
+            make_model(folder, dtype)
+            theirs, ours = [], []
+            for _ in range(arguments.rounds):
+                theirs.append(run_peft(folder, dtype, arguments.steps))
+                ours.append(run_lowrank(arguments.lowrank, folder, dtype, arguments.steps, arguments.extra))
+            a, b = (statistics.median(r for one in side for r in one["rates"]) for side in (theirs, ours))
+            m, n = (max(one["peak"] for one in side) for side in (theirs, ours))
+            print(f"{dtype:10} {a:11.0f} {b:9.0f} {b / a:5.2f}x   {m / 1e9:7.2f} GB {n / 1e9:6.2f} GB {n / m:5.2f}x   "
+                  f"{theirs[0]['losses'][0]:.4f} {ours[0]['losses'][0]:.4f}", flush=True)
+        finally:
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+#include "lowrank/core/random.h"
+
+#include <cmath>
+#include <numbers>
+#include <numeric>
+#include <utility>
+
+#include "lowrank/core/error.h"
+
+namespace lowrank::core {
+
+namespace {
+
+std::uint64_t fnv1a(std::string_view text) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (const char c : text) {
+    hash ^= static_cast<unsigned char>(c);
+    hash *= 0x100000001b3u;
+  }
+  return hash;
+}
+
+std::uint32_t low(std::uint64_t x) { return static_cast<std::uint32_t>(x); }
+std::uint32_t high(std::uint64_t x) { return static_cast<std::uint32_t>(x >> 32); }
+std::uint64_t join(std::uint32_t lo, std::uint32_t hi) { return (std::uint64_t{hi} << 32) | lo; }
+
+double to_unit(std::uint32_t a, std::uint32_t b) {
+  return static_cast<double>((std::uint64_t{a >> 5} << 26) | (b >> 6)) * 0x1p-53;
+}
+
+}  // namespace
+
+std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> c, std::array<std::uint32_t, 2> k) {
+  for (int round = 0; round < 10; ++round) {
+    const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c[0];
+    const std::uint64_t p1 = std::uint64_t{0xCD9E8D57u} * c[2];
+    c = {high(p1) ^ c[1] ^ k[0], low(p1), high(p0) ^ c[3] ^ k[1], low(p0)};
+    k[0] += 0x9E3779B9u;
+    k[1] += 0xBB67AE85u;
+  }
+  return c;
+}
+
+// The key is itself a Philox output, so that close seeds and close names give unrelated streams.
+RandomStream::RandomStream(std::uint64_t seed, std::string_view name) {
+  const std::uint64_t hash = fnv1a(name);
+  const auto words = philox({low(hash), high(hash), 0, 0}, {low(seed), high(seed)});
+  key_ = {words[0], words[1]};
+}
+
+std::array<std::uint32_t, 4> RandomStream::words(std::uint64_t a, std::uint64_t b) const {
+  return philox({low(a), high(a), low(b), high(b)}, key_);
+}
+
+double RandomStream::uniform(std::uint64_t a, std::uint64_t b) const {
+  const auto w = words(a, b);
+  return to_unit(w[0], w[1]);
+}
+
+std::uint64_t RandomStream::below(std::uint64_t n, std::uint64_t a, std::uint64_t b) const {
+  if (n == 0) throw InternalError("RandomStream::below: the range is empty (n = 0)");
+  // The last 2^64 mod n values would make the low results likelier; a draw among them is thrown away, and the next one
+  // at the same place is taken under another key.
+  const std::uint64_t rejected = (0 - n) % n;
+  for (std::uint32_t attempt = 0;; ++attempt) {
+    const auto w = philox({low(a), high(a), low(b), high(b)}, {key_[0], key_[1] + attempt});
+    for (const std::uint64_t draw : {join(w[0], w[1]), join(w[2], w[3])}) {
+      if (draw >= rejected) return draw % n;
+    }
+  }
+}
+
+double RandomStream::normal(std::uint64_t a, std::uint64_t b) const {
+  const auto w = words(a, b);
+  const double radius = std::sqrt(-2.0 * std::log(1.0 - to_unit(w[0], w[1])));  // 1 - u lies in (0, 1]
+  return radius * std::cos(2.0 * std::numbers::pi * to_unit(w[2], w[3]));
+}
+
+std::vector<std::uint32_t> RandomStream::permutation(std::uint32_t n, std::uint64_t round) const {
+  std::vector<std::uint32_t> order(n);
+  std::iota(order.begin(), order.end(), 0u);
+  for (std::uint32_t i = n; i > 1; --i) std::swap(order[i - 1], order[below(i, i, round)]);
+  return order;
+}
+
+}  // namespace lowrank::core

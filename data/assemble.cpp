@@ -1,0 +1,181 @@
+#include "lowrank/data/assemble.h"
+
+#include <algorithm>
+#include <functional>
+#include <utility>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/text.h"
+#include "lowrank/data/text_documents.h"
+
+namespace lowrank::data {
+
+Assembler::Assembler(const Tokenizer& tokenizer, const DataOptions& options)
+    : tokenizer_(tokenizer), options_(options) {
+  if (options.seq_len < 2) {
+    throw ConfigError("--seq-len must be at least 2 (a token and the next one to learn), found " +
+                      std::to_string(options.seq_len));
+  }
+}
+
+std::vector<TokenId> Assembler::encode(const std::string& text, bool first) const {
+  std::vector<TokenId> ids = tokenizer_.encode(text, first);
+  if (!first) return ids;
+  if (tokenizer_.adds_eos() && !ids.empty() && ids.back() == tokenizer_.eos()) ids.pop_back();
+  // A BOS written out in the text, and the one that is added: one is enough.
+  const bool twice = tokenizer_.adds_bos() && ids.size() >= 2 && ids[0] == tokenizer_.bos() && ids[1] == ids[0];
+  if (twice) ids.erase(ids.begin());
+  return ids;
+}
+
+bool Assembler::is_new_document(const std::string& content, bool blank, const std::string& where) {
+  ReadReport& report = dataset_.report;
+  if (blank) {
+    ++report.empty;
+    return false;
+  }
+  if (!seen_.insert(std::hash<std::string>{}(content)).second) ++report.duplicates;
+  ++report.documents;
+  dataset_.documents.push_back({where});
+  return true;
+}
+
+void Assembler::keep(Example example) {
+  example.document = static_cast<std::uint32_t>(dataset_.documents.size() - 1);
+  dataset_.report.tokens += static_cast<std::int64_t>(example.ids.size());
+  dataset_.report.learned_tokens += example.counted();
+  ++dataset_.report.examples;
+  dataset_.examples.push_back(std::move(example));
+}
+
+void Assembler::add_text(const std::string& text, const std::string& where) {
+  if (!is_new_document(text, is_blank(text), where)) return;
+  std::vector<TokenId> ids = encode(text, true);
+  if (tokenizer_.eos() && (ids.empty() || ids.back() != *tokenizer_.eos())) ids.push_back(*tokenizer_.eos());
+  const auto length = static_cast<std::size_t>(options_.seq_len);
+  for (std::size_t begin = 0; begin < ids.size(); begin += length) {
+    const std::size_t end = std::min(begin + length, ids.size());
+    if (end - begin < 2) {
+      ++lone_tokens_;
+      continue;
+    }
+    Example piece;
+    piece.ids.assign(ids.begin() + static_cast<std::ptrdiff_t>(begin), ids.begin() + static_cast<std::ptrdiff_t>(end));
+    piece.learned.assign(piece.ids.size(), 1);
+    keep(std::move(piece));
+  }
+}
+
+/// Appends spans[from, to), which end in an end token or the row: one text to the tokenizer.
+void Assembler::add_unit(const std::vector<Span>& spans, std::size_t from, std::size_t to, Example& example) const {
+  const bool first = example.ids.empty();
+  std::string joint;
+  for (std::size_t s = from; s < to; ++s) joint += spans[s].text;
+  std::vector<TokenId> ids = encode(joint, first);
+  std::vector<std::uint8_t> learned(ids.size(), options_.train_on_prompt || spans[to - 1].learned);
+
+  std::string before;
+  std::size_t begin = 0;
+  for (std::size_t s = from; s + 1 < to && !options_.train_on_prompt; ++s) {
+    before += spans[s].text;
+    if (spans[s].learned == spans[s + 1].learned) continue;
+    const std::vector<TokenId> head = encode(before, first);
+    const auto agree = std::mismatch(head.begin(), head.end(), ids.begin(), ids.end()).second;
+    const std::size_t end = std::max(begin, static_cast<std::size_t>(agree - ids.begin()));
+    std::fill(learned.begin() + static_cast<std::ptrdiff_t>(begin), learned.begin() + static_cast<std::ptrdiff_t>(end),
+              spans[s].learned);
+    begin = end;
+  }
+  if (spans[to - 1].ends && tokenizer_.eos()) {
+    if (ids.empty() || ids.back() != *tokenizer_.eos()) {  // else it was written out
+      ids.push_back(*tokenizer_.eos());
+      learned.push_back(options_.train_on_prompt || spans[to - 1].learned);
+    }
+  }
+  example.ids.insert(example.ids.end(), ids.begin(), ids.end());
+  example.learned.insert(example.learned.end(), learned.begin(), learned.end());
+}
+
+void Assembler::add_row(const std::vector<Span>& spans, const std::string& where) {
+  // What tells a row from another, and whether it has anything to learn from.
+  std::string content;
+  bool blank = true, any_learned = false;
+  for (const Span& span : spans) {
+    content += span.text + (span.learned ? '\1' : '\2');
+    any_learned = any_learned || span.learned;
+    if (span.learned || options_.train_on_prompt) blank = blank && is_blank(span.text);
+  }
+  if (!any_learned && !spans.empty()) blank = false;  // a conversation without an answer: masked, not blank
+  if (!is_new_document(content, blank, where)) return;
+  ++rows_;
+
+  Example example;
+  for (std::size_t from = 0; from < spans.size();) {
+    std::size_t to = from;
+    while (to < spans.size() && !spans[to++].ends) {
+    }
+    add_unit(spans, from, to, example);
+    from = to;
+  }
+  longest_row_ = std::max(longest_row_, example.ids.size());
+  const auto length = static_cast<std::size_t>(options_.seq_len);
+  if (example.ids.size() > length) {
+    ++dataset_.report.truncated;
+    dataset_.report.truncated_tokens += static_cast<std::int64_t>(example.ids.size() - length);
+    example.ids.resize(length);
+    example.learned.resize(length);
+  }
+  if (example.counted() == 0) {
+    ++dataset_.report.all_masked;
+    return;
+  }
+  ++rows_kept_;
+  for (std::size_t i = 1; i < example.ids.size(); ++i) {
+    if (example.learned[i] != 0 && example.ids[i] == tokenizer_.eos()) {
+      ++rows_ended_;
+      break;
+    }
+  }
+  keep(std::move(example));
+}
+
+void Assembler::check_rows() const {
+  if (rows_ == 0) return;
+  const std::string cut = core::format_count(dataset_.report.truncated) + " of " + core::format_count(rows_) +
+                          " rows are longer than --seq-len " + std::to_string(options_.seq_len);
+  const std::string raise = "raise --seq-len (the longest row has " +
+                            core::format_count(static_cast<std::int64_t>(longest_row_)) + " tokens)";
+  if (rows_kept_ == 0 && dataset_.report.truncated > 0) {
+    throw DataError("nothing is left to learn: every answer is masked or cut away, since " + cut + "; " + raise +
+                    " or shorten the prompts");
+  }
+  if (rows_kept_ == 0) {
+    throw DataError("nothing is left to learn: no row has an answer; give answers, or pass --train-on-prompt");
+  }
+  if (tokenizer_.eos() && rows_ended_ == 0) {
+    throw DataError("no answer reaches its end token, so the model would not learn to stop: " + cut + "; " + raise);
+  }
+}
+
+Dataset Assembler::finish() {
+  ReadReport& report = dataset_.report;
+  if (report.documents == 0) {
+    throw DataError("nothing to learn from: " +
+                    (report.empty > 0 ? "all " + core::format_count(report.empty) + " documents are blank"
+                                      : std::string("no documents were read")));
+  }
+  check_rows();
+  if (dataset_.examples.empty()) {
+    throw DataError("nothing to learn from: no document has two tokens, and the first is never predicted");
+  }
+  if (!tokenizer_.eos()) {
+    report.notes.push_back("the tokenizer has no end token: documents and answers are not ended");
+  }
+  if (lone_tokens_ > 0) {
+    report.notes.push_back(core::format_count(lone_tokens_) +
+                           " last pieces of a single token left off (a first token is not predicted)");
+  }
+  return std::move(dataset_);
+}
+
+}  // namespace lowrank::data

@@ -1,0 +1,47 @@
+#include "lowrank/data/batch_torch.h"
+
+#include <ATen/ops/empty.h>
+
+#include "lowrank/core/error.h"
+
+namespace lowrank::data {
+namespace {
+
+constexpr std::int64_t kNotLearned = -100;
+
+}  // namespace
+
+Batch make_batch(const std::vector<Example>& all, std::span<const std::uint32_t> which, std::int64_t first_token) {
+  std::vector<std::int64_t> lengths;
+  std::int64_t tokens = 0;
+  for (const std::uint32_t index : which) {
+    if (index >= all.size() || all[index].learned.size() != all[index].ids.size()) {
+      throw InternalError("make_batch: example " + std::to_string(index) + " of " + std::to_string(all.size()) +
+                          " does not exist, or its mask is not as long as its ids");
+    }
+    lengths.push_back(static_cast<std::int64_t>(all[index].ids.size()));
+    tokens += lengths.back();
+  }
+
+  Batch batch;
+  batch.ids = at::empty({tokens}, at::kLong);
+  batch.labels = at::empty({tokens}, at::kLong);
+  batch.segments = kernels::Segments::of_lengths(lengths);
+  batch.token_in_step.resize(static_cast<std::size_t>(tokens));
+  auto* ids = batch.ids.mutable_data_ptr<std::int64_t>();
+  auto* labels = batch.labels.mutable_data_ptr<std::int64_t>();
+  std::int64_t t = 0;
+  for (const std::uint32_t index : which) {
+    const Example& example = all[index];
+    for (std::size_t i = 0; i < example.ids.size(); ++i, ++t) {
+      const bool learned = i + 1 < example.ids.size() && example.learned[i + 1] != 0;
+      ids[t] = example.ids[i];
+      labels[t] = learned ? example.ids[i + 1] : kNotLearned;
+      batch.counted += learned;
+      batch.token_in_step[static_cast<std::size_t>(t)] = first_token + t;
+    }
+  }
+  return batch;
+}
+
+}  // namespace lowrank::data

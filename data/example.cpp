@@ -1,0 +1,11 @@
+#include "lowrank/data/example.h"
+
+namespace lowrank::data {
+
+std::int64_t Example::counted() const {
+  std::int64_t n = 0;
+  for (std::size_t i = 1; i < learned.size(); ++i) n += learned[i] != 0;
+  return n;
+}
+
+}  // namespace lowrank::data

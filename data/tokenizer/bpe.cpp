@@ -1,0 +1,206 @@
+#include "lowrank/data/tokenizer/bpe.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "lowrank/core/text.h"
+#include "lowrank/data/tokenizer/unicode.h"
+
+namespace lowrank::data {
+
+namespace {
+
+constexpr std::size_t kKnownPieces = 1 << 16;     // pieces that a workspace remembers
+constexpr std::size_t kKnownPieceBytes = 1 << 8;  // longer ones do not come twice
+
+// Earlier rank first, then the place further left: the order of PyPI tokenizers' queue.
+struct Later {
+  template <class T>
+  bool operator()(const T& a, const T& b) const {
+    return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
+  }
+};
+
+}  // namespace
+
+Bpe::Bpe(const core::JsonView& model) {
+  // Old files (GPT-2's own) have no "type".
+  const std::string type = model.get_string("type", model.has("merges") ? "BPE" : "(none)");
+  if (type != "BPE") model.fail("the tokenizer model '" + type + "' is not supported (BPE is)");
+  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+    const std::string value = model.get_string(key, "");
+    if (!value.empty()) model.at(key).fail("'" + core::printable(value) + "' is not supported (null and \"\" are)");
+  }
+  if (model.get_double("dropout", 0) != 0) model.at("dropout").fail("merge dropout is not supported (null and 0 are)");
+  byte_fallback_ = model.get_bool("byte_fallback", false);
+  fuse_unk_ = model.get_bool("fuse_unk", false);
+  ignore_merges_ = model.get_bool("ignore_merges", false);
+  read_vocabulary(model.at("vocab"));
+  read_merges(model.at("merges"));
+  read_byte_tokens(model);
+  if (model.has_value("unk_token")) {
+    const std::string unk = model.at("unk_token").as_string();
+    unk_ = vocabulary_.find(unk);
+    if (!unk_) model.at("unk_token").fail("'" + core::printable(unk) + "' is not in the vocabulary");
+  }
+}
+
+void Bpe::read_vocabulary(const core::JsonView& vocab) {
+  if (!vocab.is_object()) vocab.fail("expected an object of tokens and their ids");
+  if (vocab.raw().empty()) vocab.fail("an empty vocabulary");
+  for (const auto& [token, value] : vocab.raw().items()) {
+    const core::JsonView entry(value, vocab.where() + "." + core::printable(token, 40));
+    const auto id = static_cast<TokenId>(entry.as_int(0, kMaxTokenId));
+    if (!vocabulary_.add(token, id)) {
+      const std::string* other = vocabulary_.token(id);
+      entry.fail(fmt::format("the id {} is also that of '{}'", id, core::printable(other ? *other : token, 40)));
+    }
+  }
+  character_ids_.assign(0x10000, -1);
+  for (TokenId id = 0; id < vocabulary_.size(); ++id) {
+    const std::string* token = vocabulary_.token(id);
+    if (token == nullptr || token->empty()) continue;
+    std::size_t at = 0;
+    const char32_t c = next_character(*token, at);
+    if (at == token->size() && c < character_ids_.size()) character_ids_[c] = id;
+  }
+}
+
+void Bpe::read_merges(const core::JsonView& merges) {
+  if (!merges.is_array()) merges.fail("expected an array of merges");
+  merges_ = MergeTable(merges.size());
+  std::int32_t rank = 0;
+  for (const core::Json& value : merges.raw()) {
+    const auto fail = [&](const std::string& problem) {
+      core::JsonView(value, fmt::format("{}[{}]", merges.where(), rank)).fail(problem);
+    };
+    std::string left, right;
+    if (value.is_string()) {
+      const auto& text = value.get_ref<const std::string&>();
+      if (text.starts_with("#version")) continue;
+      const auto space = text.find(' ');
+      if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos) {
+        fail("expected two tokens with one space between them, found '" + core::printable(text, 40) + "'");
+      }
+      left = text.substr(0, space);
+      right = text.substr(space + 1);
+    } else if (value.is_array() && value.size() == 2 && value[0].is_string() && value[1].is_string()) {
+      left = value[0].get<std::string>();
+      right = value[1].get<std::string>();
+    } else {
+      fail("expected \"left right\" or [\"left\", \"right\"]");
+    }
+    const auto look_up = [&](const std::string& token) {
+      const auto id = vocabulary_.find(token);
+      if (!id) fail("a merge of unknown tokens: '" + core::printable(token, 40) + "' is not in the vocabulary");
+      return id.value_or(-1);
+    };
+    const TokenId left_id = look_up(left), right_id = look_up(right);
+    merges_.set(left_id, right_id, {rank++, look_up(left + right)});
+  }
+}
+
+void Bpe::read_byte_tokens(const core::JsonView& model) {
+  if (!byte_fallback_) return;
+  for (int b = 0; b < 256; ++b) {
+    const std::string token = fmt::format("<0x{:02X}>", b);
+    const auto id = vocabulary_.find(token);
+    if (!id) model.at("byte_fallback").fail("true, but the vocabulary has no byte token '" + token + "'");
+    byte_ids_[static_cast<std::size_t>(b)] = *id;
+  }
+}
+
+TokenId Bpe::id_of(char32_t c, std::string_view text) const {
+  if (c < character_ids_.size()) return character_ids_[c];
+  return vocabulary_.find(text).value_or(-1);
+}
+
+void Bpe::fill(std::string_view piece, Workspace& w) const {
+  w.symbols.clear();
+  const auto add = [&](TokenId id) { w.symbols.push_back({id, -1, -1, true}); };
+  bool pending_unk = false;  // an unknown character waits for the next one, which it may be fused with
+  for (std::size_t at = 0; at < piece.size();) {
+    const std::size_t begin = at;
+    const char32_t c = next_character(piece, at);
+    const TokenId id = id_of(c, piece.substr(begin, at - begin));
+    if (id >= 0) {
+      if (pending_unk) add(*unk_);
+      pending_unk = false;
+      add(id);
+    } else if (byte_fallback_) {
+      for (std::size_t i = begin; i < at; ++i) add(byte_ids_[static_cast<unsigned char>(piece[i])]);
+    } else if (unk_) {
+      if (pending_unk && !fuse_unk_) add(*unk_);
+      pending_unk = true;
+    }
+  }
+  if (pending_unk) add(*unk_);
+  const auto n = static_cast<std::int32_t>(w.symbols.size());
+  for (std::int32_t i = 0; i < n; ++i) {
+    w.symbols[static_cast<std::size_t>(i)].previous = i - 1;
+    w.symbols[static_cast<std::size_t>(i)].next = i + 1 < n ? i + 1 : -1;
+  }
+}
+
+void Bpe::propose(Workspace& w, std::int32_t left, std::int32_t right) const {
+  const Merge* m = merges_.find(w.symbols[static_cast<std::size_t>(left)].id, w.symbols[static_cast<std::size_t>(right)].id);
+  if (m == nullptr) return;
+  w.heap.push_back({m->rank, left, m->merged});
+  std::push_heap(w.heap.begin(), w.heap.end(), Later{});
+}
+
+void Bpe::merge(Workspace& w) const {
+  auto& s = w.symbols;
+  w.heap.clear();
+  for (std::size_t i = 0; i + 1 < s.size(); ++i) {
+    const Merge* m = merges_.find(s[i].id, s[i + 1].id);
+    if (m != nullptr) w.heap.push_back({m->rank, static_cast<std::int32_t>(i), m->merged});
+  }
+  std::make_heap(w.heap.begin(), w.heap.end(), Later{});
+  while (!w.heap.empty()) {
+    std::pop_heap(w.heap.begin(), w.heap.end(), Later{});
+    const auto top = w.heap.back();
+    w.heap.pop_back();
+    auto& left = s[static_cast<std::size_t>(top.position)];
+    if (!left.alive || left.next < 0) continue;
+    auto& right = s[static_cast<std::size_t>(left.next)];
+    // The pair may be another one by now; as in the reference it counts if it still gives the same token.
+    const Merge* now = merges_.find(left.id, right.id);
+    if (now == nullptr || now->merged != top.merged) continue;
+    left.id = top.merged;
+    left.next = right.next;
+    right.alive = false;
+    if (left.next >= 0) s[static_cast<std::size_t>(left.next)].previous = top.position;
+    if (left.previous >= 0) propose(w, left.previous, top.position);
+    if (left.next >= 0) propose(w, top.position, left.next);
+  }
+}
+
+void Bpe::encode(std::string_view piece, Workspace& w, std::vector<TokenId>& ids) const {
+  if (piece.empty()) return;
+  if (ignore_merges_) {
+    if (const auto id = vocabulary_.find(piece)) {
+      ids.push_back(*id);
+      return;
+    }
+  }
+  const bool remember = piece.size() <= kKnownPieceBytes;
+  if (remember) {
+    if (const auto it = w.known.find(std::string(piece)); it != w.known.end()) {
+      ids.insert(ids.end(), it->second.begin(), it->second.end());
+      return;
+    }
+  }
+  fill(piece, w);
+  merge(w);
+  const std::size_t first = ids.size();
+  for (const auto& symbol : w.symbols) {
+    if (symbol.alive) ids.push_back(symbol.id);
+  }
+  if (remember && w.known.size() < kKnownPieces) {
+    w.known.emplace(piece, std::vector<TokenId>(ids.begin() + static_cast<std::ptrdiff_t>(first), ids.end()));
+  }
+}
+
+}  // namespace lowrank::data

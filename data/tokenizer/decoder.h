@@ -1,0 +1,28 @@
+// The "decoder" of tokenizer.json: how the texts of tokens become a text again.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lowrank/core/json.h"
+
+namespace lowrank::data {
+
+class Decoder {
+ public:
+  virtual ~Decoder() = default;
+  /// The tokens' texts, changed in place; joined they are the decoded text.
+  virtual void apply(std::vector<std::string>& tokens) const = 0;
+  /// Whether a run of <0xNN> tokens is decoded as a whole (so that its text is not known before its end).
+  virtual bool joins_byte_tokens() const { return false; }
+
+  /// Sequence, ByteLevel, ByteFallback, Replace, Fuse, Strip, Metaspace; for null, tokens joined with spaces.
+  /// FormatError for others.
+  static std::unique_ptr<const Decoder> make(const core::JsonView& json);
+};
+
+/// Whether a token is "<0xNN>", and which byte.
+int byte_of_token(const std::string& token);  // -1 when it is not
+
+}  // namespace lowrank::data

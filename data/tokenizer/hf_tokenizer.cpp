@@ -1,0 +1,204 @@
+#include "lowrank/data/tokenizer/hf_tokenizer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/text.h"
+
+namespace lowrank::data {
+
+namespace {
+
+// A part of tokenizer.json; a missing one is as good as null.
+core::JsonView part(const core::JsonView& root, const char* key) {
+  static const core::Json null;
+  return root.has(key) ? root.at(key) : core::JsonView(null, root.where() + "." + key);
+}
+
+const core::JsonView& checked_root(const core::JsonView& root) {
+  if (!root.is_object()) root.fail("expected an object");
+  return root;
+}
+
+}  // namespace
+
+HfTokenizer::HfTokenizer(const core::Json& json, const std::string& where, const SpecialTokens& special)
+    : normalizer_(Normalizer::make(part(checked_root({json, where}), "normalizer"))),
+      pre_tokenizer_(PreTokenizer::make(part({json, where}, "pre_tokenizer"))),
+      decoder_(Decoder::make(part({json, where}, "decoder"))),
+      bpe_(core::JsonView(json, where).at("model")) {
+  next_id_ = static_cast<TokenId>(bpe_.vocabulary().count());
+  add_tokens_of(part({json, where}, "added_tokens"));
+  add_tokens_of(special);
+  build_splitters();
+  template_ =
+      read_post_processor(part({json, where}, "post_processor"), [this](TokenId id) { return token(id) != nullptr; });
+  name_special_tokens(special);
+}
+
+void HfTokenizer::add_tokens_of(const core::JsonView& json) {
+  if (json.is_null()) return;
+  if (!json.is_array()) json.fail("expected an array of tokens");
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    const core::JsonView entry = json.at(i);
+    AddedToken token = AddedToken::from_json(entry);
+    if (token.content.empty()) entry.fail("an added token without content, which would be found everywhere");
+    token.id = static_cast<TokenId>(entry.at("id").as_int(0, kMaxTokenId));
+    if (added_place_.contains(token.content)) {
+      entry.fail("the added token '" + core::printable(token.content, 40) + "' is there twice");
+    }
+    add_token(std::move(token), entry.where());
+  }
+}
+
+// Tokens that only the files beside tokenizer.json know, as transformers adds them.
+void HfTokenizer::add_tokens_of(const SpecialTokens& special) {
+  const auto add = [&](const AddedToken& token, bool make_special, const char* where) {
+    if (token.content.empty()) return;
+    if (const auto it = added_place_.find(token.content); it != added_place_.end()) {
+      AddedToken& known = added_[it->second];
+      known.special = known.special || token.special || make_special;
+      return;
+    }
+    AddedToken copy = token;
+    copy.special = copy.special || make_special;
+    add_token(std::move(copy), where);
+  };
+  for (const AddedToken& token : special.added) add(token, false, "tokenizer_config.json: added_tokens_decoder");
+  for (const auto* named : {&special.bos, &special.eos, &special.unk, &special.pad}) {
+    if (named->token) add(*named->token, true, "tokenizer_config.json");
+  }
+  for (const AddedToken& token : special.extra) add(token, true, "tokenizer_config.json");
+}
+
+// A token of the vocabulary keeps its id, any other gets the next free one, whatever the file says: so the reference. A
+// file that says something else would be read differently by different programs.
+void HfTokenizer::add_token(AddedToken token, const std::string& where) {
+  const TokenId id = bpe_.vocabulary().find(token.content).value_or(next_id_);
+  if (token.id >= 0 && token.id != id) {
+    throw FormatError(fmt::format("{}: the token '{}' has id {}, but {} has it (added tokens follow the vocabulary "
+                                  "without gaps, and tokens of the vocabulary keep their ids)",
+                                  where, core::printable(token.content, 40), token.id, id));
+  }
+  if (added_by_id_.contains(id) || id > kMaxTokenId) {
+    throw FormatError(fmt::format("{}: the token '{}' has an id, {}, that is another token's", where,
+                                  core::printable(token.content, 40), id));
+  }
+  token.id = id;
+  if (id >= next_id_) next_id_ = id + 1;
+  added_by_id_[id] = added_.size();
+  added_place_[token.content] = added_.size();
+  added_.push_back(std::move(token));
+}
+
+void HfTokenizer::build_splitters() {
+  for (const bool special : {true, false}) {  // of two equal texts the special token's wins
+    for (const AddedToken& token : added_) {
+      if (token.special != special) continue;
+      std::string content = token.content;
+      if (token.normalized && normalizer_) normalizer_->apply(content);
+      (token.normalized ? normalized_splitter_ : raw_splitter_).add(token, content);
+    }
+  }
+}
+
+void HfTokenizer::name_special_tokens(const SpecialTokens& special) {
+  const auto id_of = [&](const SpecialTokens::Named& named) -> std::optional<TokenId> {
+    if (named.token) return token_to_id(named.token->content);
+    if (!named.said && named.config_id && token(*named.config_id) != nullptr) return named.config_id;
+    return std::nullopt;
+  };
+  bos_ = id_of(special.bos);
+  eos_ = id_of(special.eos);
+  pad_ = id_of(special.pad);
+  unk_ = special.unk.said ? id_of(special.unk) : bpe_.unk();
+  if (!bos_ && !special.bos.said && !template_.before.empty()) bos_ = template_.before.front();
+  adds_bos_ = bos_ && !template_.before.empty() && template_.before.front() == *bos_;
+  adds_eos_ = eos_ && !template_.after.empty() && template_.after.back() == *eos_;
+}
+
+std::vector<TokenId> HfTokenizer::encode(std::string_view text, bool add_special_tokens) const {
+  std::string repaired;
+  if (core::find_invalid_utf8(text) != std::string_view::npos) {
+    repaired = core::replace_invalid_utf8(text);
+    text = repaired;
+  }
+  std::vector<TokenId> ids;
+  if (add_special_tokens) ids = template_.before;
+  Bpe::Workspace workspace;
+  for (const Part& raw : raw_splitter_.split(text)) {
+    if (raw.id >= 0) {
+      ids.push_back(raw.id);
+      continue;
+    }
+    std::string segment(text.substr(raw.span.begin, raw.span.end - raw.span.begin));
+    if (normalizer_) normalizer_->apply(segment);
+    for (const Part& piece : normalized_splitter_.split(segment)) {
+      if (piece.id >= 0) {
+        ids.push_back(piece.id);
+      } else {
+        encode_segment(segment.substr(piece.span.begin, piece.span.end - piece.span.begin),
+                       raw.span.begin == 0 && piece.span.begin == 0, workspace, ids);
+      }
+    }
+  }
+  if (add_special_tokens) ids.insert(ids.end(), template_.after.begin(), template_.after.end());
+  return ids;
+}
+
+void HfTokenizer::encode_segment(std::string text, bool at_start, Bpe::Workspace& workspace,
+                                 std::vector<TokenId>& ids) const {
+  if (!pre_tokenizer_) return bpe_.encode(text, workspace, ids);
+  Pieces pieces{std::move(text), {}, at_start};
+  pieces.spans.push_back({0, pieces.text.size()});
+  pre_tokenizer_->apply(pieces);
+  for (const Span& span : pieces.spans) {
+    bpe_.encode(std::string_view(pieces.text).substr(span.begin, span.end - span.begin), workspace, ids);
+  }
+}
+
+std::string HfTokenizer::decode(std::span<const TokenId> ids, bool skip_special_tokens) const {
+  std::vector<std::string> tokens;
+  tokens.reserve(ids.size());
+  for (const TokenId id : ids) {
+    const std::string* text = token(id);
+    if (text == nullptr || (skip_special_tokens && is_special(id))) continue;
+    tokens.push_back(*text);
+  }
+  decoder_->apply(tokens);
+  std::string out;
+  for (const std::string& t : tokens) out += t;
+  return out;
+}
+
+const std::string* HfTokenizer::token(TokenId id) const {
+  if (const auto it = added_by_id_.find(id); it != added_by_id_.end()) return &added_[it->second].content;
+  return bpe_.vocabulary().token(id);
+}
+
+std::optional<TokenId> HfTokenizer::token_to_id(std::string_view text) const {
+  if (const auto it = added_place_.find(std::string(text)); it != added_place_.end()) return added_[it->second].id;
+  return bpe_.vocabulary().find(text);
+}
+
+std::string HfTokenizer::id_to_token(TokenId id) const {
+  const std::string* text = token(id);
+  return text == nullptr ? std::string() : *text;
+}
+
+bool HfTokenizer::is_special(TokenId id) const {
+  const auto it = added_by_id_.find(id);
+  return it != added_by_id_.end() && added_[it->second].special;
+}
+
+bool HfTokenizer::is_byte(TokenId id) const {
+  if (!decoder_->joins_byte_tokens()) return false;
+  const std::string* text = token(id);
+  return text != nullptr && byte_of_token(*text) >= 0;
+}
+
+TokenId HfTokenizer::size() const { return std::max(bpe_.vocabulary().size(), next_id_); }
+
+}  // namespace lowrank::data

@@ -1,0 +1,51 @@
+// (left id, right id) -> (rank, merged id), the hot look-up of byte-pair encoding: open addressing, no deletion.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <vector>
+
+#include "lowrank/data/tokenizer/tokenizer.h"
+
+namespace lowrank::data {
+
+struct Merge {
+  std::int32_t rank = -1;
+  TokenId merged = -1;
+};
+
+class MergeTable {
+ public:
+  explicit MergeTable(std::size_t expected = 0) : slots_(std::bit_ceil(expected * 2 + 2)), mask_(slots_.size() - 1) {}
+
+  /// A pair that is there already is replaced. At most `expected` pairs.
+  void set(TokenId left, TokenId right, Merge merge) {
+    Slot& slot = slots_[place(key(left, right))];
+    slot = {key(left, right), merge};
+  }
+  const Merge* find(TokenId left, TokenId right) const {
+    const Slot& slot = slots_[place(key(left, right))];
+    return slot.merge.rank < 0 ? nullptr : &slot.merge;
+  }
+
+ private:
+  struct Slot {
+    std::uint64_t key = 0;
+    Merge merge;
+  };
+  static std::uint64_t key(TokenId left, TokenId right) {
+    return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
+  }
+  std::size_t place(std::uint64_t k) const {
+    std::uint64_t h = k * 0x9E3779B97F4A7C15ULL;
+    h ^= h >> 32;
+    std::size_t i = h & mask_;
+    while (slots_[i].merge.rank >= 0 && slots_[i].key != k) i = (i + 1) & mask_;
+    return i;
+  }
+
+  std::vector<Slot> slots_;
+  std::size_t mask_;
+};
+
+}  // namespace lowrank::data

@@ -1,0 +1,33 @@
+// {"String": "x"} or {"Regex": "x"}, as Replace and Split have them; and the splitting of text at what matches.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lowrank/core/json.h"
+#include "lowrank/data/tokenizer/regex.h"
+
+namespace lowrank::data {
+
+class Pattern {
+ public:
+  /// From its JSON. FormatError: neither of the two, an empty string, a regular expression that is refused.
+  explicit Pattern(const core::JsonView& json);
+  /// Appends the matches in text[within], left to right, none overlapping another.
+  void find_all(std::string_view text, Span within, std::vector<Span>& matches) const;
+
+ private:
+  std::string literal_;
+  std::optional<Regex> regex_;
+};
+
+enum class SplitBehavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
+
+SplitBehavior split_behavior(const core::JsonView& json);
+
+/// Appends the non-empty pieces of `whole` cut at `matches`; with `invert`, what does not match is the delimiter.
+void split(Span whole, const std::vector<Span>& matches, SplitBehavior behavior, bool invert, std::vector<Span>& pieces);
+
+}  // namespace lowrank::data

@@ -1,0 +1,52 @@
+#include "lowrank/eval/perplexity.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <cmath>
+
+#include "lowrank/core/error.h"
+#include "lowrank/data/batch_torch.h"
+
+namespace lowrank::eval {
+
+double Perplexity::perplexity() const { return std::exp(nll); }
+
+Perplexity perplexity(models::DecoderImpl& decoder, const data::Dataset& dataset, std::int64_t batch_tokens,
+                      bool keep_per_token, core::ProgressObserver* progress) {
+  at::NoGradGuard no_grad;
+  const std::vector<data::Example>& examples = dataset.examples;
+  Perplexity result;
+  double sum = 0;
+  if (progress != nullptr) progress->begin("evaluating", static_cast<std::int64_t>(examples.size()), "examples");
+  for (std::size_t next = 0; next < examples.size();) {
+    // Whole examples up to batch_tokens, at least one.
+    std::vector<std::uint32_t> which;
+    std::int64_t tokens = 0;
+    do {
+      tokens += static_cast<std::int64_t>(examples[next].ids.size());
+      which.push_back(static_cast<std::uint32_t>(next++));
+    } while (next < examples.size() &&
+             tokens + static_cast<std::int64_t>(examples[next].ids.size()) <= batch_tokens);
+
+    const data::Batch batch = data::make_batch(examples, which);
+    if (batch.counted > 0) {
+      const at::Tensor hidden = decoder.hidden(batch.ids, batch.segments);
+      const at::Tensor losses = decoder.token_losses(hidden, batch.labels).contiguous();
+      const float* loss = losses.const_data_ptr<float>();
+      const std::int64_t* label = batch.labels.const_data_ptr<std::int64_t>();
+      for (std::int64_t i = 0; i < losses.size(0); ++i) {
+        if (label[i] == -100) continue;
+        sum += double{loss[i]};
+        ++result.tokens;
+        if (keep_per_token) result.per_token.push_back(double{loss[i]});
+      }
+    }
+    if (progress != nullptr) progress->advance(static_cast<std::int64_t>(which.size()));
+  }
+  if (progress != nullptr) progress->end();
+  if (result.tokens == 0) throw DataError("there is nothing to evaluate: no token is predicted in the data set");
+  result.nll = sum / static_cast<double>(result.tokens);
+  return result;
+}
+
+}  // namespace lowrank::eval

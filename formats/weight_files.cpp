@@ -1,0 +1,209 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <set>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/json.h"
+#include "lowrank/core/text.h"
+#include "lowrank/formats/safetensors.h"
+
+namespace lowrank::formats {
+
+namespace {
+
+using core::printable;
+
+constexpr const char* kSingle = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
+
+bool is_plain_name(const std::string& name) {
+  static constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+  return !name.empty() && name.size() <= 255 && name != "." && name != ".." &&
+         name.find_first_not_of(kAllowed) == std::string::npos;
+}
+
+bool is_inside(const fs::path& path, const fs::path& folder) {
+  return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first == folder.end();
+}
+
+// The blobs of the Hugging Face cache entry that a canonical snapshot folder (models--ORG--NAME/snapshots/REV) is of.
+std::optional<fs::path> cache_blobs(const fs::path& snapshot) {
+  const fs::path snapshots = snapshot.parent_path(), entry = snapshots.parent_path();
+  if (snapshots.filename() != "snapshots" || !entry.filename().string().starts_with("models--")) return std::nullopt;
+  return entry / "blobs";
+}
+
+bool is_there(const fs::path& file) {
+  std::error_code ignored;
+  return fs::symlink_status(file, ignored).type() != fs::file_type::not_found;
+}
+
+// Opens directory/name after a look at where its links lead.
+std::shared_ptr<const SafetensorsFile> open_inside(const fs::path& directory, const std::string& name) {
+  const fs::path file = directory / name;
+  std::error_code error;
+  const fs::path folder = fs::canonical(directory, error);
+  const fs::path real = error ? fs::path() : fs::canonical(file, error);
+  if (error && error != std::errc::no_such_file_or_directory) {
+    throw IoError(fmt::format("cannot open '{}': {}", printable(file.string(), 500), error.message()));
+  }
+  if (error) {
+    throw MissingError(fmt::format("cannot open '{}': {}{}", printable(file.string(), 500), error.message(),
+                                   is_there(file) ? " (it is a link to a file that is not there)" : ""));
+  }
+  const auto blobs = cache_blobs(folder);
+  if (!is_inside(real, folder) && !(blobs && is_inside(real, *blobs))) {
+    throw FormatError(fmt::format("'{}' is a link that leads out of its folder, to '{}'; put the file itself there",
+                                  printable(file.string(), 500), printable(real.string(), 500)));
+  }
+  return SafetensorsFile::open(file);
+}
+
+// Tensor name -> shard name, checked as text.
+std::map<std::string, std::string> read_index(const fs::path& file) {
+  const core::Json document = core::read_json(file, {.max_depth = 16, .max_bytes = 200'000'000});
+  const core::JsonView map = core::JsonView(document, file.string()).at("weight_map");
+  if (!map.is_object()) map.fail("expected an object from tensor names to file names");
+  if (map.size() == 0) map.fail("names no tensors");
+  std::map<std::string, std::string> shard_of;
+  for (const auto& [tensor, value] : map.raw().get_ref<const core::Json::object_t&>()) {
+    if (!value.is_string()) map.fail(fmt::format("the shard of '{}' is not a string", printable(tensor)));
+    const std::string& shard = value.get_ref<const std::string&>();
+    if (!is_plain_name(shard)) {
+      map.fail(fmt::format("the shard of '{}' is '{}', which is no plain file name of letters, digits and ._-",
+                           printable(tensor), printable(shard)));
+    }
+    shard_of.emplace(tensor, shard);
+  }
+  return shard_of;
+}
+
+[[noreturn]] void throw_no_weights(const fs::path& directory) {
+  const std::string where = printable(directory.string(), 500);
+  if (const auto advice = pickle_advice(directory)) throw FormatError(*advice);
+  std::string others;
+  std::error_code error;
+  fs::directory_iterator entries(directory, error);
+  for (const fs::directory_iterator end; !error && entries != end; entries.increment(error)) {
+    const std::string name = entries->path().filename().string();
+    if (name.ends_with(".safetensors") || name.ends_with(".gguf") || name.ends_with(".h5") ||
+        name.ends_with(".msgpack")) {
+      others += (others.empty() ? " (it has " : ", ") + printable(name);
+    }
+  }
+  throw MissingError(fmt::format("'{}' holds no weights: neither {} nor {} is there{}", where, kSingle, kIndex,
+                                 others.empty() ? "" : others + ")"));
+}
+
+}  // namespace
+
+std::optional<std::string> pickle_advice(const fs::path& directory) {
+  std::error_code error;
+  std::set<std::string> names;
+  fs::directory_iterator entries(directory, error);
+  for (const fs::directory_iterator end; !error && entries != end; entries.increment(error)) {
+    const std::string name = entries->path().filename().string();
+    const bool weights = name.starts_with("pytorch_model") || name.starts_with("adapter_model") ||
+                         name.starts_with("consolidated") || name.starts_with("model");
+    if (weights && (name.ends_with(".bin") || name.ends_with(".bin.index.json") || name.ends_with(".pt") ||
+                    name.ends_with(".pth"))) {
+      names.insert(name);
+    }
+  }
+  if (names.empty()) return std::nullopt;
+  const bool adapter = names.begin()->starts_with("adapter_model");
+  return fmt::format(
+      "'{}' holds its weights as a pickle file ({}), which can run code and is never read; convert it in Python: "
+      "{}.from_pretrained(DIR).save_pretrained(NEW_DIR, safe_serialization=True)",
+      printable(directory.string(), 500), printable(*names.begin()),
+      adapter ? "peft.AutoPeftModelForCausalLM" : "transformers.AutoModelForCausalLM");
+}
+
+WeightFiles WeightFiles::open(const fs::path& directory) {
+  std::error_code error;
+  const fs::file_status status = fs::status(directory, error);
+  if (!fs::exists(status))
+    throw MissingError(fmt::format("there is no folder '{}'", printable(directory.string(), 500)));
+  if (!fs::is_directory(status)) {
+    throw FormatError(fmt::format("'{}' is not a folder", printable(directory.string(), 500)));
+  }
+  WeightFiles weights;
+  const auto add = [&](const std::shared_ptr<const SafetensorsFile>& file) {
+    for (const TensorInfo& info : file->header().tensors) {
+      const auto [found, inserted] = weights.entries_.try_emplace(info.name, Entry{file, &info});
+      if (!inserted) {
+        throw FormatError(fmt::format("the tensor '{}' is in two shards, '{}' and '{}'", printable(info.name),
+                                      printable(found->second.file->path().string(), 500),
+                                      printable(file->path().string(), 500)));
+      }
+    }
+    weights.files_.push_back(file);
+  };
+
+  if (is_there(directory / kSingle)) {  // as in transformers, the single file wins where both are
+    add(open_inside(directory, kSingle));
+    return weights;
+  }
+  if (!is_there(directory / kIndex)) throw_no_weights(directory);
+
+  weights.sharded_ = true;
+  const std::string index = printable((directory / kIndex).string(), 500);
+  const auto shard_of = read_index(directory / kIndex);
+  std::set<std::string> shards;
+  for (const auto& [tensor, shard] : shard_of) shards.insert(shard);
+  for (const std::string& shard : shards) {
+    if (!is_there(directory / shard)) {
+      throw MissingError(fmt::format(
+          "{}: the shard '{}' is not there; download the rest of the model ({} of {} shards "
+          "are present)",
+          index, shard,
+          std::count_if(shards.begin(), shards.end(), [&](const auto& name) { return is_there(directory / name); }),
+          shards.size()));
+    }
+    add(open_inside(directory, shard));
+  }
+  for (const auto& [tensor, shard] : shard_of) {
+    const Entry* entry = weights.find(tensor);
+    if (entry == nullptr) {
+      throw FormatError(fmt::format("{}: the tensor '{}' should be in '{}', which does not have it", index,
+                                    printable(tensor), shard));
+    }
+    if (const std::string actual = entry->file->path().filename().string(); actual != shard) {
+      throw FormatError(fmt::format("{}: the tensor '{}' should be in '{}', but it is in '{}'", index,
+                                    printable(tensor), shard, actual));
+    }
+  }
+  for (const auto& [name, entry] : weights.entries_) {
+    if (!shard_of.contains(name)) {
+      throw FormatError(fmt::format("{}: the tensor '{}' of '{}' is not in the weight_map", index, printable(name),
+                                    entry.file->path().filename().string()));
+    }
+  }
+  return weights;
+}
+
+const WeightFiles::Entry* WeightFiles::find(std::string_view name) const {
+  const auto found = entries_.find(name);
+  return found == entries_.end() ? nullptr : &found->second;
+}
+
+std::vector<std::string> WeightFiles::names() const {
+  std::vector<std::string> names;
+  names.reserve(entries_.size());
+  for (const auto& [name, entry] : entries_) names.push_back(name);
+  return names;
+}
+
+std::uint64_t WeightFiles::total_bytes() const {
+  std::uint64_t total = 0;
+  for (const auto& [name, entry] : entries_) total += entry.info->end - entry.info->begin;
+  return total;
+}
+
+void WeightFiles::check_unchanged() const {
+  for (const auto& file : files_) core::check_unchanged(file->path(), file->mapping()->stamp());
+}
+
+}  // namespace lowrank::formats

@@ -1,0 +1,28 @@
+#include "lowrank/kernels/dropout.h"
+
+#include <ATen/ops/clone.h>
+
+#include <string>
+
+#include "lowrank/core/error.h"
+#include "lowrank/kernels/dropout_mask.h"
+#include "lowrank/kernels/rows.h"
+
+namespace lowrank::kernels {
+
+at::Tensor apply_dropout(const at::Tensor& x, double p, std::array<std::uint32_t, 2> key, std::uint64_t step,
+                         const std::int64_t* token_in_step) {
+  if (x.dim() != 2 || token_in_step == nullptr || !(p >= 0 && p <= 1)) {
+    throw InternalError("kernels::apply_dropout: x [T, d], tokens [T] and 0 <= p <= 1 are expected, found p = " +
+                        std::to_string(p));
+  }
+  if (p == 0) return x;
+  at::Tensor out = x.detach().clone(at::MemoryFormat::Contiguous);
+  const DropoutPlace place{p, key, step, token_in_step};
+  for_row_chunks(out.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
+    drop_tile(out.narrow(0, begin, end - begin), place, begin, 0);
+  });
+  return out;
+}
+
+}  // namespace lowrank::kernels

@@ -1,0 +1,61 @@
+// Products of activations with weights of any dtype, in the form that this CPU multiplies fastest, cut into tiles whose
+// shape depends on the sizes alone: one tile is one single-threaded GEMM, so results do not depend on the thread count.
+// (Whole-matrix MKL and oneDNN calls do depend on it at some shapes.)
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace lowrank::kernels {
+
+/// How products are formed. The choice is made once a process from the CPU:
+/// - kPlain: LibTorch's own GEMM (MKL) in fp32; bf16 operands are made fp32 as they are used and results are rounded.
+///   CPUs without AVX-512 (MKL runs at their peak, and their bf16 GEMMs at a tenth of it), and Intel's with fp32.
+/// - kPacked: the same with weights packed for oneDNN as they are used. AVX-512 CPUs of other makers, where MKL keeps to
+///   AVX2 and oneDNN does not.
+/// - kNativeBf16: kPacked, and bf16 operands multiplied as bf16. CPUs with AVX512_BF16 or AMX.
+enum class GemmPath { kPlain, kPacked, kNativeBf16 };
+GemmPath gemm_path();
+const char* name(GemmPath path);
+/// For tests and benches: another path than the CPU's own.
+void set_gemm_path(GemmPath path);
+
+/// The dtype in which products of operands of this dtype are formed: fp64 and fp32 as they are, bf16 by the path.
+at::ScalarType product_dtype(at::ScalarType dtype);
+
+/// Rows of a tile for `rows` rows: at most 128, an even number of tiles.
+std::int64_t tile_rows(std::int64_t rows);
+
+/// x in this dtype with unit column stride: x itself, or a copy made by row chunks in parallel.
+at::Tensor converted(const at::Tensor& x, at::ScalarType dtype);
+
+/// The right-hand side of products with at least `rows` rows in all, converted and packed as the path says.
+class Factor {
+ public:
+  /// For x [m, K] · w with w [K, n].
+  static Factor of(const at::Tensor& w, at::ScalarType dtype, std::int64_t rows);
+  /// For x [m, K] · wᵀ with w [n, K].
+  static Factor of_transposed(const at::Tensor& w, at::ScalarType dtype, std::int64_t rows);
+
+  /// out [m, n] = x · factor, or out += x · factor; out and x are of the factor's dtype. Called from inside a tile.
+  void multiply(at::Tensor out, const at::Tensor& x, bool accumulate = false) const;
+
+ private:
+  at::Tensor dense_;   // [K, n], any strides
+  at::Tensor packed_;  // oneDNN's own layout; defined where the path packs
+};
+
+/// out [M, N] = x [M, K] · wᵀ, w [N, K] of any dtype; out is of product_dtype(x). Parallel, panels of w at a time.
+void multiply_transposed(at::Tensor out, const at::Tensor& x, const at::Tensor& w);
+/// out [M, N] = g [M, K] · w, w [K, N] of any dtype; as above.
+void multiply(at::Tensor out, const at::Tensor& g, const at::Tensor& w);
+/// out [K, N] (+)= scale · xᵀ y for x [M, K] and y [M, N] of any dtypes, by row tiles of out, in out's dtype.
+void multiply_outer(at::Tensor out, const at::Tensor& x, const at::Tensor& y, double scale, bool accumulate = false);
+
+/// Elements of a weight that are converted or packed at a time, so that scratch stays within 16 MiB of fp32.
+inline constexpr std::int64_t kBlockElements = std::int64_t{1} << 22;
+/// How many of a weight's rows (or columns) of this length make a block: a multiple of 64, at least 64.
+std::int64_t block_count(std::int64_t length);
+
+}  // namespace lowrank::kernels

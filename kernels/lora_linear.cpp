@@ -1,0 +1,157 @@
+#include "lowrank/kernels/lora_linear.h"
+
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <string>
+
+#include "lowrank/core/error.h"
+#include "lowrank/kernels/dispatch.h"
+#include "lowrank/kernels/gemm.h"
+#include "lowrank/kernels/lora_linear_impl.h"
+
+namespace lowrank::kernels {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// What the graph holds besides tensors. Tokens are copied: the caller's context lives for the forward pass only.
+struct Settings : torch::CustomClassHolder {
+  struct Adapter {
+    double scale;
+    DropoutPlace dropout;
+  };
+  std::vector<Adapter> adapters;
+  std::vector<std::int64_t> tokens;
+  bool has_bias = false;
+};
+
+std::vector<LoraFactors> factors(const Settings& settings, const at::Tensor* matrices, at::ScalarType dtype) {
+  std::vector<LoraFactors> result;
+  for (std::size_t i = 0; i < settings.adapters.size(); ++i) {
+    result.push_back({matrices[2 * i].detach().to(dtype), matrices[2 * i + 1].detach().to(dtype),
+                      settings.adapters[i].scale, settings.adapters[i].dropout});
+  }
+  return result;
+}
+
+// Inputs and saved tensors are x, W, [bias], A₁, B₁, A₂, …; then t₁, t₂, ….
+struct LoraLinearFunction : torch::autograd::Function<LoraLinearFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const variable_list& inputs,
+                            const c10::intrusive_ptr<Settings>& settings) {
+    const std::size_t first = settings->has_bias ? 3 : 2;
+    const std::size_t count = settings->adapters.size();
+    const at::Tensor& x = inputs[0];
+    const auto lora = factors(*settings, inputs.data() + first, product_dtype(x.scalar_type()));
+    LoraForward result =
+        lora_forward(x, inputs[1], settings->has_bias ? inputs[2] : at::Tensor(), std::span(lora));
+
+    const bool train_adapters = std::any_of(inputs.begin() + static_cast<std::ptrdiff_t>(first), inputs.end(),
+                                            [](const at::Tensor& m) { return m.requires_grad(); });
+    const bool keep_x = train_adapters || inputs[1].requires_grad();
+    variable_list saved(inputs.begin(), inputs.end());
+    if (!keep_x) saved[0] = at::Tensor();
+    for (std::size_t i = 0; i < count; ++i) saved.push_back(train_adapters ? result.t[i] : at::Tensor());
+    ctx->save_for_backward(std::move(saved));
+    ctx->saved_data["settings"] = c10::IValue::make_capsule(settings);
+    ctx->saved_data["adapters"] = train_adapters;
+    ctx->set_materialize_grads(false);
+    return result.y;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto holder = ctx->saved_data["settings"].toCapsule();
+    const auto& settings = static_cast<const Settings&>(*holder);
+    const variable_list saved = ctx->get_saved_variables();
+    const std::size_t first = settings.has_bias ? 3 : 2, count = settings.adapters.size();
+    variable_list result(first + 2 * count + 1);  // the last is for the settings
+    if (!grads[0].defined()) return result;
+
+    LoraNeeds needs;
+    needs.dx = ctx->needs_input_grad(0);
+    needs.dw = ctx->needs_input_grad(1);
+    needs.dbias = settings.has_bias && ctx->needs_input_grad(2);
+    needs.adapters = ctx->saved_data["adapters"].toBool();
+    const auto lora = factors(settings, saved.data() + first, product_dtype(grads[0].scalar_type()));
+    LoraBackward d =
+        lora_backward(grads[0], saved[0], saved[1], lora, std::span(saved).subspan(first + 2 * count), needs);
+    result[0] = d.dx;
+    result[1] = d.dw;
+    if (needs.dbias) result[2] = d.dbias.to(saved[2].scalar_type());
+    for (std::size_t i = 0; needs.adapters && i < count; ++i) {
+      const std::size_t a = first + 2 * i, b = a + 1;
+      if (saved[a].requires_grad()) result[a] = d.da[i].to(saved[a].scalar_type());
+      if (saved[b].requires_grad()) result[b] = d.db[i].to(saved[b].scalar_type());
+    }
+    return result;
+  }
+};
+
+void check(const at::Tensor& x, const BaseWeight& base, std::span<const LoraOperand> adapters) {
+  const auto shape = [](const at::Tensor& t) {
+    std::string text = "[";
+    for (const auto n : t.sizes()) text += (text.size() > 1 ? ", " : "") + std::to_string(n);
+    return text + "]";
+  };
+  if (x.dim() != 2 || x.size(1) != base.in_features()) {
+    throw InternalError("kernels::lora_linear: x [T, " + std::to_string(base.in_features()) + "] is expected, found " +
+                        shape(x));
+  }
+  for (const LoraOperand& lora : adapters) {
+    if (lora.a.dim() != 2 || lora.b.dim() != 2 || lora.a.size(1) != base.in_features() ||
+        lora.b.size(0) != base.out_features() || lora.a.size(0) != lora.b.size(1)) {
+      throw InternalError("kernels::lora_linear: A [r, " + std::to_string(base.in_features()) + "] and B [" +
+                          std::to_string(base.out_features()) + ", r] are expected, found " + shape(lora.a) + " and " +
+                          shape(lora.b));
+    }
+  }
+}
+
+}  // namespace
+
+at::Tensor lora_linear(const at::Tensor& x, const BaseWeight& base, std::span<const LoraOperand> adapters,
+                       const DropoutContext* dropout) {
+  check(x, base, adapters);
+  if (!use_fused(x)) return composite::lora_linear(x, base, adapters, dropout);
+
+  auto settings = c10::make_intrusive<Settings>();
+  settings->has_bias = base.bias().defined();
+  variable_list inputs{x, base.weight()};
+  if (settings->has_bias) inputs.push_back(base.bias());
+  bool drops = false;
+  for (const LoraOperand& lora : adapters) drops = drops || (dropout != nullptr && lora.dropout > 0);
+  if (drops) settings->tokens.assign(dropout->token_in_step, dropout->token_in_step + x.size(0));
+  for (const LoraOperand& lora : adapters) {
+    DropoutPlace place;
+    if (drops) place = {lora.dropout, lora.dropout_key, dropout->step, settings->tokens.data()};
+    settings->adapters.push_back({lora.scale, place});
+    inputs.push_back(lora.a);
+    inputs.push_back(lora.b);
+  }
+  const bool record = at::GradMode::is_enabled() &&
+                      std::any_of(inputs.begin(), inputs.end(), [](const at::Tensor& t) { return t.requires_grad(); });
+  if (record) return LoraLinearFunction::apply(inputs, settings);
+  const at::NoGradGuard no_grad;
+  const auto lora = factors(*settings, inputs.data() + (settings->has_bias ? 3 : 2), product_dtype(x.scalar_type()));
+  return lora_forward(x, base.weight(), base.bias(), lora).y;
+}
+
+at::Tensor base_forward(const at::Tensor& x, const BaseWeight& base) {
+  check(x, base, {});
+  const at::NoGradGuard no_grad;
+  if (!use_fused(x)) return composite::lora_linear(x, base, {}, nullptr);
+  return lora_forward(x, base.weight(), base.bias(), {}).y;
+}
+
+at::Tensor base_backward(const at::Tensor& g, const BaseWeight& base) {
+  const at::NoGradGuard no_grad;
+  if (!use_fused(g)) return g.matmul(base.weight().to(g.scalar_type()));
+  LoraNeeds needs;
+  needs.dx = true;
+  return lora_backward(g, {}, base.weight(), {}, {}, needs).dx;
+}
+
+}  // namespace lowrank::kernels

@@ -1,0 +1,183 @@
+#include "lowrank/kernels/lora_linear_impl.h"
+
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/sum.h>
+
+#include <algorithm>
+
+#include "lowrank/kernels/gemm.h"
+#include "lowrank/kernels/rows.h"
+
+namespace lowrank::kernels {
+
+namespace {
+
+constexpr std::int64_t kFewRows = 64;  // up to here the base product is cut by columns instead of rows
+
+at::ScalarType gradient_dtype(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
+
+// A tile of x as the adapter sees it.
+at::Tensor dropped(const at::Tensor& tile, const DropoutPlace& dropout, std::int64_t row, std::int64_t column) {
+  if (dropout.p == 0) return tile;
+  at::Tensor copy = tile.clone(at::MemoryFormat::Contiguous);
+  drop_tile(copy, dropout, row, column);
+  return copy;
+}
+
+// out[rows, columns] += bias, a row at a time.
+void add_bias(const at::Tensor& out, const at::Tensor& bias) { at::Tensor(out).add_(bias); }
+
+}  // namespace
+
+LoraForward lora_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                         std::span<const LoraFactors> adapters) {
+  const std::int64_t rows = x.size(0), out = weight.size(0);
+  const auto dtype = product_dtype(x.scalar_type());
+  const auto options = x.options().dtype(dtype);
+  LoraForward result;
+  result.y = at::empty({rows, out}, x.options());
+  for (const LoraFactors& lora : adapters) result.t.push_back(at::empty({rows, lora.a.size(0)}, options));
+  const at::Tensor wide_bias = bias.defined() ? bias.to(dtype) : bias;
+  const bool direct = x.scalar_type() == dtype;
+
+  // One tile of y: columns [c, c + n) of the rows [begin, end), whose x is given in the products' dtype.
+  const auto tile = [&](const Factor& w, const at::Tensor& xt, std::int64_t begin, std::int64_t end, std::int64_t c,
+                        std::int64_t n) {
+    at::Tensor target = result.y.narrow(0, begin, end - begin).narrow(1, c, n);
+    at::Tensor y = direct ? target : at::empty({end - begin, n}, options);
+    w.multiply(y, xt);
+    if (wide_bias.defined()) add_bias(y, wide_bias.narrow(0, c, n));
+    for (std::size_t i = 0; i < adapters.size(); ++i) {
+      y.addmm_(result.t[i].narrow(0, begin, end - begin), adapters[i].b.narrow(0, c, n).t(), 1, adapters[i].scale);
+    }
+    if (!direct) target.copy_(y);
+  };
+  const auto side = [&](const at::Tensor& xt, std::int64_t begin, std::int64_t end) {
+    for (std::size_t i = 0; i < adapters.size(); ++i) {
+      at::Tensor t = result.t[i].narrow(0, begin, end - begin);
+      at::mm_out(t, dropped(xt, adapters[i].dropout, begin, 0), adapters[i].a.t());
+    }
+  };
+
+  if (rows <= kFewRows) {
+    const at::Tensor xt = converted(x, dtype);
+    side(xt, 0, rows);
+    for_row_chunks(out, 64, [&](std::int64_t begin, std::int64_t end) {
+      tile(Factor::of_transposed(weight.narrow(0, begin, end - begin), dtype, rows), xt, 0, rows, begin, end - begin);
+    });
+    return result;
+  }
+  const bool whole = weight.scalar_type() == dtype && gemm_path() == GemmPath::kPlain;
+  const std::int64_t block = whole ? out : block_count(weight.size(1));
+  for (std::int64_t c = 0; c < out; c += block) {
+    const std::int64_t n = std::min(block, out - c);
+    const Factor w = Factor::of_transposed(weight.narrow(0, c, n), dtype, rows);
+    for_row_chunks(rows, tile_rows(rows), [&](std::int64_t begin, std::int64_t end) {
+      const at::Tensor xt = converted(x.narrow(0, begin, end - begin), dtype);
+      if (c == 0) side(xt, begin, end);
+      tile(w, xt, begin, end, c, n);
+    });
+  }
+  return result;
+}
+
+namespace {
+
+// u = g B of every adapter, and dx = g W + Σ s · drop(u A).
+std::vector<at::Tensor> input_gradients(const at::Tensor& g, const at::Tensor& weight,
+                                        std::span<const LoraFactors> adapters, at::Tensor& dx) {
+  const std::int64_t rows = g.size(0), in = weight.size(1);
+  const auto dtype = product_dtype(g.scalar_type());
+  const auto options = g.options().dtype(dtype);
+  const bool direct = g.scalar_type() == dtype;
+  std::vector<at::Tensor> u;
+  for (const LoraFactors& lora : adapters) u.push_back(at::empty({rows, lora.b.size(1)}, options));
+  const auto side = [&](const at::Tensor& gt, std::int64_t begin, std::int64_t end) {
+    for (std::size_t i = 0; i < adapters.size(); ++i) {
+      at::Tensor ut = u[i].narrow(0, begin, end - begin);
+      at::mm_out(ut, gt, adapters[i].b);
+    }
+  };
+  if (!dx.defined()) {
+    for_row_chunks(adapters.empty() ? 0 : rows, tile_rows(rows), [&](std::int64_t begin, std::int64_t end) {
+      side(converted(g.narrow(0, begin, end - begin), dtype), begin, end);
+    });
+    return u;
+  }
+  const bool whole = weight.scalar_type() == dtype && gemm_path() == GemmPath::kPlain;
+  const std::int64_t block = whole ? in : block_count(weight.size(0));
+  for (std::int64_t c = 0; c < in; c += block) {
+    const std::int64_t n = std::min(block, in - c);
+    const Factor w = Factor::of(weight.narrow(1, c, n), dtype, rows);
+    for_row_chunks(rows, tile_rows(rows), [&](std::int64_t begin, std::int64_t end) {
+      const at::Tensor gt = converted(g.narrow(0, begin, end - begin), dtype);
+      if (c == 0) side(gt, begin, end);
+      at::Tensor target = dx.narrow(0, begin, end - begin).narrow(1, c, n);
+      at::Tensor d = direct ? target : at::empty({end - begin, n}, options);
+      w.multiply(d, gt);
+      for (std::size_t i = 0; i < adapters.size(); ++i) {
+        const LoraFactors& lora = adapters[i];
+        const at::Tensor ut = u[i].narrow(0, begin, end - begin), a = lora.a.narrow(1, c, n);
+        if (lora.dropout.p == 0) {
+          d.addmm_(ut, a, 1, lora.scale);
+        } else {
+          const at::Tensor side_gradient = at::mm(ut, a);
+          drop_tile(side_gradient, lora.dropout, begin, c);
+          d.add_(side_gradient, lora.scale);
+        }
+      }
+      if (!direct) target.copy_(d);
+    });
+  }
+  return u;
+}
+
+}  // namespace
+
+LoraBackward lora_backward(const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& weight,
+                           std::span<const LoraFactors> adapters, std::span<const at::Tensor> t,
+                           const LoraNeeds& needs) {
+  const at::Tensor g = gradient.contiguous();
+  const std::int64_t rows = g.size(0);
+  const auto wide = gradient_dtype(g);
+  const auto options = g.options().dtype(wide);
+  LoraBackward result;
+  if (needs.dx) result.dx = at::empty({rows, weight.size(1)}, g.options());
+  const std::vector<at::Tensor> u = input_gradients(g, weight, adapters, result.dx);
+
+  // Thin products with the whole stream as inner dimension: each task owns some columns of x or of g.
+  for (std::size_t i = 0; needs.adapters && i < adapters.size(); ++i) {
+    const LoraFactors& lora = adapters[i];
+    const std::int64_t in = lora.a.size(1), out = lora.b.size(0);
+    result.da.push_back(at::empty({lora.a.size(0), in}, options));
+    result.db.push_back(at::empty({out, lora.b.size(1)}, options));
+    const at::Tensor ui = converted(u[i], wide), ti = converted(t[i], wide);
+    for_row_chunks(in, 64, [&](std::int64_t begin, std::int64_t end) {
+      at::Tensor columns = x.narrow(1, begin, end - begin);
+      if (lora.dropout.p > 0) {
+        columns = columns.to(wide).clone(at::MemoryFormat::Contiguous);
+        drop_tile(columns, lora.dropout, 0, begin);
+      } else {
+        columns = converted(columns, wide);
+      }
+      result.da[i].narrow(1, begin, end - begin).addmm_(ui.t(), columns, 0, lora.scale);
+    });
+    multiply_outer(result.db[i], g, ti, lora.scale);
+  }
+  if (needs.dw) {
+    at::Tensor dw = at::empty(weight.sizes(), options);
+    multiply_outer(dw, g, x, 1);
+    result.dw = dw.to(weight.scalar_type());
+  }
+  if (needs.dbias) {
+    result.dbias = at::empty({weight.size(0)}, options);
+    for_row_chunks(weight.size(0), 64, [&](std::int64_t begin, std::int64_t end) {
+      result.dbias.narrow(0, begin, end - begin).copy_(g.narrow(1, begin, end - begin).sum(0, false, at::kDouble));
+    });
+  }
+  return result;
+}
+
+}  // namespace lowrank::kernels

@@ -1,0 +1,16 @@
+// oneDNN's packed weights: LibTorch registers the operators for its compiler only, so they are found through the
+// dispatcher; a LibTorch or CPU that lacks them gives undefined tensors and the plain GEMM is used.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace lowrank::kernels {
+
+/// w [n, K], dense, packed for products with about `rows` rows; undefined where that is not possible.
+at::Tensor pack_weight(const at::Tensor& w, std::int64_t rows);
+/// x [m, K] · wᵀ for a packed w.
+at::Tensor packed_product(const at::Tensor& x, const at::Tensor& packed);
+
+}  // namespace lowrank::kernels

@@ -1,0 +1,103 @@
+#include "lowrank/lora/adapter.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/text.h"
+#include "lowrank/lora/init.h"
+#include "lowrank/lora/match.h"
+#include "lowrank/lora/peft_names.h"
+
+namespace lowrank::lora {
+namespace {
+
+// In a file a pattern that nothing uses is harmless; in a config for a new adapter it is a slip.
+template <typename Value, typename Get>
+void check_patterns_used(const std::vector<std::pair<std::string, Value>>& pattern, const char* what,
+                         const std::vector<std::string>& modules, Get hits) {
+  for (const auto& entry : pattern) {
+    bool used = false;
+    for (const std::string& module : modules) used = used || hits(entry, module);
+    if (!used)
+      throw ConfigError(fmt::format("{}: no adapted module is named '{}'{}", what, core::printable(entry.first),
+                                    core::did_you_mean(entry.first, modules)));
+  }
+}
+
+void check_patterns_used(const LoraConfig& config, const std::vector<std::string>& modules) {
+  check_patterns_used(config.rank_pattern, "rank_pattern", modules, [](const auto& entry, const std::string& module) {
+    LoraConfig one;
+    one.r = 0;
+    one.rank_pattern = {entry};
+    return one.rank_for(module) != 0;
+  });
+  check_patterns_used(config.alpha_pattern, "alpha_pattern", modules, [](const auto& entry, const std::string& module) {
+    LoraConfig one;
+    one.lora_alpha = 0;
+    one.alpha_pattern = {entry};
+    return one.alpha_for(module) != 0;
+  });
+}
+
+}  // namespace
+
+std::vector<NamedTensor> Adapter::parameters() const {
+  std::vector<NamedTensor> result;
+  result.reserve(2 * slots_.size());
+  for (const LinearSlot& slot : slots_) {
+    result.push_back({peft_name(slot->path(), Factor::kA), slot->lora().a});
+    result.push_back({peft_name(slot->path(), Factor::kB), slot->lora().b});
+  }
+  return result;
+}
+
+std::int64_t Adapter::parameter_count() const {
+  std::int64_t count = 0;
+  for (const LinearSlot& slot : slots_) count += slot->lora().a.numel() + slot->lora().b.numel();
+  return count;
+}
+
+void Adapter::set_enabled(bool enabled) {
+  for (LinearSlot& slot : slots_) slot->set_enabled(enabled);
+}
+
+void Adapter::merge() {
+  for (LinearSlot& slot : slots_) slot->merge();
+}
+
+void Adapter::unmerge() {
+  for (LinearSlot& slot : slots_) slot->unmerge();
+}
+
+void Adapter::detach() {
+  for (LinearSlot& slot : slots_) slot->detach();
+  slots_.clear();
+}
+
+Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t seed) {
+  const std::vector<std::string> linears = slot_paths(table);
+  const std::vector<std::string> modules = match_modules(config, linears, table.head);
+  check_patterns_used(config, modules);
+
+  Adapter adapter;
+  adapter.slots_ = slots_named(table, modules);
+  std::vector<LoraMatrices> matrices;
+  for (const LinearSlot& slot : adapter.slots_) {
+    const std::string& path = slot->path();
+    matrices.push_back(new_matrices(path, slot->base().in_features(), slot->base().out_features(),
+                                    config.rank_for(path), config.init_lora_weights, seed));
+    matrices.back().scale = config.scale_for(path);
+    matrices.back().dropout = config.lora_dropout;
+  }
+  for (std::size_t i = 0; i < matrices.size(); ++i) adapter.slots_[i]->attach(std::move(matrices[i]));
+
+  adapter.config_ = with_portable_targets(config, modules, linears, table.others, table.head);
+  if (adapter.config_.base_model_name_or_path.empty()) adapter.config_.base_model_name_or_path = table.base_name;
+  adapter.config_.fan_in_fan_out = false;  // slots hold [out, in]; PEFT warns of the flag on such layers
+  adapter.head_ = table.head;
+  return adapter;
+}
+
+}  // namespace lowrank::lora

@@ -1,0 +1,112 @@
+#include "lowrank/lora/config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/text.h"
+#include "lowrank/lora/pattern.h"
+
+namespace lowrank::lora {
+namespace {
+
+constexpr std::int64_t kMaxRank = 65536;  // no matrix of a language model has more; beyond it is a typo or an attack
+
+// Whether re.match(r"(.*\.)?(key)$", module). Keys are mostly plain names, whose only special character is the dot.
+bool key_matches(const std::string& key, const std::string& module, const char* what) {
+  if (key == module) return true;
+  if (key.find_first_of("\\^$*+?{}[]|()") != std::string::npos)
+    return Pattern(Pattern::Kind::kSuffix, key, what).matches(module);
+  if (key.empty() || key.size() > module.size()) return false;
+  const std::size_t begin = module.size() - key.size();
+  if (begin > 0 && module[begin - 1] != '.') return false;
+  return std::equal(key.begin(), key.end(), module.begin() + static_cast<std::ptrdiff_t>(begin),
+                    [](char k, char m) { return k == '.' || k == m; });
+}
+
+void check_alpha(double alpha, const std::string& what) {
+  if (!std::isfinite(alpha) || alpha <= 0)
+    throw ConfigError(fmt::format("{} is {}; it must be a finite number above 0 (the adapter's scale is alpha / r)",
+                                  what, alpha));
+}
+
+void check_rank(std::int64_t r, const std::string& what) {
+  if (r < 1 || r > kMaxRank) throw ConfigError(fmt::format("{} is {}; it must be from 1 to {}", what, r, kMaxRank));
+}
+
+void check_modules(const std::variant<std::vector<std::string>, std::string>& modules, const std::string& what) {
+  if (const auto* expression = std::get_if<std::string>(&modules)) {
+    if (expression->empty()) throw ConfigError(fmt::format("{} is an empty string; name at least one module", what));
+    Pattern(Pattern::Kind::kFullMatch, *expression, what);
+    return;
+  }
+  for (const std::string& entry : std::get<std::vector<std::string>>(modules))
+    if (entry.empty()) throw ConfigError(fmt::format("{} has an empty entry; every entry names a module", what));
+}
+
+}  // namespace
+
+bool LoraConfig::all_linear() const {
+  const auto* list = std::get_if<std::vector<std::string>>(&target_modules);
+  if (list != nullptr && list->size() != 1) return false;
+  std::string word = list != nullptr ? list->front() : std::get<std::string>(target_modules);
+  std::transform(word.begin(), word.end(), word.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
+  return word == "all-linear";
+}
+
+std::int64_t LoraConfig::rank_for(const std::string& module) const {
+  for (const auto& [key, value] : rank_pattern)
+    if (key_matches(key, module, "rank_pattern")) return value;
+  return r;
+}
+
+double LoraConfig::alpha_for(const std::string& module) const {
+  for (const auto& [key, value] : alpha_pattern)
+    if (key_matches(key, module, "alpha_pattern")) return value;
+  return lora_alpha;
+}
+
+double LoraConfig::scale_for(const std::string& module) const {
+  const auto rank = static_cast<double>(rank_for(module));
+  return alpha_for(module) / (use_rslora ? std::sqrt(rank) : rank);
+}
+
+void LoraConfig::validate() const {
+  check_rank(r, "r");
+  check_alpha(lora_alpha, "lora_alpha");
+  if (!(lora_dropout >= 0 && lora_dropout < 1))
+    throw ConfigError(fmt::format("lora_dropout is {}; it must be from 0 to below 1", lora_dropout));
+  if (init_lora_weights != "default" && init_lora_weights != "gaussian")
+    throw ConfigError(fmt::format("init_lora_weights is '{}'; known are 'default' and 'gaussian'{}",
+                                  core::printable(init_lora_weights),
+                                  core::did_you_mean(init_lora_weights, {"default", "gaussian"})));
+  const auto* targets = std::get_if<std::vector<std::string>>(&target_modules);
+  if (targets != nullptr && targets->empty())
+    throw ConfigError("target_modules is empty; name at least one linear module, or 'all-linear'");
+  if (!all_linear()) check_modules(target_modules, "target_modules");
+  const auto* excluded = std::get_if<std::string>(&exclude_modules);
+  if (excluded == nullptr || !excluded->empty()) check_modules(exclude_modules, "exclude_modules");
+
+  if (layers_to_transform && targets == nullptr && !all_linear())
+    throw ConfigError("layers_to_transform goes with a list of target_modules, not with a regular expression; "
+                      "put the layers into the expression, or list the modules");
+  if (!layers_pattern.empty() && !layers_to_transform)
+    throw ConfigError("layers_pattern is given without layers_to_transform, which says the layers it is for");
+  for (const std::int64_t layer : layers_to_transform.value_or(std::vector<std::int64_t>{}))
+    if (layer < 0) throw ConfigError(fmt::format("layers_to_transform has {}; layers count from 0", layer));
+  for (const std::string& pattern : layers_pattern) Pattern(Pattern::Kind::kLayer, pattern, "layers_pattern");
+
+  for (const auto& [key, rank] : rank_pattern) {
+    check_rank(rank, fmt::format("rank_pattern['{}']", core::printable(key)));
+    Pattern(Pattern::Kind::kSuffix, key, "rank_pattern");
+  }
+  for (const auto& [key, alpha] : alpha_pattern) {
+    check_alpha(alpha, fmt::format("alpha_pattern['{}']", core::printable(key)));
+    Pattern(Pattern::Kind::kSuffix, key, "alpha_pattern");
+  }
+}
+
+}  // namespace lowrank::lora

@@ -1,0 +1,244 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <set>
+#include <string_view>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/files.h"
+#include "lowrank/core/text.h"
+#include "lowrank/lora/config.h"
+
+namespace lowrank::lora {
+namespace {
+
+using core::Json;
+using core::JsonView;
+using Names = std::variant<std::vector<std::string>, std::string>;
+
+constexpr std::array kRead = {
+    "alpha_pattern",  "base_model_name_or_path", "bias",         "exclude_modules", "fan_in_fan_out", "init_lora_weights",
+    "layers_pattern", "layers_to_transform",     "lora_alpha",   "lora_dropout",    "peft_type",      "r",
+    "rank_pattern",   "revision",                "target_modules", "task_type",     "use_rslora"};
+
+// Keys that say nothing about what a finished adapter computes: how it was made, by what, and defaults of features that
+// another key switches on.
+constexpr std::array kInert = {"auto_mapping", "corda_config",   "eva_config",   "inference_mode",    "loftq_config",
+                               "lora_ga_config", "megatron_core", "peft_version", "qalora_group_size", "runtime_config"};
+
+struct Unsupported {
+  const char* key;
+  const char* meaning;
+};
+constexpr std::array kUnsupported = {
+    Unsupported{"use_dora", "DoRA, whose magnitude vectors are not supported"},
+    Unsupported{"lora_bias", "a bias on lora_B, which is not supported"},
+    Unsupported{"modules_to_save", "whole modules saved beside the adapter, which are not supported"},
+    Unsupported{"trainable_token_indices", "trained token rows, which are not supported"},
+    Unsupported{"target_parameters", "adapters on bare parameters, which are not supported"},
+    Unsupported{"layer_replication", "layers of the base repeated, which is not supported"},
+    Unsupported{"megatron_config", "Megatron's parallel layers, which are not supported"},
+    Unsupported{"use_qalora", "QALoRA, which is not supported"},
+    Unsupported{"alora_invocation_tokens", "an activated LoRA, which is not supported"},
+    Unsupported{"arrow_config", "Arrow routing, which is not supported"},
+    Unsupported{"kasa_config", "KaSA, which changes the base's weights and is not supported"},
+    Unsupported{"velora_config", "VeLoRA, which is not supported"},
+    Unsupported{"monteclora_config", "MonteCLoRA, which is not supported"},
+    Unsupported{"use_bdlora", "block-diagonal LoRA, which is not supported"},
+    Unsupported{"ensure_weight_tying", "adapters tied between layers, which are not supported"},
+};
+
+// null, false, 0 and whatever is empty ask for nothing.
+bool asks_for_nothing(const Json& value) {
+  if (value.is_null()) return true;
+  if (value.is_boolean()) return !value.get<bool>();
+  if (value.is_number()) return value.get<double>() == 0;
+  if (value.is_string()) return value.get_ref<const std::string&>().empty();
+  return value.empty();
+}
+
+std::string shown(const Json& value) {
+  return core::printable(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
+}
+
+void check_keys(const JsonView& json) {
+  std::vector<std::string> known(kRead.begin(), kRead.end());
+  known.insert(known.end(), kInert.begin(), kInert.end());
+  const std::set<std::string> passed(known.begin(), known.end());
+  for (const Unsupported& u : kUnsupported) known.emplace_back(u.key);
+  for (const std::string& key : json.keys()) {
+    if (passed.count(key) > 0) continue;
+    const JsonView value = json.at(key);
+    if (asks_for_nothing(value.raw())) continue;
+    for (const Unsupported& u : kUnsupported)
+      if (key == u.key) json.fail(fmt::format("{} is {}: it asks for {}", key, shown(value.raw()), u.meaning));
+    json.fail(fmt::format("the key '{}' (= {}) is not known, and it may ask for something that this version does not do{}; "
+                          "if it does not change the adapter, set it to null",
+                          core::printable(key), shown(value.raw()), core::did_you_mean(key, known)));
+  }
+}
+
+double read_number(const JsonView& json, const char* key, double fallback) {
+  if (!json.has_value(key)) return fallback;
+  const double value = json.at(key).as_double();
+  if (!std::isfinite(value)) json.at(key).fail("expected a finite number");
+  return value;
+}
+
+Names read_names(const JsonView& value) {
+  if (value.is_string()) return value.as_string();
+  if (!value.is_array())
+    value.fail(fmt::format("expected a list of module names or a regular expression, found {}", shown(value.raw())));
+  return value.as_strings();
+}
+
+// true and false and the inits that leave the base alone only say how the matrices began; the file has their values.
+std::string read_init(const JsonView& json) {
+  if (!json.has_value("init_lora_weights")) return "default";
+  const JsonView value = json.at("init_lora_weights");
+  if (value.is_bool()) return "default";
+  const std::string name = value.as_string();
+  const auto begins = [&](std::string_view s) { return name.compare(0, s.size(), s) == 0; };
+  if (begins("pissa") || name == "olora" || name == "corda" || name == "lora_ga" || name == "loftq")
+    value.fail(fmt::format("'{}' changes the base's weights when the adapter is made, so that it fits no other base; save it "
+                           "as a plain LoRA in PEFT (save_pretrained with path_initial_model_for_weight_conversion)",
+                           name));
+  if (name == "gaussian") return name;
+  if (name == "orthogonal" || name == "eva" || name == "mica") return "default";
+  value.fail(fmt::format("'{}' is not known{}", core::printable(name),
+                         core::did_you_mean(name, {"gaussian", "orthogonal", "eva", "mica", "pissa", "olora"})));
+}
+
+void read_layers(const JsonView& json, LoraConfig& config) {
+  constexpr std::int64_t kMost = 1'000'000;
+  if (json.has_value("layers_to_transform")) {
+    const JsonView value = json.at("layers_to_transform");
+    std::vector<std::int64_t> layers;
+    if (!value.is_array()) layers.push_back(value.as_int(0, kMost));
+    for (std::size_t i = 0; value.is_array() && i < value.size(); ++i) layers.push_back(value.at(i).as_int(0, kMost));
+    if (!layers.empty()) config.layers_to_transform = std::move(layers);  // PEFT: an empty list means all layers
+  }
+  if (json.has_value("layers_pattern")) {
+    const JsonView value = json.at("layers_pattern");
+    config.layers_pattern = value.is_string() ? std::vector<std::string>{value.as_string()} : value.as_strings();
+    std::erase(config.layers_pattern, "");
+    if (json.has_value("layers_to_transform") && !config.layers_to_transform) config.layers_pattern.clear();
+  }
+}
+
+void read_patterns(const JsonView& json, LoraConfig& config) {
+  if (json.has_value("rank_pattern")) {
+    const JsonView value = json.at("rank_pattern");
+    if (!value.is_object()) value.fail("expected an object from module names to ranks");
+    for (const std::string& key : value.keys()) config.rank_pattern.emplace_back(key, value.at(key).as_int());
+  }
+  if (json.has_value("alpha_pattern")) {
+    const JsonView value = json.at("alpha_pattern");
+    if (!value.is_object()) value.fail("expected an object from module names to alphas");
+    for (const std::string& key : value.keys()) config.alpha_pattern.emplace_back(key, value.at(key).as_double());
+  }
+}
+
+void check_fixed(const JsonView& json) {
+  const std::string type = json.at("peft_type").as_string();
+  if (type != "LORA")
+    json.at("peft_type").fail(fmt::format("this is a {} adapter; only LORA is supported", core::printable(type)));
+  const std::string bias = json.get_string("bias", "none");
+  if (bias != "none")
+    json.at("bias").fail(fmt::format("'{}' asks for trained biases, which are not supported; expected 'none'",
+                                     core::printable(bias)));
+  const std::string task = json.get_string("task_type", "CAUSAL_LM");
+  if (task != "CAUSAL_LM")
+    json.at("task_type").fail(fmt::format("'{}' is not supported; expected 'CAUSAL_LM' or null", core::printable(task)));
+}
+
+// Python writes whole numbers given as int without ".0".
+Json number(double value) {
+  if (value == std::floor(value) && std::fabs(value) < 1e15) return static_cast<std::int64_t>(value);
+  return value;
+}
+
+Json names_json(const Names& names) {
+  return std::visit([](const auto& value) { return Json(value); }, names);
+}
+
+Json text_or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
+
+template <typename Value, typename Convert>
+Json pattern_json(const std::vector<std::pair<std::string, Value>>& pattern, Convert convert) {
+  Json result = Json::object();
+  for (const auto& [key, value] : pattern) result[key] = convert(value);
+  return result;
+}
+
+}  // namespace
+
+LoraConfig parse_adapter_config(const JsonView& json) {
+  if (!json.is_object()) json.fail("expected an object");
+  check_fixed(json);
+  check_keys(json);
+
+  LoraConfig config;
+  config.r = json.get_int("r", 8);
+  config.lora_alpha = read_number(json, "lora_alpha", 8);
+  config.lora_dropout = read_number(json, "lora_dropout", 0);
+  config.use_rslora = json.get_bool("use_rslora", false);
+  config.fan_in_fan_out = json.get_bool("fan_in_fan_out", false);
+  config.init_lora_weights = read_init(json);
+  if (!json.has_value("target_modules"))
+    json.fail("target_modules is missing or null; name the adapted modules, as PEFT does when it saves");
+  config.target_modules = read_names(json.at("target_modules"));
+  if (json.has_value("exclude_modules")) config.exclude_modules = read_names(json.at("exclude_modules"));
+  read_layers(json, config);
+  read_patterns(json, config);
+  config.base_model_name_or_path = json.get_string("base_model_name_or_path", "");
+  if (json.has_value("revision")) config.revision = json.at("revision").as_string();
+  config.task_type = json.get_string("task_type", "");
+  try {
+    config.validate();
+  } catch (const ConfigError& error) {
+    json.fail(error.what());
+  }
+  return config;
+}
+
+LoraConfig read_adapter_config(const std::filesystem::path& adapter_directory) {
+  const auto file = adapter_directory / "adapter_config.json";
+  core::JsonLimits limits;
+  limits.max_bytes = 16 << 20;
+  const Json json = core::read_json(file, limits);
+  return parse_adapter_config(JsonView(json, file.string()));
+}
+
+std::string adapter_config_json(const LoraConfig& config) {
+  Json json = Json::object();  // in the order of the alphabet, as Python's sort_keys gives it
+  if (!config.alpha_pattern.empty()) json["alpha_pattern"] = pattern_json(config.alpha_pattern, number);
+  json["auto_mapping"] = nullptr;
+  json["base_model_name_or_path"] = text_or_null(config.base_model_name_or_path);
+  json["bias"] = "none";
+  const bool excludes = std::visit([](const auto& names) { return !names.empty(); }, config.exclude_modules);
+  if (excludes) json["exclude_modules"] = names_json(config.exclude_modules);
+  json["fan_in_fan_out"] = config.fan_in_fan_out;
+  json["inference_mode"] = true;
+  json["init_lora_weights"] = config.init_lora_weights == "gaussian" ? Json("gaussian") : Json(true);
+  json["layers_pattern"] = config.layers_pattern.empty()       ? Json(nullptr)
+                           : config.layers_pattern.size() == 1 ? Json(config.layers_pattern.front())
+                                                               : Json(config.layers_pattern);
+  json["layers_to_transform"] = config.layers_to_transform ? Json(*config.layers_to_transform) : Json(nullptr);
+  json["lora_alpha"] = number(config.lora_alpha);
+  json["lora_dropout"] = config.lora_dropout;
+  json["modules_to_save"] = nullptr;
+  json["peft_type"] = "LORA";
+  json["r"] = config.r;
+  if (!config.rank_pattern.empty())
+    json["rank_pattern"] = pattern_json(config.rank_pattern, [](std::int64_t rank) { return rank; });
+  json["revision"] = config.revision ? Json(*config.revision) : Json(nullptr);
+  json["target_modules"] = names_json(config.target_modules);
+  json["task_type"] = text_or_null(config.task_type);
+  if (config.use_rslora) json["use_rslora"] = true;
+  return json.dump(2, ' ', true, Json::error_handler_t::replace);
+}
+
+}  // namespace lowrank::lora

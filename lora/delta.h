@@ -1,0 +1,23 @@
+// ΔW = s·B A and its sum with the base: the one place that computes them, so that a merged file, a merged slot and the
+// proof of a merge agree bit for bit.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "lowrank/lora/linear_slot.h"
+
+namespace lowrank::lora {
+
+/// Rows [begin, end) of s·(B A), fp32 [end - begin, in]. Each element is the sum over the rank in its order, in fp32,
+/// times s: the same for any number of threads and any cut into rows.
+at::Tensor delta_rows(const LoraMatrices& lora, std::int64_t begin, std::int64_t end);
+
+/// Rows [begin, end) of round(W + ΔW): `weight` [out, in] of a float dtype, the sum in fp32 (fp64 for fp64), rounded once.
+at::Tensor merged_rows(const at::Tensor& weight, const LoraMatrices& lora, std::int64_t begin, std::int64_t end);
+
+/// Rows at a time for a weight with so many columns: blocks of a few megabytes.
+std::int64_t rows_per_block(std::int64_t columns);
+
+}  // namespace lowrank::lora

@@ -1,0 +1,243 @@
+#include <ATen/ops/isfinite.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/text.h"
+#include "lowrank/formats/safetensors_torch.h"
+#include "lowrank/lora/adapter.h"
+#include "lowrank/lora/match.h"
+#include "lowrank/lora/path_change.h"
+#include "lowrank/lora/peft_names.h"
+
+namespace lowrank::lora {
+namespace {
+
+using formats::TensorInfo;
+
+struct Pair {
+  const TensorInfo* a = nullptr;
+  const TensorInfo* b = nullptr;
+};
+
+// Everything known while an adapter's file is checked, for the messages.
+struct Loading {
+  const SlotTable& table;
+  std::filesystem::path directory;
+  LoraConfig config;
+  std::shared_ptr<const formats::SafetensorsFile> file;
+  std::vector<std::string> notes;
+
+  [[noreturn]] void fail(const std::string& problem) const {
+    throw ModelError(fmt::format("{}: {}", file->path().string(), problem));
+  }
+  std::string made_for() const {
+    if (config.base_model_name_or_path.empty()) return "";
+    return fmt::format("; the adapter was made for '{}'", core::printable(config.base_model_name_or_path));
+  }
+};
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text = "[";
+  for (const std::int64_t n : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(n);
+  return text + "]";
+}
+
+// Why a tensor that is no lora_A or lora_B matrix may be there.
+std::string reason(const std::string& name) {
+  const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
+  if (has(".lora_magnitude_vector")) return "DoRA's magnitudes are not supported";
+  if (has(".lora_embedding_")) return "an adapter on an embedding is not supported";
+  if (has(".lora_") && name.ends_with(".bias")) return "a bias on lora_B is not supported";
+  if (has("trainable_tokens")) return "trained token rows are not supported";
+  if (has(".lora_")) return "it is neither a lora_A nor a lora_B weight";
+  return "whole modules saved beside the adapter (modules_to_save, trained biases or embeddings) are not supported";
+}
+
+std::vector<std::string> expected_names(const std::vector<std::string>& paths) {
+  std::vector<std::string> names;
+  for (const std::string& path : paths)
+    for (const Factor factor : {Factor::kA, Factor::kB}) names.push_back(peft_name(path, factor));
+  return names;
+}
+
+// Path in the file -> its two tensors.
+std::map<std::string, Pair> collect(Loading& loading) {
+  std::map<std::string, Pair> pairs;
+  std::string odd;
+  for (const TensorInfo& info : loading.file->header().tensors) {
+    const auto name = parse_peft_name(info.name);
+    if (!name) {
+      const auto expected = expected_names(match(loading.config, slot_paths(loading.table), loading.table.head).modules);
+      loading.fail(fmt::format("unexpected tensor '{}': {}{}", core::printable(info.name, 200), reason(info.name),
+                               core::did_you_mean(info.name, expected)));
+    }
+    if (!name->plain && odd.empty()) odd = info.name;
+    const TensorInfo*& place = name->factor == Factor::kA ? pairs[name->path].a : pairs[name->path].b;
+    if (place != nullptr)
+      loading.fail(fmt::format("'{}' and '{}' are the same matrix", core::printable(place->name, 200),
+                               core::printable(info.name, 200)));
+    place = &info;
+  }
+  if (pairs.empty()) loading.fail("it holds no tensors");
+  if (!odd.empty())
+    loading.notes.push_back(fmt::format("tensor names are not as PEFT writes them (such as '{}') and were read as if",
+                                        core::printable(odd, 200)));
+  return pairs;
+}
+
+void check_dtype(const Loading& loading, const TensorInfo& info) {
+  using formats::DType;
+  if (info.dtype != DType::kF32 && info.dtype != DType::kF16 && info.dtype != DType::kBF16 && info.dtype != DType::kF64)
+    loading.fail(fmt::format("'{}' is of type {}; expected F32, BF16 or F16", core::printable(info.name, 200),
+                             formats::dtype_name(info.dtype)));
+}
+
+void check_shape(const Loading& loading, const TensorInfo& info, std::int64_t r, bool is_a, const LinearSlot& slot) {
+  const std::int64_t in = slot->base().in_features(), out = slot->base().out_features();
+  const std::vector<std::int64_t> expected = is_a ? std::vector{r, in} : std::vector{out, r};
+  if (info.shape == expected) return;
+  const std::size_t rank_axis = is_a ? 0 : 1;
+  if (info.shape.size() == 2 && info.shape[1 - rank_axis] == expected[1 - rank_axis])
+    loading.fail(fmt::format("'{}' has shape {}, so rank {}; adapter_config.json gives {} rank {} (expected shape {})",
+                             core::printable(info.name, 200), shape_text(info.shape), info.shape[rank_axis],
+                             slot->path(), r, shape_text(expected)));
+  loading.fail(fmt::format("'{}' has shape {}, expected {} for this model's {} (in {}, out {}, rank {}){}",
+                           core::printable(info.name, 200), shape_text(info.shape), shape_text(expected), slot->path(),
+                           in, out, r, loading.made_for()));
+}
+
+at::Tensor read_matrix(const Loading& loading, const TensorInfo& info) {
+  at::Tensor matrix = formats::tensor_view(loading.file, info).to(at::kFloat, false, /*copy=*/true);
+  if (!at::isfinite(matrix).all().item<bool>())
+    loading.fail(fmt::format("'{}' has values that are not finite (NaN or infinity); the run that made it went wrong",
+                             core::printable(info.name, 200)));
+  return matrix.set_requires_grad(true);
+}
+
+// The config in this model's own paths, where the file's differ.
+LoraConfig in_own_paths(const LoraConfig& config, const std::vector<std::pair<std::string, std::string>>& own_and_file) {
+  LoraConfig result = config;
+  std::vector<std::string> paths;
+  result.rank_pattern.clear();
+  result.alpha_pattern.clear();
+  for (const auto& [own, in_file] : own_and_file) {
+    paths.push_back(own);
+    if (config.rank_for(in_file) != config.r) result.rank_pattern.emplace_back(own, config.rank_for(in_file));
+    if (config.alpha_for(in_file) != config.lora_alpha) result.alpha_pattern.emplace_back(own, config.alpha_for(in_file));
+  }
+  result.target_modules = paths;
+  result.exclude_modules = std::vector<std::string>{};
+  result.layers_to_transform.reset();
+  result.layers_pattern.clear();
+  return result;
+}
+
+}  // namespace
+
+Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory, std::vector<std::string>* notes) {
+  Loading loading{table, directory, read_adapter_config(directory), nullptr, {}};
+  LoraConfig& config = loading.config;
+  const auto file = directory / "adapter_model.safetensors";
+  std::error_code ignored;
+  if (!std::filesystem::exists(file, ignored)) {
+    if (const auto advice = formats::pickle_advice(directory)) throw FormatError(*advice);
+    throw MissingError(fmt::format("there is no '{}', which holds the adapter's weights", file.string()));
+  }
+  loading.file = formats::SafetensorsFile::open(file);
+
+  const std::map<std::string, Pair> pairs = collect(loading);
+  std::vector<std::string> file_paths;
+  for (const auto& [path, pair] : pairs) file_paths.push_back(path);
+  const std::vector<std::string> linears = slot_paths(table);
+  const PathChange change = find_path_change(file_paths, linears);
+  if (!change.unplaced.empty()) {
+    const std::string name = peft_name(change.unplaced, pairs.at(change.unplaced).a != nullptr ? Factor::kA : Factor::kB);
+    const auto expected = expected_names(match(config, linears, table.head).modules);
+    loading.fail(fmt::format("unexpected tensor '{}': this model has no linear module '{}'{}{}", core::printable(name, 200),
+                             core::printable(change.unplaced, 200), core::did_you_mean(name, expected),
+                             loading.made_for()));
+  }
+  if (change.changes())
+    loading.notes.push_back(fmt::format("module paths in the adapter begin with '{}' where this model's begin with '{}'; "
+                                        "they were matched by their ends",
+                                        change.from, change.to));
+
+  std::vector<std::string> as_in_file;  // this model's linear modules by the names that the adapter's config speaks of
+  for (const std::string& path : linears) as_in_file.push_back(change.in_file(path, file_paths));
+  Match matched;
+  try {
+    matched = match(config, as_in_file, change.in_file(table.head, file_paths));
+  } catch (const ConfigError& error) {
+    throw FormatError(fmt::format("{}: {}", (directory / "adapter_config.json").string(), error.what()));
+  }
+  if (!matched.absent_layers.empty())
+    throw ModelError(fmt::format("{}: layers_to_transform has {}, but this model's layers are 0 to {}{}",
+                                 (directory / "adapter_config.json").string(), matched.absent_layers.front(),
+                                 table.layers - 1, loading.made_for()));
+  for (const std::string& entry : matched.unused_targets)
+    loading.notes.push_back(fmt::format("target_modules names '{}', which this model does not have",
+                                        core::printable(entry)));
+
+  const std::set<std::string> targeted(matched.modules.begin(), matched.modules.end());
+  for (const auto& [path, pair] : pairs)
+    if (targeted.count(path) == 0)
+      loading.fail(fmt::format("unexpected tensor '{}': target_modules in adapter_config.json does not take in '{}'",
+                               core::printable((pair.a != nullptr ? pair.a : pair.b)->name, 200),
+                               core::printable(path, 200)));
+
+  Adapter adapter;
+  std::vector<LoraMatrices> matrices;
+  std::vector<std::string> own_paths;
+  std::vector<std::pair<std::string, std::string>> own_and_file;
+  std::vector<std::string> present;
+  for (const TensorInfo& info : loading.file->header().tensors) present.push_back(info.name);
+  for (std::size_t i = 0; i < linears.size(); ++i)
+    if (targeted.count(as_in_file[i]) > 0) own_and_file.emplace_back(linears[i], as_in_file[i]);
+  for (const auto& [own, in_file] : own_and_file) own_paths.push_back(own);
+  adapter.slots_ = slots_named(table, own_paths);
+  for (std::size_t i = 0; i < own_and_file.size(); ++i) {
+    const std::string& in_file = own_and_file[i].second;
+    const auto found = pairs.find(in_file);
+    const Pair pair = found == pairs.end() ? Pair{} : found->second;
+    for (const Factor factor : {Factor::kA, Factor::kB}) {
+      if ((factor == Factor::kA ? pair.a : pair.b) != nullptr) continue;
+      const std::string name = peft_name(in_file, factor);
+      loading.fail(fmt::format("the tensor '{}' is missing, although target_modules asks for it{}{}", name,
+                               core::did_you_mean(name, present), loading.made_for()));
+    }
+    const std::int64_t r = config.rank_for(in_file);
+    if (pair.a->shape.size() == 2 && pair.b->shape.size() == 2 && pair.a->shape[0] != pair.b->shape[1])
+      loading.fail(fmt::format("{}: lora_A {} has rank {} but lora_B {} has rank {}", in_file, shape_text(pair.a->shape),
+                               pair.a->shape[0], shape_text(pair.b->shape), pair.b->shape[1]));
+    for (const TensorInfo* info : {pair.a, pair.b}) {
+      check_dtype(loading, *info);
+      check_shape(loading, *info, r, info == pair.a, adapter.slots_[i]);
+    }
+    matrices.push_back({read_matrix(loading, *pair.a), read_matrix(loading, *pair.b), r, config.scale_for(in_file),
+                        config.lora_dropout});
+  }
+  for (std::size_t i = 0; i < matrices.size(); ++i) adapter.slots_[i]->attach(std::move(matrices[i]));
+
+  if (config.fan_in_fan_out)
+    loading.notes.push_back("fan_in_fan_out is set for weights stored [in, out]; this model's are [out, in], and the "
+                            "adapter's matrices are the same for both");
+  if (!table.base_name.empty() && !config.base_model_name_or_path.empty() &&
+      table.base_name != config.base_model_name_or_path)
+    loading.notes.push_back(fmt::format("the adapter names '{}' as its base; it is used with '{}'",
+                                        core::printable(config.base_model_name_or_path), table.base_name));
+  if (change.changes()) config = in_own_paths(config, own_and_file);
+  adapter.config_ = with_portable_targets(config, own_paths, linears, table.others, table.head);
+  adapter.config_.fan_in_fan_out = false;
+  if (adapter.config_.base_model_name_or_path.empty()) adapter.config_.base_model_name_or_path = table.base_name;
+  adapter.head_ = table.head;
+  adapter.directory_ = directory;
+  if (notes != nullptr) notes->insert(notes->end(), loading.notes.begin(), loading.notes.end());
+  return adapter;
+}
+
+}  // namespace lowrank::lora

@@ -1,0 +1,60 @@
+#include "lowrank/lora/peft_names.h"
+
+#include <fmt/format.h>
+
+#include <map>
+
+#include "lowrank/core/error.h"
+
+namespace lowrank::lora {
+
+namespace {
+constexpr std::string_view kPrefix = "base_model.model.";
+constexpr std::string_view kWeight = ".weight";
+}  // namespace
+
+std::string peft_name(const std::string& path, Factor factor) {
+  return fmt::format("{}{}.lora_{}.weight", kPrefix, path, factor == Factor::kA ? 'A' : 'B');
+}
+
+std::optional<PeftName> parse_peft_name(std::string_view name) {
+  if (name.size() < kWeight.size() || name.substr(name.size() - kWeight.size()) != kWeight) return std::nullopt;
+  name.remove_suffix(kWeight.size());
+  PeftName result;
+  for (const Factor factor : {Factor::kA, Factor::kB}) {
+    const std::string_view marker = factor == Factor::kA ? ".lora_A" : ".lora_B";
+    const std::size_t at = name.rfind(marker);
+    if (at == std::string_view::npos || at == 0) continue;
+    const std::string_view adapter = name.substr(at + marker.size());  // "" or ".default"
+    if (!adapter.empty() && (adapter.front() != '.' || adapter.find('.', 1) != std::string_view::npos)) continue;
+    std::string_view path = name.substr(0, at);
+    const bool prefixed = path.substr(0, kPrefix.size()) == kPrefix;
+    if (prefixed) path.remove_prefix(kPrefix.size());
+    result.path = std::string(path);
+    result.factor = factor;
+    result.plain = prefixed && adapter.empty();
+    return result;
+  }
+  return std::nullopt;
+}
+
+std::vector<std::string> slot_paths(const SlotTable& table) {
+  std::vector<std::string> result;
+  result.reserve(table.slots.size());
+  for (const LinearSlot& slot : table.slots) result.push_back(slot->path());
+  return result;
+}
+
+std::vector<LinearSlot> slots_named(const SlotTable& table, const std::vector<std::string>& paths) {
+  std::map<std::string, LinearSlot> by_path;
+  for (const LinearSlot& slot : table.slots) by_path.emplace(slot->path(), slot);
+  std::vector<LinearSlot> result;
+  for (const std::string& path : paths) {
+    result.push_back(by_path.at(path));
+    if (result.back()->adapted())
+      throw ConfigError(fmt::format("{} already carries an adapter; detach it before another is attached", path));
+  }
+  return result;
+}
+
+}  // namespace lowrank::lora

@@ -1,0 +1,43 @@
+#include <ATen/ops/isfinite.h>
+#include <fmt/format.h>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/files.h"
+#include "lowrank/formats/safetensors_torch.h"
+#include "lowrank/lora/adapter.h"
+
+namespace lowrank::lora {
+
+void save_peft(const Adapter& adapter, const std::filesystem::path& directory) {
+  if (adapter.slots().empty()) throw InternalError("an adapter that is attached nowhere was to be saved");
+  std::vector<formats::TensorToWrite> tensors;
+  for (const NamedTensor& parameter : adapter.parameters()) {
+    const at::Tensor matrix = parameter.tensor.detach().to(at::kFloat);
+    if (!at::isfinite(matrix).all().item<bool>())
+      throw ModelError(fmt::format("{} has values that are not finite, so the adapter is not written to {}",
+                                   parameter.name, directory.string()));
+    tensors.push_back(formats::tensor_to_write(parameter.name, matrix));
+  }
+  // The config last: a folder that has it has the weights it speaks of.
+  formats::write_safetensors(directory / "adapter_model.safetensors", std::move(tensors));
+  core::write_file(directory / "adapter_config.json", adapter_config_json(adapter.config()));
+}
+
+std::uint64_t peft_bytes(const Adapter& adapter) {
+  // As write_safetensors lays it out: 8 bytes of length, the header as JSON padded to 8, the data in order of names.
+  std::vector<NamedTensor> parameters = adapter.parameters();
+  std::sort(parameters.begin(), parameters.end(),
+            [](const NamedTensor& a, const NamedTensor& b) { return a.name < b.name; });
+  std::uint64_t offset = 0;
+  std::string header = R"({"__metadata__":{"format":"pt"})";
+  for (const NamedTensor& parameter : parameters) {
+    const std::uint64_t end = offset + 4 * static_cast<std::uint64_t>(parameter.tensor.numel());
+    header += fmt::format(R"(,"{}":{{"dtype":"F32","shape":[{},{}],"data_offsets":[{},{}]}})", parameter.name,
+                          parameter.tensor.size(0), parameter.tensor.size(1), offset, end);
+    offset = end;
+  }
+  const std::uint64_t length = (header.size() + 1 + 7) / 8 * 8;
+  return 8 + length + offset;
+}
+
+}  // namespace lowrank::lora

@@ -1,0 +1,82 @@
+#include "lowrank/models/dtype.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <fmt/format.h>
+
+#include <array>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "lowrank/core/error.h"
+
+namespace lowrank::models {
+namespace {
+
+using formats::DType;
+
+// The dtype of most bytes; every tensor must be a float that we read.
+DType file_dtype(const formats::WeightFiles& weights) {
+  std::map<DType, std::uint64_t> bytes;
+  for (const std::string& name : weights.names()) {
+    const auto* entry = weights.find(name);
+    const DType dtype = entry->info->dtype;
+    if (dtype != DType::kBF16 && dtype != DType::kF16 && dtype != DType::kF32 && dtype != DType::kF64) {
+      // Integer buffers (position ids, masks) of old checkpoints are passed over later; weights of these are quantised.
+      if (!name.ends_with(".weight")) continue;
+      throw ModelError(fmt::format("{}: tensor '{}' is {}; expected BF16, F16 or F32 weights (a quantised model must be "
+                                   "dequantised first)", entry->file->path().string(), name, formats::dtype_name(dtype)));
+    }
+    bytes[dtype] += entry->info->end - entry->info->begin;
+  }
+  DType most = DType::kF32;
+  std::uint64_t largest = 0;
+  for (const auto& [dtype, count] : bytes) {
+    if (count > largest) std::tie(most, largest) = std::pair(dtype, count);
+  }
+  return most;
+}
+
+// LibTorch's own view of whether oneDNN has fast bf16 here; true where the operator does not exist.
+bool onednn_allows_bf16() {
+  const auto op = c10::Dispatcher::singleton().findSchema({"mkldnn::_is_mkldnn_bf16_supported", ""});
+  if (!op) return true;
+  torch::jit::Stack stack;
+  op->callBoxed(&stack);
+  return stack.empty() || stack.back().toBool();
+}
+
+}  // namespace
+
+bool cpuinfo_has_bf16(std::string_view cpuinfo) {
+  std::istringstream lines{std::string(cpuinfo)};
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("flags") && !line.starts_with("Features")) continue;
+    std::istringstream words(line);
+    for (std::string word; words >> word;) {
+      if (word == "avx512_bf16" || word == "amx_bf16" || word == "bf16") return true;
+    }
+    return false;  // the other cores say the same
+  }
+  return false;
+}
+
+bool cpu_computes_bf16() {
+  std::ifstream file("/proc/cpuinfo");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return cpuinfo_has_bf16(text.str()) && onednn_allows_bf16();
+}
+
+DTypeDecision choose_dtype(DTypeChoice choice, const formats::WeightFiles& weights) {
+  const DType file = file_dtype(weights);
+  if (choice == DTypeChoice::kFloat32) return {at::kFloat, "float32, as asked for"};
+  if (choice == DTypeChoice::kBFloat16) return {at::kBFloat16, "bfloat16, as asked for"};
+  if (file != DType::kBF16) {
+    return {at::kFloat, fmt::format("float32: the weights are {}", formats::dtype_name(file))};
+  }
+  if (cpu_computes_bf16()) return {at::kBFloat16, "bfloat16: the weights are BF16 and this CPU computes it"};
+  return {at::kFloat, "float32: the weights are BF16, but this CPU has no bf16 instructions"};
+}
+
+}  // namespace lowrank::models

@@ -1,0 +1,29 @@
+// Which dtype a run computes in.
+#pragma once
+
+#include <c10/core/ScalarType.h>
+
+#include <string>
+#include <string_view>
+
+#include "lowrank/formats/safetensors.h"
+
+namespace lowrank::models {
+
+enum class DTypeChoice { kAuto, kFloat32, kBFloat16 };
+
+struct DTypeDecision {
+  at::ScalarType dtype = at::kFloat;
+  std::string reason;                            // in words, for the opening lines of a run
+};
+
+/// Auto: bfloat16 when most of the weights' bytes are bfloat16 and this CPU computes it, else float32.
+/// ModelError for weights that are not floating point.
+DTypeDecision choose_dtype(DTypeChoice choice, const formats::WeightFiles& weights);
+
+/// Whether the CPU has bf16 dot-product or tile instructions and LibTorch's oneDNN uses them.
+bool cpu_computes_bf16();
+/// The same from the text of /proc/cpuinfo (x86: avx512_bf16 or amx_bf16; ARM: bf16).
+bool cpuinfo_has_bf16(std::string_view cpuinfo);
+
+}  // namespace lowrank::models

@@ -1,0 +1,74 @@
+#include "lowrank/models/kv_cache.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+
+namespace lowrank::models {
+namespace {
+
+constexpr std::int64_t kFirstCapacity = 64;
+
+// Room for `needed` rows, the first `used` of them kept.
+void reserve(at::Tensor& buffer, std::int64_t used, std::int64_t needed) {
+  if (buffer.size(0) >= needed) return;
+  std::int64_t capacity = std::max(kFirstCapacity, buffer.size(0));
+  while (capacity < needed) capacity *= 2;
+  at::Tensor larger = at::empty({capacity, buffer.size(1), buffer.size(2)}, buffer.options());
+  larger.slice(0, 0, used).copy_(buffer.slice(0, 0, used));
+  buffer = larger;
+}
+
+}  // namespace
+
+KvCache::KvCache(const DecoderConfig& config, at::ScalarType dtype, std::int64_t sequences)
+    : layers_(static_cast<std::size_t>(config.layers)),
+      lengths_(static_cast<std::size_t>(sequences), 0),
+      kv_heads_(config.kv_heads),
+      head_dim_(config.head_dim),
+      dtype_(dtype) {
+  for (Layer& layer : layers_) {
+    for (std::int64_t s = 0; s < sequences; ++s) {
+      layer.k.push_back(at::empty({0, kv_heads_, head_dim_}, dtype_));
+      layer.v.push_back(at::empty({0, kv_heads_, head_dim_}, dtype_));
+    }
+  }
+}
+
+kernels::Segments KvCache::segments(const std::vector<std::int64_t>& q_lengths) const {
+  kernels::Segments segments{{0}, {0}};
+  for (std::size_t s = 0; s < q_lengths.size(); ++s) {
+    segments.q_offsets.push_back(segments.q_offsets.back() + q_lengths[s]);
+    segments.k_offsets.push_back(segments.k_offsets.back() + lengths_.at(s) + q_lengths[s]);
+  }
+  return segments;
+}
+
+std::pair<at::Tensor, at::Tensor> KvCache::append(std::int64_t layer_index, const at::Tensor& k, const at::Tensor& v,
+                                                  const kernels::Segments& segments) {
+  at::NoGradGuard no_grad;
+  Layer& layer = layers_[static_cast<std::size_t>(layer_index)];
+  std::vector<at::Tensor> all_k, all_v;
+  for (std::size_t s = 0; s < lengths_.size(); ++s) {
+    const std::int64_t sequence = static_cast<std::int64_t>(s);
+    const std::int64_t used = lengths_[s], added = segments.q_length(sequence), total = used + added;
+    const std::int64_t from = segments.q_offsets[s];
+    for (const auto& [buffer, rows, out] : {std::tuple(&layer.k[s], &k, &all_k), std::tuple(&layer.v[s], &v, &all_v)}) {
+      reserve(*buffer, used, total);
+      buffer->slice(0, used, total).copy_(rows->slice(0, from, from + added));
+      out->push_back(buffer->slice(0, 0, total));
+    }
+  }
+  // The pass ends with the last layer: only then are its tokens cached for the next one.
+  if (layer_index + 1 == static_cast<std::int64_t>(layers_.size())) {
+    for (std::size_t s = 0; s < lengths_.size(); ++s) lengths_[s] += segments.q_length(static_cast<std::int64_t>(s));
+  }
+  if (lengths_.size() == 1) return {all_k.front(), all_v.front()};
+  return {at::cat(all_k), at::cat(all_v)};
+}
+
+std::int64_t KvCache::length(std::int64_t sequence) const { return lengths_.at(static_cast<std::size_t>(sequence)); }
+
+}  // namespace lowrank::models

@@ -1,0 +1,89 @@
+#include "lowrank/models/load.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "lowrank/core/error.h"
+#include "lowrank/models/mapped_weights.h"
+
+namespace lowrank::models {
+namespace {
+
+constexpr const char* kEmbedding = "model.embed_tokens.weight";
+constexpr const char* kHead = "lm_head.weight";
+
+bool same_bytes(const formats::WeightFiles::Entry& a, const formats::WeightFiles::Entry& b) {
+  const auto x = a.bytes(), y = b.bytes();
+  return a.info->dtype == b.info->dtype && a.info->shape == b.info->shape && x.size() == y.size() &&
+         std::memcmp(x.data(), y.data(), x.size()) == 0;
+}
+
+// As transformers 5 ties: shared when config says so, unless both are stored and differ; either one alone serves both.
+// Where config.json does not say, a stored head is its own.
+void settle_tying(DecoderConfig& config, const formats::WeightFiles& files, MappedWeights& source,
+                  std::vector<std::string>* warnings) {
+  const auto* embedding = files.find(kEmbedding);
+  const auto* head = files.find(kHead);
+  if (!config.tied_stated) config.tied = head == nullptr;
+  if (!config.tied || head == nullptr) return;
+  if (embedding == nullptr) {
+    source.alias(kEmbedding, kHead);
+  } else if (same_bytes(*embedding, *head)) {
+    source.pass_over(kHead);
+  } else {
+    config.tied = false;
+    if (warnings != nullptr) {
+      warnings->push_back("config.json ties the head to the embedding, but the weights store a head that differs; the "
+                          "stored head is used, as transformers does");
+    }
+  }
+}
+
+void check_tokenizer(const data::Tokenizer& tokenizer, const DecoderConfig& config) {
+  if (tokenizer.size() <= config.vocab_size) return;
+  throw ModelError(fmt::format("{}: the tokenizer's largest id is {}, but the model's embedding has {} rows; the tokenizer "
+                               "does not belong to this model",
+                               tokenizer.files().empty() ? "tokenizer" : tokenizer.files().front().string(),
+                               tokenizer.size() - 1, config.vocab_size));
+}
+
+}  // namespace
+
+Decoder load_decoder(DecoderConfig config, const formats::WeightFiles& weights, at::ScalarType dtype, bool trainable,
+                     std::vector<std::string>* warnings) {
+  MappedWeights source(weights, trainable ? at::kFloat : dtype, trainable);
+  settle_tying(config, weights, source, warnings);
+  Decoder decoder(config, source);
+  source.check_all_taken();
+  return decoder;
+}
+
+LoadedModel load(const std::string& model, const LoadOptions& options, core::ProgressObserver* progress) {
+  const Resolved resolved = resolve(model);
+  LoadedModel loaded;
+  loaded.path = resolved.model;
+  loaded.name = resolved.name;
+  const DecoderConfig config = read_config(resolved.model);
+  loaded.weights = formats::WeightFiles::open(resolved.model);
+  DTypeDecision decision = choose_dtype(options.dtype, loaded.weights);
+  if (options.trainable) decision = {at::kFloat, "float32: every weight is trained"};
+  loaded.dtype_reason = decision.reason;
+  if (!config.unknown_keys.empty()) {
+    loaded.warnings.push_back(fmt::format("config.json has keys that are not known and are ignored: {}",
+                                          fmt::join(config.unknown_keys, ", ")));
+  }
+  loaded.warnings.insert(loaded.warnings.end(), config.notes.begin(), config.notes.end());
+  loaded.tokenizer = data::Tokenizer::load(resolved.model);
+  check_tokenizer(*loaded.tokenizer, config);
+  loaded.decoder = load_decoder(config, loaded.weights, decision.dtype, options.trainable, &loaded.warnings);
+  loaded.decoder->base_name = resolved.name;
+  if (progress != nullptr) {
+    for (const std::string& warning : loaded.warnings) progress->warning(warning);
+  }
+  return loaded;
+}
+
+}  // namespace lowrank::models

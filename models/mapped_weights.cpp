@@ -1,0 +1,68 @@
+#include "lowrank/models/mapped_weights.h"
+
+#include <ATen/core/Tensor.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
+#include <string_view>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/text.h"
+#include "lowrank/formats/safetensors_torch.h"
+
+namespace lowrank::models {
+namespace {
+
+// Buffers that old versions of transformers stored; they are computed from config.json.
+bool inert(const std::string& name) {
+  static constexpr std::array<std::string_view, 4> kSuffixes = {"rotary_emb.inv_freq", "rotary_emb.cos_cached",
+                                                                "rotary_emb.sin_cached", ".masked_bias"};
+  for (const std::string_view suffix : kSuffixes) {
+    if (name.ends_with(suffix)) return true;
+  }
+  return name.ends_with("self_attn.bias");
+}
+
+std::string place(const formats::WeightFiles& files) {
+  if (files.files().empty()) return "the model's weights";
+  const std::filesystem::path first = files.files().front()->path();
+  return files.sharded() ? first.parent_path().string() : first.string();
+}
+
+}  // namespace
+
+at::Tensor MappedWeights::take(const std::string& name, const std::vector<std::int64_t>& shape) {
+  const auto alias = aliases_.find(name);
+  const std::string& stored = alias == aliases_.end() ? name : alias->second;
+  const auto* entry = files_.find(stored);
+  if (entry == nullptr) {
+    throw ModelError(fmt::format("{}: tensor '{}' is missing{}", place(files_), stored,
+                                 core::did_you_mean(stored, files_.names())));
+  }
+  if (entry->info->shape != shape) {
+    const bool vocabulary = name == "model.embed_tokens.weight" && entry->info->shape.size() == 2 &&
+                            entry->info->shape[1] == shape[1];
+    throw ModelError(fmt::format("{}: tensor '{}' has shape [{}]; expected [{}] by config.json{}",
+                                 entry->file->path().string(), stored, fmt::join(entry->info->shape, ", "),
+                                 fmt::join(shape, ", "), vocabulary ? " (its vocab_size)" : ""));
+  }
+  taken_.insert(stored);
+  const at::Tensor view = formats::tensor_view(*entry);
+  if (trainable_) return view.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_(true);
+  // In a bf16 run the GEMMs want bf16 operands; in an fp32 run half-precision weights are widened as they are used.
+  const bool usable = view.scalar_type() == dtype_ ||
+                      (dtype_ == at::kFloat && (view.scalar_type() == at::kBFloat16 || view.scalar_type() == at::kHalf));
+  return usable ? view : view.to(dtype_);
+}
+
+void MappedWeights::check_all_taken() const {
+  for (const std::string& name : files_.names()) {
+    if (taken_.count(name) != 0 || inert(name)) continue;
+    throw ModelError(fmt::format("{}: tensor '{}' is not part of the architecture that config.json describes{}",
+                                 files_.find(name)->file->path().string(), name,
+                                 core::did_you_mean(name, {taken_.begin(), taken_.end()})));
+  }
+}
+
+}  // namespace lowrank::models

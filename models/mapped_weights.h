@@ -1,0 +1,38 @@
+// The weights of a decoder out of safetensors files.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "lowrank/formats/safetensors.h"
+#include "lowrank/models/decoder.h"
+
+namespace lowrank::models {
+
+/// Read-only views of the mapped files wherever the run can compute with the stored dtype; else copies. With `trainable`,
+/// copies in fp32 that require grad.
+class MappedWeights : public WeightSource {
+ public:
+  MappedWeights(const formats::WeightFiles& files, at::ScalarType dtype, bool trainable)
+      : files_(files), dtype_(dtype), trainable_(trainable) {}
+
+  at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape) override;
+  at::ScalarType dtype() const override { return dtype_; }
+
+  /// From now on a tensor asked for as `name` is read as `stored` (a tied model that stores the head alone).
+  void alias(const std::string& name, const std::string& stored) { aliases_[name] = stored; }
+  /// Counts a tensor as taken.
+  void pass_over(const std::string& name) { taken_.insert(name); }
+  /// ModelError when the files hold tensors that were not taken and are not known to be inert.
+  void check_all_taken() const;
+
+ private:
+  const formats::WeightFiles& files_;
+  at::ScalarType dtype_;
+  bool trainable_;
+  std::set<std::string> taken_;
+  std::map<std::string, std::string> aliases_;
+};
+
+}  // namespace lowrank::models

@@ -1,0 +1,57 @@
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+
+#include "lowrank/core/random.h"
+#include "lowrank/kernels/rows.h"
+#include "lowrank/models/load.h"
+
+namespace lowrank::models {
+namespace {
+
+// transformers' _init_weights: normal(0, initializer_range) for linear and embedding weights, zero biases, unit norms.
+class RandomWeights : public WeightSource {
+ public:
+  RandomWeights(std::uint64_t seed, double deviation, bool trainable)
+      : seed_(seed), deviation_(deviation), trainable_(trainable) {}
+
+  at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape) override {
+    at::Tensor tensor;
+    if (name.ends_with(".bias")) {
+      tensor = at::zeros(shape, at::kFloat);
+    } else if (shape.size() == 1) {
+      tensor = at::ones(shape, at::kFloat);
+    } else {
+      tensor = at::empty(shape, at::kFloat);
+      fill(tensor, core::RandomStream(seed_, "init:" + name));
+    }
+    return tensor.requires_grad_(trainable_);
+  }
+
+ private:
+  void fill(at::Tensor& tensor, const core::RandomStream& stream) const {
+    float* values = tensor.data_ptr<float>();
+    const std::int64_t columns = tensor.size(1);
+    kernels::for_row_chunks(tensor.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row) {
+        for (std::int64_t column = 0; column < columns; ++column) {
+          const double z = stream.normal(static_cast<std::uint64_t>(row), static_cast<std::uint64_t>(column));
+          values[row * columns + column] = static_cast<float>(deviation_ * z);
+        }
+      }
+    });
+  }
+
+  std::uint64_t seed_;
+  double deviation_;
+  bool trainable_;
+};
+
+}  // namespace
+
+Decoder random_decoder(const DecoderConfig& config, std::uint64_t seed, bool trainable) {
+  RandomWeights weights(seed, config.initializer_range, trainable);
+  return Decoder(config, weights);
+}
+
+}  // namespace lowrank::models

@@ -1,0 +1,95 @@
+// One draw from logits: transformers' logits processors in its order, then a draw by counters.
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/random.h"
+#include "lowrank/models/generate.h"
+
+namespace lowrank::models {
+namespace {
+
+constexpr float kRemoved = -std::numeric_limits<float>::infinity();
+
+// RepetitionPenaltyLogitsProcessor (Keskar et al. 2019): every id seen, once.
+void penalise(std::vector<float>& scores, const std::vector<data::TokenId>& seen, double penalty) {
+  std::vector<data::TokenId> distinct = seen;
+  std::sort(distinct.begin(), distinct.end());
+  distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+  const float factor = static_cast<float>(penalty);
+  for (const data::TokenId id : distinct) {
+    if (id < 0 || static_cast<std::size_t>(id) >= scores.size()) continue;
+    float& score = scores[static_cast<std::size_t>(id)];
+    score = score < 0 ? score * factor : score / factor;
+  }
+}
+
+// TopKLogitsWarper: what is less than the k-th largest goes; ties stay.
+void keep_top_k(std::vector<float>& scores, std::int64_t k) {
+  if (k >= static_cast<std::int64_t>(scores.size())) return;
+  std::vector<float> sorted = scores;
+  std::nth_element(sorted.begin(), sorted.begin() + (k - 1), sorted.end(), std::greater<>());
+  const float least = sorted[static_cast<std::size_t>(k - 1)];
+  for (float& score : scores) score = score < least ? kRemoved : score;
+}
+
+// Probabilities that sum to 1, in double.
+std::vector<double> softmax(const std::vector<float>& scores) {
+  const float top = *std::max_element(scores.begin(), scores.end());
+  std::vector<double> probabilities(scores.size());
+  double sum = 0;
+  for (std::size_t i = 0; i < scores.size(); ++i) sum += probabilities[i] = std::exp(double{scores[i]} - top);
+  for (double& p : probabilities) p /= sum;
+  return probabilities;
+}
+
+// TopPLogitsWarper (Holtzman et al. 2019): from the least likely up, what sums to at most 1 - p goes; the last one stays.
+void keep_top_p(std::vector<float>& scores, double p) {
+  const std::vector<double> probabilities = softmax(scores);
+  std::vector<std::size_t> order(scores.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return scores[a] < scores[b]; });
+  double sum = 0;
+  for (std::size_t i = 0; i + 1 < order.size(); ++i) {
+    sum += probabilities[order[i]];
+    if (sum > 1 - p) break;
+    scores[order[i]] = kRemoved;
+  }
+}
+
+}  // namespace
+
+data::TokenId sample(const at::Tensor& logits, const GenerateOptions& options, const std::vector<data::TokenId>& seen,
+                     std::uint64_t place) {
+  const at::Tensor row = logits.contiguous();
+  const float* values = row.const_data_ptr<float>();
+  std::vector<float> scores(values, values + row.numel());
+  if (std::any_of(scores.begin(), scores.end(), [](float x) { return std::isnan(x); })) {
+    throw ModelError("the model's logits are not numbers (NaN); the weights or the adapter are damaged");
+  }
+  if (options.repetition_penalty != 1) penalise(scores, seen, options.repetition_penalty);
+  if (options.temperature == 0) {
+    return static_cast<data::TokenId>(std::max_element(scores.begin(), scores.end()) - scores.begin());
+  }
+  for (float& score : scores) score /= static_cast<float>(options.temperature);
+  if (options.top_k > 0) keep_top_k(scores, options.top_k);
+  if (options.top_p < 1) keep_top_p(scores, options.top_p);
+
+  const std::vector<double> probabilities = softmax(scores);
+  const double target = core::RandomStream(options.seed, "sample").uniform(place);
+  double sum = 0;
+  std::size_t last = 0;
+  for (std::size_t i = 0; i < probabilities.size(); ++i) {
+    if (probabilities[i] == 0) continue;
+    last = i;
+    sum += probabilities[i];
+    if (sum > target) break;
+  }
+  return static_cast<data::TokenId>(last);
+}
+
+}  // namespace lowrank::models

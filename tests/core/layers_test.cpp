@@ -1,0 +1,88 @@
+// The architecture as a test: what a folder may include, and what library code may not do.
+#include <algorithm>
+#include <array>
+#include <regex>
+#include <string>
+#include <vector>
+
+#include "catch.h"
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::array<const char*, 9> kOrder = {"core",   "formats", "kernels", "data", "lora",
+                                               "models", "eval",    "train",   "apps"};
+
+std::vector<fs::path> sources_of(const std::string& folder) {
+  std::vector<fs::path> files;
+  const fs::path root = lowrank_test::source_dir() / folder;
+  if (!fs::exists(root)) return files;
+  for (const auto& entry : fs::recursive_directory_iterator(root)) {
+    const std::string extension = entry.path().extension().string();
+    if (extension == ".h" || extension == ".cpp" || extension == ".cu") files.push_back(entry.path());
+  }
+  return files;
+}
+
+// Comments and string literals blanked, so that neither is taken for code. (No raw strings with quotes in the library.)
+std::string code_only(const std::string& text) {
+  static const std::regex kNotCode(R"re(//[^\n]*|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')re");
+  return std::regex_replace(text, kNotCode, " ");
+}
+
+std::size_t rank_of(const std::string& folder) {
+  return static_cast<std::size_t>(std::find(kOrder.begin(), kOrder.end(), folder) - kOrder.begin());
+}
+
+}  // namespace
+
+TEST_CASE("a folder includes only itself and folders above it", "[unit]") {
+  static const std::regex kInclude(R"re(^[ \t]*#[ \t]*include[ \t]*["<]lowrank/([^/">]+)/)re", std::regex::multiline);
+  static const std::regex kRelative(R"re(^[ \t]*#[ \t]*include[ \t]*"(?!lowrank/)([^"]+)")re", std::regex::multiline);
+  int seen = 0;
+  for (std::size_t rank = 0; rank < kOrder.size(); ++rank) {
+    for (const fs::path& file : sources_of(kOrder[rank])) {
+      const std::string text = lowrank_test::read_text(file);
+      for (std::sregex_iterator it(text.begin(), text.end(), kInclude), end; it != end; ++it) {
+        INFO(file.string() << " includes lowrank/" << (*it)[1].str());
+        CHECK(rank_of((*it)[1].str()) <= rank);
+        ++seen;
+      }
+      for (std::sregex_iterator it(text.begin(), text.end(), kRelative), end; it != end; ++it) {
+        FAIL_CHECK(file.string() << " includes \"" << (*it)[1].str() << "\": write \"lowrank/<folder>/x.h\"");
+      }
+    }
+  }
+  CHECK(seen > 20);
+}
+
+TEST_CASE("core, formats and data are torch-free outside *_torch files", "[unit]") {
+  static const std::regex kTorch(R"re(^[ \t]*#[ \t]*include[ \t]*[<"](?:ATen|torch|c10)/)re", std::regex::multiline);
+  for (const char* folder : {"core", "formats", "data"}) {
+    for (const fs::path& file : sources_of(folder)) {
+      if (file.stem().string().ends_with("_torch")) continue;
+      INFO(file.string());
+      CHECK_FALSE(std::regex_search(lowrank_test::read_text(file), kTorch));
+    }
+  }
+}
+
+TEST_CASE("library code neither prints nor exits, and includes LibTorch narrowly", "[unit]") {
+  static const std::regex kStreams(R"re(#[ \t]*include[ \t]*<(?:iostream|torch/torch\.h|torch/extension\.h)>)re");
+  static const std::regex kCalls(
+      R"re((?:^|[^\w.>:])(?:std::|::)?(?:printf|fprintf|puts|fputs|exit|_exit|_Exit|quick_exit|abort|terminate)\s*\()re"
+      R"re(|\bfmt::print\b|\bstd::(?:cout|cerr|clog)\b)re");
+  for (std::size_t rank = 0; rank + 1 < kOrder.size(); ++rank) {  // apps may
+    for (const fs::path& file : sources_of(kOrder[rank])) {
+      INFO(file.string());
+      const std::string text = lowrank_test::read_text(file);
+      CHECK_FALSE(std::regex_search(text, kStreams));
+      std::smatch match;
+      const std::string code = code_only(text);
+      const bool found = std::regex_search(code, match, kCalls);
+      INFO("calls " << (found ? match.str() : ""));
+      CHECK_FALSE(found);
+    }
+  }
+}

@@ -1,0 +1,201 @@
+// Rows that must be refused, each with its own message, file and line; and mutations of rows that are right.
+#include <string>
+
+#include "catch.h"
+#include "errors.h"
+#include "fake_tokenizer.h"
+#include "lowrank/core/random.h"
+#include "lowrank/data/dataset.h"
+#include "lowrank/data/line_reader.h"
+
+using namespace lowrank;
+using namespace std::string_literals;
+using lowrank_test::contains;
+using lowrank_test::FakeTokenizer;
+using lowrank_test::message_of;
+using lowrank_test::TempDir;
+using lowrank_test::write_text;
+
+namespace {
+
+const std::string kGood = "{\"prompt\": \"a\", \"completion\": \"b\"}\n";
+
+data::Dataset load(const std::filesystem::path& file, data::Format format = data::Format::kAuto) {
+  data::DataOptions options;
+  options.format = format;
+  return data::load({file}, FakeTokenizer(), options);
+}
+
+struct Refused {
+  const char* name;
+  std::string content;
+  std::string where, what;  // parts of the message
+};
+
+}  // namespace
+
+TEST_CASE("rows with a BOM, CRLF, blank lines and no newline at the end are read", "[unit]") {
+  TempDir dir;
+  write_text(dir / "t.jsonl", "\xef\xbb\xbf{\"text\": \"a\"}\r\n\r\n  \n{\"text\": \"\\ud83d\\ude00 \\\\ud800\"}");
+  const data::Dataset all = load(dir / "t.jsonl");
+  CHECK(all.report.documents == 2);
+  CHECK(all.report.bom_files == 1);
+  CHECK(all.report.crlf_files == 1);
+  CHECK(FakeTokenizer().decode(all.examples.at(1).ids, true) == "\xf0\x9f\x98\x80 \\ud800");
+  CHECK(contains(all.documents.at(1).where, "t.jsonl line 4"));
+}
+
+TEST_CASE("malformed JSON lines are refused with file, line and reason", "[unit]") {
+  const std::vector<Refused> cases = {
+      {"NUL byte", kGood + "{\"prompt\": \"a\0\", \"completion\": \"b\"}\n"s, "line 2", "NUL byte"},
+      {"NUL escape", kGood + "{\"prompt\": \"\\u0000\", \"completion\": \"b\"}\n", "line 2", "\\u0000"},
+      {"high surrogate", kGood + "{\"prompt\": \"\\ud800\", \"completion\": \"b\"}\n", "line 2", "surrogate"},
+      {"low surrogate", kGood + "{\"prompt\": \"\\udc00x\", \"completion\": \"b\"}\n", "line 2", "surrogate"},
+      {"surrogate then no pair", kGood + "{\"prompt\": \"\\ud800\\u0041\", \"completion\": \"b\"}\n", "line 2",
+       "surrogate"},
+      {"raw surrogate", kGood + "{\"prompt\": \"\xed\xa0\x80\", \"completion\": \"b\"}\n", "line 2", "UTF-8"},
+      {"invalid UTF-8", kGood + "{\"prompt\": \"\xff\", \"completion\": \"b\"}\n", "line 2", "UTF-8"},
+      {"wrong type", kGood + "\n{\"prompt\": \"a\", \"completion\": 4}\n", "line 3", "completion"},
+      {"null", kGood + "{\"prompt\": null, \"completion\": \"b\"}\n", "line 2", "prompt"},
+      {"row is a list", kGood + "[1, 2]\n", "line 2", "found array"},
+      {"row is a string", "\"text\"\n", "line 1", "found string"},
+      {"missing key", kGood + kGood + "{\"prompt\": \"a\"}\n", "line 3", "\"completion\" of a prompt/completion row"},
+      {"mixed formats", kGood + "{\"text\": \"a\"}\n", "line 2", "the row is text"},
+      {"mixed formats, the other", kGood + "{\"text\": \"a\"}\n", "line 2", "began with prompt/completion"},
+      {"mixed questions", kGood + "{\"question\": \"a\", \"answer\": \"b\"}\n", "line 2", "question/answer"},
+      {"unknown keys", "{\"input_text\": \"a\"}\n", "line 1", "\"input_text\""},
+      {"preference pair", "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n", "line 1", "preference"},
+      {"truncated", kGood + "{\"prompt\": \"a\", \"comp", "line 2", "line 2"},
+      {"two values", kGood + "{\"text\": \"a\"} {\"text\": \"b\"}\n", "line 2", "line 2"},
+      {"duplicate keys", "{\"text\": \"a\", \"text\": \"b\"}\n", "line 1", "text"},
+      {"deep", "{\"text\": " + std::string(100000, '[') + std::string(100000, ']') + "}\n", "line 1", "line 1"},
+      {"role", "{\"messages\": [{\"role\": \"asistant\", \"content\": \"a\"}]}\n", "line 1", "did you mean 'assistant'"},
+      {"turns", "{\"messages\": \"hi\"}\n", "line 1", "messages"},
+      {"turn", "{\"messages\": [3]}\n", "line 1", "messages"},
+      {"content", "{\"messages\": [{\"role\": \"user\", \"content\": null}]}\n", "line 1", "content"},
+      {"picture", "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\"}]}]}\n", "line 1",
+       "image_url"},
+      {"UTF-16", "\xff\xfe{\0\"\0t\0"s, "", "UTF-16"},
+      {"UTF-16 unmarked", "{\0\"\0t\0"s, "", "UTF-16"},
+      {"UTF-16 big-endian", "\0{\0\"\0t"s, "", "UTF-16"},
+      {"gzip", "\x1f\x8b\x08\0"s, "", "gzip"},
+      {"zstd", "\x28\xb5\x2f\xfd"s, "", "zstd"},
+      {"Parquet", "PAR1"s, "", "Parquet"},
+      {"empty", "", "", "is empty"},
+      {"blank", "\n\n  \r\n", "", "holds no rows"},
+  };
+  for (const Refused& c : cases) {
+    TempDir dir;
+    write_text(dir / "train.jsonl", c.content);
+    const std::string message = message_of<DataError>([&] { load(dir / "train.jsonl"); });
+    INFO(c.name << ": " << message);
+    CHECK(contains(message, "train.jsonl"));
+    CHECK(contains(message, c.where));
+    CHECK(contains(message, c.what));
+    CHECK(message.size() < 1000);
+    CHECK_FALSE(contains(message, "\n"));
+  }
+}
+
+TEST_CASE("malformed arrays of rows are refused with file, row and reason", "[unit]") {
+  const std::vector<Refused> cases = {
+      {"empty", "", "", "is empty"},
+      {"empty list", "[]", "", "holds no rows"},
+      {"not a row", "[{\"text\": \"a\"}, 3]", "row 2", "found number"},
+      {"mixed", "[{\"text\": \"a\"}, {\"prompt\": \"a\", \"completion\": \"b\"}]", "row 2", "began with text"},
+      {"open", "[{\"text\": \"a\"}", "", "rows.json"},
+      {"surrogate", "[{\"text\": \"\\udead\"}]", "", "surrogate"},
+      {"gzip", "\x1f\x8b", "", "gzip"},
+  };
+  for (const Refused& c : cases) {
+    TempDir dir;
+    write_text(dir / "rows.json", c.content);
+    const std::string message = message_of<DataError>([&] { load(dir / "rows.json"); });
+    INFO(c.name << ": " << message);
+    CHECK(contains(message, "rows.json"));
+    CHECK(contains(message, c.where));
+    CHECK(contains(message, c.what));
+  }
+}
+
+TEST_CASE("a line over the limit is refused before it is held in memory", "[unit]") {
+  TempDir dir;
+  write_text(dir / "long.jsonl", "{}\n" + std::string(100, 'x') + "\n{}\n");
+  data::LineReader reader(dir / "long.jsonl", 99);
+  std::string_view line;
+  CHECK(reader.next(line));
+  CHECK(line == "{}");
+  CHECK(contains(message_of<DataError>([&] { reader.next(line); }), "long.jsonl line 2 is longer than"));
+  data::LineReader enough(dir / "long.jsonl", 100);
+  for (int i = 0; i < 3; ++i) CHECK(enough.next(line));
+  CHECK_FALSE(enough.next(line));
+  CHECK(enough.line_number() == 3);
+  CHECK(enough.bytes_read() == 107);
+
+  // A 4 GB line, as a hole in a file: refused at the limit.
+  write_text(dir / "hole.jsonl", "{\"text\": \"");
+  std::filesystem::resize_file(dir / "hole.jsonl", std::uint64_t{4} << 30);
+  CHECK(contains(message_of<DataError>([&] { load(dir / "hole.jsonl"); }), "line 1 is longer than 256"));
+}
+
+TEST_CASE("lines of any length come through the buffer whole", "[unit]") {
+  TempDir dir;
+  const std::string first((std::size_t{1} << 20) - 1, 'a'), second((std::size_t{1} << 20) + 5, 'b');
+  write_text(dir / "t.jsonl", first + "\r\n" + second + "\n\nend");
+  data::LineReader reader(dir / "t.jsonl");
+  std::string_view line;
+  REQUIRE(reader.next(line));
+  CHECK(line == first);
+  REQUIRE(reader.next(line));
+  CHECK(line == second);
+  REQUIRE(reader.next(line));
+  CHECK(line.empty());
+  REQUIRE(reader.next(line));
+  CHECK(line == "end");
+  CHECK_FALSE(reader.next(line));
+  CHECK(reader.had_crlf());
+}
+
+TEST_CASE("100,000 byte mutations of valid rows are read or refused, never worse", "[unit]") {
+  const std::vector<std::string> valid = {
+      "{\"prompt\": \"1+1=\\u00e9\", \"completion\": \" \\ud83d\\ude00\"}\n{\"prompt\": \"a\", \"completion\": \"b\"}\n",
+      "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n",
+      "{\"instruction\": \"a\", \"input\": \"\", \"output\": \"b\"}\r\n\n{\"instruction\": \"c\", \"output\": \"d\"}",
+      "[{\"conversations\": [{\"from\": \"human\", \"value\": \"a\"}, {\"from\": \"gpt\", \"value\": \"b\"}]}]"};
+  TempDir dir;
+  const core::RandomStream random(1, "mutations");
+  int read = 0, refused = 0;
+  const FakeTokenizer tokenizer;
+  data::DataOptions options;
+  for (std::uint64_t i = 0; i < 100000; ++i) {
+    std::string bytes = valid[i % 4];
+    const std::filesystem::path file = dir / (i % 4 == 3 ? "m.json" : "m.jsonl");
+    const auto changes = 1 + random.below(3, i, 0);
+    for (std::uint64_t c = 0; c < changes && !bytes.empty(); ++c) {
+      const auto at = random.below(bytes.size(), i, 10 * c + 1);
+      const auto byte = static_cast<char>(random.below(256, i, 10 * c + 2));
+      switch (random.below(4, i, 10 * c + 3)) {
+        case 0: bytes[at] = byte; break;
+        case 1: bytes.insert(at, 1, byte); break;
+        case 2: bytes.erase(at, 1); break;
+        default: bytes.resize(at); break;
+      }
+    }
+    std::FILE* out = std::fopen(file.c_str(), "wb");
+    REQUIRE(out != nullptr);
+    std::fwrite(bytes.data(), 1, bytes.size(), out);
+    std::fclose(out);
+    try {
+      const data::Dataset all = data::load({file}, tokenizer, options);
+      ++read;
+      for (const data::Example& example : all.examples) {
+        if (example.ids.size() != example.learned.size() || example.counted() == 0) FAIL("a broken example");
+      }
+    } catch (const DataError&) {
+      ++refused;
+    }
+  }
+  CHECK(read + refused == 100000);
+  CHECK(read > 5000);
+  CHECK(refused > 20000);
+}

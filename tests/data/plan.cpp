@@ -1,0 +1,215 @@
+#include "lowrank/data/plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "catch.h"
+#include "errors.h"
+#include "lowrank/core/random.h"
+
+using namespace lowrank;
+using data::Plan;
+using data::PlanOptions;
+using lowrank_test::contains;
+using lowrank_test::message_of;
+
+namespace {
+
+std::vector<std::int64_t> uneven_lengths(std::uint32_t n, std::int64_t longest = 500) {
+  const core::RandomStream random(7, "lengths");
+  std::vector<std::int64_t> lengths(n);
+  for (std::uint32_t i = 0; i < n; ++i) lengths[i] = 1 + static_cast<std::int64_t>(random.below(longest, i));
+  return lengths;
+}
+
+std::vector<std::uint32_t> sorted(std::vector<std::uint32_t> list) {
+  std::sort(list.begin(), list.end());
+  return list;
+}
+
+std::int64_t tokens(const std::vector<std::uint32_t>& list, const std::vector<std::int64_t>& lengths) {
+  return std::accumulate(list.begin(), list.end(), std::int64_t{0},
+                         [&](std::int64_t sum, std::uint32_t i) { return sum + lengths[i]; });
+}
+
+/// Steps of one epoch of a plan, joined.
+std::vector<std::uint32_t> epoch(const Plan& plan, std::int64_t first, std::int64_t last) {
+  std::vector<std::uint32_t> all;
+  for (std::int64_t s = first; s < last; ++s) {
+    all.insert(all.end(), plan.step(s).examples.begin(), plan.step(s).examples.end());
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("steps take batch-size examples in the seed's order, each epoch its own", "[unit]") {
+  const auto lengths = uneven_lengths(103);
+  PlanOptions options;
+  options.batch_size = 4;
+  options.grad_accum = 2;
+  options.epochs = 3;
+  const Plan plan(lengths, options);
+  REQUIRE(plan.steps_per_epoch() == 13);
+  REQUIRE(plan.steps() == 39);
+  for (int e = 0; e < 3; ++e) {
+    const auto all = epoch(plan, 13 * e, 13 * (e + 1));
+    CHECK(all == core::RandomStream(42, "plan").permutation(103, e));
+    CHECK(plan.step(13 * e).examples.size() == 8);
+    CHECK(plan.step(13 * e + 12).examples.size() == 7);  // the short last step of an epoch
+    CHECK(plan.step(13 * e + 12).epoch == e + 1);
+  }
+  CHECK(epoch(plan, 0, 13) != epoch(plan, 13, 26));
+  CHECK(plan.step(0).epoch == Approx(8.0 / 103));
+  CHECK(plan.total_tokens() == 3 * std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0}));
+
+  const Plan again(lengths, options);
+  for (std::int64_t s = 0; s < plan.steps(); ++s) CHECK(again.step(s).examples == plan.step(s).examples);
+  options.seed = 43;
+  CHECK(Plan(lengths, options).step(0).examples != plan.step(0).examples);
+  options.shuffle = false;
+  CHECK(Plan(lengths, options).step(1).examples == std::vector<std::uint32_t>{8, 9, 10, 11, 12, 13, 14, 15});
+}
+
+TEST_CASE("fractional epochs and max-steps give exact numbers of steps", "[unit]") {
+  const auto lengths = uneven_lengths(100);
+  PlanOptions options;  // batch 4: 25 steps an epoch
+  const auto steps = [&](double epochs) {
+    options.epochs = epochs;
+    return Plan(lengths, options).steps();
+  };
+  CHECK(steps(1) == 25);
+  CHECK(steps(2.5) == 63);   // as transformers: ⌈2.5 · 25⌉
+  CHECK(steps(0.1) == 3);
+  CHECK(steps(1.2) == 30);   // 0.2 · 25 is 5, not 5.000000001
+  CHECK(steps(1e-12) == 1);
+  options.epochs = 0.1;
+  options.max_steps = 60;    // wins, and wraps over epochs
+  const Plan plan(lengths, options);
+  CHECK(plan.steps() == 60);
+  CHECK(plan.steps_per_epoch() == 25);
+  CHECK(plan.step(59).epoch == Approx(2.4));
+  options.max_steps = 25;
+  CHECK(Plan(lengths, options).steps() == 25);
+  options.max_steps = 3;
+  CHECK(Plan(lengths, options).steps() == 3);
+}
+
+TEST_CASE("the cut of a step into micro-batches never changes its set or order", "[unit]") {
+  const auto lengths = uneven_lengths(61);
+  std::vector<std::vector<std::uint32_t>> reference;
+  for (const auto& [batch, accum, ranks] : std::vector<std::array<int, 3>>{{8, 1, 1}, {4, 2, 1}, {2, 4, 1}, {1, 8, 1},
+                                                                           {2, 2, 2}, {1, 1, 8}, {1, 4, 2}}) {
+    PlanOptions options;
+    options.batch_size = batch;
+    options.grad_accum = accum;
+    options.ranks = ranks;
+    options.epochs = 2;
+    const Plan plan(lengths, options);
+    for (std::int64_t s = 0; s < plan.steps(); ++s) {
+      std::vector<std::uint32_t> joined;
+      std::int64_t longest = 0, before = 0;
+      for (int rank = 0; rank < ranks; ++rank) {
+        CHECK(plan.first_token(s, rank) == before);
+        const auto micros = plan.micro_batches(s, rank);
+        CHECK(micros.size() <= static_cast<std::size_t>(accum));
+        for (const auto& micro : micros) {
+          CHECK_FALSE(micro.empty());
+          joined.insert(joined.end(), micro.begin(), micro.end());
+          longest = std::max(longest, tokens(micro, lengths));
+          before += tokens(micro, lengths);
+        }
+      }
+      const std::vector<std::uint32_t>& list = plan.step(s).examples;
+      REQUIRE(joined == list);
+      // No worse than the plain cut into runs of batch-size examples.
+      std::int64_t plain = 0;
+      for (std::size_t i = 0; i < list.size(); i += static_cast<std::size_t>(batch)) {
+        const std::size_t end = std::min(list.size(), i + static_cast<std::size_t>(batch));
+        plain = std::max(plain, tokens({list.begin() + i, list.begin() + end}, lengths));
+      }
+      CHECK(longest <= plain);
+      if (reference.size() <= static_cast<std::size_t>(s)) reference.push_back(list);
+      CHECK(list == reference[static_cast<std::size_t>(s)]);
+    }
+  }
+}
+
+TEST_CASE("equal lengths are cut evenly, and a short step into fewer micro-batches", "[unit]") {
+  PlanOptions options;
+  options.batch_size = 2;
+  options.grad_accum = 4;
+  options.shuffle = false;
+  options.epochs = 1;
+  const Plan plan(std::vector<std::int64_t>(11, 10), options);
+  REQUIRE(plan.steps() == 2);
+  for (const auto& micro : plan.micro_batches(0)) CHECK(micro.size() == 2);
+  CHECK(plan.micro_batches(1) == std::vector<std::vector<std::uint32_t>>{{8}, {9}, {10}});
+  CHECK_THROWS_AS(plan.micro_batches(0, 1), InternalError);
+}
+
+TEST_CASE("batch-tokens fills steps with a look-ahead and leaves nothing out", "[unit]") {
+  PlanOptions options;
+  options.shuffle = false;
+  options.epochs = 1;
+  options.batch_tokens = 10;
+  // 6 + 5 do not fit; the look-ahead finds the 3 and the 1, and the 5 is first in the next step. 20 goes alone.
+  const Plan small({6, 5, 3, 20, 1, 4}, options);
+  REQUIRE(small.steps() == 3);
+  CHECK(small.step(0).examples == std::vector<std::uint32_t>{0, 2, 4});
+  CHECK(small.step(1).examples == std::vector<std::uint32_t>{1, 5});
+  CHECK(small.step(2).examples == std::vector<std::uint32_t>{3});
+
+  // At most 64 are passed over: the 1 behind 64 nines is found, behind 65 it is not.
+  std::vector<std::int64_t> lengths(65, 9);
+  lengths.push_back(1);
+  CHECK(Plan(lengths, options).step(0).examples == std::vector<std::uint32_t>{0, 65});
+  lengths.insert(lengths.begin(), 9);
+  CHECK(Plan(lengths, options).step(0).examples == std::vector<std::uint32_t>{0});
+
+  const auto uneven = uneven_lengths(1000, 900);
+  options.shuffle = true;
+  options.epochs = 2;
+  options.batch_tokens = 1024;
+  options.grad_accum = 2;
+  const Plan plan(uneven, options);
+  std::vector<std::uint32_t> everything(1000);
+  std::iota(everything.begin(), everything.end(), 0u);
+  CHECK(sorted(epoch(plan, 0, plan.steps_per_epoch())) == everything);
+  CHECK(sorted(epoch(plan, plan.steps_per_epoch(), plan.steps())) == everything);
+  std::int64_t full = 0;
+  for (std::int64_t s = 0; s < plan.steps_per_epoch(); ++s) {
+    CHECK(tokens(plan.step(s).examples, uneven) <= 2048);
+    full += tokens(plan.step(s).examples, uneven) > 2048 * 97 / 100;
+  }
+  CHECK(full >= plan.steps_per_epoch() * 9 / 10);  // the look-ahead closes the gap
+
+  options.batch_tokens = 2048;
+  options.grad_accum = 1;  // the same product: the same steps
+  const Plan uncut(uneven, options);
+  REQUIRE(uncut.steps() == plan.steps());
+  for (std::int64_t s = 0; s < plan.steps(); ++s) CHECK(uncut.step(s).examples == plan.step(s).examples);
+}
+
+TEST_CASE("plans that cannot be are refused by name", "[unit]") {
+  const std::vector<std::int64_t> lengths = {3, 4};
+  const auto refused = [&](auto change) {
+    PlanOptions options;
+    change(options);
+    return message_of<ConfigError>([&] { Plan(lengths, options); });
+  };
+  CHECK(contains(refused([](PlanOptions& o) { o.batch_size = 0; }), "--batch-size"));
+  CHECK(contains(refused([](PlanOptions& o) { o.grad_accum = -1; }), "--grad-accum"));
+  CHECK(contains(refused([](PlanOptions& o) { o.batch_tokens = 0; }), "--batch-tokens"));
+  CHECK(contains(refused([](PlanOptions& o) { o.epochs = 0; }), "--epochs"));
+  CHECK(contains(refused([](PlanOptions& o) { o.epochs = std::numeric_limits<double>::quiet_NaN(); }), "--epochs"));
+  CHECK(contains(refused([](PlanOptions& o) { o.max_steps = 0; }), "--max-steps"));
+  CHECK(contains(refused([](PlanOptions& o) { o.max_steps = std::int64_t{1} << 60; }), "10 million"));
+  CHECK(contains(message_of<ConfigError>([] { Plan({}, PlanOptions{}); }), "no examples"));
+  PlanOptions huge;
+  huge.batch_size = huge.grad_accum = huge.ranks = 2'000'000'000;  // the product overflows 64 bits
+  huge.epochs = 1;
+  CHECK(Plan(lengths, huge).steps() == 1);
+  huge.batch_tokens = std::numeric_limits<std::int64_t>::max();
+  CHECK(Plan(lengths, huge).steps() == 1);
+}

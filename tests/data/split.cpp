@@ -1,0 +1,86 @@
+#include <set>
+
+#include "catch.h"
+#include "errors.h"
+#include "fake_tokenizer.h"
+#include "lowrank/data/dataset.h"
+
+using namespace lowrank;
+using data::Dataset;
+using data::Split;
+using lowrank_test::contains;
+using lowrank_test::FakeTokenizer;
+using lowrank_test::message_of;
+
+namespace {
+
+/// n documents, the i-th of i % 3 + 1 pieces of 10 tokens.
+Dataset documents(int n) {
+  std::vector<std::string> texts;
+  for (int i = 0; i < n; ++i) texts.push_back(std::to_string(1000 + i) + std::string(4 + 10 * (i % 3), 'x'));
+  data::DataOptions options;
+  options.seq_len = 10;
+  return data::from_texts(texts, FakeTokenizer(), options);
+}
+
+std::set<std::uint32_t> documents_in(const Dataset& part) {
+  std::set<std::uint32_t> all;
+  for (const data::Example& example : part.examples) all.insert(example.document);
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("from 20 documents on whole documents are held out, by the seed", "[unit]") {
+  const Dataset all = documents(40);
+  REQUIRE(all.examples.size() == 79);
+  const Split split = data::split(all, 0.05, 1);
+  CHECK(documents_in(split.validation).size() == 2);
+  CHECK(documents_in(split.train).size() == 38);
+  CHECK(split.train.examples.size() + split.validation.examples.size() == 79);
+  for (const std::uint32_t document : documents_in(split.validation)) CHECK(!documents_in(split.train).contains(document));
+  CHECK(split.how == "2 of 40 documents held out, chosen by the seed");
+  CHECK(split.train.report.tokens + split.validation.report.tokens == all.report.tokens);
+  CHECK(split.train.report.learned_tokens + split.validation.report.learned_tokens == all.report.learned_tokens);
+  CHECK(split.train.report.documents == 38);
+  CHECK(split.train.documents.size() == 40);  // indices stay what they were
+
+  CHECK(documents_in(data::split(all, 0.05, 1).validation) == documents_in(split.validation));
+  std::set<std::set<std::uint32_t>> choices;
+  for (std::uint64_t seed = 0; seed < 10; ++seed) choices.insert(documents_in(data::split(all, 0.05, seed).validation));
+  CHECK(choices.size() > 5);
+  for (std::size_t i = 1; i < split.train.examples.size(); ++i) {  // the order is kept
+    CHECK(split.train.examples[i - 1].document <= split.train.examples[i].document);
+  }
+  CHECK(documents_in(data::split(all, 0.001, 1).validation).size() == 1);
+  CHECK(documents_in(data::split(all, 0.999, 1).train).size() == 1);
+}
+
+TEST_CASE("with fewer documents the last pieces of each are held out", "[unit]") {
+  data::DataOptions options;
+  options.seq_len = 10;
+  // 18 + 2 tokens: 2 pieces; 198 + 2: 20 pieces; 4 + 2: 1 piece.
+  const Dataset all = data::from_texts({std::string(18, 'a'), std::string(198, 'b'), "cccc"}, FakeTokenizer(), options);
+  REQUIRE(all.examples.size() == 23);
+  const Split split = data::split(all, 0.05, 1);
+  REQUIRE(split.validation.examples.size() == 2);  // ⌈0.1⌉ = 1 of 2, ⌈1.0⌉ = 1 of 20, none of a single piece
+  CHECK(split.validation.examples[0].ids == all.examples[1].ids);
+  CHECK(split.validation.examples[1].ids == all.examples[21].ids);
+  CHECK(split.train.examples.size() == 21);
+  CHECK(contains(split.how, "last 2 of 23 pieces"));
+  const Split most = data::split(all, 0.99, 1);
+  CHECK(documents_in(most.train).size() == 3);  // something of each stays
+  CHECK(most.train.examples.size() == 3);
+}
+
+TEST_CASE("an empty validation part is said, and fractions that are none are refused", "[unit]") {
+  const Split none = data::split(data::from_texts({"a", "b"}, FakeTokenizer(), {}), 0.05, 1);
+  CHECK(none.validation.examples.empty());
+  CHECK(none.train.examples.size() == 2);
+  CHECK(contains(none.how, "no validation"));
+  CHECK(contains(none.how, "--val-data"));
+  CHECK(contains(data::split(documents(3), 0, 1).how, "no validation"));
+  for (const double fraction : {1.0, -0.1, std::numeric_limits<double>::quiet_NaN()}) {
+    CHECK(contains(message_of<ConfigError>([&] { data::split(documents(3), fraction, 1); }), "--val-split"));
+  }
+}

@@ -1,0 +1,114 @@
+#include "lowrank/train/causal_lm.h"
+
+#include <ATen/ops/sum.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "lowrank/core/error.h"
+#include "lowrank/data/batch_torch.h"
+#include "lowrank/eval/perplexity.h"
+
+namespace lowrank::train {
+namespace {
+
+constexpr std::size_t kNamedDocuments = 8;  // in a message
+
+std::vector<std::int64_t> lengths_of(const std::vector<data::Example>& examples) {
+  std::vector<std::int64_t> lengths;
+  lengths.reserve(examples.size());
+  for (const data::Example& example : examples) lengths.push_back(static_cast<std::int64_t>(example.ids.size()));
+  return lengths;
+}
+
+/// Tokens of the step that earlier micro-batches hold: dropout counts tokens by their place in the step.
+std::int64_t tokens_before(const std::vector<std::vector<std::uint32_t>>& batches, std::int64_t micro,
+                           const std::vector<data::Example>& examples) {
+  std::int64_t tokens = 0;
+  for (std::int64_t m = 0; m < micro; ++m) {
+    for (const std::uint32_t i : batches[static_cast<std::size_t>(m)])
+      tokens += static_cast<std::int64_t>(examples[i].ids.size());
+  }
+  return tokens;
+}
+
+double ordered_total(const at::Tensor& losses) {
+  const float* values = losses.const_data_ptr<float>();
+  return std::accumulate(values, values + losses.numel(), 0.0);
+}
+
+}  // namespace
+
+CausalLm::CausalLm(Parts parts) : parts_(std::move(parts)), plan_(lengths_of(parts_.train.examples), parts_.plan) {
+  if (parts_.adapter == nullptr && parts_.tokenizer == nullptr) {
+    throw InternalError("CausalLm needs a tokenizer to save a full model");
+  }
+}
+
+std::vector<lora::NamedTensor> CausalLm::parameters() {
+  return parts_.adapter != nullptr ? parts_.adapter->parameters() : parts_.decoder->named_weights();
+}
+
+void CausalLm::parameters_moved() {
+  if (parts_.adapter == nullptr) parts_.decoder->rebind();
+}
+
+std::int64_t CausalLm::micro_batches(std::int64_t step) const {
+  return static_cast<std::int64_t>(plan_.micro_batches(step).size());
+}
+
+MicroLoss CausalLm::forward(std::int64_t step, std::int64_t micro) {
+  const auto& examples = parts_.train.examples;
+  const auto batches = plan_.micro_batches(step);
+  const data::Batch batch =
+      data::make_batch(examples, batches.at(static_cast<std::size_t>(micro)), tokens_before(batches, micro, examples));
+  const kernels::DropoutContext dropout{parts_.seed, static_cast<std::uint64_t>(step), batch.token_in_step.data()};
+  models::ForwardOptions options;
+  options.dropout = &dropout;
+  options.recompute = parts_.recompute;
+  const at::Tensor hidden = parts_.decoder->hidden(batch.ids, batch.segments, options);
+  const at::Tensor losses = parts_.decoder->token_losses(hidden, batch.labels);
+  // The sum of LibTorch depends on the thread count: it only carries the gradient (of ones); the value is ours.
+  return {losses.sum(), ordered_total(losses.detach()), batch.counted, batch.segments.tokens()};
+}
+
+std::string CausalLm::describe(std::int64_t step) const {
+  std::vector<std::string> names;
+  for (const std::uint32_t i : plan_.step(step).examples) {
+    const std::uint32_t document = parts_.train.examples[i].document;
+    const std::string& name = parts_.train.documents.at(document).where;
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  std::string text;
+  for (std::size_t i = 0; i < std::min(names.size(), kNamedDocuments); ++i) text += (i > 0 ? ", " : "") + names[i];
+  if (names.size() > kNamedDocuments) text += " and " + std::to_string(names.size() - kNamedDocuments) + " more";
+  return text;
+}
+
+std::vector<EvalResult> CausalLm::evaluate() {
+  std::vector<EvalResult> results;
+  for (const auto& [split, dataset] : parts_.evaluation) {
+    const eval::Perplexity found = eval::perplexity(*parts_.decoder, dataset);
+    results.push_back({split, found.nll, found.tokens});
+  }
+  return results;
+}
+
+bool CausalLm::has_validation() const {
+  return !parts_.evaluation.empty() && parts_.evaluation.front().first == "validation";
+}
+
+void CausalLm::save(const std::filesystem::path& directory) {
+  if (parts_.adapter != nullptr) {
+    lora::save_peft(*parts_.adapter, directory);
+  } else {
+    models::save_model(*parts_.decoder, *parts_.tokenizer, directory, parts_.save_dtype);
+  }
+  if (parts_.save_extra) parts_.save_extra(directory);
+}
+
+void CausalLm::check_inputs() {
+  if (parts_.weights != nullptr) parts_.weights->check_unchanged();
+}
+
+}  // namespace lowrank::train

@@ -1,0 +1,203 @@
+#include "lowrank/train/checkpoint.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <span>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/files.h"
+#include "lowrank/formats/safetensors.h"
+#include "lowrank/train/manifest.h"
+#include "lowrank/train/objective.h"
+
+namespace lowrank::train {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr const char* kPrefix = "checkpoint-";
+constexpr const char* kState = "trainer_state.json";
+constexpr const char* kTensors = "optimizer.safetensors";
+// A checkpoint on its way out gets this suffix before its files go, so that a kill leaves no half checkpoint.
+constexpr const char* kRemoving = ".removing";
+
+std::optional<std::int64_t> step_of(const std::string& name) {
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  const char* begin = name.data() + std::strlen(kPrefix);
+  const char* end = name.data() + name.size();
+  std::int64_t step = 0;
+  const auto [stop, error] = std::from_chars(begin, end, step);
+  if (error != std::errc() || stop != end || step < 0) return std::nullopt;
+  return step;
+}
+
+void remove_tree(const fs::path& folder) {
+  std::error_code error;
+  fs::remove_all(folder, error);
+  if (error) throw IoError(folder.string() + " could not be removed: " + error.message());
+}
+
+void remove_checkpoint(const fs::path& checkpoint) {
+  fs::path doomed = checkpoint;
+  doomed += kRemoving;
+  remove_tree(doomed);
+  std::error_code error;
+  fs::rename(checkpoint, doomed, error);
+  if (error) throw IoError(checkpoint.string() + " could not be removed: " + error.message());
+  remove_tree(doomed);
+}
+
+/// Names and shapes of the parameters, so that a buffer of the same length but other meaning is not taken.
+std::string layout_of(const FlatParameters& parameters) {
+  std::string text;
+  for (const auto& [name, tensor] : parameters.parameters()) {
+    text += name;
+    for (const std::int64_t size : tensor.sizes()) text.append(" ").append(std::to_string(size));
+    text += '\n';
+  }
+  return core::sha256(text);
+}
+
+formats::TensorToWrite flat_tensor(std::string name, const at::Tensor& tensor) {
+  const std::span<const float> values(tensor.const_data_ptr<float>(), static_cast<std::size_t>(tensor.numel()));
+  return {std::move(name), formats::DType::kF32, {tensor.numel()}, [values](const auto& sink) {
+            sink(std::as_bytes(values));
+          }};
+}
+
+void read_tensor(const formats::SafetensorsFile& file, const std::string& name, at::Tensor& tensor) {
+  const formats::TensorInfo* info = file.find(name);
+  if (info == nullptr || info->dtype != formats::DType::kF32 ||
+      info->shape != std::vector<std::int64_t>{tensor.numel()}) {
+    throw ModelError(file.path().string() + " does not hold " + name + " as " + std::to_string(tensor.numel()) +
+                     " fp32 numbers: the checkpoint is of another adapter");
+  }
+  const std::span<const std::byte> bytes = file.bytes(*info);
+  std::memcpy(tensor.mutable_data_ptr<float>(), bytes.data(), bytes.size());
+}
+
+core::Json state_json(const CheckpointState& state, const std::string& layout) {
+  core::Json json;
+  json["step"] = state.step;
+  json["tokens"] = state.tokens;
+  json["metrics_bytes"] = state.metrics_bytes;
+  json["last_loss"] = state.last_loss;
+  json["best_loss"] = state.best_loss ? core::Json(*state.best_loss) : core::Json(nullptr);
+  json["best_step"] = state.best_step;
+  json["evals_without_gain"] = state.evals_without_gain;
+  json["best"] = state.best;
+  json["last"] = state.last;
+  json["before"] = state.before;
+  json["layout"] = layout;
+  json["identity"] = state.identity;
+  return json;
+}
+
+}  // namespace
+
+fs::path checkpoint_path(const fs::path& run, std::int64_t step) {
+  return run / "checkpoints" / (kPrefix + std::to_string(step));
+}
+
+std::vector<std::pair<std::int64_t, fs::path>> list_checkpoints(const fs::path& run) {
+  std::vector<std::pair<std::int64_t, fs::path>> found;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(run / "checkpoints", none)) {
+    const auto step = step_of(entry.path().filename().string());
+    if (step && entry.is_directory()) found.emplace_back(*step, entry.path());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+std::string checkpoint_fault(const fs::path& checkpoint) {
+  const auto step = step_of(checkpoint.filename().string());
+  if (!step) return "its name is not checkpoint-N";
+  return manifest_fault(checkpoint, *step, {kState, kTensors});
+}
+
+void save_checkpoint(const fs::path& run, const CheckpointState& state, FlatParameters& parameters,
+                     const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, Objective& objective) {
+  if (!parameters.finite()) {
+    throw DataError("after step " + std::to_string(state.step) +
+                    " a trained parameter is not finite; nothing was saved (a lower --lr usually helps)");
+  }
+  const fs::path destination = checkpoint_path(run, state.step);
+  std::error_code error;
+  if (fs::create_directories(destination.parent_path(), error)) core::sync_directory(run);
+  if (error) throw IoError(destination.parent_path().string() + " could not be made: " + error.message());
+
+  core::StagedDirectory staged(destination);
+  objective.save(staged.path());
+  formats::write_safetensors(staged.path() / kTensors,
+                             {flat_tensor("parameters", parameters.values()), flat_tensor("exp_avg", exp_avg),
+                              flat_tensor("exp_avg_sq", exp_avg_sq)});
+  core::write_file(staged.path() / kState, state_json(state, layout_of(parameters)).dump(2) + "\n");
+  write_manifest(staged.path(), state.step);
+  if (fs::exists(destination)) remove_checkpoint(destination);
+  staged.commit();
+}
+
+std::optional<fs::path> newest_checkpoint(const fs::path& run, std::vector<std::string>* skipped) {
+  auto all = list_checkpoints(run);
+  std::reverse(all.begin(), all.end());
+  for (const auto& [step, folder] : all) {
+    const std::string fault = checkpoint_fault(folder);
+    if (fault.empty()) return folder;
+    if (skipped != nullptr) skipped->push_back(folder.string() + " is passed over: " + fault);
+  }
+  return std::nullopt;
+}
+
+CheckpointState read_checkpoint_state(const fs::path& checkpoint) {
+  const core::Json json = core::read_json(checkpoint / kState);
+  const core::JsonView view(json, (checkpoint / kState).string());
+  CheckpointState state;
+  state.step = view.at("step").as_int(0);
+  state.tokens = view.at("tokens").as_int(0);
+  state.metrics_bytes = view.at("metrics_bytes").as_int(0);
+  state.last_loss = view.at("last_loss").as_double();
+  if (view.has_value("best_loss")) state.best_loss = view.at("best_loss").as_double();
+  state.best_step = view.at("best_step").as_int(0);
+  state.evals_without_gain = view.at("evals_without_gain").as_int(0);
+  state.best = view.at("best").raw();
+  state.last = view.at("last").raw();
+  state.before = view.at("before").raw();
+  state.identity = view.at("identity").raw();
+  return state;
+}
+
+CheckpointState load_checkpoint(const fs::path& checkpoint, FlatParameters& parameters, at::Tensor& exp_avg,
+                                at::Tensor& exp_avg_sq) {
+  const CheckpointState state = read_checkpoint_state(checkpoint);
+  const core::Json json = core::read_json(checkpoint / kState);
+  if (core::JsonView(json, kState).at("layout").as_string() != layout_of(parameters)) {
+    throw ModelError(checkpoint.string() + " holds other parameters than this run trains (names or shapes differ): " +
+                     "use the options it was started with");
+  }
+  const auto file = formats::SafetensorsFile::open(checkpoint / kTensors);
+  read_tensor(*file, "parameters", parameters.values());
+  read_tensor(*file, "exp_avg", exp_avg);
+  read_tensor(*file, "exp_avg_sq", exp_avg_sq);
+  return state;
+}
+
+void prune_checkpoints(const fs::path& run, std::int64_t keep_last, std::int64_t best_step) {
+  const auto all = list_checkpoints(run);
+  const auto keep = static_cast<std::size_t>(std::max<std::int64_t>(1, keep_last));
+  for (std::size_t i = 0; i + keep < all.size(); ++i) {
+    if (all[i].first != best_step) remove_checkpoint(all[i].second);
+  }
+}
+
+void discard_checkpoints_after(const fs::path& run, std::int64_t step) {
+  for (const auto& [n, folder] : list_checkpoints(run)) {
+    if (n > step) remove_checkpoint(folder);
+  }
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(run / "checkpoints", none)) {
+    if (entry.path().extension() == kRemoving) remove_tree(entry.path());
+  }
+}
+
+}  // namespace lowrank::train

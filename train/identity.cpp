@@ -1,0 +1,44 @@
+#include "lowrank/train/identity.h"
+
+namespace lowrank::train {
+
+core::Json complete_identity(core::Json given, const TrainOptions& options, std::int64_t steps) {
+  if (!given.is_object()) given = core::Json::object();
+  const core::Json own = {{"optimiser steps", steps},
+                          {"--lr", options.lr},
+                          {"--schedule", schedule_name(options.schedule)},
+                          {"--warmup", options.warmup},
+                          {"--clip", options.clip},
+                          {"--weight-decay", options.weight_decay},
+                          {"--beta1", options.beta1},
+                          {"--beta2", options.beta2},
+                          {"--eps", options.eps},
+                          {"--l1", options.l1},
+                          {"--l2", options.l2},
+                          {"--eval-every", options.eval_every},
+                          {"--early-stopping", options.early_stopping},
+                          {"--seed", options.seed}};
+  for (const auto& [key, value] : own.items()) {
+    if (!given.contains(key)) given[key] = value;
+  }
+  return given;
+}
+
+std::vector<std::string> identity_differences(const core::Json& then, const core::Json& now) {
+  std::vector<std::string> differences;
+  const auto text = [](const core::Json& object, const std::string& key) {
+    if (!object.contains(key)) return std::string("not set");
+    return object[key].is_string() ? object[key].get<std::string>() : object[key].dump();
+  };
+  const auto compare = [&](const std::string& key) {
+    if (then.contains(key) && now.contains(key) && then[key] == now[key]) return;
+    differences.push_back(key + ": " + text(then, key) + " then, " + text(now, key) + " now");
+  };
+  for (const auto& [key, value] : now.items()) compare(key);
+  for (const auto& [key, value] : then.items()) {
+    if (!now.contains(key)) compare(key);
+  }
+  return differences;
+}
+
+}  // namespace lowrank::train

@@ -1,0 +1,112 @@
+#include "lowrank/train/run_folder.h"
+
+#include <algorithm>
+#include <set>
+#include <string>
+
+#include "lowrank/core/error.h"
+#include "lowrank/train/checkpoint.h"
+
+namespace lowrank::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Whether `path` is `folder` or lies under it; both absolute and free of links.
+bool at_or_inside(const fs::path& path, const fs::path& folder) {
+  const auto [end, rest] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
+  return end == folder.end();
+}
+
+fs::path absolute(const fs::path& path) {
+  fs::path full = fs::weakly_canonical(fs::absolute(path));
+  return full.has_filename() ? full : full.parent_path();  // "dir/" is "dir"
+}
+
+void check_inputs(const fs::path& out, bool overwrite, const std::vector<fs::path>& inputs) {
+  const fs::path target = absolute(out);
+  for (const fs::path& input : inputs) {
+    const fs::path source = absolute(input);
+    if (at_or_inside(target, source)) {
+      throw ConfigError("--out " + out.string() + " lies at or inside the input " + input.string() +
+                        ": choose another folder");
+    }
+    if (overwrite && at_or_inside(source, target)) {
+      throw ConfigError("--overwrite would remove the run in " + out.string() + ", and the input " + input.string() +
+                        " is part of that folder: choose another --out");
+    }
+  }
+}
+
+void remove(const fs::path& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) throw IoError(path.string() + " could not be removed: " + error.message());
+}
+
+/// The files of the run that is there, and no others: what every run makes, and what its checkpoints hold too (the
+/// files of a full model).
+void remove_run(const fs::path& out) {
+  std::set<std::string> names = {"adapter_config.json", "adapter_model.safetensors", "README.md"};
+  const auto checkpoints = list_checkpoints(out);
+  for (const auto& [step, folder] : checkpoints) {
+    for (const auto& entry : fs::directory_iterator(folder)) names.insert(entry.path().filename().string());
+  }
+  for (const char* own : {"manifest.json", "trainer_state.json", "optimizer.safetensors"}) names.erase(own);
+  // run.json first: from here on it is no finished run. metrics.jsonl last: until then it is a run.
+  remove(out / "run.json");
+  for (const auto& [step, folder] : checkpoints) remove(folder);
+  discard_checkpoints_after(out, -1);
+  std::error_code not_empty;
+  fs::remove(out / "checkpoints", not_empty);
+  for (const std::string& name : names) remove(out / name);
+  remove(out / "metrics.jsonl");
+  core::sync_directory(out);
+}
+
+}  // namespace
+
+RunState run_state(const fs::path& out) {
+  std::error_code none;
+  if (fs::is_regular_file(out / "run.json", none)) {
+    try {
+      const core::Json run = core::read_json(out / "run.json");
+      if (run.is_object() && run.value("finished", core::Json(false)) == core::Json(true)) return RunState::kFinished;
+    } catch (const FormatError&) {
+      return RunState::kStarted;  // somebody's half-written file; ours are renamed into place
+    }
+    return RunState::kStarted;
+  }
+  const bool started = fs::exists(out / "metrics.jsonl", none) || !list_checkpoints(out).empty();
+  return started ? RunState::kStarted : RunState::kEmpty;
+}
+
+void write_run_json(const fs::path& out, const core::Json& run) {
+  core::write_file(out / "run.json", run.dump(2) + "\n");
+}
+
+std::unique_ptr<core::DirectoryLock> open_run_folder(const fs::path& out, bool resume, bool overwrite,
+                                                     const std::vector<fs::path>& inputs) {
+  if (resume && overwrite) throw ConfigError("--resume and --overwrite contradict each other: give one of them");
+  check_inputs(out, overwrite, inputs);
+  std::error_code error;
+  fs::create_directories(out, error);
+  if (error) throw IoError("the folder " + out.string() + " could not be made: " + error.message());
+  if (!fs::is_directory(out)) throw IoError("--out " + out.string() + " is not a folder");
+  auto lock = std::make_unique<core::DirectoryLock>(out);
+  core::sweep_temporaries(out);
+  if (fs::is_directory(out / "checkpoints")) core::sweep_temporaries(out / "checkpoints");
+
+  const RunState state = run_state(out);
+  if (state == RunState::kEmpty || resume) return lock;
+  if (overwrite) {
+    remove_run(out);
+  } else if (state == RunState::kFinished) {
+    throw ConfigError(out.string() + " holds a finished run: choose another --out, or --overwrite it");
+  } else if (newest_checkpoint(out, nullptr)) {
+    throw ConfigError(out.string() + " holds an unfinished run: go on with --resume, or --overwrite it");
+  }
+  return lock;
+}
+
+}  // namespace lowrank::train

@@ -1,0 +1,320 @@
+#include "lowrank/train/trainer.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <chrono>
+#include <cmath>
+
+#include "lowrank/core/error.h"
+#include "lowrank/train/checkpoint.h"
+#include "lowrank/train/flat_parameters.h"
+#include "lowrank/train/gradients.h"
+#include "lowrank/train/identity.h"
+#include "lowrank/train/metrics_log.h"
+#include "lowrank/train/optimizer.h"
+#include "lowrank/train/penalties.h"
+
+namespace lowrank::train {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+/// `every`, or as many steps as make `times` occasions a run.
+std::int64_t interval(std::int64_t every, std::int64_t steps, std::int64_t times) {
+  return every > 0 ? every : std::max<std::int64_t>(1, (steps + times - 1) / times);
+}
+
+core::Json to_json(const std::vector<EvalResult>& results) {
+  core::Json json = core::Json::array();
+  for (const EvalResult& r : results) json.push_back({{"split", r.split}, {"loss", r.loss}, {"tokens", r.tokens}});
+  return json;
+}
+
+std::vector<EvalResult> from_json(const core::Json& json) {
+  std::vector<EvalResult> results;
+  const core::JsonView view(json, "trainer_state.json: evaluation");
+  for (std::size_t i = 0; i < view.size(); ++i) {
+    const core::JsonView one = view.at(i);
+    results.push_back({one.at("split").as_string(), one.at("loss").as_double(), one.at("tokens").as_int(0)});
+  }
+  return results;
+}
+
+/// One run from its start or its resumption to its end.
+class Run {
+ public:
+  Run(Objective& objective, const TrainOptions& options, fs::path out, core::Json identity, std::atomic<int>* stop,
+      GradSync& sync, TrainObserver& observer)
+      : objective_(objective),
+        options_(options),
+        out_(std::move(out)),
+        stop_(stop),
+        sync_(sync),
+        observer_(observer),
+        parameters_(objective.parameters()),
+        optimizer_(parameters_.size(), {options.lr, options.beta1, options.beta2, options.eps, options.weight_decay}),
+        steps_(objective.steps()),
+        warmup_(warmup_steps(options.warmup, steps_)),
+        eval_every_(interval(options.eval_every, steps_, 10)),
+        save_every_(interval(options.save_every, steps_, 5)) {
+    objective_.parameters_moved();
+    state_.identity = complete_identity(std::move(identity), options, steps_);
+  }
+
+  TrainResult run(bool resume, bool force) {
+    start(resume, force);
+    while (state_.step < steps_ && !stopped_early()) {
+      if (signalled() || !step()) return interrupted();
+      const bool ends = state_.step == steps_;
+      bool better = false;
+      if (ends || state_.step % eval_every_ == 0) better = evaluate();
+      if (ends || better || stopped_early() || state_.step % save_every_ == 0) save();
+    }
+    return finish();
+  }
+
+ private:
+  // The beginning: from the newest valid checkpoint, or from nothing.
+  void start(bool resume, bool force) {
+    std::vector<std::string> skipped;
+    const auto checkpoint = newest_checkpoint(out_, &skipped);
+    if (checkpoint && !resume) {
+      throw ConfigError(out_.string() + " holds an unfinished run: go on with --resume, or --overwrite it");
+    }
+    for (const std::string& note : skipped) observer_.on_note(note);
+    if (checkpoint) {
+      continue_from(*checkpoint, force);
+      return;
+    }
+    if (resume) observer_.on_note("there is no valid checkpoint in " + out_.string() + ": starting from the beginning");
+    observer_.on_start(0, steps_);
+    discard_checkpoints_after(out_, -1);
+    metrics_.emplace(out_ / "metrics.jsonl", 0);
+    const bool has_validation = evaluate();
+    state_.before = to_json(last_evaluation_);
+    // The start is the best so far, and must be recoverable should training only make it worse.
+    if (has_validation) save();
+  }
+
+  void continue_from(const fs::path& checkpoint, bool force) {
+    const core::Json now = state_.identity;
+    const auto differences = identity_differences(read_checkpoint_state(checkpoint).identity, now);
+    std::string list;
+    for (const std::string& difference : differences) list += (list.empty() ? "" : "; ") + difference;
+    if (!differences.empty() && !force) {
+      throw ConfigError(checkpoint.string() + " is of a run with other options (" + list +
+                        "): resume with those, or give --force to go on without bit-exactness");
+    }
+    if (!differences.empty()) observer_.on_note("not bit-exact: resumed although these differ: " + list);
+    state_ = load_checkpoint(checkpoint, parameters_, optimizer_.exp_avg(), optimizer_.exp_avg_sq());
+    state_.identity = now;
+    saved_step_ = state_.step;
+    last_evaluation_ = from_json(state_.last);
+    discard_checkpoints_after(out_, state_.step);
+    metrics_.emplace(out_ / "metrics.jsonl", state_.metrics_bytes);
+    if (metrics_->was_short()) observer_.on_note("metrics.jsonl lacks rows that were there at the checkpoint");
+    observer_.on_note("resumed from " + checkpoint.string());
+    observer_.on_start(state_.step, steps_);
+  }
+
+  // One optimiser step. False when a signal came: the partial sum is dropped, the state is that after the last step.
+  bool step() {
+    const auto began = Clock::now();
+    const std::int64_t index = state_.step;
+    parameters_.zero_gradients();
+    StepTotals totals;
+    const std::int64_t micro_batches = objective_.micro_batches(index);
+    for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
+      observer_.on_micro(index + 1, micro, micro_batches);
+      const MicroLoss loss = objective_.forward(index, micro);
+      if (loss.count > 0) loss.loss_sum.backward();
+      totals.loss += loss.value;
+      totals.count += loss.count;
+      totals.tokens += loss.tokens;
+      if (signalled()) return false;
+    }
+    parameters_.check_aliasing();
+    at::Tensor& gradients = parameters_.gradients();
+    at::Tensor& values = parameters_.values();
+
+    sync_.sum(gradients, totals);
+    divide_by_count(gradients, totals.count);
+    StepMetrics metrics;
+    metrics.penalty = penalty_value(values, options_.l1, options_.l2);
+    if (options_.l2 != 0) add_l2_gradient(gradients, values, options_.l2);
+    metrics.loss = totals.loss / static_cast<double>(std::max<std::int64_t>(1, totals.count));
+    metrics.grad_norm = parameters_.gradient_norm();
+    check_finite(index, metrics);
+    clip_gradients(gradients, metrics.grad_norm, options_.clip);
+    metrics.lr = learning_rate(options_.schedule, options_.lr, index, steps_, warmup_);
+    optimizer_.step(values, gradients, index + 1, metrics.lr);
+    if (options_.l1 != 0) shrink(values, metrics.lr * options_.l1);
+
+    state_.step = metrics.step = index + 1;
+    state_.tokens += totals.tokens;
+    state_.last_loss = metrics.loss;
+    metrics.epoch = objective_.epoch_after(index);
+    metrics.tokens = state_.tokens;
+    const double seconds = seconds_since(began);
+    seconds_ += seconds;
+    metrics.tokens_per_second = static_cast<double>(totals.tokens) / std::max(seconds, 1e-9);
+    metrics.peak_rss_bytes = peak_rss_bytes();
+    log(metrics);
+    observer_.on_step(metrics);
+    return true;
+  }
+
+  void check_finite(std::int64_t index, const StepMetrics& metrics) const {
+    if (std::isfinite(metrics.loss) && std::isfinite(metrics.grad_norm)) return;
+    const bool loss = !std::isfinite(metrics.loss);
+    const std::string what =
+        (loss ? "the loss is " : "the gradient's norm is ") + std::to_string(loss ? metrics.loss : metrics.grad_norm);
+    throw DataError("at step " + std::to_string(index + 1) + " of " + std::to_string(steps_) + " " + what +
+                    " (batch: " + objective_.describe(index) +
+                    "); nothing of it was saved; look at these documents, or lower --lr and --resume from the last "
+                    "checkpoint with --force");
+  }
+
+  void log(const StepMetrics& m) {
+    core::Json row = {{"step", m.step},
+                      {"epoch", m.epoch},
+                      {"loss", m.loss},
+                      {"lr", m.lr},
+                      {"grad_norm", m.grad_norm},
+                      {"tokens", m.tokens},
+                      {"tokens_per_second", m.tokens_per_second},
+                      {"peak_rss_bytes", m.peak_rss_bytes}};
+    if (options_.l1 != 0 || options_.l2 != 0) row["penalty"] = m.penalty;
+    metrics_->row(row);
+  }
+
+  // Evaluates what is trained now. True when it is the best by validation.
+  bool evaluate() {
+    observer_.on_eval_begin(state_.step);
+    {
+      at::NoGradGuard no_grad;
+      last_evaluation_ = objective_.evaluate();
+    }
+    for (const EvalResult& result : last_evaluation_) {
+      if (!std::isfinite(result.loss)) {
+        throw DataError("after step " + std::to_string(state_.step) + " the loss on the " + result.split + " data is " +
+                        std::to_string(result.loss) + "; nothing of it was saved");
+      }
+      metrics_->row(
+          {{"step", state_.step}, {"eval_loss", result.loss}, {"split", result.split}, {"tokens", result.tokens}});
+    }
+    state_.last = to_json(last_evaluation_);
+    bool better = false;
+    if (objective_.has_validation() && !last_evaluation_.empty()) {
+      better = !state_.best_loss || last_evaluation_.front().loss < *state_.best_loss;
+      state_.evals_without_gain = better ? 0 : state_.evals_without_gain + 1;
+    }
+    if (better) {
+      state_.best_loss = last_evaluation_.front().loss;
+      state_.best_step = state_.step;
+      state_.best = state_.last;
+    }
+    observer_.on_eval(state_.step, last_evaluation_, better);
+    return better;
+  }
+
+  bool stopped_early() const {
+    return options_.early_stopping > 0 && state_.evals_without_gain >= options_.early_stopping;
+  }
+
+  bool signalled() const { return stop_ != nullptr && stop_->load(std::memory_order_relaxed) != 0; }
+
+  void save() {
+    objective_.check_inputs();
+    metrics_->sync();
+    state_.metrics_bytes = metrics_->bytes();
+    save_checkpoint(out_, state_, parameters_, optimizer_.exp_avg(), optimizer_.exp_avg_sq(), objective_);
+    saved_step_ = state_.step;
+    prune_checkpoints(out_, options_.keep_last, state_.best_loss ? state_.best_step : -1);
+    observer_.on_checkpoint(checkpoint_path(out_, state_.step));
+  }
+
+  TrainResult interrupted() {
+    if (state_.step > std::max<std::int64_t>(0, saved_step_)) save();
+    TrainResult result = describe(TrainResult::Stop::kSignal);
+    result.signal = stop_->load();
+    return result;
+  }
+
+  // The end: the best by validation, else the last, at the top of the folder.
+  TrainResult finish() {
+    TrainResult result = describe(stopped_early() ? TrainResult::Stop::kEarly : TrainResult::Stop::kFinished);
+    result.after = last_evaluation_;
+    result.top_is_best = state_.best_loss && state_.best_step == state_.step;
+    if (state_.best_loss && !result.top_is_best) {
+      const fs::path best = checkpoint_path(out_, state_.best_step);
+      const std::string fault = checkpoint_fault(best);
+      if (fault.empty()) {
+        load_checkpoint(best, parameters_, optimizer_.exp_avg(), optimizer_.exp_avg_sq());
+        result.after = from_json(state_.best);
+        result.top_is_best = true;
+      } else {
+        observer_.on_note("the best checkpoint, " + best.string() + ", cannot be used (" + fault +
+                          "): the last one is taken");
+      }
+    }
+    objective_.check_inputs();
+    objective_.save(out_);
+    metrics_->sync();
+    result.exact_zeros = share_of_zeros(parameters_.values());
+    return result;
+  }
+
+  TrainResult describe(TrainResult::Stop stop) const {
+    TrainResult result;
+    result.stop = stop;
+    result.steps = state_.step;
+    result.tokens = state_.tokens;
+    result.seconds = seconds_;
+    result.best_step = state_.best_step;
+    result.best_loss = state_.best_loss;
+    result.before = from_json(state_.before);
+    result.last_loss = state_.last_loss;
+    return result;
+  }
+
+  Objective& objective_;
+  const TrainOptions& options_;
+  fs::path out_;
+  std::atomic<int>* stop_;
+  GradSync& sync_;
+  TrainObserver& observer_;
+  FlatParameters parameters_;
+  Optimizer optimizer_;
+  std::int64_t steps_, warmup_, eval_every_, save_every_;
+  CheckpointState state_;
+  std::optional<MetricsLog> metrics_;
+  std::vector<EvalResult> last_evaluation_;
+  std::int64_t saved_step_ = -1;
+  double seconds_ = 0;
+};
+
+}  // namespace
+
+Trainer::Trainer(Objective& objective, TrainOptions options, fs::path out, core::Json identity, std::atomic<int>* stop,
+                 GradSync* sync)
+    : objective_(objective),
+      options_(options),
+      out_(std::move(out)),
+      identity_(std::move(identity)),
+      stop_(stop),
+      sync_(sync) {}
+
+TrainResult Trainer::run(TrainObserver& observer, bool resume, bool force) {
+  if (options_.early_stopping > 0 && !objective_.has_validation()) {
+    throw ConfigError("--early-stopping needs validation data: give --val-data or --val-split");
+  }
+  OneRank alone;
+  GradSync& sync = sync_ != nullptr ? *sync_ : alone;
+  return Run(objective_, options_, out_, identity_, stop_, sync, observer).run(resume, force);
+}
+
+}  // namespace lowrank::train
