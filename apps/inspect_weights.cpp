@@ -1,5 +1,6 @@
 // Models and .safetensors files.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <map>
 
@@ -31,7 +32,7 @@ struct TensorSummary {
     std::string shape;
     for (const std::int64_t size : info.shape) {
       n *= size;
-      shape += (shape.empty() ? "" : "×") + std::to_string(size);
+      shape += fmt::format("{}{}", shape.empty() ? "" : "×", size);
     }
     const std::string dtype(formats::dtype_name(info.dtype));
     ++count;

@@ -51,12 +51,12 @@ Difference compare(const at::Tensor& a, const at::Tensor& b) {
 /// The type to compute in so that the weights are those of the files: bf16 for bf16 files, else fp32 (exact for fp16).
 models::DTypeChoice dtype_of_files(const fs::path& model) {
   const auto weights = formats::WeightFiles::open(model);
-  std::int64_t half = 0, all = 0;
+  std::uint64_t brain = 0;
   for (const std::string& name : weights.names()) {
-    half += weights.find(name)->info->dtype == formats::DType::kBF16 ? 1 : 0;
-    ++all;
+    const formats::TensorInfo& info = *weights.find(name)->info;
+    if (info.dtype == formats::DType::kBF16) brain += info.end - info.begin;
   }
-  return 2 * half > all ? models::DTypeChoice::kBFloat16 : models::DTypeChoice::kFloat32;
+  return 2 * brain > weights.total_bytes() ? models::DTypeChoice::kBFloat16 : models::DTypeChoice::kFloat32;
 }
 
 void refuse_used_folder(const Options& options, const fs::path& out) {

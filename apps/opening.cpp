@@ -51,7 +51,6 @@ Opened open_model(const Options& options, const Console& console, models::DTypeC
   load.dtype = dtype;
   Opened opened;
   opened.model = models::load(options.positional(0), load, &progress);
-  for (const std::string& warning : opened.model.warnings) console.warning(warning);
   if (adapter) {
     std::vector<std::string> notes;
     opened.adapter = lora::load_peft(opened.model.decoder->slot_table(), *adapter, &notes);

@@ -1,10 +1,12 @@
 #include "lowrank/apps/options.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <yaml-cpp/yaml.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <set>
 
@@ -139,6 +141,13 @@ void read_config_file(const Verb& verb, const std::string& file, std::map<std::s
   }
 }
 
+/// CLI11's own usage line knows neither verbs nor examples.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string usage;
+  std::string make_usage(const CLI::App*, std::string) const override { return usage; }
+};
+
 }  // namespace
 
 Options::Options(const Verb& verb, std::map<std::string, Json> values, std::map<std::string, std::string> sources,
@@ -206,7 +215,6 @@ std::optional<Options> parse_options(const Verb& verb, const std::vector<std::st
 
   CLI::App app(verb.summary, "lowrank " + verb.name);
   app.set_help_flag("--help", "Print this help");
-  app.get_formatter()->column_width(34);
   std::string config_file;
   if (find_option(verb, "config") == nullptr) {  // pretrain's --config is the model's config.json
     app.add_option("--config", config_file, "Options from a YAML or JSON file (argv wins)")->type_name("FILE")->group("General");
@@ -238,12 +246,14 @@ std::optional<Options> parse_options(const Verb& verb, const std::vector<std::st
   std::size_t needed = 0;
   for (const std::string& name : verb.positionals) needed += name.front() == '[' ? 0 : 1;
   if (!verb.positionals.empty()) {
-    app.add_option(verb.positionals.front(), positionals, "")->type_name("")->expected(0, static_cast<int>(verb.positionals.size()));
-    app.usage(fmt::format("{}\n\nUsage: lowrank {} {} [options]\nExample: {}", verb.summary, verb.name,
-                          fmt::join(verb.positionals, " "), verb.example));
-  } else {
-    app.usage(fmt::format("{}\n\nUsage: lowrank {} [options]\nExample: {}", verb.summary, verb.name, verb.example));
+    app.add_option("positionals", positionals)->group("")->expected(0, static_cast<int>(verb.positionals.size()));
   }
+  const auto formatter = std::make_shared<HelpFormatter>();
+  formatter->column_width(34);
+  formatter->usage = "Usage: lowrank " + verb.name;
+  for (const std::string& name : verb.positionals) formatter->usage += " " + name;
+  formatter->usage += " [options]\nExample: " + verb.example + "\n";
+  app.formatter(formatter);
 
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 takes them so
   try {

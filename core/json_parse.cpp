@@ -69,22 +69,34 @@ class Builder {
   }
 
   template <class Exception>
-  bool parse_error(std::size_t position, const std::string& token, const Exception& error) {
-    // nlohmann counts the bytes it has read; the token that it choked on ends there. Its sentence follows "column N: ".
-    const std::size_t offset = position > token.size() ? position - token.size() : 0;
+  bool parse_error(std::size_t position, const std::string&, const Exception& error) {
+    // nlohmann's sentence follows "column N: "; what it calls "last read" can be the whole text, and is left out.
     std::string problem = error.what();
     const std::size_t column = problem.find("column ");
     const std::size_t colon = column == std::string::npos ? std::string::npos : problem.find(": ", column);
     if (colon != std::string::npos) problem.erase(0, colon + 2);
-    const std::string_view rest = text_.substr(std::min(offset, text_.size()));
-    if (rest.starts_with("NaN") || rest.starts_with("Infinity") || rest.starts_with("-Infinity") ||
-        rest.starts_with("-I")) {
+    if (const std::size_t last_read = problem.find("; last read: "); last_read != std::string::npos) {
+      const std::size_t expected = problem.rfind("; expected ");
+      problem.erase(last_read,
+                    expected > last_read && expected != std::string::npos ? expected - last_read : std::string::npos);
+    }
+    // `position` bytes were read; a word or number that was not liked begins some bytes before.
+    std::size_t offset = std::min(position == 0 ? 0 : position - 1, text_.size());
+    if (problem.find("end of input") != std::string::npos && position >= text_.size()) offset = text_.size();
+    const auto in_word = [](char c) {
+      return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '-' || c == '+' || c == '.';
+    };
+    const bool word = problem.find("literal") != std::string::npos || problem.find("number") != std::string::npos;
+    while (word && offset > 0 && in_word(text_[offset - 1])) --offset;
+    const std::string_view rest = text_.substr(offset);
+    if (rest.starts_with("NaN") || rest.starts_with("Infinity") || rest.starts_with("-Infinity")) {
       problem = "NaN and Infinity are not JSON; write null or a finite number";
     } else if (problem.find("number overflow") != std::string::npos) {
       problem = "a number too large for a double";
     }
-    throw FormatError(
-        fmt::format("{}: not valid JSON at {}: {}", where_, line_and_column(text_, offset), printable(problem, 200)));
+    throw FormatError(fmt::format("{}: not valid JSON at {}: {}{}", where_, line_and_column(text_, offset),
+                                  printable(problem, 200),
+                                  rest.empty() ? "" : fmt::format(", near '{}'", printable(rest, 20))));
   }
 
  private:

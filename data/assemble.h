@@ -40,8 +40,8 @@ class Assembler {
   const Tokenizer& tokenizer_;
   DataOptions options_;
   Dataset dataset_;
-  std::unordered_set<std::uint64_t> seen_;     // hashes of contents
-  std::int64_t lone_tokens_ = 0;               // pieces of one token, left off
+  std::unordered_set<std::uint64_t> seen_;  // hashes of contents
+  std::int64_t lone_tokens_ = 0;            // pieces of one token, left off
   std::int64_t rows_ = 0, rows_kept_ = 0, rows_ended_ = 0;
   std::size_t longest_row_ = 0;
 };

@@ -12,11 +12,11 @@
 namespace lowrank::data {
 
 struct Batch {
-  at::Tensor ids;                            // int64 [T]
-  at::Tensor labels;                         // int64 [T]: the next token, -100 where it is not learned; a segment's last is -100
+  at::Tensor ids;     // int64 [T]
+  at::Tensor labels;  // int64 [T]: the next token, -100 where it is not learned; a segment's last is -100
   kernels::Segments segments;
-  std::vector<std::int64_t> token_in_step;   // [T]: index of each token in the step's plan
-  std::int64_t counted = 0;                  // labels that are not -100
+  std::vector<std::int64_t> token_in_step;  // [T]: index of each token in the step's plan
+  std::int64_t counted = 0;                 // labels that are not -100
 };
 
 /// `first_token`: tokens of the step's earlier micro-batches.

@@ -45,7 +45,8 @@ std::string content_of(const core::JsonView& value) {
   for (std::size_t i = 0; i < value.size(); ++i) {
     const core::JsonView part = value.at(i);
     const std::string type = part.get_string("type", "text");
-    if (type != "text") part.fail("only parts of type \"text\" can be learned, found \"" + core::printable(type) + "\"");
+    if (type != "text")
+      part.fail("only parts of type \"text\" can be learned, found \"" + core::printable(type) + "\"");
     text += part.has("value") && !part.has("text") ? part.at("value").as_string() : part.at("text").as_string();
   }
   return text;

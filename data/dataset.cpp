@@ -21,7 +21,7 @@ struct Reading {
   const Tokenizer& tokenizer;
   const DataOptions& options;
   Assembler assembler;
-  std::vector<std::string> digests;      // of each source, in order
+  std::vector<std::string> digests;  // of each source, in order
   std::set<std::string> formats, unread_keys;
   bool conversations = false, questions = false, alpaca = false;
   core::ProgressObserver* progress;
@@ -57,7 +57,8 @@ void read_text(Reading& reading, const std::filesystem::path& file) {
 
 void refuse_chat_template(const Reading& reading, RowKeys keys, const std::string& where) {
   if (!is_conversation(keys) || !reading.tokenizer.has_chat_template()) return;
-  throw DataError(where + ": " + row_keys_name(keys) + " rows are refused until chat templates are rendered: this model "
+  throw DataError(where + ": " + row_keys_name(keys) +
+                  " rows are refused until chat templates are rendered: this model "
                   "has one, and another layout would teach it the wrong turns; convert the rows to {\"prompt\", "
                   "\"completion\"}, or name another format of theirs with --format");
 }
@@ -90,7 +91,8 @@ void read_rows(Reading& reading, const Source& source) {
 
 void add_notes(const Reading& reading, ReadReport& report) {
   if (reading.conversations) report.notes.push_back(conversation_layout(reading.tokenizer.eos().has_value()));
-  if (reading.alpaca) report.notes.push_back("Alpaca rows are laid out as in the Stanford data set, answers after \"### Response:\\n\"");
+  if (reading.alpaca)
+    report.notes.push_back("Alpaca rows are laid out as in the Stanford data set, answers after \"### Response:\\n\"");
   if (reading.questions) {
     report.notes.push_back("question/answer rows are read as prompt and completion, a newline between them");
   }

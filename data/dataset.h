@@ -14,41 +14,41 @@
 namespace lowrank::data {
 
 enum class Format { kAuto, kText, kCompletion, kAlpaca, kMessages, kShareGpt };
-Format parse_format(const std::string& name);   // ConfigError with the nearest name
+Format parse_format(const std::string& name);  // ConfigError with the nearest name
 std::string format_name(Format format);
 
 struct DataOptions {
   Format format = Format::kAuto;
-  int seq_len = 1024;             // pieces and examples hold at most this many tokens
-  bool train_on_prompt = false;   // instruction data: learn the prompt's tokens too
+  int seq_len = 1024;            // pieces and examples hold at most this many tokens
+  bool train_on_prompt = false;  // instruction data: learn the prompt's tokens too
 };
 
 /// What was read, for the table shown before training and for run.json.
 struct ReadReport {
-  std::string format;                  // "text", "prompt/completion", …
+  std::string format;  // "text", "prompt/completion", …
   std::int64_t files = 0, documents = 0, examples = 0;
-  std::int64_t tokens = 0, learned_tokens = 0;    // learned: counted in the loss
-  std::int64_t truncated = 0;          // rows cut to seq_len (text is cut into pieces, not truncated)
+  std::int64_t tokens = 0, learned_tokens = 0;  // learned: counted in the loss
+  std::int64_t truncated = 0;                   // rows cut to seq_len (text is cut into pieces, not truncated)
   std::int64_t truncated_tokens = 0;
-  std::int64_t empty = 0, duplicates = 0;         // documents dropped as blank; documents seen before (kept)
-  std::int64_t all_masked = 0;         // examples with nothing to learn (dropped)
+  std::int64_t empty = 0, duplicates = 0;  // documents dropped as blank; documents seen before (kept)
+  std::int64_t all_masked = 0;             // examples with nothing to learn (dropped)
   std::int64_t crlf_files = 0, bom_files = 0, replaced_bytes = 0;
-  std::vector<std::string> notes;      // the role layout, and whatever else should be said once
-  std::string sha256;                  // of what was read, in order
+  std::vector<std::string> notes;  // the role layout, and whatever else should be said once
+  std::string sha256;              // of what was read, in order
 };
 
 struct Dataset {
   std::vector<Document> documents;
-  std::vector<Example> examples;       // in file order
+  std::vector<Example> examples;  // in file order
   ReadReport report;
 };
 
 /// Reads files and folders (.txt, .md: text; .jsonl, .json: rows). A folder is read in sorted order, recursively.
-/// Text: UTF-8, BOM dropped, CRLF and CR made LF; a document a file, or several parted by <|endoftext|> alone on a line.
-/// Tokens = BOS if the tokenizer adds one, text, EOS. Cut from the start into pieces of at most seq_len.
-/// Rows: prompt masked unless train_on_prompt; the end token learned; BOS once; over-long rows are cut at the end.
-/// Throws MissingError, DataError (file and line), ConfigError; refuses data whose labels are all masked or whose
-/// answers never contain the end token (all cut away), saying what to do.
+/// Text: UTF-8, BOM dropped, CRLF and CR made LF; a document a file, or several parted by <|endoftext|> alone on a
+/// line. Tokens = BOS if the tokenizer adds one, text, EOS. Cut from the start into pieces of at most seq_len. Rows:
+/// prompt masked unless train_on_prompt; the end token learned; BOS once; over-long rows are cut at the end. Throws
+/// MissingError, DataError (file and line), ConfigError; refuses data whose labels are all masked or whose answers
+/// never contain the end token (all cut away), saying what to do.
 Dataset load(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, const DataOptions& options,
              core::ProgressObserver* progress = nullptr);
 

@@ -10,13 +10,14 @@
 namespace lowrank::data {
 
 /// One sequence: an instruction example, or a piece of a document. It is a segment of its own: positions start at 0 and
-/// nothing outside it is seen. The loss is over ids[i] with learned[i] != 0 and i > 0 (the first token is not predicted).
+/// nothing outside it is seen. The loss is over ids[i] with learned[i] != 0 and i > 0 (the first token is not
+/// predicted).
 struct Example {
   std::vector<TokenId> ids;
-  std::vector<std::uint8_t> learned;   // as long as ids
-  std::uint32_t document = 0;          // index into Dataset::documents
+  std::vector<std::uint8_t> learned;  // as long as ids
+  std::uint32_t document = 0;         // index into Dataset::documents
 
-  std::int64_t counted() const;        // number of tokens in the loss
+  std::int64_t counted() const;  // number of tokens in the loss
 };
 
 /// Where a document or row came from, for messages: "corpus/a.txt" or "train.jsonl line 12".

@@ -13,13 +13,13 @@
 namespace lowrank::data {
 namespace {
 
-constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
+constexpr std::size_t kBufferBytes = std::size_t{1} << 16;
 constexpr std::string_view kBom = "\xef\xbb\xbf";
 
 }  // namespace
 
 LineReader::LineReader(std::filesystem::path file, std::uint64_t max_line_bytes)
-    : file_(std::move(file)), max_line_bytes_(max_line_bytes), buffer_(kBufferBytes) {
+    : file_(std::move(file)), max_line_bytes_(max_line_bytes), buffer_(new char[kBufferBytes]) {
   fd_ = ::open(file_.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd_ < 0) {
     if (errno == ENOENT) throw MissingError("no such file: " + file_.string());
@@ -27,12 +27,12 @@ LineReader::LineReader(std::filesystem::path file, std::uint64_t max_line_bytes)
   }
   try {
     refill();
-    refuse_foreign_bytes({buffer_.data(), end_}, file_.string());
+    refuse_foreign_bytes({buffer_.get(), end_}, file_.string());
   } catch (...) {
     ::close(fd_);
     throw;
   }
-  had_bom_ = std::string_view(buffer_.data(), end_).starts_with(kBom);
+  had_bom_ = std::string_view(buffer_.get(), end_).starts_with(kBom);
   if (had_bom_) begin_ = kBom.size();
   bytes_read_ = begin_;
 }
@@ -43,7 +43,7 @@ bool LineReader::refill() {
   begin_ = end_ = 0;
   ssize_t n;
   do {
-    n = ::read(fd_, buffer_.data(), buffer_.size());
+    n = ::read(fd_, buffer_.get(), kBufferBytes);
   } while (n < 0 && errno == EINTR);
   if (n < 0) throw IoError("cannot read " + file_.string() + ": " + std::strerror(errno));
   end_ = static_cast<std::size_t>(n);
@@ -55,7 +55,7 @@ bool LineReader::next(std::string_view& line) {
   bool any = false, complete = false;
   while (!complete && (begin_ < end_ || refill())) {
     any = true;
-    const char* first = buffer_.data() + begin_;
+    const char* first = buffer_.get() + begin_;
     const void* lf = std::memchr(first, '\n', end_ - begin_);
     complete = lf != nullptr;
     const std::size_t n = complete ? static_cast<std::size_t>(static_cast<const char*>(lf) - first) : end_ - begin_;

@@ -3,9 +3,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace lowrank::data {
 
@@ -23,8 +23,8 @@ class LineReader {
   /// over the limit (read no further than that). The view holds until the next call.
   bool next(std::string_view& line);
 
-  std::int64_t line_number() const { return line_number_; }   // of the line last returned, from 1
-  std::uint64_t bytes_read() const { return bytes_read_; }     // of the file, up to that line's end
+  std::int64_t line_number() const { return line_number_; }  // of the line last returned, from 1
+  std::uint64_t bytes_read() const { return bytes_read_; }   // of the file, up to that line's end
   bool had_bom() const { return had_bom_; }
   bool had_crlf() const { return had_crlf_; }
 
@@ -34,7 +34,7 @@ class LineReader {
   std::filesystem::path file_;
   std::uint64_t max_line_bytes_;
   int fd_ = -1;
-  std::vector<char> buffer_;
+  std::unique_ptr<char[]> buffer_;
   std::size_t begin_ = 0, end_ = 0;  // unread bytes of buffer_
   std::string line_;
   std::int64_t line_number_ = 0;

@@ -12,7 +12,7 @@ namespace lowrank::data {
 namespace {
 
 constexpr std::size_t kLookAhead = 64;
-constexpr std::int64_t kMostSteps = 10'000'000;       // a plan stays under a few GB
+constexpr std::int64_t kMostSteps = 10'000'000;  // a plan stays under a few GB
 constexpr std::int64_t kMostExamples = 500'000'000;
 
 /// a·b·c, at most `most` (all are at least 1).
@@ -23,8 +23,9 @@ std::int64_t product_up_to(std::int64_t a, std::int64_t b, std::int64_t c, std::
 }
 
 [[noreturn]] void too_long() {
-  throw ConfigError("the plan would have more than 10 million steps or 500 million examples; lower --epochs or "
-                    "--max-steps");
+  throw ConfigError(
+      "the plan would have more than 10 million steps or 500 million examples; lower --epochs or "
+      "--max-steps");
 }
 
 void check(const PlanOptions& options) {
@@ -132,8 +133,8 @@ std::vector<StepPlan> Plan::epoch_steps(std::uint64_t epoch) const {
 
 std::vector<Plan::Share> Plan::cut(const StepPlan& step) const {
   const std::size_t n = step.examples.size();
-  const auto parts = static_cast<std::size_t>(
-      product_up_to(options_.grad_accum, options_.ranks, 1, static_cast<std::int64_t>(n)));
+  const auto parts =
+      static_cast<std::size_t>(product_up_to(options_.grad_accum, options_.ranks, 1, static_cast<std::int64_t>(n)));
   // Consecutive parts of at most `most` tokens, and never so few examples left that a later part would be empty.
   const auto parts_within = [&](std::int64_t most) {
     std::vector<Share> shares;

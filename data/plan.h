@@ -12,15 +12,15 @@ struct PlanOptions {
   std::optional<std::int64_t> batch_tokens;  // instead: fill a micro-batch to this many tokens (look-ahead of 64)
   int grad_accum = 1;
   int ranks = 1;
-  double epochs = 3;                         // whole or fractional
-  std::optional<std::int64_t> max_steps;     // wins over epochs
+  double epochs = 3;                      // whole or fractional
+  std::optional<std::int64_t> max_steps;  // wins over epochs
   bool shuffle = true;
   std::uint64_t seed = 42;
 };
 
 struct StepPlan {
-  double epoch = 0;                          // passes over the data completed after this step
-  std::vector<std::uint32_t> examples;       // in order; the cut into micro-batches never changes the set
+  double epoch = 0;                     // passes over the data completed after this step
+  std::vector<std::uint32_t> examples;  // in order; the cut into micro-batches never changes the set
 };
 
 /// Each epoch is shuffled by itself and its last step may be short; steps never span two epochs. With `batch_tokens` a
@@ -36,8 +36,8 @@ class Plan {
   const StepPlan& step(std::int64_t i) const { return steps_.at(static_cast<std::size_t>(i)); }
   /// The step's list cut in order into `grad_accum` micro-batches a rank (fewer where there are fewer examples) so that
   /// the longest has as few tokens as it can; this rank's share. Ranks take consecutive runs of micro-batches.
-  /// (With `batch_tokens` and several micro-batches one may hold more than `batch_tokens`, by less than an example: what
-  /// a step takes depends on the product alone, so 1 × 2048 and 2 × 1024 see the same data.)
+  /// (With `batch_tokens` and several micro-batches one may hold more than `batch_tokens`, by less than an example:
+  /// what a step takes depends on the product alone, so 1 × 2048 and 2 × 1024 see the same data.)
   std::vector<std::vector<std::uint32_t>> micro_batches(std::int64_t step, int rank = 0) const;
   /// Tokens of the step that the ranks before this one take: where this rank's tokens begin in the step's plan.
   std::int64_t first_token(std::int64_t step, int rank = 0) const;

@@ -45,16 +45,6 @@ const char* bad_escape(std::string_view json) {
   return nullptr;
 }
 
-core::Json parse(std::string_view text, const std::string& where) {
-  if (text.find('\0') != text.npos) throw DataError(where + ": holds a NUL byte, expected JSON in UTF-8");
-  if (const char* what = bad_escape(text)) throw DataError(where + ": holds " + what);
-  try {
-    return core::parse_json(text, where);
-  } catch (const FormatError& e) {
-    throw DataError(e.what());
-  }
-}
-
 [[noreturn]] void no_rows(const std::filesystem::path& file, bool blank) {
   throw DataError(file.string() + (blank ? " holds no rows" : " is empty") +
                   "; expected one JSON object a line, such as {\"prompt\": \"…\", \"completion\": \"…\"}");
@@ -69,7 +59,7 @@ RowFileFacts rows_of_lines(const std::filesystem::path& file,
     if (is_blank(line)) continue;
     any = true;
     const std::string where = file.string() + " line " + std::to_string(reader.line_number());
-    const core::Json json = parse(line, where);
+    const core::Json json = parse_row(line, where);
     row({json, where}, reader.bytes_read());
   }
   if (!any) no_rows(file, reader.bytes_read() > 0);
@@ -78,7 +68,7 @@ RowFileFacts rows_of_lines(const std::filesystem::path& file,
 
 RowFileFacts rows_of_array(const std::filesystem::path& file, std::string_view text, RowFileFacts facts,
                            const std::function<void(const core::JsonView&, std::uint64_t)>& row) {
-  const core::Json json = parse(text, file.string());
+  const core::Json json = parse_row(text, file.string());
   if (json.empty()) no_rows(file, true);
   for (std::size_t i = 0; i < json.size(); ++i) {
     row({json[i], file.string() + " row " + std::to_string(i + 1)}, text.size() * (i + 1) / json.size());
@@ -87,6 +77,16 @@ RowFileFacts rows_of_array(const std::filesystem::path& file, std::string_view t
 }
 
 }  // namespace
+
+core::Json parse_row(std::string_view text, const std::string& where) {
+  if (text.find('\0') != text.npos) throw DataError(where + ": holds a NUL byte, expected JSON in UTF-8");
+  if (const char* what = bad_escape(text)) throw DataError(where + ": holds " + what);
+  try {
+    return core::parse_json(text, where);
+  } catch (const FormatError& e) {
+    throw DataError(e.what());
+  }
+}
 
 RowFileFacts for_each_row(const Source& source,
                           const std::function<void(const core::JsonView& row, std::uint64_t bytes_done)>& row) {

@@ -73,7 +73,8 @@ std::string alpaca_prompt(const std::string& instruction, const std::string& inp
 
 void RowReader::settle_keys(const core::JsonView& row) {
   if (row.has("chosen") && row.has("rejected")) {
-    throw DataError(row.where() + ": a row with \"chosen\" and \"rejected\" is a preference pair, which fine-tuning does "
+    throw DataError(row.where() +
+                    ": a row with \"chosen\" and \"rejected\" is a preference pair, which fine-tuning does "
                     "not learn from; keep the chosen answer as {\"prompt\", \"completion\"}");
   }
   std::string known;

@@ -20,7 +20,7 @@ struct Span {
 
 /// How a file's rows are keyed. Finer than Format: two of these are completions.
 enum class RowKeys { kText, kCompletion, kQuestion, kAlpaca, kMessages, kShareGpt };
-std::string row_keys_name(RowKeys keys);      // "prompt/completion"
+std::string row_keys_name(RowKeys keys);  // "prompt/completion"
 bool is_conversation(RowKeys keys);
 
 /// Reads the rows of one file, all keyed as the first is (or as `format` says).

@@ -122,7 +122,8 @@ std::vector<Source> find_sources(const std::vector<fs::path>& paths, Format form
     std::optional<SourceKind> kind = kind_of(path);
     if (!kind && format == Format::kText) kind = SourceKind::kText;
     if (!kind) {
-      throw DataError(path.string() + " ends in neither .txt, .md, .jsonl nor .json; rename or convert it, or pass "
+      throw DataError(path.string() +
+                      " ends in neither .txt, .md, .jsonl nor .json; rename or convert it, or pass "
                       "--format text to read it as plain text");
     }
     sources.push_back({path, *kind});

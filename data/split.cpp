@@ -93,7 +93,8 @@ Split split(const Dataset& all, double fraction, std::uint64_t seed) {
                  " documents is a single piece, and fewer than 20 are not split by document; give --val-data";
   } else if (by_document) {
     result.how = core::format_count(result.validation.report.documents) + " of " +
-                 core::format_count(static_cast<std::int64_t>(documents.size())) + " documents held out, chosen by the seed";
+                 core::format_count(static_cast<std::int64_t>(documents.size())) +
+                 " documents held out, chosen by the seed";
   } else {
     result.how = "the last " + core::format_count(n) + " of " +
                  core::format_count(static_cast<std::int64_t>(all.examples.size())) +

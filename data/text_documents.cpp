@@ -37,8 +37,8 @@ CleanText clean_text(std::string raw) {
   if (core::find_invalid_utf8(clean.text) != std::string::npos) {
     std::string valid = core::replace_invalid_utf8(clean.text);
     const std::int64_t replacements = count_replacements(valid) - count_replacements(clean.text);
-    clean.replaced_bytes = static_cast<std::int64_t>(clean.text.size()) - static_cast<std::int64_t>(valid.size()) +
-                           3 * replacements;
+    clean.replaced_bytes =
+        static_cast<std::int64_t>(clean.text.size()) - static_cast<std::int64_t>(valid.size()) + 3 * replacements;
     clean.text = std::move(valid);
   }
   clean.had_cr = clean.text.find('\r') != std::string::npos;

@@ -147,8 +147,8 @@ class HeaderReader {
   }
 
   template <class Exception>
-  bool parse_error(std::size_t position, const std::string& token, const Exception&) {
-    const std::size_t offset = position > token.size() ? position - token.size() : 0;
+  bool parse_error(std::size_t position, const std::string&, const Exception&) {
+    const std::size_t offset = position == 0 ? 0 : position - 1;
     const std::string_view rest = text_.substr(std::min(offset, text_.size()));
     fail_header(fmt::format("it is not valid JSON at byte {}, near '{}'", offset, printable(rest, 20)));
   }

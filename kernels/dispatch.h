@@ -1,8 +1,10 @@
-// Whether an op runs fused or as its composite twin.
+// Whether an op runs fused or as its composite twin, and its element type as a C++ type.
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
 
+#include "lowrank/core/error.h"
 #include "lowrank/kernels/mode.h"
 
 namespace lowrank::kernels {
@@ -12,5 +14,32 @@ inline bool use_fused(const at::Tensor& x) {
   const auto dtype = x.scalar_type();
   return mode() == Mode::kFused && x.is_cpu() && (dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16);
 }
+
+/// Whether autograd will ask for a gradient of one of these.
+template <typename... Tensors>
+bool records(const Tensors&... tensors) {
+  return at::GradMode::is_enabled() && (tensors.requires_grad() || ...);
+}
+
+/// f(T{}) with T the element type of a tensor that use_fused accepts.
+template <typename F>
+void with_element_type(const at::Tensor& x, const F& f) {
+  switch (x.scalar_type()) {
+    case at::kFloat: return f(float{});
+    case at::kDouble: return f(double{});
+    case at::kBFloat16: return f(c10::BFloat16{});
+    default: throw InternalError("kernels: fp32, fp64 or bf16 is expected");
+  }
+}
+
+/// The same for a tensor that is computed in: fp32 or fp64.
+template <typename F>
+void with_wide_type(const at::Tensor& x, const F& f) {
+  if (x.scalar_type() == at::kDouble) return f(double{});
+  return f(float{});
+}
+
+/// "fp32 inside": fp64 stays fp64.
+inline at::ScalarType wide_dtype(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
 
 }  // namespace lowrank::kernels

@@ -8,27 +8,27 @@
 #include <vector>
 
 #include "lowrank/core/error.h"
-#include "lowrank/kernels/isa_clones.h"
+#include "lowrank/kernels/loops_inline.h"
 
 namespace lowrank::kernels {
 
 namespace {
 
-constexpr int kLanes = 16;
-using Lanes = std::uint32_t[kLanes];
+constexpr int kBlocks = 16;
+using Lanes = std::uint32_t[kBlocks];
 
-// core::philox for kLanes consecutive first counters at once (Salmon et al. 2011), in a form that compilers vectorise.
+// core::philox for kBlocks consecutive first counters at once (Salmon et al. 2011), in a form that compilers vectorise.
 LOWRANK_ISA_CLONES void philox_lanes(std::uint32_t first, std::uint32_t token, std::uint64_t step,
                                      std::uint32_t k0, std::uint32_t k1, std::uint32_t* words) {
   Lanes c0, c1, c2, c3;
-  for (int l = 0; l < kLanes; ++l) {
+  for (int l = 0; l < kBlocks; ++l) {
     c0[l] = first + static_cast<std::uint32_t>(l);
     c1[l] = token;
     c2[l] = static_cast<std::uint32_t>(step);
     c3[l] = static_cast<std::uint32_t>(step >> 32);
   }
   for (int round = 0; round < 10; ++round) {
-    for (int l = 0; l < kLanes; ++l) {
+    for (int l = 0; l < kBlocks; ++l) {
       const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c0[l], p1 = std::uint64_t{0xCD9E8D57u} * c2[l];
       const auto n0 = static_cast<std::uint32_t>(p1 >> 32) ^ c1[l] ^ k0;
       const auto n2 = static_cast<std::uint32_t>(p0 >> 32) ^ c3[l] ^ k1;
@@ -40,7 +40,7 @@ LOWRANK_ISA_CLONES void philox_lanes(std::uint32_t first, std::uint32_t token, s
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }
-  for (int l = 0; l < kLanes; ++l) {
+  for (int l = 0; l < kBlocks; ++l) {
     words[4 * l] = c0[l];
     words[4 * l + 1] = c1[l];
     words[4 * l + 2] = c2[l];
@@ -52,11 +52,11 @@ LOWRANK_ISA_CLONES void philox_lanes(std::uint32_t first, std::uint32_t token, s
 
 void dropout_row(float* keep, std::int64_t first, std::int64_t columns, const DropoutPlace& place, std::int64_t token) {
   const auto threshold = static_cast<std::uint64_t>(std::ldexp(place.p, 32));  // 2^32 for p = 1: all are dropped
-  std::uint32_t words[4 * kLanes];
-  for (std::int64_t done = 0; done < columns; done += 4 * kLanes) {
+  std::uint32_t words[4 * kBlocks];
+  for (std::int64_t done = 0; done < columns; done += 4 * kBlocks) {
     philox_lanes(static_cast<std::uint32_t>((first + done) / 4), static_cast<std::uint32_t>(token), place.step,
                  place.key[0], place.key[1], words);
-    const std::int64_t n = std::min<std::int64_t>(columns - done, 4 * kLanes);
+    const std::int64_t n = std::min<std::int64_t>(columns - done, 4 * kBlocks);
     for (std::int64_t j = 0; j < n; ++j) keep[done + j] = words[j] < threshold ? 0.0F : 1.0F;
   }
 }

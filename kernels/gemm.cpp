@@ -13,7 +13,6 @@ namespace lowrank::kernels {
 
 namespace {
 
-constexpr std::int64_t kFewRows = 64;      // up to here a product is cut by columns, not by rows
 constexpr std::int64_t kPanel = 64;        // columns of such a cut
 constexpr std::int64_t kWidePanel = 1024;  // columns a task of a product that is much wider than high
 

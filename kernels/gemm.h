@@ -53,6 +53,8 @@ void multiply(at::Tensor out, const at::Tensor& g, const at::Tensor& w);
 /// out [K, N] (+)= scale · xᵀ y for x [M, K] and y [M, N] of any dtypes, by row tiles of out, in out's dtype.
 void multiply_outer(at::Tensor out, const at::Tensor& x, const at::Tensor& y, double scale, bool accumulate = false);
 
+/// Up to this many rows a product is cut by columns of the result, with more by rows.
+inline constexpr std::int64_t kFewRows = 64;
 /// Elements of a weight that are converted or packed at a time, so that scratch stays within 16 MiB of fp32.
 inline constexpr std::int64_t kBlockElements = std::int64_t{1} << 22;
 /// How many of a weight's rows (or columns) of this length make a block: a multiple of 64, at least 64.

@@ -14,8 +14,6 @@ namespace lowrank::kernels {
 
 namespace {
 
-constexpr std::int64_t kFewRows = 64;  // up to here the base product is cut by columns instead of rows
-
 at::ScalarType gradient_dtype(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
 
 // A tile of x as the adapter sees it.
@@ -25,9 +23,6 @@ at::Tensor dropped(const at::Tensor& tile, const DropoutPlace& dropout, std::int
   drop_tile(copy, dropout, row, column);
   return copy;
 }
-
-// out[rows, columns] += bias, a row at a time.
-void add_bias(const at::Tensor& out, const at::Tensor& bias) { at::Tensor(out).add_(bias); }
 
 }  // namespace
 
@@ -48,7 +43,7 @@ LoraForward lora_forward(const at::Tensor& x, const at::Tensor& weight, const at
     at::Tensor target = result.y.narrow(0, begin, end - begin).narrow(1, c, n);
     at::Tensor y = direct ? target : at::empty({end - begin, n}, options);
     w.multiply(y, xt);
-    if (wide_bias.defined()) add_bias(y, wide_bias.narrow(0, c, n));
+    if (wide_bias.defined()) y.add_(wide_bias.narrow(0, c, n));
     for (std::size_t i = 0; i < adapters.size(); ++i) {
       y.addmm_(result.t[i].narrow(0, begin, end - begin), adapters[i].b.narrow(0, c, n).t(), 1, adapters[i].scale);
     }
@@ -155,13 +150,7 @@ LoraBackward lora_backward(const at::Tensor& gradient, const at::Tensor& x, cons
     result.db.push_back(at::empty({out, lora.b.size(1)}, options));
     const at::Tensor ui = converted(u[i], wide), ti = converted(t[i], wide);
     for_row_chunks(in, 64, [&](std::int64_t begin, std::int64_t end) {
-      at::Tensor columns = x.narrow(1, begin, end - begin);
-      if (lora.dropout.p > 0) {
-        columns = columns.to(wide).clone(at::MemoryFormat::Contiguous);
-        drop_tile(columns, lora.dropout, 0, begin);
-      } else {
-        columns = converted(columns, wide);
-      }
+      const at::Tensor columns = dropped(converted(x.narrow(1, begin, end - begin), wide), lora.dropout, 0, begin);
       result.da[i].narrow(1, begin, end - begin).addmm_(ui.t(), columns, 0, lora.scale);
     });
     multiply_outer(result.db[i], g, ti, lora.scale);

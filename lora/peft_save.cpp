@@ -1,6 +1,8 @@
 #include <ATen/ops/isfinite.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/formats/safetensors_torch.h"

@@ -38,8 +38,11 @@ inline std::optional<fs::path> assets() {
 }
 
 inline fs::path source_dir() { return LOWRANK_SOURCE_DIR; }
-/// Committed golden files.
-inline fs::path golden_dir() { return source_dir() / "tests" / "goldens"; }
+/// Committed golden files, or those that `make parity` has just made ($LOWRANK_GOLDENS).
+inline fs::path golden_dir() {
+  const char* fresh = std::getenv("LOWRANK_GOLDENS");
+  return fresh != nullptr ? fs::path(fresh) : source_dir() / "tests" / "goldens";
+}
 
 /// A folder of its own, removed at the end of the scope.
 class TempDir {

@@ -127,6 +127,7 @@ void save_checkpoint(const fs::path& run, const CheckpointState& state, FlatPara
   if (fs::create_directories(destination.parent_path(), error)) core::sync_directory(run);
   if (error) throw IoError(destination.parent_path().string() + " could not be made: " + error.message());
 
+  if (fs::exists(destination)) remove_checkpoint(destination);
   core::StagedDirectory staged(destination);
   objective.save(staged.path());
   formats::write_safetensors(staged.path() / kTensors,
@@ -134,7 +135,6 @@ void save_checkpoint(const fs::path& run, const CheckpointState& state, FlatPara
                               flat_tensor("exp_avg_sq", exp_avg_sq)});
   core::write_file(staged.path() / kState, state_json(state, layout_of(parameters)).dump(2) + "\n");
   write_manifest(staged.path(), state.step);
-  if (fs::exists(destination)) remove_checkpoint(destination);
   staged.commit();
 }
 

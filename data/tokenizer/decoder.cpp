@@ -22,7 +22,7 @@ std::string join(const std::vector<std::string>& tokens) {
 class SpaceJoin : public Decoder {
  public:
   void apply(std::vector<std::string>& tokens) const override {
-    for (std::size_t i = 1; i < tokens.size(); ++i) tokens[i].insert(0, " ");
+    for (std::size_t i = 0; i + 1 < tokens.size(); ++i) tokens[i].push_back(' ');
   }
 };
 

@@ -46,7 +46,7 @@ class Tokenizer {
   bool adds_eos() const { return adds_eos_; }
   /// Whether the folder has a chat template (tokenizer_config.json or chat_template.jinja).
   bool has_chat_template() const { return has_chat_template_; }
-  /// The files that were read, for hashes and for carrying along.
+  /// The tokenizer files of the folder, for hashes and for carrying along (tokenizer.model too where tokenizer.json wins).
   const std::vector<std::filesystem::path>& files() const { return files_; }
 
  protected:

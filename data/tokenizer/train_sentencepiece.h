@@ -11,7 +11,7 @@ namespace lowrank::data {
 
 struct TokenizerTraining {
   std::vector<std::filesystem::path> files;    // UTF-8 text
-  std::filesystem::path out;                   // folder: tokenizer.model, tokenizer_config.json, special_tokens_map.json
+  std::filesystem::path out;                   // folder: tokenizer.model, tokenizer.json and the two small files beside them
   int vocab_size = 4096;
   std::uint64_t seed = 42;
 };

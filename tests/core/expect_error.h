@@ -27,14 +27,14 @@ std::optional<Caught> caught(Call&& call) {
 
 }  // namespace lowrank_test
 
-#define CHECK_ERROR(call, wanted_kind, part)                                            \
-  do {                                                                                  \
-    const auto lowrank_caught = lowrank_test::caught([&] { (void)(call); });            \
-    CHECKED_IF(lowrank_caught.has_value()) {                                            \
-      INFO("message: " << lowrank_caught->message);                                     \
-      CHECK(lowrank_caught->kind == lowrank::ErrorKind::wanted_kind);                   \
-      CHECK(lowrank_caught->message.find(part) != std::string::npos);                   \
-      CHECK(lowrank_caught->message.find('\n') == std::string::npos);                   \
-    }                                                                                   \
-    if (!lowrank_caught) FAIL_CHECK("no error was thrown; expected: " << (part));       \
+#define CHECK_ERROR(call, wanted_kind, part)                                      \
+  do {                                                                            \
+    const auto lowrank_caught = lowrank_test::caught([&] { (void)(call); });      \
+    CHECKED_IF(lowrank_caught.has_value()) {                                      \
+      INFO("message: " << lowrank_caught->message);                               \
+      CHECK(lowrank_caught->kind == lowrank::ErrorKind::wanted_kind);             \
+      CHECK(lowrank_caught->message.find(part) != std::string::npos);             \
+      CHECK(lowrank_caught->message.find('\n') == std::string::npos);             \
+    }                                                                             \
+    if (!lowrank_caught) FAIL_CHECK("no error was thrown; expected: " << (part)); \
   } while (false)

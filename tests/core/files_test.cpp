@@ -1,3 +1,5 @@
+#include "lowrank/core/files.h"
+
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -9,7 +11,6 @@
 #include <set>
 
 #include "core/expect_error.h"
-#include "lowrank/core/files.h"
 
 using namespace lowrank::core;
 using lowrank_test::read_text;
@@ -159,7 +160,6 @@ TEST_CASE("a limit on file size is an error that names the bytes needed and free
 }
 
 TEST_CASE("a full disk is an error that names the bytes needed and free", "[unit]") {
-  // /dev/shm is the only small file system that needs no root; a mount of our own where that is allowed.
   const TempDir dir;
   const std::string mount = "mount -t tmpfs -o size=64k lowrank-test " + dir.path().string() + " 2>/dev/null";
   if (::geteuid() != 0 || std::system(mount.c_str()) != 0) LOWRANK_SKIP("a 64 kB tmpfs cannot be mounted here");

@@ -1,5 +1,6 @@
-#include "catch.h"
 #include "lowrank/core/text.h"
+
+#include "catch.h"
 
 using namespace lowrank::core;
 
@@ -52,8 +53,8 @@ TEST_CASE("a prefix never ends inside a character", "[unit]") {
   for (std::size_t n = 1; n < 5; ++n) CHECK(complete_utf8_prefix(text.substr(0, n)) == 1);
   CHECK(complete_utf8_prefix("漢") == 3);
   CHECK(complete_utf8_prefix("x\xE6\xBC") == 1);
-  CHECK(complete_utf8_prefix("x\xFF") == 2);              // will never be complete: it stays
-  CHECK(complete_utf8_prefix("x\xED\xA0") == 3);          // neither will this
+  CHECK(complete_utf8_prefix("x\xFF") == 2);      // will never be complete: it stays
+  CHECK(complete_utf8_prefix("x\xED\xA0") == 3);  // neither will this
   CHECK(complete_utf8_prefix("\x80\x80\x80\x80") == 4);
 }
 
@@ -62,8 +63,8 @@ TEST_CASE("printable text keeps a terminal safe", "[unit]") {
   CHECK(printable("a\nb\tc\rd") == "a\\nb\\tc\\rd");
   CHECK(printable(std::string_view("\x1b[2J\0", 5)) == "\\x1b[2J\\x00");
   CHECK(printable("\xFFz") == "\\xffz");
-  CHECK(printable("a\xC2\x9B") == "a\\xc2\\x9b");              // CSI of C1
-  CHECK(printable("a\xE2\x80\xAE") == "a\\xe2\\x80\\xae");     // right-to-left override
+  CHECK(printable("a\xC2\x9B") == "a\\xc2\\x9b");           // CSI of C1
+  CHECK(printable("a\xE2\x80\xAE") == "a\\xe2\\x80\\xae");  // right-to-left override
   CHECK(printable("漢字漢字", 2) == "漢字…");
   CHECK(printable("ab", 2) == "ab");
 }

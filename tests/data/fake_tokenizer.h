@@ -11,11 +11,11 @@ namespace lowrank_test {
 using lowrank::data::TokenId;
 
 struct FakeOptions {
-  bool bos = true, eos = true;          // has such a token
+  bool bos = true, eos = true;  // has such a token
   bool adds_bos = true, adds_eos = false;
   bool chat_template = false;
-  bool prefix_space = false;            // like SentencePiece's dummy prefix, at every call
-  std::vector<std::string> words;       // tokens of several bytes, tried first
+  bool prefix_space = false;       // like SentencePiece's dummy prefix, at every call
+  std::vector<std::string> words;  // tokens of several bytes, tried first
 };
 
 class FakeTokenizer : public lowrank::data::Tokenizer {

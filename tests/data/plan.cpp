@@ -79,12 +79,12 @@ TEST_CASE("fractional epochs and max-steps give exact numbers of steps", "[unit]
     return Plan(lengths, options).steps();
   };
   CHECK(steps(1) == 25);
-  CHECK(steps(2.5) == 63);   // as transformers: ⌈2.5 · 25⌉
+  CHECK(steps(2.5) == 63);  // as transformers: ⌈2.5 · 25⌉
   CHECK(steps(0.1) == 3);
-  CHECK(steps(1.2) == 30);   // 0.2 · 25 is 5, not 5.000000001
+  CHECK(steps(1.2) == 30);  // 0.2 · 25 is 5, not 5.000000001
   CHECK(steps(1e-12) == 1);
   options.epochs = 0.1;
-  options.max_steps = 60;    // wins, and wraps over epochs
+  options.max_steps = 60;  // wins, and wraps over epochs
   const Plan plan(lengths, options);
   CHECK(plan.steps() == 60);
   CHECK(plan.steps_per_epoch() == 25);
@@ -98,8 +98,8 @@ TEST_CASE("fractional epochs and max-steps give exact numbers of steps", "[unit]
 TEST_CASE("the cut of a step into micro-batches never changes its set or order", "[unit]") {
   const auto lengths = uneven_lengths(61);
   std::vector<std::vector<std::uint32_t>> reference;
-  for (const auto& [batch, accum, ranks] : std::vector<std::array<int, 3>>{{8, 1, 1}, {4, 2, 1}, {2, 4, 1}, {1, 8, 1},
-                                                                           {2, 2, 2}, {1, 1, 8}, {1, 4, 2}}) {
+  for (const auto& [batch, accum, ranks] :
+       std::vector<std::array<int, 3>>{{8, 1, 1}, {4, 2, 1}, {2, 4, 1}, {1, 8, 1}, {2, 2, 2}, {1, 1, 8}, {1, 4, 2}}) {
     PlanOptions options;
     options.batch_size = batch;
     options.grad_accum = accum;

@@ -114,10 +114,10 @@ TEST_CASE("every format of rows is recognised by its keys", "[unit]") {
     CHECK(c.learned(all.examples[2]) == "Ho</s>");
   }
   SECTION("messages, several turns") {
-    const Dataset all = c.load(
-        R"({"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}, )"
-        R"({"role": "assistant", "content": "Yo"}, {"role": "user", "content": [{"type": "text", "text": )"
-        R"("By"}, {"type": "text", "text": "e"}]}, {"role": "assistant", "content": "Ciao"}]})");
+    const Dataset all =
+        c.load(R"({"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}, )"
+               R"({"role": "assistant", "content": "Yo"}, {"role": "user", "content": [{"type": "text", "text": )"
+               R"("By"}, {"type": "text", "text": "e"}]}, {"role": "assistant", "content": "Ciao"}]})");
     CHECK(all.report.format == "messages");
     CHECK(c.text(all.examples.at(0)) ==
           "<s>System: Be brief.\n\nUser: Hi\nAssistant: Yo</s>User: Bye\nAssistant: Ciao</s>");
@@ -134,8 +134,9 @@ TEST_CASE("every format of rows is recognised by its keys", "[unit]") {
   }
   SECTION("one array of rows in a .json file, a BOM before it") {
     c.name = "rows.json";
-    const Dataset all = c.load("\xef\xbb\xbf[\n{\"prompt\": \"a\", \"completion\": \"b\"},\n"
-                               "{\"prompt\": \"c\", \"completion\": \"d\"}\n]\n");
+    const Dataset all = c.load(
+        "\xef\xbb\xbf[\n{\"prompt\": \"a\", \"completion\": \"b\"},\n"
+        "{\"prompt\": \"c\", \"completion\": \"d\"}\n]\n");
     CHECK(all.examples.size() == 2);
     CHECK(all.report.bom_files == 1);
     CHECK(contains(all.documents.at(1).where, "rows.json row 2"));
@@ -161,18 +162,17 @@ TEST_CASE("a model with a chat template refuses conversations and nothing else",
   const std::string message = message_of<DataError>([&] { c.load("{\"messages\": " + turns + "}"); });
   CHECK(contains(message, "messages rows are refused"));
   CHECK(contains(message, "\"completion\""));
-  CHECK(contains(message_of<DataError>([&] {
-          c.load(R"({"conversations": [{"from": "human", "value": "a"}]})");
-        }), "ShareGPT rows are refused"));
+  CHECK(contains(message_of<DataError>([&] { c.load(R"({"conversations": [{"from": "human", "value": "a"}]})"); }),
+                 "ShareGPT rows are refused"));
   CHECK_NOTHROW(c.load(R"({"instruction": "a", "output": "b"})"));
 }
 
 TEST_CASE("without an end token turns are parted by an empty line", "[unit]") {
   Case c;
   c.tokenizer.eos = false;
-  const Dataset all = c.load(
-      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, )"
-      R"({"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]})");
+  const Dataset all =
+      c.load(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, )"
+             R"({"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]})");
   CHECK(c.text(all.examples.at(0)) == "<s>User: a\nAssistant: b\n\nUser: c\nAssistant: d\n\n");
   CHECK(c.learned(all.examples[0]) == " b\n\n d\n\n");
 }
@@ -180,9 +180,9 @@ TEST_CASE("without an end token turns are parted by an empty line", "[unit]") {
 TEST_CASE("over-long rows are cut at the end; what has nothing left to learn is dropped", "[unit]") {
   Case c;
   c.options.seq_len = 8;
-  const std::string whole = "{\"prompt\": \"ab\", \"completion\": \"cd\"}\n";      // 6 tokens
-  const std::string cut = "{\"prompt\": \"ab\", \"completion\": \"cdefgh\"}\n";    // 10: keeps "cdefg"
-  const std::string gone = "{\"prompt\": \"abcdefghij\", \"completion\": \"k\"}\n"; // 13: the answer is cut away
+  const std::string whole = "{\"prompt\": \"ab\", \"completion\": \"cd\"}\n";        // 6 tokens
+  const std::string cut = "{\"prompt\": \"ab\", \"completion\": \"cdefgh\"}\n";      // 10: keeps "cdefg"
+  const std::string gone = "{\"prompt\": \"abcdefghij\", \"completion\": \"k\"}\n";  // 13: the answer is cut away
   const Dataset all = c.load(whole + cut + gone);
   CHECK(all.report.documents == 3);
   CHECK(all.report.examples == 2);
@@ -199,15 +199,17 @@ TEST_CASE("over-long rows are cut at the end; what has nothing left to learn is 
   CHECK(contains(endless, "no answer reaches its end token"));
   CHECK(contains(endless, "13"));
   CHECK(contains(message_of<DataError>([&] {
-          c.options.seq_len = 100;
-          c.load(R"({"messages": [{"role": "user", "content": "a"}]})");
-        }), "no row has an answer"));
+                   c.options.seq_len = 100;
+                   c.load(R"({"messages": [{"role": "user", "content": "a"}]})");
+                 }),
+                 "no row has an answer"));
 }
 
 TEST_CASE("rows with blank answers are dropped and counted; doubles counted", "[unit]") {
   Case c;
-  const Dataset all = c.load("{\"prompt\": \"a\", \"completion\": \" \"}\n{\"prompt\": \"a\", \"completion\": \"b\"}\n"
-                             "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": \"\", \"completion\": \"b\"}\n");
+  const Dataset all = c.load(
+      "{\"prompt\": \"a\", \"completion\": \" \"}\n{\"prompt\": \"a\", \"completion\": \"b\"}\n"
+      "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": \"\", \"completion\": \"b\"}\n");
   CHECK(all.report.empty == 1);
   CHECK(all.report.documents == 3);
   CHECK(all.report.duplicates == 1);

@@ -38,7 +38,8 @@ TEST_CASE("from 20 documents on whole documents are held out, by the seed", "[un
   CHECK(documents_in(split.validation).size() == 2);
   CHECK(documents_in(split.train).size() == 38);
   CHECK(split.train.examples.size() + split.validation.examples.size() == 79);
-  for (const std::uint32_t document : documents_in(split.validation)) CHECK(!documents_in(split.train).contains(document));
+  for (const std::uint32_t document : documents_in(split.validation))
+    CHECK(!documents_in(split.train).contains(document));
   CHECK(split.how == "2 of 40 documents held out, chosen by the seed");
   CHECK(split.train.report.tokens + split.validation.report.tokens == all.report.tokens);
   CHECK(split.train.report.learned_tokens + split.validation.report.learned_tokens == all.report.learned_tokens);

@@ -36,7 +36,9 @@ std::vector<std::string> documents_of(const std::string& text) {
 }  // namespace
 
 TEST_CASE("text is made clean: BOM, line ends, invalid bytes", "[unit]") {
-  const data::CleanText clean = data::clean_text("\xef\xbb\xbf" "a\r\nb\rc\n\r\r\nd\xff\xe2\x82 \xef\xbf\xbd e");
+  const data::CleanText clean = data::clean_text(
+      "\xef\xbb\xbf"
+      "a\r\nb\rc\n\r\r\nd\xff\xe2\x82 \xef\xbf\xbd e");
   CHECK(clean.text == "a\nb\nc\n\n\nd\xef\xbf\xbd\xef\xbf\xbd \xef\xbf\xbd e");
   CHECK(clean.had_bom);
   CHECK(clean.had_cr);
@@ -121,7 +123,9 @@ TEST_CASE("blank documents are dropped and counted, doubles counted and kept", "
 
 TEST_CASE("a folder is read recursively in sorted order, what is not text passed over", "[unit]") {
   TempDir dir;
-  write_text(dir / "b.md", "\xef\xbb\xbf" "bee");
+  write_text(dir / "b.md",
+             "\xef\xbb\xbf"
+             "bee");
   write_text(dir / "a.txt", "ay\r\n");
   write_text(dir.path() / "deep" / "c.jsonl", "{\"text\": \"sea\"}\r\n\r\n{\"text\": \"\"}\n");
   write_text(dir / "image.png", "no");
@@ -163,14 +167,17 @@ TEST_CASE("what is not there or cannot be text is refused with its name", "[unit
   CHECK(contains(message_of<MissingError>([&] { load("corpus.tx"); }), "did you mean 'corpus.txt'"));
   CHECK(contains(message_of<ConfigError>([&] { load("corpus.txt", data::Format::kAlpaca); }), "plain text"));
   CHECK(contains(message_of<ConfigError>([&] { data::load({}, tokenizer, seq_len(5)); }), "--data"));
-  CHECK(contains(message_of<ConfigError>([&] { data::load({dir / "corpus.txt"}, tokenizer, seq_len(1)); }), "--seq-len"));
+  CHECK(
+      contains(message_of<ConfigError>([&] { data::load({dir / "corpus.txt"}, tokenizer, seq_len(1)); }), "--seq-len"));
   write_text(dir / "blank.txt", " \n");
   CHECK(contains(message_of<DataError>([&] { load("blank.txt"); }), "blank"));
   write_text(dir / "empty.txt", "");
   CHECK(contains(message_of<DataError>([&] { load("empty.txt"); }), "blank"));
   write_text(dir / "book.gz.txt", "\x1f\x8b\x08");
   CHECK(contains(message_of<DataError>([&] { load("book.gz.txt"); }), "gzip"));
-  write_text(dir / "wide.txt", "\xff\xfe" "a\0b\0"s);
+  write_text(dir / "wide.txt",
+             "\xff\xfe"
+             "a\0b\0"s);
   CHECK(contains(message_of<DataError>([&] { load("wide.txt"); }), "UTF-16"));
   write_text(dir / "table.csv", "a,b");
   CHECK(contains(message_of<DataError>([&] { load("table.csv"); }), "--format text"));

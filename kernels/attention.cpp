@@ -1,0 +1,253 @@
+// Causal attention over segments in blocks of 128 queries: scores exist for one block of one head at a time, blocks
+// beyond the diagonal and outside the window are not computed, key and value heads are shared by their group without
+// copies. Kept for the backward pass: the output and each row's log-sum-exp, from which a block's probabilities are made
+// again (Dao et al. 2022, in the form that suits GEMM libraries).
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <string>
+
+#include "lowrank/kernels/dispatch.h"
+#include "lowrank/kernels/loops.h"
+#include "lowrank/kernels/ops.h"
+#include "lowrank/kernels/rows.h"
+
+namespace lowrank::kernels {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr std::int64_t kBlock = 128;
+
+struct Shape {
+  Segments segments;
+  AttentionOptions options;
+  std::int64_t heads = 0, kv_heads = 0;
+  std::int64_t group() const { return heads / kv_heads; }
+};
+
+struct ShapeHolder : torch::CustomClassHolder {
+  explicit ShapeHolder(Shape s) : shape(std::move(s)) {}
+  Shape shape;
+};
+
+// One head of one segment.
+struct Task {
+  std::int64_t segment, head;
+};
+
+// Queries [begin, end) of a segment against its keys [first, last); row i sees keys [seen_first(i), seen_last(i)).
+struct Block {
+  std::int64_t begin, end, first, last;
+  std::int64_t offset;                 // position of the segment's first query
+  std::optional<std::int64_t> window;
+
+  std::int64_t seen_last(std::int64_t i) const { return offset + i + 1 - first; }
+  std::int64_t seen_first(std::int64_t i) const {
+    return window ? std::max<std::int64_t>(offset + i + 1 - *window - first, 0) : 0;
+  }
+  std::int64_t rows() const { return end - begin; }
+  std::int64_t columns() const { return last - first; }
+};
+
+template <typename F>
+void for_blocks(const Shape& shape, std::int64_t segment, const F& f) {
+  const std::int64_t queries = shape.segments.q_length(segment), offset = shape.segments.k_length(segment) - queries;
+  for (std::int64_t begin = 0; begin < queries; begin += kBlock) {
+    Block b{begin, std::min(queries, begin + kBlock), 0, 0, offset, shape.options.window};
+    b.last = offset + b.end;
+    if (b.window) b.first = std::max<std::int64_t>(offset + begin + 1 - *b.window, 0);
+    f(b);
+  }
+}
+
+template <typename F>
+void for_tasks(const Shape& shape, const F& f) {
+  const std::int64_t tasks = shape.segments.count() * shape.heads;
+  for_row_chunks(tasks, 1, [&](std::int64_t task, std::int64_t) { f(Task{task / shape.heads, task % shape.heads}); });
+}
+
+// Head `head` of the rows of a segment as a matrix [n, d] of `dtype`: a view where it can be.
+at::Tensor head_rows(const at::Tensor& x, const std::vector<std::int64_t>& offsets, std::int64_t segment,
+                     std::int64_t head, at::ScalarType dtype) {
+  return x.select(1, head).narrow(0, offsets[segment], offsets[segment + 1] - offsets[segment]).to(dtype);
+}
+
+// A buffer for one matrix of scores, reused by the blocks of a task.
+class Scores {
+ public:
+  Scores(const Shape& shape, std::int64_t segment, const at::TensorOptions& options)
+      : buffer_(at::empty({std::min(kBlock, shape.segments.q_length(segment)) * shape.segments.k_length(segment)},
+                          options)) {}
+  at::Tensor matrix(const Block& b) const {
+    return buffer_.narrow(0, 0, b.rows() * b.columns()).view({b.rows(), b.columns()});
+  }
+
+ private:
+  at::Tensor buffer_;
+};
+
+struct AttentionForward {
+  at::Tensor out, lse;  // [Tq, H, d] and [H, Tq]
+};
+
+AttentionForward attention_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Shape& shape) {
+  const auto dtype = wide_dtype(q);
+  const auto options = q.options().dtype(dtype);
+  AttentionForward result{at::empty({q.size(0), q.size(1), v.size(2)}, q.options()),
+                          at::empty({q.size(1), q.size(0)}, options)};
+  const auto& segments = shape.segments;
+  for_tasks(shape, [&](const Task& task) {
+    const std::int64_t s = task.segment, kv = task.head / shape.group();
+    if (segments.q_length(s) == 0) return;
+    const at::Tensor qs = head_rows(q, segments.q_offsets, s, task.head, dtype);
+    const at::Tensor ks = head_rows(k, segments.k_offsets, s, kv, dtype);
+    const at::Tensor vs = head_rows(v, segments.k_offsets, s, kv, dtype);
+    const at::Tensor target = result.out.select(1, task.head).narrow(0, segments.q_offsets[s], segments.q_length(s));
+    const Scores scores(shape, s, options);
+    for_blocks(shape, s, [&](const Block& b) {
+      at::Tensor p = scores.matrix(b);
+      at::mm_out(p, qs.narrow(0, b.begin, b.rows()), ks.narrow(0, b.first, b.columns()).t());
+      at::Tensor sums = at::empty({b.rows(), 1}, options);
+      with_wide_type(p, [&](auto tag) {
+        using T = decltype(tag);
+        T *const row = p.mutable_data_ptr<T>(), *const sum = sums.mutable_data_ptr<T>();
+        T* const lse = result.lse.mutable_data_ptr<T>() + task.head * q.size(0) + segments.q_offsets[s];
+        for (std::int64_t i = b.begin; i < b.end; ++i) {
+          const std::int64_t r = i - b.begin;
+          lse[i] = loops::softmax_row(row + r * b.columns(), b.columns(), b.seen_first(i), b.seen_last(i),
+                                      shape.options.scale, sum + r);
+        }
+      });
+      target.narrow(0, b.begin, b.rows()).copy_(at::mm(p, vs.narrow(0, b.first, b.columns())).div_(sums));
+    });
+  });
+  return result;
+}
+
+// The heads of each group added up in order, [T, H, d] -> [T, Hkv, d] in `dtype`.
+at::Tensor group_sum(const at::Tensor& x, std::int64_t kv_heads, at::ScalarType dtype) {
+  const std::int64_t group = x.size(1) / kv_heads;
+  if (group == 1 && x.scalar_type() == dtype) return x;
+  at::Tensor result = at::empty({x.size(0), kv_heads, x.size(2)}, x.options().dtype(dtype));
+  for_row_chunks(x.size(0), 32, [&](std::int64_t begin, std::int64_t end) {
+    const at::Tensor heads = x.narrow(0, begin, end - begin).view({end - begin, kv_heads, group, x.size(2)});
+    at::Tensor sum = heads.select(2, 0);
+    if (group > 1) sum = sum + heads.select(2, 1);
+    for (std::int64_t j = 2; j < group; ++j) sum.add_(heads.select(2, j));
+    result.narrow(0, begin, end - begin).copy_(sum);
+  });
+  return result;
+}
+
+struct AttentionGradients {
+  at::Tensor dq, dk, dv;
+};
+
+AttentionGradients attention_backward(const at::Tensor& g, const at::Tensor& q, const at::Tensor& k,
+                                      const at::Tensor& v, const AttentionForward& kept, const Shape& shape) {
+  const auto dtype = wide_dtype(q);
+  const auto options = q.options().dtype(dtype);
+  const auto& segments = shape.segments;
+  at::Tensor dq = at::empty(q.sizes(), q.options());
+  // Gradients of keys and values by query head; a group's heads are added up at the end.
+  const at::Tensor dk = at::zeros({k.size(0), shape.heads, k.size(2)}, options);
+  const at::Tensor dv = at::zeros({v.size(0), shape.heads, v.size(2)}, options);
+  for_tasks(shape, [&](const Task& task) {
+    const std::int64_t s = task.segment, kv = task.head / shape.group();
+    if (segments.q_length(s) == 0) return;
+    const at::Tensor qs = head_rows(q, segments.q_offsets, s, task.head, dtype);
+    const at::Tensor ks = head_rows(k, segments.k_offsets, s, kv, dtype);
+    const at::Tensor vs = head_rows(v, segments.k_offsets, s, kv, dtype);
+    const at::Tensor gs = head_rows(g, segments.q_offsets, s, task.head, dtype);
+    const at::Tensor os = head_rows(kept.out, segments.q_offsets, s, task.head, dtype);
+    const at::Tensor dqs = dq.select(1, task.head).narrow(0, segments.q_offsets[s], segments.q_length(s));
+    const at::Tensor dks = head_rows(dk, segments.k_offsets, s, task.head, dtype);
+    const at::Tensor dvs = head_rows(dv, segments.k_offsets, s, task.head, dtype);
+    const Scores scores(shape, s, options), gradients(shape, s, options);
+    for_blocks(shape, s, [&](const Block& b) {
+      const at::Tensor qb = qs.narrow(0, b.begin, b.rows()), gb = gs.narrow(0, b.begin, b.rows());
+      const at::Tensor kb = ks.narrow(0, b.first, b.columns()), vb = vs.narrow(0, b.first, b.columns());
+      const at::Tensor ob = os.narrow(0, b.begin, b.rows());
+      at::Tensor p = scores.matrix(b), ds = gradients.matrix(b);
+      at::mm_out(p, qb, kb.t());
+      at::mm_out(ds, gb, vb.t());
+      with_wide_type(p, [&](auto tag) {
+        using T = decltype(tag);
+        T *const pr = p.mutable_data_ptr<T>(), *const dr = ds.mutable_data_ptr<T>();
+        const T *const gr = gb.const_data_ptr<T>(), *const out = ob.const_data_ptr<T>();
+        const T* const lse = kept.lse.const_data_ptr<T>() + task.head * q.size(0) + segments.q_offsets[s];
+        for (std::int64_t i = b.begin; i < b.end; ++i) {
+          const std::int64_t r = i - b.begin;
+          const T delta = loops::dot(gr + r * gb.stride(0), out + r * ob.stride(0), v.size(2));
+          loops::softmax_row_backward(pr + r * b.columns(), dr + r * b.columns(), b.columns(), b.seen_first(i),
+                                      b.seen_last(i), shape.options.scale, lse[i], delta);
+        }
+      });
+      dvs.narrow(0, b.first, b.columns()).addmm_(p.t(), gb);
+      dks.narrow(0, b.first, b.columns()).addmm_(ds.t(), qb);
+      dqs.narrow(0, b.begin, b.rows()).copy_(at::mm(ds, kb));
+    });
+  });
+  return {dq, group_sum(dk, shape.kv_heads, k.scalar_type()), group_sum(dv, shape.kv_heads, v.scalar_type())};
+}
+
+struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            const c10::intrusive_ptr<ShapeHolder>& holder) {
+    const AttentionForward result = attention_forward(q, k, v, holder->shape);
+    ctx->save_for_backward({q, k, v, result.out, result.lse});
+    ctx->saved_data["shape"] = c10::IValue::make_capsule(holder);
+    return result.out;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto holder = ctx->saved_data["shape"].toCapsule();
+    const variable_list saved = ctx->get_saved_variables();
+    AttentionGradients d =
+        attention_backward(grads[0].contiguous(), saved[0], saved[1], saved[2], {saved[3], saved[4]},
+                           static_cast<const ShapeHolder&>(*holder).shape);
+    return {d.dq, d.dk, d.dv, at::Tensor()};
+  }
+};
+
+void check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Segments& segments) {
+  const bool shapes = q.dim() == 3 && k.dim() == 3 && v.dim() == 3 && k.size(2) == q.size(2) &&
+                      k.size(0) == v.size(0) && k.size(1) == v.size(1) && k.size(1) > 0 && q.size(1) % k.size(1) == 0;
+  if (!shapes) {
+    throw InternalError("kernels::attention: q [Tq, H, d], k and v [Tk, Hkv, d] with H a multiple of Hkv are expected");
+  }
+  if (segments.q_offsets.size() != segments.k_offsets.size() || segments.q_offsets.empty() ||
+      segments.q_offsets.back() != q.size(0) || segments.k_offsets.back() != k.size(0)) {
+    throw InternalError("kernels::attention: the segments do not end at the last of " + std::to_string(q.size(0)) +
+                        " queries and " + std::to_string(k.size(0)) + " keys");
+  }
+  for (std::int64_t s = 0; s < segments.count(); ++s) {
+    if (segments.k_length(s) < segments.q_length(s)) {
+      throw InternalError("kernels::attention: segment " + std::to_string(s) + " has fewer keys than queries");
+    }
+  }
+}
+
+}  // namespace
+
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Segments& segments,
+                     const AttentionOptions& options) {
+  check(q, k, v, segments);
+  if (!use_fused(q)) return composite::attention(q, k, v, segments, options);
+  const at::Tensor queries = q.contiguous(), keys = k.contiguous(), values = v.contiguous();
+  Shape shape{segments, options, q.size(1), k.size(1)};
+  if (records(queries, keys, values)) {
+    return AttentionFunction::apply(queries, keys, values, c10::make_intrusive<ShapeHolder>(std::move(shape)));
+  }
+  const at::NoGradGuard no_grad;
+  return attention_forward(queries, keys, values, shape).out;
+}
+
+}  // namespace lowrank::kernels

@@ -1,0 +1,163 @@
+// Cross-entropy through the head, a chunk of labelled rows at a time: logits exist for one chunk only.
+#include <ATen/ops/empty.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <string>
+
+#include "lowrank/kernels/dispatch.h"
+#include "lowrank/kernels/gemm.h"
+#include "lowrank/kernels/loops.h"
+#include "lowrank/kernels/ops.h"
+#include "lowrank/kernels/rows.h"
+
+namespace lowrank::kernels {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Rows a chunk: logits of about 2^24 elements (64 MiB), between 128 and 1024 rows.
+std::int64_t chunk_rows(std::int64_t vocabulary) {
+  return std::clamp<std::int64_t>((std::int64_t{1} << 24) / vocabulary / 64 * 64, 128, 1024);
+}
+
+at::Tensor labelled_rows(const at::Tensor& labels, std::int64_t vocabulary) {
+  std::vector<std::int64_t> rows;
+  const std::int64_t* const label = labels.const_data_ptr<std::int64_t>();
+  for (std::int64_t i = 0; i < labels.size(0); ++i) {
+    if (label[i] == -100) continue;
+    if (label[i] < 0 || label[i] >= vocabulary) {
+      throw InternalError("kernels::linear_cross_entropy: label " + std::to_string(label[i]) + " of row " +
+                          std::to_string(i) + " is outside the head's vocabulary of " + std::to_string(vocabulary));
+    }
+    rows.push_back(i);
+  }
+  at::Tensor result = at::empty({static_cast<std::int64_t>(rows.size())}, labels.options());
+  std::copy(rows.begin(), rows.end(), result.mutable_data_ptr<std::int64_t>());
+  return result;
+}
+
+// For every chunk of labelled rows: f(first row in the list, hidden rows [m, d] in the products' dtype, logits [m, V]).
+template <typename F>
+void for_chunks(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& rows, const F& f) {
+  const auto dtype = wide_dtype(hidden);
+  const std::int64_t count = rows.size(0), chunk = std::min(chunk_rows(weight.size(0)), count);
+  if (count == 0) return;
+  const at::Tensor buffer = at::empty({chunk, weight.size(0)}, hidden.options().dtype(dtype));
+  for (std::int64_t begin = 0; begin < count; begin += chunk) {
+    const std::int64_t m = std::min(chunk, count - begin);
+    const at::Tensor h = converted(hidden.index_select(0, rows.narrow(0, begin, m)), dtype);
+    const at::Tensor logits = buffer.narrow(0, 0, m);
+    multiply_transposed(logits, h, weight);
+    f(begin, h, logits);
+  }
+}
+
+// Losses of a chunk; its logits become scale[row] · (softmax − onehot) where `scales` or `gradient` says so.
+void chunk_losses(const at::Tensor& logits, const at::Tensor& rows, const at::Tensor& labels, std::int64_t begin,
+                  bool round, bool gradient, const at::Tensor& scales, at::Tensor* losses) {
+  with_wide_type(logits, [&](auto tag) {
+    using T = decltype(tag);
+    const std::int64_t n = logits.size(1);
+    T* const z = logits.mutable_data_ptr<T>();
+    const std::int64_t* const index = rows.const_data_ptr<std::int64_t>() + begin;
+    const std::int64_t* const label = labels.const_data_ptr<std::int64_t>();
+    const T* const scale = scales.defined() ? scales.const_data_ptr<T>() : nullptr;
+    T* const loss = losses != nullptr ? losses->mutable_data_ptr<T>() : nullptr;
+    for_row_chunks(logits.size(0), 4, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t i = first; i < last; ++i) {
+        const T factor = scale != nullptr ? scale[index[i]] : T{1};
+        const T value = loops::cross_entropy_row(z + i * n, n, label[index[i]], round, gradient, factor);
+        if (loss != nullptr) loss[index[i]] = value;
+      }
+    });
+  });
+}
+
+// out[rows[i]] = gradients[i] · scales[rows[i]], rounded once.
+at::Tensor scattered(const at::Tensor& gradients, const at::Tensor& rows, const at::Tensor& scales, std::int64_t tokens,
+                     at::ScalarType dtype) {
+  at::Tensor out = at::zeros({tokens, gradients.size(1)}, gradients.options().dtype(dtype));
+  const std::int64_t* const index = rows.const_data_ptr<std::int64_t>();
+  for_row_chunks(rows.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      at::Tensor row = gradients[i];
+      if (scales.defined()) row = row * scales[index[i]];
+      out[index[i]].copy_(row);
+    }
+  });
+  return out;
+}
+
+at::Tensor losses_of(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                     const at::Tensor& rows, at::Tensor* gradients) {
+  at::Tensor losses = at::zeros({hidden.size(0)}, hidden.options().dtype(wide_dtype(hidden)));
+  const bool round = hidden.scalar_type() == at::kBFloat16;
+  for_chunks(hidden, weight, rows, [&](std::int64_t begin, const at::Tensor& h, const at::Tensor& logits) {
+    chunk_losses(logits, rows, labels, begin, round, gradients != nullptr, {}, &losses);
+    if (gradients != nullptr) multiply(gradients->narrow(0, begin, h.size(0)), logits, weight);
+  });
+  return losses;
+}
+
+// With a frozen head the gradient of hidden is made in the forward pass, for an upstream gradient of one, and scaled row
+// by row in the backward pass. A trainable head needs the upstream gradients inside the sum over rows: its chunks are
+// computed again in the backward pass.
+struct LinearCrossEntropyFunction : torch::autograd::Function<LinearCrossEntropyFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& weight,
+                            const at::Tensor& labels) {
+    const at::Tensor rows = labelled_rows(labels, weight.size(0));
+    if (weight.requires_grad()) {
+      ctx->save_for_backward({hidden, weight, labels, rows});
+      return losses_of(hidden, weight, labels, rows, nullptr);
+    }
+    at::Tensor gradients = at::empty({rows.size(0), hidden.size(1)}, hidden.options().dtype(wide_dtype(hidden)));
+    const at::Tensor losses = losses_of(hidden, weight, labels, rows, &gradients);
+    ctx->save_for_backward({gradients, rows});
+    ctx->saved_data["dtype"] = static_cast<std::int64_t>(hidden.scalar_type());
+    return losses;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const at::Tensor g = grads[0].contiguous();
+    if (saved.size() == 2) {
+      const auto dtype = static_cast<at::ScalarType>(ctx->saved_data["dtype"].toInt());
+      return {scattered(saved[0], saved[1], g, g.size(0), dtype), at::Tensor(), at::Tensor()};
+    }
+    const at::Tensor &hidden = saved[0], &weight = saved[1], &labels = saved[2], &rows = saved[3];
+    const auto options = hidden.options().dtype(wide_dtype(hidden));
+    at::Tensor gradients, dw = at::zeros(weight.sizes(), options);
+    if (ctx->needs_input_grad(0)) gradients = at::empty({rows.size(0), hidden.size(1)}, options);
+    const bool round = hidden.scalar_type() == at::kBFloat16;
+    for_chunks(hidden, weight, rows, [&](std::int64_t begin, const at::Tensor& h, const at::Tensor& logits) {
+      chunk_losses(logits, rows, labels, begin, round, true, g, nullptr);
+      multiply_outer(dw, logits, h, 1, /*accumulate=*/true);
+      if (gradients.defined()) multiply(gradients.narrow(0, begin, h.size(0)), logits, weight);
+    });
+    variable_list result(3);
+    if (gradients.defined()) result[0] = scattered(gradients, rows, {}, hidden.size(0), hidden.scalar_type());
+    result[1] = dw.to(weight.scalar_type());
+    return result;
+  }
+};
+
+}  // namespace
+
+at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
+  if (!use_fused(hidden)) return composite::linear_cross_entropy(hidden, weight, labels);
+  if (hidden.dim() != 2 || weight.dim() != 2 || hidden.size(1) != weight.size(1) ||
+      labels.scalar_type() != at::kLong || labels.dim() != 1 || labels.size(0) != hidden.size(0)) {
+    throw InternalError("kernels::linear_cross_entropy: hidden [T, d], weight [V, d] and int64 labels [T] are expected");
+  }
+  const at::Tensor h = hidden.contiguous(), l = labels.contiguous();
+  if (records(h, weight)) return LinearCrossEntropyFunction::apply(h, weight, l);
+  const at::NoGradGuard no_grad;
+  return losses_of(h, weight, l, labelled_rows(l, weight.size(0)), nullptr);
+}
+
+}  // namespace lowrank::kernels

@@ -1,0 +1,103 @@
+// What the files of inner loops share: clones by instruction set, bf16, exp, lane-wise sums. Included by loops_*.cpp only.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+#include "lowrank/kernels/loops.h"
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
+#define LOWRANK_ISA_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define LOWRANK_ISA_CLONES
+#endif
+#define LOWRANK_INLINE __attribute__((always_inline)) inline
+
+namespace lowrank::kernels::loops {
+
+LOWRANK_INLINE float load(float x) { return x; }
+LOWRANK_INLINE double load(double x) { return x; }
+LOWRANK_INLINE float load(c10::BFloat16 x) { return std::bit_cast<float>(static_cast<std::uint32_t>(x.x) << 16); }
+
+LOWRANK_INLINE void store(float& to, float x) { to = x; }
+LOWRANK_INLINE void store(double& to, double x) { to = x; }
+// Rounds to nearest even; NaN stays NaN.
+LOWRANK_INLINE void store(c10::BFloat16& to, float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  const std::uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
+  to.x = static_cast<std::uint16_t>(x != x ? 0x7FC0u : rounded);
+}
+/// x as T would keep it.
+template <typename T>
+LOWRANK_INLINE Wide<T> rounded(Wide<T> x) {
+  T kept;
+  store(kept, x);
+  return load(kept);
+}
+
+/// e^x to 2 ulp without branches, so that loops over it vectorise (Cephes' polynomial; arguments beyond ±88 are clamped).
+LOWRANK_INLINE float exponential(float x) {
+  constexpr float kMagic = 12582912.0F;  // 1.5 · 2^23: adding it rounds to an integer
+  x = x > 88.0F ? 88.0F : x;
+  x = x < -87.0F ? -87.0F : x;
+  const float shifted = x * 1.44269504088896341F + kMagic;
+  const float n = shifted - kMagic;
+  float r = x - n * 0.693359375F;
+  r = r + n * 2.12194440e-4F;
+  float p = 1.9875691500e-4F;
+  p = p * r + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  p = p * r * r + r + 1.0F;
+  const std::uint32_t exponent = (std::bit_cast<std::uint32_t>(shifted) - 0x4B400000u + 127u) << 23;
+  return p * std::bit_cast<float>(exponent);
+}
+LOWRANK_INLINE double exponential(double x) { return std::exp(x); }
+
+template <typename W>
+LOWRANK_INLINE W sigmoid(W x) {
+  return W{1} / (W{1} + exponential(-x));
+}
+
+inline constexpr int kLanes = 16;
+
+/// Sum of f(i) over [0, n): in lanes, so that it vectorises; the order depends on n alone.
+template <typename W, typename F>
+LOWRANK_INLINE W lane_sum(std::int64_t n, const F& f) {
+  W lanes[kLanes] = {};
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int l = 0; l < kLanes; ++l) lanes[l] += f(i + l);
+  }
+  for (int l = 0; i + l < n; ++l) lanes[l] += f(i + l);
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int l = 0; l < width; ++l) lanes[l] += lanes[l + width];
+  }
+  return lanes[0];
+}
+
+/// Maximum of f(i) over [0, n), n > 0. NaN is passed over: the sums that follow carry it.
+template <typename W, typename F>
+LOWRANK_INLINE W lane_max(std::int64_t n, const F& f) {
+  W lanes[kLanes];
+  for (int l = 0; l < kLanes; ++l) lanes[l] = f(l < n ? l : 0);
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int l = 0; l < kLanes; ++l) {
+      const W x = f(i + l);
+      lanes[l] = x > lanes[l] ? x : lanes[l];
+    }
+  }
+  for (int l = 0; i + l < n; ++l) {
+    const W x = f(i + l);
+    lanes[l] = x > lanes[l] ? x : lanes[l];
+  }
+  W best = lanes[0];
+  for (int l = 1; l < kLanes; ++l) best = lanes[l] > best ? lanes[l] : best;
+  return best;
+}
+
+}  // namespace lowrank::kernels::loops

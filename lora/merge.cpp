@@ -1,0 +1,117 @@
+#include "lowrank/lora/merge.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/files.h"
+#include "lowrank/lora/merge_plan.h"
+
+namespace lowrank::lora {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr const char* kIndex = "model.safetensors.index.json";
+
+fs::path resolved(const fs::path& path) {
+  const fs::path full = fs::weakly_canonical(fs::absolute(path));
+  return full.has_filename() ? full : full.parent_path();  // "dir/" is "dir"
+}
+
+void refuse_inside(const fs::path& out, const fs::path& folder, const char* what) {
+  if (folder.empty()) return;
+  const fs::path a = resolved(out), b = resolved(folder);
+  if (std::mismatch(b.begin(), b.end(), a.begin(), a.end()).first == b.end())
+    throw ConfigError(fmt::format("the merged model cannot go to {}, which is {} the {}'s folder {}; name another folder",
+                                  out.string(), a == b ? "itself" : "inside", what, folder.string()));
+}
+
+// What a model folder needs beside its weights to be used: never code, never the card of the model that it no longer is.
+bool carried(const std::string& name) {
+  const auto begins = [&](std::string_view s) { return name.compare(0, s.size(), s) == 0; };
+  return name == "config.json" || name == "generation_config.json" || name == "special_tokens_map.json" ||
+         name == "added_tokens.json" || name == "vocab.json" || name == "vocab.txt" || name == "merges.txt" ||
+         begins("tokenizer") || begins("chat_template") || begins("LICENSE") || begins("NOTICE") ||
+         name.ends_with(".jinja") || (name.ends_with(".model") && !begins("."));
+}
+
+std::vector<std::string> carry_files(const fs::path& model, const fs::path& out) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(model))
+    if (entry.is_regular_file() && carried(entry.path().filename().string()))  // links are followed
+      names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  for (const std::string& name : names) core::write_file(out / name, core::read_file(model / name));
+  return names;
+}
+
+formats::TensorToWrite merged_tensor(const MergePlan& plan, const formats::TensorInfo& info,
+                                     const std::function<void(std::uint64_t)>& wrote) {
+  const auto entry = *plan.weights.find(info.name);
+  const auto changed = plan.changed.find(info.name);
+  formats::TensorToWrite tensor{info.name, info.dtype, info.shape, {}};
+  if (changed != plan.changed.end()) {
+    tensor.produce = [entry, slot = changed->second, wrote](const auto& sink) {
+      for_merged_blocks(entry, slot, [&](std::uint64_t, std::span<const std::byte> bytes) {
+        sink(bytes);
+        wrote(bytes.size());
+      });
+    };
+  } else {
+    tensor.produce = [entry, wrote](const auto& sink) {
+      constexpr std::size_t kBlock = 8 << 20;
+      const auto bytes = entry.bytes();
+      for (std::size_t begin = 0; begin < bytes.size(); begin += kBlock) {
+        const auto part = bytes.subspan(begin, std::min(kBlock, bytes.size() - begin));
+        sink(part);
+        wrote(part.size());
+      }
+    };
+  }
+  return tensor;
+}
+
+}  // namespace
+
+MergeReport merge_files(const fs::path& model, const Adapter& adapter, const fs::path& out,
+                        core::ProgressObserver* progress) {
+  refuse_inside(out, model, "model");
+  refuse_inside(out, adapter.directory(), "adapter");
+  const MergePlan plan = plan_merge(model, adapter);
+  core::StagedDirectory staged(out);
+  MergeReport report;
+  std::uint64_t done = 0;
+  if (progress != nullptr) progress->begin("merging", static_cast<std::int64_t>(plan.bytes), "bytes");
+  const auto wrote = [&](std::uint64_t bytes) {
+    done += bytes;
+    if (progress != nullptr) progress->advance(static_cast<std::int64_t>(done));
+  };
+  for (const auto& file : plan.weights.files()) {
+    std::vector<formats::TensorToWrite> tensors;
+    for (const formats::TensorInfo& info : file->header().tensors) {
+      tensors.push_back(merged_tensor(plan, info, wrote));
+      ++report.tensors;
+      std::int64_t count = 1;
+      for (const std::int64_t n : info.shape) count *= n;
+      report.elements += count;
+    }
+    const std::string name = file->path().filename().string();
+    formats::write_safetensors(staged.path() / name, std::move(tensors), file->header().metadata);
+    report.files.push_back(name);
+    report.bytes += fs::file_size(staged.path() / name);
+  }
+  report.changed = static_cast<std::int64_t>(plan.changed.size());
+  if (plan.weights.sharded()) {  // the same tensors in the same shards, of the same sizes: the index holds as it is
+    core::write_file(staged.path() / kIndex, core::read_file(model / kIndex));
+    report.files.emplace_back(kIndex);
+  }
+  for (const std::string& name : carry_files(model, staged.path())) report.files.push_back(name);
+  plan.weights.check_unchanged();
+  staged.commit();
+  if (progress != nullptr) progress->end();
+  return report;
+}
+
+}  // namespace lowrank::lora

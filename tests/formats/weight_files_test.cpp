@@ -1,0 +1,177 @@
+#include <sys/stat.h>
+
+#include "core/expect_error.h"
+#include "formats/raw_safetensors.h"
+
+using namespace lowrank::formats;
+using lowrank_test::small_safetensors;
+using lowrank_test::TempDir;
+using lowrank_test::write_text;
+
+namespace {
+
+constexpr const char* kIndexName = "model.safetensors.index.json";
+
+// Two shards, "one" with a and b, "two" with c, and their index.
+void write_sharded(const fs::path& dir) {
+  write_text(dir / "one.safetensors", small_safetensors({"a", "b"}));
+  write_text(dir / "two.safetensors", small_safetensors({"c"}));
+  write_text(dir / kIndexName, R"({"metadata": {"total_size": 3}, "weight_map":
+    {"a": "one.safetensors", "b": "one.safetensors", "c": "two.safetensors"}})");
+}
+
+void write_index(const fs::path& dir, const std::string& weight_map) {
+  write_text(dir / kIndexName, "{\"weight_map\": " + weight_map + "}");
+}
+
+}  // namespace
+
+TEST_CASE("a single file is a model's weights", "[unit]") {
+  const TempDir dir;
+  write_text(dir / "model.safetensors", small_safetensors({"a", "b"}));
+  const auto weights = WeightFiles::open(dir.path());
+  CHECK(weights.names() == std::vector<std::string>{"a", "b"});
+  CHECK(weights.total_bytes() == 2);
+  CHECK_FALSE(weights.sharded());
+  CHECK(weights.files().size() == 1);
+  REQUIRE(weights.find("b") != nullptr);
+  CHECK(weights.find("b")->bytes()[0] == std::byte{1});
+  CHECK(weights.find("x") == nullptr);
+  CHECK_NOTHROW(weights.check_unchanged());
+  write_text(dir / "model.safetensors", small_safetensors({"a", "b", "c"}));
+  CHECK_ERROR(weights.check_unchanged(), kIo, "changed while it was in use");
+}
+
+TEST_CASE("shards are a model's weights, unless the single file is there too", "[unit]") {
+  const TempDir dir;
+  write_sharded(dir.path());
+  const auto weights = WeightFiles::open(dir.path());
+  CHECK(weights.names() == std::vector<std::string>{"a", "b", "c"});
+  CHECK(weights.sharded());
+  CHECK(weights.files().size() == 2);
+  CHECK(weights.find("c")->file->path().filename() == "two.safetensors");
+  write_text(dir / "model.safetensors", small_safetensors({"only"}));
+  CHECK(WeightFiles::open(dir.path()).names() == std::vector<std::string>{"only"});
+}
+
+TEST_CASE("an index that breaks its promises is refused", "[unit]") {
+  const TempDir dir;
+  const fs::path d = dir.path();
+  write_sharded(d);
+  const auto check = [&](const std::string& weight_map, const std::string& message) {
+    write_index(d, weight_map);
+    CHECK_ERROR(WeightFiles::open(d), kFormat, message);
+  };
+  check("[]", "weight_map: expected an object");
+  check("{}", "weight_map: names no tensors");
+  check(R"({"a": 1})", "the shard of 'a' is not a string");
+  check(R"({"a": ["one.safetensors"]})", "the shard of 'a' is not a string");
+  check(R"({"a": "one.safetensors", "a": "two.safetensors"})", "the key 'a' is there twice");
+  check(R"({"a": "one.safetensors"})", "the tensor 'b' of 'one.safetensors' is not in the weight_map");
+  check(R"({"a": "one.safetensors", "b": "one.safetensors", "d": "one.safetensors"})",
+        "the tensor 'd' should be in 'one.safetensors', which does not have it");
+  check(R"({"a": "one.safetensors", "b": "two.safetensors", "c": "two.safetensors"})",
+        "the tensor 'b' should be in 'two.safetensors', but it is in 'one.safetensors'");
+  write_text(d / "three.safetensors", small_safetensors({"c"}));
+  check(R"({"a": "one.safetensors", "b": "one.safetensors", "c": "two.safetensors", "d": "three.safetensors"})",
+        "the tensor 'c' is in two shards, ");
+  for (const char* name : {"../one.safetensors", "/etc/passwd", "sub/one.safetensors", ".", "..", "", "one\\u0000x",
+                           "one\\nx", "one safetensors", "öne"}) {
+    check(std::string("{\"a\": \"") + name + "\"}", "which is no plain file name");
+  }
+  write_text(d / kIndexName, "{}");
+  CHECK_ERROR(WeightFiles::open(d), kFormat, "the key 'weight_map' is missing");
+  write_text(d / kIndexName, "{\"weight_map\"");
+  CHECK_ERROR(WeightFiles::open(d), kFormat, "index.json: not valid JSON at line 1, column 14");
+}
+
+TEST_CASE("a shard that is missing or no file is refused", "[unit]") {
+  const TempDir dir;
+  const fs::path d = dir.path();
+  const std::string map = R"({"a": "one.safetensors", "b": "one.safetensors", "c": "two.safetensors"})";
+  write_sharded(d);
+  fs::remove(d / "two.safetensors");
+  CHECK_ERROR(WeightFiles::open(d), kMissing, "the shard 'two.safetensors' is not there");
+  CHECK_ERROR(WeightFiles::open(d), kMissing, "(1 of 2 shards are present)");
+  fs::create_directory(d / "two.safetensors");
+  CHECK_ERROR(WeightFiles::open(d), kFormat, "two.safetensors' is a directory");
+  fs::remove(d / "two.safetensors");
+  REQUIRE(::mkfifo((d / "two.safetensors").c_str(), 0600) == 0);
+  CHECK_ERROR(WeightFiles::open(d), kFormat, "two.safetensors' is a FIFO");
+  fs::remove(d / "two.safetensors");
+  fs::create_symlink("/dev/zero", d / "two.safetensors");
+  CHECK_ERROR(WeightFiles::open(d), kFormat, "is a link that leads out of its folder, to '/dev/zero'");
+  fs::remove(d / "two.safetensors");
+  fs::create_symlink("nowhere", d / "two.safetensors");
+  CHECK_ERROR(WeightFiles::open(d), kMissing, "it is a link to a file that is not there");
+  fs::remove(d / "two.safetensors");
+  fs::create_symlink("two.safetensors", d / "two.safetensors");
+  CHECK_ERROR(WeightFiles::open(d), kIo, "Too many levels of symbolic links");
+}
+
+TEST_CASE("links are followed inside the folder and inside one cache entry, nowhere else", "[unit]") {
+  const TempDir dir;
+  const std::string bytes = small_safetensors({"a"});
+  const auto link_model = [&](const fs::path& folder, const fs::path& target) {
+    fs::create_directories(folder);
+    fs::remove(folder / "model.safetensors");
+    fs::create_symlink(target, folder / "model.safetensors");
+    return folder;
+  };
+  // Inside the folder.
+  write_text(dir / "inside/real.safetensors", bytes);
+  CHECK_NOTHROW(WeightFiles::open(link_model(dir / "inside", "real.safetensors")));
+  // The folder itself reached through a link.
+  fs::create_directory_symlink(dir / "inside", dir / "alias");
+  CHECK_NOTHROW(WeightFiles::open(dir / "alias"));
+  // Out of the folder, also into one whose name begins alike.
+  write_text(dir / "outside.safetensors", bytes);
+  CHECK_ERROR(WeightFiles::open(link_model(dir / "out", "../outside.safetensors")), kFormat, "leads out of its folder");
+  write_text(dir / "out-2/x", bytes);
+  CHECK_ERROR(WeightFiles::open(link_model(dir / "out", "../out-2/x")), kFormat, "leads out of its folder");
+  // The Hugging Face cache.
+  const fs::path entry = dir / "hub/models--org--name";
+  write_text(entry / "blobs/0123abcd", bytes);
+  write_text(dir / "hub/models--org--other/blobs/0123abcd", bytes);
+  const fs::path snapshot = entry / "snapshots/rev";
+  CHECK(WeightFiles::open(link_model(snapshot, "../../blobs/0123abcd")).files()[0]->path() ==
+        snapshot / "model.safetensors");
+  CHECK_ERROR(WeightFiles::open(link_model(snapshot, "../../../models--org--other/blobs/0123abcd")), kFormat,
+              "leads out of its folder");
+  CHECK_ERROR(WeightFiles::open(link_model(snapshot, "../../../../outside.safetensors")), kFormat,
+              "leads out of its folder");
+  CHECK_ERROR(WeightFiles::open(link_model(entry / "elsewhere/rev", "../../blobs/0123abcd")), kFormat,
+              "leads out of its folder");
+}
+
+TEST_CASE("a folder without safetensors says what it has", "[unit]") {
+  const TempDir dir;
+  CHECK_ERROR(WeightFiles::open(dir / "none"), kMissing, "there is no folder '");
+  CHECK_ERROR(WeightFiles::open(dir.path()), kMissing,
+              "holds no weights: neither model.safetensors nor model.safetensors.index.json is there");
+  write_text(dir / "file", "x");
+  CHECK_ERROR(WeightFiles::open(dir / "file"), kFormat, "is not a folder");
+  write_text(dir / "consolidated.safetensors", "x");
+  CHECK_ERROR(WeightFiles::open(dir.path()), kMissing, "(it has consolidated.safetensors)");
+  CHECK_FALSE(pickle_advice(dir.path()));
+  CHECK_FALSE(pickle_advice(dir / "none"));
+  write_text(dir / "pytorch_model.bin", "x");
+  CHECK_ERROR(WeightFiles::open(dir.path()), kFormat,
+              "as a pickle file (pytorch_model.bin), which can run code and is never");
+  CHECK_ERROR(WeightFiles::open(dir.path()), kFormat, "transformers.AutoModelForCausalLM.from_pretrained(DIR)");
+  write_text(dir / "adapter_model.bin", "x");
+  CHECK(pickle_advice(dir.path())->find("peft.AutoPeftModelForCausalLM") != std::string::npos);
+}
+
+TEST_CASE("the models of the assets are read", "[parity]") {
+  const auto assets = lowrank_test::assets();
+  if (!assets) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  int read = 0;
+  for (const auto& entry : fs::directory_iterator(*assets / "models")) {
+    if (!fs::exists(entry.path() / "model.safetensors") && !fs::exists(entry.path() / kIndexName)) continue;
+    INFO(entry.path().string());
+    CHECK(WeightFiles::open(entry.path()).total_bytes() > 0);
+    ++read;
+  }
+  CHECK(read > 0);
+}

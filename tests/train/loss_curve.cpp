@@ -1,0 +1,52 @@
+// The loss curves that transformers, peft and torch's AdamW made (tests/parity/make_goldens.py), through the trainer.
+#include "lowrank/core/json.h"
+#include "lowrank/models/load.h"
+#include "lowrank/train/causal_lm.h"
+#include "toy.h"
+
+using namespace lowrank;
+using namespace lowrank_test;
+
+TEST_CASE("20 steps from PEFT's adapter follow PEFT's loss curve", "[parity]") {
+  const fs::path root = golden_dir() / "models";
+  int models = 0;
+  for (const auto& entry : fs::directory_iterator(root)) {
+    const fs::path folder = entry.path();
+    if (!fs::exists(folder / "loss_curve.json")) continue;
+    ++models;
+    const core::Json curve = core::read_json(folder / "loss_curve.json");
+    const auto weights = formats::WeightFiles::open(folder);
+    train::CausalLm::Parts parts;
+    parts.decoder = models::load_decoder(models::read_config(folder), weights, at::kFloat);
+    lora::Adapter adapter = lora::load_peft(parts.decoder->slot_table(), folder / "adapter");
+    parts.adapter = &adapter;
+    for (const auto& ids : curve["documents"]) {
+      data::Example example;
+      example.ids = ids.get<std::vector<data::TokenId>>();
+      example.learned.assign(example.ids.size(), 1);
+      example.document = static_cast<std::uint32_t>(parts.train.documents.size());
+      parts.train.documents.push_back({"document " + std::to_string(example.document)});
+      parts.train.examples.push_back(std::move(example));
+    }
+    parts.plan.batch_size = curve["batch_size"].get<int>();
+    parts.plan.shuffle = false;
+    parts.plan.max_steps = 20;
+    train::CausalLm objective(std::move(parts));
+    train::TrainOptions options;
+    options.lr = curve["lr"].get<double>();
+    options.schedule = train::Schedule::kConstant;
+    options.warmup = options.clip = 0;
+    TempDir out;
+    Recorder recorder;
+    train::Trainer(objective, options, out.path(), {}).run(recorder);
+    REQUIRE(recorder.steps.size() == 20);
+    double worst = 0;
+    for (std::size_t i = 0; i < 20; ++i) {
+      const double expected = curve["losses"][i].get<double>();
+      worst = std::max(worst, std::abs(recorder.steps[i].loss / expected - 1));
+    }
+    INFO(folder.filename().string() << ": largest relative difference " << worst);
+    CHECK(worst <= 1e-5);
+  }
+  CHECK(models >= 4);
+}
