@@ -3,6 +3,7 @@
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/tensor.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <filesystem>
 
@@ -131,9 +132,9 @@ int merge(const Options& options) {
   console.line();
   if (!console.silent()) {
     print_out(fields({
-        {"merged", fmt::format("{} of {} tensors, {} in {} file{}", core::format_count(report.changed),
-                               core::format_count(report.tensors), core::format_bytes(report.bytes), report.files.size(),
-                               report.files.size() == 1 ? "" : "s")},
+        {"merged", fmt::format("{} of {} tensors, {}", core::format_count(report.changed), core::format_count(report.tensors),
+                               core::format_bytes(report.bytes))},
+        {"files", fmt::format("{}", fmt::join(report.files, ", "))},
         {"proof", fmt::format("all {} elements re-read and equal to round(W + s·BA)", core::format_count(report.elements))},
         {"probe", fmt::format("{} tokens: merged against base + adapter, largest logit difference {:.3g}, mean KL {:.3g} nats",
                               ids.size(), error.largest, error.kl)},

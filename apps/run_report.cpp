@@ -210,8 +210,8 @@ std::string model_card(const RunReport& report, const train::TrainResult& result
                       core::format_count(result.steps), core::format_count(result.tokens));
   const auto rows = result_rows(result);
   if (!rows.empty()) {
-    text += "| " + fmt::format("{}", fmt::join(kResultHeader, " | ")) + " |\n|---|---|---|---|---|---|---|\n";
-    for (const auto& row : rows) text += "| " + fmt::format("{}", fmt::join(row, " | ")) + " |\n";
+    text += fmt::format("| {} |\n|---|---|---|---|---|---|---|\n", fmt::join(kResultHeader, " | "));
+    for (const auto& row : rows) text += fmt::format("| {} |\n", fmt::join(row, " | "));
     text += "\n";
   }
   return text + "Use it with PEFT (`PeftModel.from_pretrained(base, this_folder)`) or `lowrank generate " + report.model_name +

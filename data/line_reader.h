@@ -11,7 +11,7 @@ namespace lowrank::data {
 
 class LineReader {
  public:
-  static constexpr std::uint64_t kMaxLine = 256'000'000;
+  static constexpr std::uint64_t kMaxLine = 128'000'000;
 
   /// MissingError, IoError; DataError when the first bytes are not those of UTF-8 text.
   explicit LineReader(std::filesystem::path file, std::uint64_t max_line_bytes = kMaxLine);

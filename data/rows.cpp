@@ -105,8 +105,8 @@ std::vector<Span> RowReader::read(const core::JsonView& row) {
     }
     for (const std::string& key : keys.needed) {
       if (row.has(key)) continue;
-      throw DataError(row.where() + ": the key \"" + key + "\" of a " + keys.name + " row is missing, found " +
-                      found_keys(row));
+      throw DataError(row.where() + ": the key \"" + key + "\" is missing (rows of this file are " + keys.name +
+                      "), found " + found_keys(row));
     }
   }
   for (const std::string& key : row.keys()) {

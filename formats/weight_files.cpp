@@ -5,9 +5,9 @@
 #include <set>
 
 #include "lowrank/core/error.h"
-#include "lowrank/core/json.h"
 #include "lowrank/core/text.h"
 #include "lowrank/formats/safetensors.h"
+#include "lowrank/formats/weight_index.h"
 
 namespace lowrank::formats {
 
@@ -17,12 +17,6 @@ using core::printable;
 
 constexpr const char* kSingle = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
-
-bool is_plain_name(const std::string& name) {
-  static constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-  return !name.empty() && name.size() <= 255 && name != "." && name != ".." &&
-         name.find_first_not_of(kAllowed) == std::string::npos;
-}
 
 bool is_inside(const fs::path& path, const fs::path& folder) {
   return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first == folder.end();
@@ -59,25 +53,6 @@ std::shared_ptr<const SafetensorsFile> open_inside(const fs::path& directory, co
                                   printable(file.string(), 500), printable(real.string(), 500)));
   }
   return SafetensorsFile::open(file);
-}
-
-// Tensor name -> shard name, checked as text.
-std::map<std::string, std::string> read_index(const fs::path& file) {
-  const core::Json document = core::read_json(file, {.max_depth = 16, .max_bytes = 200'000'000});
-  const core::JsonView map = core::JsonView(document, file.string()).at("weight_map");
-  if (!map.is_object()) map.fail("expected an object from tensor names to file names");
-  if (map.size() == 0) map.fail("names no tensors");
-  std::map<std::string, std::string> shard_of;
-  for (const auto& [tensor, value] : map.raw().get_ref<const core::Json::object_t&>()) {
-    if (!value.is_string()) map.fail(fmt::format("the shard of '{}' is not a string", printable(tensor)));
-    const std::string& shard = value.get_ref<const std::string&>();
-    if (!is_plain_name(shard)) {
-      map.fail(fmt::format("the shard of '{}' is '{}', which is no plain file name of letters, digits and ._-",
-                           printable(tensor), printable(shard)));
-    }
-    shard_of.emplace(tensor, shard);
-  }
-  return shard_of;
 }
 
 [[noreturn]] void throw_no_weights(const fs::path& directory) {
@@ -150,7 +125,7 @@ WeightFiles WeightFiles::open(const fs::path& directory) {
 
   weights.sharded_ = true;
   const std::string index = printable((directory / kIndex).string(), 500);
-  const auto shard_of = read_index(directory / kIndex);
+  const auto shard_of = parse_weight_index(core::read_file(directory / kIndex, 200'000'000), index);
   std::set<std::string> shards;
   for (const auto& [tensor, shard] : shard_of) shards.insert(shard);
   for (const std::string& shard : shards) {

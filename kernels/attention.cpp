@@ -2,6 +2,7 @@
 // beyond the diagonal and outside the window are not computed, key and value heads are shared by their group without
 // copies. Kept for the backward pass: the output and each row's log-sum-exp, from which a block's probabilities are made
 // again (Dao et al. 2022, in the form that suits GEMM libraries).
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>

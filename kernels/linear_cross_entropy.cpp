@@ -1,4 +1,5 @@
 // Cross-entropy through the head, a chunk of labelled rows at a time: logits exist for one chunk only.
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/zeros.h>

@@ -15,11 +15,11 @@ namespace lowrank::lora {
 /// What lora/ knows of a model: its linear slots in order, and which is the output head.
 struct SlotTable {
   std::vector<LinearSlot> slots;
-  std::string head;                       // path of the output embedding ("lm_head"), which all-linear leaves out
+  std::string head;  // path of the output embedding ("lm_head"), which all-linear leaves out
   std::int64_t layers = 0;
-  std::string base_name;                  // written as base_model_name_or_path
-  /// Paths of modules that are no linear layers (norms, embeddings), where known: PEFT matches targets against these too,
-  /// and a saved config must not name them. Modules that contain the slots need not be listed.
+  std::string base_name;  // written as base_model_name_or_path
+  /// Paths of modules that are no linear layers (norms, embeddings), where known: PEFT matches targets against these
+  /// too, and a saved config must not name them. Modules that contain the slots need not be listed.
   std::vector<std::string> others;
 };
 
@@ -40,9 +40,9 @@ class Adapter {
   std::vector<NamedTensor> parameters() const;
   std::int64_t parameter_count() const;
   void set_enabled(bool enabled);
-  void merge();                           // every slot: LinearSlotImpl::merge
+  void merge();  // every slot: LinearSlotImpl::merge
   void unmerge();
-  void detach();                          // the slots are bare again, and this adapter empty
+  void detach();  // the slots are bare again, and this adapter empty
 
  private:
   friend Adapter attach(const SlotTable&, const LoraConfig&, std::uint64_t seed);
@@ -54,15 +54,16 @@ class Adapter {
 };
 
 /// New matrices on every matching slot: A by init_lora_weights (default: U(±1/√in), PEFT's kaiming_uniform(√5);
-/// gaussian: N(0, 1/r²)), B zero; drawn from (seed, path) by counters; fp32 leaves that require grad. The config kept has
-/// targets that PEFT resolves to the same modules. ConfigError as match_modules, for a key of rank_pattern or
+/// gaussian: N(0, 1/r²)), B zero; drawn from (seed, path) by counters; fp32 leaves that require grad. The config kept
+/// has targets that PEFT resolves to the same modules. ConfigError as match_modules, for a key of rank_pattern or
 /// alpha_pattern that no target has, and where a slot carries an adapter already; then nothing is attached.
 Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t seed = 42);
 
-/// A PEFT directory onto the model, ready to train on. Strict: a missing, unexpected or misshapen tensor, a matrix that is
-/// not finite, a rank unlike the config's is a ModelError/FormatError that names it and the nearest expected key; then
-/// nothing is attached. Where the names do not begin as base_model.model.<path>, paths are matched by their longest common
-/// end (one and the same change for all) and that is reported in `notes`, as is whatever else the user should know.
+/// A PEFT directory onto the model, ready to train on. Strict: a missing, unexpected or misshapen tensor, a matrix that
+/// is not finite, a rank unlike the config's is a ModelError/FormatError that names it and the nearest expected key;
+/// then nothing is attached. Where the names do not begin as base_model.model.<path>, paths are matched by their
+/// longest common end (one and the same change for all) and that is reported in `notes`, as is whatever else the user
+/// should know.
 Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory,
                   std::vector<std::string>* notes = nullptr);
 

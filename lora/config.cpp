@@ -29,8 +29,8 @@ bool key_matches(const std::string& key, const std::string& module, const char* 
 
 void check_alpha(double alpha, const std::string& what) {
   if (!std::isfinite(alpha) || alpha <= 0)
-    throw ConfigError(fmt::format("{} is {}; it must be a finite number above 0 (the adapter's scale is alpha / r)",
-                                  what, alpha));
+    throw ConfigError(
+        fmt::format("{} is {}; it must be a finite number above 0 (the adapter's scale is alpha / r)", what, alpha));
 }
 
 void check_rank(std::int64_t r, const std::string& what) {
@@ -53,7 +53,8 @@ bool LoraConfig::all_linear() const {
   const auto* list = std::get_if<std::vector<std::string>>(&target_modules);
   if (list != nullptr && list->size() != 1) return false;
   std::string word = list != nullptr ? list->front() : std::get<std::string>(target_modules);
-  std::transform(word.begin(), word.end(), word.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
+  std::transform(word.begin(), word.end(), word.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
   return word == "all-linear";
 }
 
@@ -91,8 +92,9 @@ void LoraConfig::validate() const {
   if (excluded == nullptr || !excluded->empty()) check_modules(exclude_modules, "exclude_modules");
 
   if (layers_to_transform && targets == nullptr && !all_linear())
-    throw ConfigError("layers_to_transform goes with a list of target_modules, not with a regular expression; "
-                      "put the layers into the expression, or list the modules");
+    throw ConfigError(
+        "layers_to_transform goes with a list of target_modules, not with a regular expression; "
+        "put the layers into the expression, or list the modules");
   if (!layers_pattern.empty() && !layers_to_transform)
     throw ConfigError("layers_pattern is given without layers_to_transform, which says the layers it is for");
   for (const std::int64_t layer : layers_to_transform.value_or(std::vector<std::int64_t>{}))

@@ -20,12 +20,12 @@ struct LoraConfig {
   double lora_dropout = 0;
   bool use_rslora = false;
   bool fan_in_fan_out = false;
-  std::string init_lora_weights = "default";     // default | gaussian
-  /// A list: a module matches when its path is an entry or ends with ".entry"; ["all-linear"] is expanded when attached.
-  /// A string: a regular expression that must match the whole path (PEFT: re.fullmatch).
+  std::string init_lora_weights = "default";  // default | gaussian
+  /// A list: a module matches when its path is an entry or ends with ".entry"; ["all-linear"] is expanded when
+  /// attached. A string: a regular expression that must match the whole path (PEFT: re.fullmatch).
   std::variant<std::vector<std::string>, std::string> target_modules = std::vector<std::string>{"all-linear"};
   std::variant<std::vector<std::string>, std::string> exclude_modules = std::vector<std::string>{};
-  std::optional<std::vector<std::int64_t>> layers_to_transform;   // only with a list of targets, as in PEFT
+  std::optional<std::vector<std::int64_t>> layers_to_transform;  // only with a list of targets, as in PEFT
   /// Name(s) of the list of layers, regular expressions tried in order; empty: the first numbered segment of a path.
   std::vector<std::string> layers_pattern;
   /// Keys are matched as PEFT does, re.match(r"(.*\.)?(KEY)$", path), first hit wins; kept in file order.
@@ -33,14 +33,14 @@ struct LoraConfig {
   std::vector<std::pair<std::string, double>> alpha_pattern;
   std::string base_model_name_or_path;
   std::optional<std::string> revision;
-  std::string task_type = "CAUSAL_LM";            // or empty: null in the file
+  std::string task_type = "CAUSAL_LM";  // or empty: null in the file
 
   std::int64_t rank_for(const std::string& module) const;
   double alpha_for(const std::string& module) const;
   /// α/r, or α/√r with rsLoRA, by the module's own rank and alpha.
   double scale_for(const std::string& module) const;
 
-  bool all_linear() const;                        // target_modules is "all-linear", alone in a list or a string
+  bool all_linear() const;  // target_modules is "all-linear", alone in a list or a string
 
   /// Throws ConfigError for a rank outside [1, 65536], an alpha that is not finite or not > 0, dropout outside [0, 1),
   /// empty targets, a regular expression that does not compile, layers given with a regular expression as targets …

@@ -18,15 +18,21 @@ using core::Json;
 using core::JsonView;
 using Names = std::variant<std::vector<std::string>, std::string>;
 
-constexpr std::array kRead = {
-    "alpha_pattern",  "base_model_name_or_path", "bias",         "exclude_modules", "fan_in_fan_out", "init_lora_weights",
-    "layers_pattern", "layers_to_transform",     "lora_alpha",   "lora_dropout",    "peft_type",      "r",
-    "rank_pattern",   "revision",                "target_modules", "task_type",     "use_rslora"};
+constexpr std::array kRead = {"alpha_pattern",  "base_model_name_or_path",
+                              "bias",           "exclude_modules",
+                              "fan_in_fan_out", "init_lora_weights",
+                              "layers_pattern", "layers_to_transform",
+                              "lora_alpha",     "lora_dropout",
+                              "peft_type",      "r",
+                              "rank_pattern",   "revision",
+                              "target_modules", "task_type",
+                              "use_rslora"};
 
 // Keys that say nothing about what a finished adapter computes: how it was made, by what, and defaults of features that
 // another key switches on.
-constexpr std::array kInert = {"auto_mapping", "corda_config",   "eva_config",   "inference_mode",    "loftq_config",
-                               "lora_ga_config", "megatron_core", "peft_version", "qalora_group_size", "runtime_config"};
+constexpr std::array kInert = {"auto_mapping",      "corda_config",   "eva_config",    "inference_mode",
+                               "loftq_config",      "lora_ga_config", "megatron_core", "peft_version",
+                               "qalora_group_size", "runtime_config"};
 
 struct Unsupported {
   const char* key;
@@ -74,9 +80,10 @@ void check_keys(const JsonView& json) {
     if (asks_for_nothing(value.raw())) continue;
     for (const Unsupported& u : kUnsupported)
       if (key == u.key) json.fail(fmt::format("{} is {}: it asks for {}", key, shown(value.raw()), u.meaning));
-    json.fail(fmt::format("the key '{}' (= {}) is not known, and it may ask for something that this version does not do{}; "
-                          "if it does not change the adapter, set it to null",
-                          core::printable(key), shown(value.raw()), core::did_you_mean(key, known)));
+    json.fail(
+        fmt::format("the key '{}' (= {}) is not known, and it may ask for something that this version does not do{}; "
+                    "if it does not change the adapter, set it to null",
+                    core::printable(key), shown(value.raw()), core::did_you_mean(key, known)));
   }
 }
 
@@ -102,9 +109,10 @@ std::string read_init(const JsonView& json) {
   const std::string name = value.as_string();
   const auto begins = [&](std::string_view s) { return name.compare(0, s.size(), s) == 0; };
   if (begins("pissa") || name == "olora" || name == "corda" || name == "lora_ga" || name == "loftq")
-    value.fail(fmt::format("'{}' changes the base's weights when the adapter is made, so that it fits no other base; save it "
-                           "as a plain LoRA in PEFT (save_pretrained with path_initial_model_for_weight_conversion)",
-                           name));
+    value.fail(
+        fmt::format("'{}' changes the base's weights when the adapter is made, so that it fits no other base; save it "
+                    "as a plain LoRA in PEFT (save_pretrained with path_initial_model_for_weight_conversion)",
+                    name));
   if (name == "gaussian") return name;
   if (name == "orthogonal" || name == "eva" || name == "mica") return "default";
   value.fail(fmt::format("'{}' is not known{}", core::printable(name),
@@ -147,11 +155,12 @@ void check_fixed(const JsonView& json) {
     json.at("peft_type").fail(fmt::format("this is a {} adapter; only LORA is supported", core::printable(type)));
   const std::string bias = json.get_string("bias", "none");
   if (bias != "none")
-    json.at("bias").fail(fmt::format("'{}' asks for trained biases, which are not supported; expected 'none'",
-                                     core::printable(bias)));
+    json.at("bias").fail(
+        fmt::format("'{}' asks for trained biases, which are not supported; expected 'none'", core::printable(bias)));
   const std::string task = json.get_string("task_type", "CAUSAL_LM");
   if (task != "CAUSAL_LM")
-    json.at("task_type").fail(fmt::format("'{}' is not supported; expected 'CAUSAL_LM' or null", core::printable(task)));
+    json.at("task_type")
+        .fail(fmt::format("'{}' is not supported; expected 'CAUSAL_LM' or null", core::printable(task)));
 }
 
 // Python writes whole numbers given as int without ".0".

@@ -14,7 +14,8 @@ namespace lowrank::lora {
 /// times s: the same for any number of threads and any cut into rows.
 at::Tensor delta_rows(const LoraMatrices& lora, std::int64_t begin, std::int64_t end);
 
-/// Rows [begin, end) of round(W + ΔW): `weight` [out, in] of a float dtype, the sum in fp32 (fp64 for fp64), rounded once.
+/// Rows [begin, end) of round(W + ΔW): `weight` [out, in] of a float dtype, the sum in fp32 (fp64 for fp64), rounded
+/// once.
 at::Tensor merged_rows(const at::Tensor& weight, const LoraMatrices& lora, std::int64_t begin, std::int64_t end);
 
 /// Rows at a time for a weight with so many columns: blocks of a few megabytes.

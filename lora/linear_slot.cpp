@@ -54,8 +54,8 @@ at::Tensor LinearSlotImpl::forward(const at::Tensor& x, const kernels::DropoutCo
   if (!adapted() || !enabled_) return kernels::lora_linear(x, base_, {}, nullptr);
   if (merged()) {
     if (dropout != nullptr || (at::GradMode::is_enabled() && x.requires_grad()))
-      throw ConfigError(fmt::format("{} is merged, and its adapter cannot be trained like that; call unmerge() first",
-                                    path_));
+      throw ConfigError(
+          fmt::format("{} is merged, and its adapter cannot be trained like that; call unmerge() first", path_));
     return kernels::lora_linear(x, merged_base_, {}, nullptr);
   }
   kernels::LoraOperand operand{lora_->a, lora_->b, lora_->scale, lora_->dropout, {}};

@@ -32,18 +32,18 @@ class LoraFactorImpl : public torch::nn::Module {
 };
 TORCH_MODULE(LoraFactor);
 
-/// y = x Wᵀ + b + Σ s·drop(x) Aᵀ Bᵀ. `base_layer` is a torch::nn::Linear over the mapped weight. Children are registered
-/// as PEFT names them: base_layer.weight, lora_A.weight, lora_B.weight (the tensors of lora() themselves).
+/// y = x Wᵀ + b + Σ s·drop(x) Aᵀ Bᵀ. `base_layer` is a torch::nn::Linear over the mapped weight. Children are
+/// registered as PEFT names them: base_layer.weight, lora_A.weight, lora_B.weight (the tensors of lora() themselves).
 class LinearSlotImpl : public torch::nn::Module {
  public:
   /// weight [out, in], bias [out] or undefined; neither is copied, both are frozen.
   LinearSlotImpl(std::string path, at::Tensor weight, at::Tensor bias);
 
-  /// x [T, in] -> [T, out]. ConfigError when a merged slot is asked for a training pass (dropout given, or x in a graph):
-  /// A and B would get no gradient.
+  /// x [T, in] -> [T, out]. ConfigError when a merged slot is asked for a training pass (dropout given, or x in a
+  /// graph): A and B would get no gradient.
   at::Tensor forward(const at::Tensor& x, const kernels::DropoutContext* dropout = nullptr);
 
-  const std::string& path() const { return path_; }            // "model.layers.0.self_attn.q_proj"
+  const std::string& path() const { return path_; }  // "model.layers.0.self_attn.q_proj"
   const kernels::BaseWeight& base() const { return base_; }
   torch::nn::Linear base_layer{nullptr};
 
@@ -52,8 +52,8 @@ class LinearSlotImpl : public torch::nn::Module {
   LoraMatrices& lora() { return *lora_; }
   /// ModelError when the shapes do not fit, ConfigError when the slot has an adapter already.
   void attach(LoraMatrices matrices);
-  void detach();                                               // the base again, merged or not
-  void set_enabled(bool enabled) { enabled_ = enabled; }       // off: the base model
+  void detach();                                          // the base again, merged or not
+  void set_enabled(bool enabled) { enabled_ = enabled; }  // off: the base model
   bool enabled() const { return enabled_; }
   bool merged() const { return merged_weight_.defined(); }
 

@@ -37,8 +37,8 @@ LoraLinearImpl::LoraLinearImpl(torch::nn::Linear base, const LoraLinearOptions& 
 at::Tensor LoraLinearImpl::forward(const at::Tensor& x) {
   const std::int64_t in = slot_->base().in_features();
   if (x.dim() == 0 || x.size(-1) != in)
-    throw ConfigError(fmt::format("LoraLinear takes x [..., {}], got {} in its last dimension", in,
-                                  x.dim() == 0 ? 0 : x.size(-1)));
+    throw ConfigError(
+        fmt::format("LoraLinear takes x [..., {}], got {} in its last dimension", in, x.dim() == 0 ? 0 : x.size(-1)));
   const bool training = is_training() && at::GradMode::is_enabled() && slot_->enabled();
   if (training && slot_->merged())
     throw ConfigError("a merged LoraLinear cannot be trained: call unmerge(), or eval() to use it as it is");

@@ -17,15 +17,15 @@ struct LoraLinearOptions {
   double dropout = 0;
   bool rslora = false;
   std::uint64_t seed = 42;
-  /// Part of the random streams: layers with the same seed and name draw the same numbers for A and for dropout, so give
-  /// each layer of a network a name (or a seed) of its own.
+  /// Part of the random streams: layers with the same seed and name draw the same numbers for A and for dropout, so
+  /// give each layer of a network a name (or a seed) of its own.
   std::string name;
 };
 
-/// Wraps a torch::nn::Linear: its weight and bias are frozen and shared, lora_A [r, in] and lora_B [out, r] are the only
-/// trainable parameters. x [..., in] -> [..., out]; dropout acts in train() mode and draws afresh at every call. merge()
-/// adds s·B A into a copy (then train() mode is a ConfigError), unmerge() restores the exact bytes. ConfigError for
-/// options that cannot be.
+/// Wraps a torch::nn::Linear: its weight and bias are frozen and shared, lora_A [r, in] and lora_B [out, r] are the
+/// only trainable parameters. x [..., in] -> [..., out]; dropout acts in train() mode and draws afresh at every call.
+/// merge() adds s·B A into a copy (then train() mode is a ConfigError), unmerge() restores the exact bytes. ConfigError
+/// for options that cannot be.
 class LoraLinearImpl : public torch::nn::Module {
  public:
   LoraLinearImpl(torch::nn::Linear base, const LoraLinearOptions& options);

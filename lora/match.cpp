@@ -21,7 +21,8 @@ bool ends_with_segment(const std::string& name, const std::string& entry) {
          name.compare(name.size() - entry.size(), entry.size(), entry) == 0;
 }
 
-// Names given as a list (equal, or the end of the path) or as one regular expression; remembers which entries were used.
+// Names given as a list (equal, or the end of the path) or as one regular expression; remembers which entries were
+// used.
 class NameSet {
  public:
   NameSet(const std::variant<std::vector<std::string>, std::string>& names, const char* what) {
@@ -141,12 +142,14 @@ std::vector<std::string> match_modules(const LoraConfig& config, const std::vect
   const auto names = [&] { return fmt::format("{}", fmt::join(known, ", ")); };
   for (const std::string& entry : result.unused_targets) {
     if (entry == "all-linear")
-      throw ConfigError("target_modules has 'all-linear' among other entries; it stands alone, for every linear layer "
-                        "but the head");
+      throw ConfigError(
+          "target_modules has 'all-linear' among other entries; it stands alone, for every linear layer "
+          "but the head");
     if (std::holds_alternative<std::string>(config.target_modules))
-      throw ConfigError(fmt::format("target_modules: the regular expression '{}' matches no linear module as a whole "
-                                    "path (like '{}')",
-                                    core::printable(entry), linears.empty() ? "" : linears.front()));
+      throw ConfigError(
+          fmt::format("target_modules: the regular expression '{}' matches no linear module as a whole "
+                      "path (like '{}')",
+                      core::printable(entry), linears.empty() ? "" : linears.front()));
     throw ConfigError(fmt::format("target_modules: no linear module is named '{}' or ends in '.{}'{}; the model has {}",
                                   core::printable(entry), core::printable(entry), core::did_you_mean(entry, known),
                                   names()));

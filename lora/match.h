@@ -10,11 +10,11 @@
 namespace lowrank::lora {
 
 struct Match {
-  std::vector<std::string> modules;             // targeted, in the order given
-  std::vector<std::string> unused_targets;      // entries of target_modules that name no module
-  std::vector<std::string> unused_excludes;     // entries of exclude_modules (or its expression) that exclude nothing
-  std::vector<std::int64_t> absent_layers;      // entries of layers_to_transform that no target has
-  std::int64_t last_layer = -1;                 // greatest layer index among the targets
+  std::vector<std::string> modules;          // targeted, in the order given
+  std::vector<std::string> unused_targets;   // entries of target_modules that name no module
+  std::vector<std::string> unused_excludes;  // entries of exclude_modules (or its expression) that exclude nothing
+  std::vector<std::int64_t> absent_layers;   // entries of layers_to_transform that no target has
+  std::int64_t last_layer = -1;              // greatest layer index among the targets
 };
 
 /// PEFT's rules. all-linear takes every module but `head`; the other rules do not look at it. `modules` may hold more

@@ -24,11 +24,13 @@ void refuse_inside(const fs::path& out, const fs::path& folder, const char* what
   if (folder.empty()) return;
   const fs::path a = resolved(out), b = resolved(folder);
   if (std::mismatch(b.begin(), b.end(), a.begin(), a.end()).first == b.end())
-    throw ConfigError(fmt::format("the merged model cannot go to {}, which is {} the {}'s folder {}; name another folder",
-                                  out.string(), a == b ? "itself" : "inside", what, folder.string()));
+    throw ConfigError(
+        fmt::format("the merged model cannot go to {}, which is {} the {}'s folder {}; name another folder",
+                    out.string(), a == b ? "itself" : "inside", what, folder.string()));
 }
 
-// What a model folder needs beside its weights to be used: never code, never the card of the model that it no longer is.
+// What a model folder needs beside its weights to be used: never code, never the card of the model that it no longer
+// is.
 bool carried(const std::string& name) {
   const auto begins = [&](std::string_view s) { return name.compare(0, s.size(), s) == 0; };
   return name == "config.json" || name == "generation_config.json" || name == "special_tokens_map.json" ||

@@ -16,10 +16,11 @@ namespace {
 
 // A tied head has no weight of its own in the files, or one that is replaced by the embedding when the model is loaded.
 void refuse_tied_head(const std::filesystem::path& model, const std::string& head) {
-  throw ModelError(fmt::format("the adapter changes {}, but the head of {} is tied to its embedding, so a merged model "
-                               "cannot hold the change; train without it (all-linear leaves it out), or untie the model "
-                               "first: write {}.weight as a copy of the embedding and set tie_word_embeddings to false",
-                               head, model.string(), head));
+  throw ModelError(
+      fmt::format("the adapter changes {}, but the head of {} is tied to its embedding, so a merged model "
+                  "cannot hold the change; train without it (all-linear leaves it out), or untie the model "
+                  "first: write {}.weight as a copy of the embedding and set tie_word_embeddings to false",
+                  head, model.string(), head));
 }
 
 bool says_tied(const std::filesystem::path& model) {

@@ -39,8 +39,9 @@ void compare(const formats::WeightFiles::Entry& merged, std::uint64_t offset, st
   const std::size_t element = offset / width + at;
   const std::string name = core::printable(merged.info->name, 200);
   if (!changed)
-    throw ModelError(fmt::format("{}: element {} of '{}' is not the base model's, although the adapter does not change it",
-                                 merged.file->path().string(), element, name));
+    throw ModelError(
+        fmt::format("{}: element {} of '{}' is not the base model's, although the adapter does not change it",
+                    merged.file->path().string(), element, name));
   throw ModelError(fmt::format("{}: element {} of '{}' is {}; round(W + s·BA) is {}", merged.file->path().string(),
                                element, name, value_at(merged.info->dtype, found, at),
                                value_at(merged.info->dtype, expected, at)));

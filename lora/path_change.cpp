@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 namespace lowrank::lora {
 namespace {
@@ -21,9 +22,9 @@ std::size_t common_end(const std::string& a, const std::string& b) {
 bool has_number(const std::string& path) {
   for (std::size_t begin = 0; begin < path.size();) {
     const std::size_t end = std::min(path.find('.', begin), path.size());
-    if (end > begin && std::all_of(path.begin() + static_cast<std::ptrdiff_t>(begin),
-                                   path.begin() + static_cast<std::ptrdiff_t>(end),
-                                   [](char c) { return c >= '0' && c <= '9'; }))
+    if (end > begin &&
+        std::all_of(path.begin() + static_cast<std::ptrdiff_t>(begin), path.begin() + static_cast<std::ptrdiff_t>(end),
+                    [](char c) { return c >= '0' && c <= '9'; }))
       return true;
     begin = end + 1;
   }
@@ -32,17 +33,18 @@ bool has_number(const std::string& path) {
 
 }  // namespace
 
-std::string PathChange::in_file(const std::string& own, const std::vector<std::string>& file_paths) const {
+std::string PathChange::in_file(const std::string& own) const {
   if (!changes() || std::binary_search(file_paths.begin(), file_paths.end(), own)) return own;
   return own.compare(0, to.size(), to) == 0 ? from + own.substr(to.size()) : own;
 }
 
-PathChange find_path_change(const std::vector<std::string>& file_paths, const std::vector<std::string>& own_paths) {
+PathChange find_path_change(std::vector<std::string> file_paths, const std::vector<std::string>& own_paths) {
   const std::set<std::string> own(own_paths.begin(), own_paths.end());
+  std::sort(file_paths.begin(), file_paths.end());
   std::set<std::string> placed;
-  PathChange change;
   for (const std::string& path : file_paths)
     if (own.count(path) > 0) placed.insert(path);
+  PathChange change;
   for (const std::string& path : file_paths) {
     if (own.count(path) > 0) continue;
     if (!change.changes()) {  // the first such path decides
@@ -54,12 +56,13 @@ PathChange find_path_change(const std::vector<std::string>& file_paths, const st
         change.from = path.substr(0, path.size() - n);
         change.to = candidate.substr(0, candidate.size() - n);
       }
-      if (best == 0 || has_number(change.from) || has_number(change.to)) return {"", "", path};
+      if (best == 0 || has_number(change.from) || has_number(change.to)) return {"", "", path, {}};
     }
     const std::string renamed =
         path.compare(0, change.from.size(), change.from) == 0 ? change.to + path.substr(change.from.size()) : "";
-    if (own.count(renamed) == 0 || !placed.insert(renamed).second) return {"", "", path};
+    if (own.count(renamed) == 0 || !placed.insert(renamed).second) return {"", "", path, {}};
   }
+  change.file_paths = std::move(file_paths);
   return change;
 }
 

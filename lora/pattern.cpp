@@ -18,8 +18,8 @@ constexpr std::uint32_t kMatchLimit = 200'000;  // sensible expressions need a f
 constexpr std::uint32_t kHeapLimitKiB = 20'000;
 
 [[noreturn]] void refuse(const std::string& what, const std::string& expression, const std::string& why) {
-  throw ConfigError(fmt::format("{}: the regular expression '{}' cannot be used: {}", what,
-                                core::printable(expression), why));
+  throw ConfigError(
+      fmt::format("{}: the regular expression '{}' cannot be used: {}", what, core::printable(expression), why));
 }
 
 bool is_one_of(char c, std::string_view set) { return set.find(c) != std::string_view::npos; }
@@ -36,7 +36,8 @@ std::optional<std::string> unlike_python(std::string_view e, bool flags_allowed)
       if (letter && !is_one_of(e[i], in_class ? "bdDsSwWafnrtvx" : "AbBdDsSwWZafnrtvx"))
         return fmt::format("'\\{}' is not an escape of Python's re", e[i]);
     } else if (in_class) {
-      if (c == '[' && i + 1 < e.size() && is_one_of(e[i + 1], ":.=")) return "POSIX classes are not part of Python's re";
+      if (c == '[' && i + 1 < e.size() && is_one_of(e[i + 1], ":.="))
+        return "POSIX classes are not part of Python's re";
       if (c == ']') in_class = false;
     } else if (c == '[') {
       in_class = true;
@@ -93,8 +94,8 @@ Pattern::Pattern(Kind kind, const std::string& expression, std::string what)
   if (kind == Kind::kFullMatch) options |= PCRE2_ENDANCHORED;
   int error = 0;
   PCRE2_SIZE offset = 0;
-  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(full.data()), full.size(), options, &error, &offset,
-                                   nullptr);
+  pcre2_code* code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(full.data()), full.size(), options, &error, &offset, nullptr);
   if (code == nullptr) refuse(what_, expression, pcre_message(error));
   code_ = std::shared_ptr<void>(code, [](void* c) { pcre2_code_free(static_cast<pcre2_code*>(c)); });
 }
@@ -106,8 +107,8 @@ bool Pattern::run(std::string_view name, std::string* index) const {
   pcre2_set_match_limit(context.get(), kMatchLimit);
   pcre2_set_depth_limit(context.get(), kMatchLimit);
   pcre2_set_heap_limit(context.get(), kHeapLimitKiB);
-  const int rc = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data.get(),
-                             context.get());
+  const int rc =
+      pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data.get(), context.get());
   if (rc == PCRE2_ERROR_NOMATCH) return false;
   if (rc == PCRE2_ERROR_MATCHLIMIT || rc == PCRE2_ERROR_DEPTHLIMIT || rc == PCRE2_ERROR_HEAPLIMIT)
     refuse(what_, expression_,

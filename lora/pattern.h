@@ -9,8 +9,8 @@
 
 namespace lowrank::lora {
 
-/// A compiled expression. The engine is PCRE2; syntax that Python's re does not have (or means otherwise) is refused, so
-/// that what matches here matches in PEFT too. Copies share the compiled form.
+/// A compiled expression. The engine is PCRE2; syntax that Python's re does not have (or means otherwise) is refused,
+/// so that what matches here matches in PEFT too. Copies share the compiled form.
 class Pattern {
  public:
   /// Which Python call the expression is for.

@@ -72,7 +72,8 @@ std::map<std::string, Pair> collect(Loading& loading) {
   for (const TensorInfo& info : loading.file->header().tensors) {
     const auto name = parse_peft_name(info.name);
     if (!name) {
-      const auto expected = expected_names(match(loading.config, slot_paths(loading.table), loading.table.head).modules);
+      const auto expected =
+          expected_names(match(loading.config, slot_paths(loading.table), loading.table.head).modules);
       loading.fail(fmt::format("unexpected tensor '{}': {}{}", core::printable(info.name, 200), reason(info.name),
                                core::did_you_mean(info.name, expected)));
     }
@@ -120,7 +121,8 @@ at::Tensor read_matrix(const Loading& loading, const TensorInfo& info) {
 }
 
 // The config in this model's own paths, where the file's differ.
-LoraConfig in_own_paths(const LoraConfig& config, const std::vector<std::pair<std::string, std::string>>& own_and_file) {
+LoraConfig in_own_paths(const LoraConfig& config,
+                        const std::vector<std::pair<std::string, std::string>>& own_and_file) {
   LoraConfig result = config;
   std::vector<std::string> paths;
   result.rank_pattern.clear();
@@ -128,7 +130,8 @@ LoraConfig in_own_paths(const LoraConfig& config, const std::vector<std::pair<st
   for (const auto& [own, in_file] : own_and_file) {
     paths.push_back(own);
     if (config.rank_for(in_file) != config.r) result.rank_pattern.emplace_back(own, config.rank_for(in_file));
-    if (config.alpha_for(in_file) != config.lora_alpha) result.alpha_pattern.emplace_back(own, config.alpha_for(in_file));
+    if (config.alpha_for(in_file) != config.lora_alpha)
+      result.alpha_pattern.emplace_back(own, config.alpha_for(in_file));
   }
   result.target_modules = paths;
   result.exclude_modules = std::vector<std::string>{};
@@ -137,103 +140,133 @@ LoraConfig in_own_paths(const LoraConfig& config, const std::vector<std::pair<st
   return result;
 }
 
-}  // namespace
-
-Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory, std::vector<std::string>* notes) {
-  Loading loading{table, directory, read_adapter_config(directory), nullptr, {}};
-  LoraConfig& config = loading.config;
+std::shared_ptr<const formats::SafetensorsFile> open_weights(const std::filesystem::path& directory) {
   const auto file = directory / "adapter_model.safetensors";
   std::error_code ignored;
   if (!std::filesystem::exists(file, ignored)) {
     if (const auto advice = formats::pickle_advice(directory)) throw FormatError(*advice);
     throw MissingError(fmt::format("there is no '{}', which holds the adapter's weights", file.string()));
   }
-  loading.file = formats::SafetensorsFile::open(file);
+  return formats::SafetensorsFile::open(file);
+}
 
-  const std::map<std::string, Pair> pairs = collect(loading);
+// How paths in the file become this model's; a path that fits nowhere is an error.
+PathChange place(Loading& loading, const std::map<std::string, Pair>& pairs, const std::vector<std::string>& linears) {
   std::vector<std::string> file_paths;
   for (const auto& [path, pair] : pairs) file_paths.push_back(path);
-  const std::vector<std::string> linears = slot_paths(table);
-  const PathChange change = find_path_change(file_paths, linears);
+  PathChange change = find_path_change(std::move(file_paths), linears);
   if (!change.unplaced.empty()) {
-    const std::string name = peft_name(change.unplaced, pairs.at(change.unplaced).a != nullptr ? Factor::kA : Factor::kB);
-    const auto expected = expected_names(match(config, linears, table.head).modules);
-    loading.fail(fmt::format("unexpected tensor '{}': this model has no linear module '{}'{}{}", core::printable(name, 200),
-                             core::printable(change.unplaced, 200), core::did_you_mean(name, expected),
-                             loading.made_for()));
+    const Pair& pair = pairs.at(change.unplaced);
+    const std::string& name = (pair.a != nullptr ? pair.a : pair.b)->name;
+    const auto expected = expected_names(match(loading.config, linears, loading.table.head).modules);
+    loading.fail(fmt::format("unexpected tensor '{}': this model has no linear module '{}'{}{}",
+                             core::printable(name, 200), core::printable(change.unplaced, 200),
+                             core::did_you_mean(name, expected), loading.made_for()));
   }
   if (change.changes())
-    loading.notes.push_back(fmt::format("module paths in the adapter begin with '{}' where this model's begin with '{}'; "
-                                        "they were matched by their ends",
-                                        change.from, change.to));
+    loading.notes.push_back(
+        fmt::format("module paths in the adapter begin with '{}' where this model's begin with '{}'; "
+                    "they were matched by their ends",
+                    change.from, change.to));
+  return change;
+}
 
-  std::vector<std::string> as_in_file;  // this model's linear modules by the names that the adapter's config speaks of
-  for (const std::string& path : linears) as_in_file.push_back(change.in_file(path, file_paths));
+// The modules that the config targets, by the names that it speaks of; each tensor must belong to one.
+std::set<std::string> targeted(Loading& loading, const std::map<std::string, Pair>& pairs,
+                               const std::vector<std::string>& names, const std::string& head) {
+  const std::string config_file = (loading.directory / "adapter_config.json").string();
   Match matched;
   try {
-    matched = match(config, as_in_file, change.in_file(table.head, file_paths));
-  } catch (const ConfigError& error) {
-    throw FormatError(fmt::format("{}: {}", (directory / "adapter_config.json").string(), error.what()));
+    matched = match(loading.config, names, head);
+  } catch (const ConfigError& error) {  // an expression that explodes
+    throw FormatError(fmt::format("{}: {}", config_file, error.what()));
   }
   if (!matched.absent_layers.empty())
-    throw ModelError(fmt::format("{}: layers_to_transform has {}, but this model's layers are 0 to {}{}",
-                                 (directory / "adapter_config.json").string(), matched.absent_layers.front(),
-                                 table.layers - 1, loading.made_for()));
+    throw ModelError(fmt::format("{}: layers_to_transform has {}, but this model's layers are 0 to {}{}", config_file,
+                                 matched.absent_layers.front(), loading.table.layers - 1, loading.made_for()));
   for (const std::string& entry : matched.unused_targets)
-    loading.notes.push_back(fmt::format("target_modules names '{}', which this model does not have",
-                                        core::printable(entry)));
-
-  const std::set<std::string> targeted(matched.modules.begin(), matched.modules.end());
+    loading.notes.push_back(
+        fmt::format("target_modules names '{}', which this model does not have", core::printable(entry)));
+  std::set<std::string> result(matched.modules.begin(), matched.modules.end());
   for (const auto& [path, pair] : pairs)
-    if (targeted.count(path) == 0)
+    if (result.count(path) == 0)
       loading.fail(fmt::format("unexpected tensor '{}': target_modules in adapter_config.json does not take in '{}'",
                                core::printable((pair.a != nullptr ? pair.a : pair.b)->name, 200),
                                core::printable(path, 200)));
+  return result;
+}
+
+LoraMatrices read_pair(const Loading& loading, const std::map<std::string, Pair>& pairs, const std::string& path,
+                       const LinearSlot& slot) {
+  const auto found = pairs.find(path);
+  const Pair pair = found == pairs.end() ? Pair{} : found->second;
+  for (const Factor factor : {Factor::kA, Factor::kB}) {
+    if ((factor == Factor::kA ? pair.a : pair.b) != nullptr) continue;
+    std::vector<std::string> present;
+    for (const TensorInfo& info : loading.file->header().tensors) present.push_back(info.name);
+    const std::string name = peft_name(path, factor);
+    loading.fail(fmt::format("the tensor '{}' is missing, although target_modules asks for it{}{}", name,
+                             core::did_you_mean(name, present), loading.made_for()));
+  }
+  const std::int64_t r = loading.config.rank_for(path);
+  if (pair.a->shape.size() == 2 && pair.b->shape.size() == 2 && pair.a->shape[0] != pair.b->shape[1])
+    loading.fail(fmt::format("{}: lora_A {} has rank {} but lora_B {} has rank {}", path, shape_text(pair.a->shape),
+                             pair.a->shape[0], shape_text(pair.b->shape), pair.b->shape[1]));
+  for (const TensorInfo* info : {pair.a, pair.b}) {
+    check_dtype(loading, *info);
+    check_shape(loading, *info, r, info == pair.a, slot);
+  }
+  return {read_matrix(loading, *pair.a), read_matrix(loading, *pair.b), r, loading.config.scale_for(path),
+          loading.config.lora_dropout};
+}
+
+// The config to keep: this model's paths, and targets that PEFT resolves to just these modules.
+LoraConfig kept_config(Loading& loading, const std::vector<std::pair<std::string, std::string>>& own_and_file,
+                       const std::vector<std::string>& linears, bool paths_differ) {
+  const SlotTable& table = loading.table;
+  LoraConfig config = paths_differ ? in_own_paths(loading.config, own_and_file) : loading.config;
+  std::vector<std::string> own;
+  for (const auto& names : own_and_file) own.push_back(names.first);
+  config = with_portable_targets(std::move(config), own, linears, table.others, table.head);
+  if (config.fan_in_fan_out)
+    loading.notes.push_back(
+        "fan_in_fan_out is set for weights stored [in, out]; this model's are [out, in], and the "
+        "adapter's matrices are the same for both");
+  config.fan_in_fan_out = false;
+  std::string& base = config.base_model_name_or_path;
+  if (base.empty()) base = table.base_name;
+  if (base != table.base_name && !table.base_name.empty())
+    loading.notes.push_back(fmt::format("the adapter names '{}' as its base; it is used with '{}'",
+                                        core::printable(base), table.base_name));
+  return config;
+}
+
+}  // namespace
+
+Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory, std::vector<std::string>* notes) {
+  Loading loading{table, directory, read_adapter_config(directory), open_weights(directory), {}};
+  const std::map<std::string, Pair> pairs = collect(loading);
+  const std::vector<std::string> linears = slot_paths(table);
+  const PathChange change = place(loading, pairs, linears);
+
+  std::vector<std::string> names_in_file;
+  for (const std::string& path : linears) names_in_file.push_back(change.in_file(path));
+  const std::set<std::string> targets = targeted(loading, pairs, names_in_file, change.in_file(table.head));
+  std::vector<std::pair<std::string, std::string>> own_and_file;
+  std::vector<std::string> own;
+  for (std::size_t i = 0; i < linears.size(); ++i) {
+    if (targets.count(names_in_file[i]) == 0) continue;
+    own_and_file.emplace_back(linears[i], names_in_file[i]);
+    own.push_back(linears[i]);
+  }
 
   Adapter adapter;
+  adapter.slots_ = slots_named(table, own);
   std::vector<LoraMatrices> matrices;
-  std::vector<std::string> own_paths;
-  std::vector<std::pair<std::string, std::string>> own_and_file;
-  std::vector<std::string> present;
-  for (const TensorInfo& info : loading.file->header().tensors) present.push_back(info.name);
-  for (std::size_t i = 0; i < linears.size(); ++i)
-    if (targeted.count(as_in_file[i]) > 0) own_and_file.emplace_back(linears[i], as_in_file[i]);
-  for (const auto& [own, in_file] : own_and_file) own_paths.push_back(own);
-  adapter.slots_ = slots_named(table, own_paths);
-  for (std::size_t i = 0; i < own_and_file.size(); ++i) {
-    const std::string& in_file = own_and_file[i].second;
-    const auto found = pairs.find(in_file);
-    const Pair pair = found == pairs.end() ? Pair{} : found->second;
-    for (const Factor factor : {Factor::kA, Factor::kB}) {
-      if ((factor == Factor::kA ? pair.a : pair.b) != nullptr) continue;
-      const std::string name = peft_name(in_file, factor);
-      loading.fail(fmt::format("the tensor '{}' is missing, although target_modules asks for it{}{}", name,
-                               core::did_you_mean(name, present), loading.made_for()));
-    }
-    const std::int64_t r = config.rank_for(in_file);
-    if (pair.a->shape.size() == 2 && pair.b->shape.size() == 2 && pair.a->shape[0] != pair.b->shape[1])
-      loading.fail(fmt::format("{}: lora_A {} has rank {} but lora_B {} has rank {}", in_file, shape_text(pair.a->shape),
-                               pair.a->shape[0], shape_text(pair.b->shape), pair.b->shape[1]));
-    for (const TensorInfo* info : {pair.a, pair.b}) {
-      check_dtype(loading, *info);
-      check_shape(loading, *info, r, info == pair.a, adapter.slots_[i]);
-    }
-    matrices.push_back({read_matrix(loading, *pair.a), read_matrix(loading, *pair.b), r, config.scale_for(in_file),
-                        config.lora_dropout});
-  }
-  for (std::size_t i = 0; i < matrices.size(); ++i) adapter.slots_[i]->attach(std::move(matrices[i]));
-
-  if (config.fan_in_fan_out)
-    loading.notes.push_back("fan_in_fan_out is set for weights stored [in, out]; this model's are [out, in], and the "
-                            "adapter's matrices are the same for both");
-  if (!table.base_name.empty() && !config.base_model_name_or_path.empty() &&
-      table.base_name != config.base_model_name_or_path)
-    loading.notes.push_back(fmt::format("the adapter names '{}' as its base; it is used with '{}'",
-                                        core::printable(config.base_model_name_or_path), table.base_name));
-  if (change.changes()) config = in_own_paths(config, own_and_file);
-  adapter.config_ = with_portable_targets(config, own_paths, linears, table.others, table.head);
-  adapter.config_.fan_in_fan_out = false;
-  if (adapter.config_.base_model_name_or_path.empty()) adapter.config_.base_model_name_or_path = table.base_name;
+  for (std::size_t i = 0; i < own.size(); ++i)
+    matrices.push_back(read_pair(loading, pairs, own_and_file[i].second, adapter.slots_[i]));
+  adapter.config_ = kept_config(loading, own_and_file, linears, change.changes());
+  for (std::size_t i = 0; i < own.size(); ++i) adapter.slots_[i]->attach(std::move(matrices[i]));
   adapter.head_ = table.head;
   adapter.directory_ = directory;
   if (notes != nullptr) notes->insert(notes->end(), loading.notes.begin(), loading.notes.end());

@@ -16,9 +16,9 @@ enum class Factor { kA, kB };
 std::string peft_name(const std::string& path, Factor factor);
 
 struct PeftName {
-  std::string path;     // what stands before .lora_A, "base_model.model." taken off
+  std::string path;  // what stands before .lora_A, "base_model.model." taken off
   Factor factor = Factor::kA;
-  bool plain = true;    // false: without "base_model.model.", or with an adapter's name before ".weight"
+  bool plain = true;  // false: without "base_model.model.", or with an adapter's name before ".weight"
 };
 /// Nothing when the name is not that of a lora_A or lora_B matrix of a linear layer.
 std::optional<PeftName> parse_peft_name(std::string_view name);

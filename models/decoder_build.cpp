@@ -115,7 +115,7 @@ std::vector<lora::NamedTensor> DecoderImpl::named_weights() const {
 
 void DecoderImpl::rebind() {
   for (const auto& layer : layers_) {
-    for (const lora::LinearSlot& slot : layer->slots()) slot->rebind();
+    for (lora::LinearSlot slot : layer->slots()) slot->rebind();
   }
   head_->rebind();
 }

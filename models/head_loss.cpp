@@ -85,8 +85,9 @@ at::Tensor adapted_head_losses(lora::LinearSlot head, const at::Tensor& hidden, 
       context->token_in_step += begin;
     }
     const at::Tensor part_labels = labels.slice(0, begin, end);
-    const auto losses = [head, part_labels, context](const at::Tensor& rows) mutable {
-      return row_losses(head->forward(rows, context ? &*context : nullptr), part_labels);
+    const auto losses = [head, part_labels, context](const at::Tensor& rows) {
+      lora::LinearSlot slot = head;  // a const holder gives a const module, whose forward cannot be called
+      return row_losses(slot->forward(rows, context ? &*context : nullptr), part_labels);
     };
     const at::Tensor rows = x.slice(0, begin, end);
     parts.push_back(differentiate ? kernels::checkpoint(losses, rows) : losses(rows));

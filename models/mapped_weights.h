@@ -1,6 +1,7 @@
 // The weights of a decoder out of safetensors files.
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
 #include <vector>

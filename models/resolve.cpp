@@ -64,11 +64,15 @@ std::optional<fs::path> find_snapshot(const fs::path& folder) {
   return found.size() == 1 ? std::optional(found.front()) : std::nullopt;
 }
 
-// The folder that `model` names, whatever it holds. `beside`: a second place for relative paths.
+// The folder that `model` names, whatever it holds. `beside`: a second place for relative paths, taken when only it has a
+// model.
 fs::path find_folder(const std::string& model, const fs::path& beside) {
   if (model.empty()) throw MissingError("the model's name is empty; expected a folder or ORG/NAME");
   std::vector<fs::path> places = {model};
   if (!beside.empty() && fs::path(model).is_relative()) places.push_back(beside / model);
+  for (const fs::path& place : places) {
+    if (fs::exists(place / kConfig)) return place;
+  }
   for (const fs::path& place : places) {
     if (fs::is_directory(place)) return place;
     if (fs::exists(place)) {

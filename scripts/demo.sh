@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 lowrank=${1:-build/bin/lowrank}
 out=${2:-runs/demo}
 "$lowrank" finetune examples/base --data examples/art-history/train --val-data examples/art-history/heldout.txt \
-  --general-data examples/base/general-sample.txt --out "$out" --overwrite \
+  --general-data examples/general.txt --out "$out" --overwrite \
   --seq-len 256 --rank 16 --epochs 3 --lr 2e-3
 echo
 echo "The same prompt, before and after:"

@@ -18,15 +18,15 @@ bool at_or_inside(const fs::path& path, const fs::path& folder) {
   return end == folder.end();
 }
 
-fs::path absolute(const fs::path& path) {
+fs::path true_path(const fs::path& path) {
   fs::path full = fs::weakly_canonical(fs::absolute(path));
   return full.has_filename() ? full : full.parent_path();  // "dir/" is "dir"
 }
 
 void check_inputs(const fs::path& out, bool overwrite, const std::vector<fs::path>& inputs) {
-  const fs::path target = absolute(out);
+  const fs::path target = true_path(out);
   for (const fs::path& input : inputs) {
-    const fs::path source = absolute(input);
+    const fs::path source = true_path(input);
     if (at_or_inside(target, source)) {
       throw ConfigError("--out " + out.string() + " lies at or inside the input " + input.string() +
                         ": choose another folder");
@@ -38,7 +38,7 @@ void check_inputs(const fs::path& out, bool overwrite, const std::vector<fs::pat
   }
 }
 
-void remove(const fs::path& path) {
+void delete_all(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
   if (error) throw IoError(path.string() + " could not be removed: " + error.message());
@@ -54,13 +54,13 @@ void remove_run(const fs::path& out) {
   }
   for (const char* own : {"manifest.json", "trainer_state.json", "optimizer.safetensors"}) names.erase(own);
   // run.json first: from here on it is no finished run. metrics.jsonl last: until then it is a run.
-  remove(out / "run.json");
-  for (const auto& [step, folder] : checkpoints) remove(folder);
+  delete_all(out / "run.json");
+  for (const auto& [step, folder] : checkpoints) delete_all(folder);
   discard_checkpoints_after(out, -1);
   std::error_code not_empty;
   fs::remove(out / "checkpoints", not_empty);
-  for (const std::string& name : names) remove(out / name);
-  remove(out / "metrics.jsonl");
+  for (const std::string& name : names) delete_all(out / name);
+  delete_all(out / "metrics.jsonl");
   core::sync_directory(out);
 }
 

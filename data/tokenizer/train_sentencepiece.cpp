@@ -24,6 +24,7 @@ class FileLines : public sentencepiece::SentenceIterator {
  public:
   explicit FileLines(const std::vector<std::filesystem::path>& files) : files_(files) { Next(); }
 
+  std::size_t count() const { return count_; }
   bool done() const override { return done_; }
   const std::string& value() const override { return line_; }
   sentencepiece::util::Status status() const override { return {}; }
@@ -55,10 +56,11 @@ class FileLines : public sentencepiece::SentenceIterator {
       at_ = end + 1;
     }
     std::erase(line_, '\0');
+    count_ += line_.empty() ? 0 : 1;
   }
 
   const std::vector<std::filesystem::path>& files_;
-  std::size_t file_ = 0, at_ = 0;
+  std::size_t file_ = 0, at_ = 0, count_ = 0;
   std::string text_, line_;
   bool done_ = false;
 };
@@ -89,8 +91,12 @@ std::string train(const TokenizerTraining& options) {
   std::string model;
   const auto status = sentencepiece::SentencePieceTrainer::Train(settings, &lines, &model);
   if (!status.ok()) {
+    // "Internal: file.cc(660) [condition] sentence": only the sentence is for users, and it may be missing.
+    std::string reason = status.ToString();
+    if (const auto bracket = reason.rfind("] "); bracket != std::string::npos) reason.erase(0, bracket + 2);
+    if (reason.empty() || lines.count() == 0) reason = "there is no text in them";
     throw DataError(fmt::format("a tokenizer of {} tokens could not be trained on these files: {}", options.vocab_size,
-                                core::printable(status.ToString(), 300)));
+                                core::printable(reason, 300)));
   }
   return model;
 }
@@ -106,7 +112,9 @@ void train_sentencepiece(const TokenizerTraining& options) {
   }
   const std::string bytes = train(options);
   const SentencePieceModel model = SentencePieceModel::parse(bytes, "the trained model");
-  std::filesystem::create_directories(options.out);
+  std::error_code error;
+  std::filesystem::create_directories(options.out, error);
+  if (error) throw IoError(options.out.string() + ": the folder cannot be made: " + error.message());
   core::write_file(options.out / "tokenizer.model", bytes);
   core::write_file(options.out / "tokenizer.json", llama_tokenizer_json(model));
   core::write_file(options.out / "tokenizer_config.json", llama_tokenizer_config(model));

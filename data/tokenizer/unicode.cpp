@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lowrank/core/error.h"
+#include "lowrank/data/tokenizer/unicode9.h"
 
 namespace lowrank::data {
 
@@ -19,9 +20,8 @@ utf8proc_category_t category(char32_t c) { return utf8proc_category(static_cast<
 
 // utf8proc_decompose sorts combining marks by swapping neighbours, which is quadratic in a run of them; so characters
 // are decomposed one by one here and each run is sorted.
-std::vector<utf8proc_int32_t> decompose(std::string_view text, utf8proc_option_t options) {
-  std::vector<utf8proc_int32_t> out;
-  out.reserve(text.size());
+void append_decomposed(std::vector<utf8proc_int32_t>& out, std::string_view text, utf8proc_option_t options) {
+  const std::size_t first = out.size();
   utf8proc_int32_t buffer[64];
   for (std::size_t at = 0; at < text.size();) {
     const auto c = static_cast<utf8proc_int32_t>(next_character(text, at));
@@ -31,7 +31,7 @@ std::vector<utf8proc_int32_t> decompose(std::string_view text, utf8proc_option_t
     out.insert(out.end(), buffer, buffer + n);
   }
   const auto combining = [](utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; };
-  for (auto it = out.begin(); it != out.end();) {
+  for (auto it = out.begin() + static_cast<std::ptrdiff_t>(first); it != out.end();) {
     if (combining(*it) == 0) {
       ++it;
       continue;
@@ -40,7 +40,22 @@ std::vector<utf8proc_int32_t> decompose(std::string_view text, utf8proc_option_t
     if (end - it > 1) std::stable_sort(it, end, [&](auto a, auto b) { return combining(a) < combining(b); });
     it = end;
   }
-  return out;
+}
+
+void append_normalized(std::string& out, std::string_view text, NormalForm form) {
+  const bool compatible = form == NormalForm::kNfkc || form == NormalForm::kNfkd;
+  std::vector<utf8proc_int32_t> characters;
+  characters.reserve(text.size());
+  append_decomposed(characters, text,
+                    static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE |
+                                                   (compatible ? UTF8PROC_COMPAT : 0)));
+  if (form == NormalForm::kNfc || form == NormalForm::kNfkc) {
+    const auto n = utf8proc_normalize_utf32(characters.data(), static_cast<utf8proc_ssize_t>(characters.size()),
+                                            static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+    if (n < 0) throw InternalError("Unicode composition failed");
+    characters.resize(static_cast<std::size_t>(n));
+  }
+  for (const auto c : characters) append_character(out, static_cast<char32_t>(c));
 }
 
 }  // namespace
@@ -118,20 +133,17 @@ bool is_word(char32_t c) {
 
 std::string normalize(std::string_view text, NormalForm form) {
   if (is_ascii(text)) return std::string(text);
-  const bool compatible = form == NormalForm::kNfkc || form == NormalForm::kNfkd;
-  const bool compose = form == NormalForm::kNfc || form == NormalForm::kNfkc;
-  const auto options =
-      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0));
-  std::vector<utf8proc_int32_t> characters = decompose(text, options);
-  if (compose) {
-    const auto n = utf8proc_normalize_utf32(characters.data(), static_cast<utf8proc_ssize_t>(characters.size()),
-                                            static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-    if (n < 0) throw InternalError("Unicode composition failed");
-    characters.resize(static_cast<std::size_t>(n));
-  }
   std::string out;
   out.reserve(text.size());
-  for (const auto c : characters) append_character(out, static_cast<char32_t>(c));
+  std::size_t begin = 0;  // of the part since the last character that is left alone
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t here = at;
+    if (!normalizes_after_unicode_9(next_character(text, at))) continue;
+    append_normalized(out, text.substr(begin, here - begin), form);
+    out += text.substr(here, at - here);
+    begin = at;
+  }
+  append_normalized(out, text.substr(begin), form);
   return out;
 }
 

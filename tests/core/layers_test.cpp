@@ -41,7 +41,9 @@ std::string code_only(const std::string& text) {
     } else if (text.compare(i, 2, "/*") == 0) {
       skip_past("*/", i + 2);
     } else if (text.compare(i, 2, "R\"") == 0 && !after_word) {
-      skip_past(")" + text.substr(i + 2, text.find('(', i) - i - 2) + "\"", i);
+      std::string end(1, ')');
+      end.append(text, i + 2, text.find('(', i) - i - 2).append(1, '"');
+      skip_past(end, i);
       code += "\"\"";
     } else if (text[i] == '"' || (text[i] == '\'' && !after_word)) {  // 1'000 is no literal
       const char quote = text[i++];

@@ -61,7 +61,8 @@ TEST_CASE("malformed JSON lines are refused with file, line and reason", "[unit]
       {"null", kGood + "{\"prompt\": null, \"completion\": \"b\"}\n", "line 2", "prompt"},
       {"row is a list", kGood + "[1, 2]\n", "line 2", "found array"},
       {"row is a string", "\"text\"\n", "line 1", "found string"},
-      {"missing key", kGood + kGood + "{\"prompt\": \"a\"}\n", "line 3", "\"completion\" of a prompt/completion row"},
+      {"missing key", kGood + kGood + "{\"prompt\": \"a\"}\n", "line 3",
+       "\"completion\" is missing (rows of this file are prompt/completion)"},
       {"mixed formats", kGood + "{\"text\": \"a\"}\n", "line 2", "the row is text"},
       {"mixed formats, the other", kGood + "{\"text\": \"a\"}\n", "line 2", "began with prompt/completion"},
       {"mixed questions", kGood + "{\"question\": \"a\", \"answer\": \"b\"}\n", "line 2", "question/answer"},
@@ -138,7 +139,7 @@ TEST_CASE("a line over the limit is refused before it is held in memory", "[unit
   // A 4 GB line, as a hole in a file: refused at the limit.
   write_text(dir / "hole.jsonl", "{\"text\": \"");
   std::filesystem::resize_file(dir / "hole.jsonl", std::uint64_t{4} << 30);
-  CHECK(contains(message_of<DataError>([&] { load(dir / "hole.jsonl"); }), "line 1 is longer than 256"));
+  CHECK(contains(message_of<DataError>([&] { load(dir / "hole.jsonl"); }), "line 1 is longer than 128"));
 }
 
 TEST_CASE("lines of any length come through the buffer whole", "[unit]") {
@@ -167,21 +168,26 @@ const std::vector<std::string> kValid = {
     "{\"instruction\": \"a\", \"input\": \"\", \"output\": \"b\"}\r\n\n{\"instruction\": \"c\", \"output\": \"d\"}",
     "[{\"conversations\": [{\"from\": \"human\", \"value\": \"a\"}, {\"from\": \"gpt\", \"value\": \"b\"}]}]"};
 
-/// One to three bytes changed, put in, left out, or the end cut off; the i-th way.
+/// One to four bytes changed, put in, left out, or the end cut off; the i-th way.
 std::string mutated(std::string bytes, std::uint64_t i) {
   const core::RandomStream random(1, "mutations");
-  const auto changes = 1 + random.below(3, i, 0);
+  const auto changes = 1 + random.below(4, i, 0);
   for (std::uint64_t c = 0; c < changes && !bytes.empty(); ++c) {
     const auto at = random.below(bytes.size(), i, 10 * c + 1);
-    const auto byte = static_cast<char>(random.below(256, i, 10 * c + 2));
-    switch (random.below(4, i, 10 * c + 3)) {
+    // Mostly printable: any other byte in JSON is refused at the same place.
+    const auto byte =
+        static_cast<char>(c % 4 == 3 ? random.below(256, i, 10 * c + 2) : 32 + random.below(95, i, 10 * c + 2));
+    switch (random.below(7, i, 10 * c + 3)) {
       case 0:
+      case 1:
         bytes[at] = byte;
         break;
-      case 1:
+      case 2:
+      case 3:
         bytes.insert(at, 1, byte);
         break;
-      case 2:
+      case 4:
+      case 5:
         bytes.erase(at, 1);
         break;
       default:
@@ -221,17 +227,17 @@ TEST_CASE("100,000 byte mutations of valid rows are read or refused, never worse
     });
   }
   CHECK(read > 5000);
-  CHECK(read < 60000);
+  CHECK(read < 25000);
 }
 
 TEST_CASE("mutated files are read or refused, never worse", "[unit]") {
   TempDir dir;
   int read = 0;
-  for (std::uint64_t i = 0; i < 4000; ++i) {
+  for (std::uint64_t i = 0; i < 300; ++i) {
     const std::filesystem::path file = dir / (i % 4 == 3 ? "m.json" : "m.jsonl");
     write_text(file, mutated(kValid[i % 4], 1'000'000 + i));
     read += accepted([&] { return load(file); });
   }
-  CHECK(read > 200);
-  CHECK(read < 3000);
+  CHECK(read > 0);
+  CHECK(read < 250);
 }

@@ -117,7 +117,7 @@ TEST_CASE("blank documents are dropped and counted, doubles counted and kept", "
   CHECK(all.report.documents == 3);
   CHECK(all.report.empty == 2);
   CHECK(all.report.duplicates == 1);
-  CHECK(all.documents.at(2).where == (dir / "a.txt").string() + " line 8");
+  CHECK(all.documents.at(2).where == (dir / "a.txt").string() + " line 9");
   CHECK(all.examples.at(2).document == 2);
 }
 

@@ -161,7 +161,7 @@ TEST_CASE("malformed safetensors are refused, each with its own message", "[unit
   }
 }
 
-TEST_CASE("a million tensors are read, one more is refused, neither slowly", "[unit]") {
+TEST_CASE("many tensors are read, more than a million refused, neither slowly", "[unit]") {
   const auto many = [](int n) {
     std::string header = "{";
     header.reserve(static_cast<std::size_t>(n) * 60);
@@ -171,7 +171,7 @@ TEST_CASE("a million tensors are read, one more is refused, neither slowly", "[u
     return raw_safetensors(header + "}", 0);
   };
   const auto start = std::chrono::steady_clock::now();
-  CHECK(parse_raw(many(200'000)).tensors.size() == 200'000);
+  CHECK(parse_raw(many(50'000)).tensors.size() == 50'000);
   CHECK_ERROR(parse_raw(many(1'000'001)), kFormat, "more than 1,000,000 tensors");
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(60));
 }

@@ -1,0 +1,181 @@
+#include "lowrank/kernels/lora_linear.h"
+
+#include "lowrank/core/error.h"
+#include "lowrank/kernels/gemm.h"
+#include "support.h"
+
+namespace k = lowrank::kernels;
+using namespace kernel_test;
+
+namespace {
+
+struct Case {
+  std::int64_t rows = 37, in = 63, out = 45, rank = 5;
+  double dropout = 0;
+  bool bias = true;
+  int adapters = 1;
+};
+
+std::vector<std::int64_t> plan(std::int64_t rows) {
+  std::vector<std::int64_t> tokens;
+  for (std::int64_t i = 0; i < rows; ++i) tokens.push_back(1000 + 3 * i);
+  return tokens;
+}
+
+// Inputs are x, W, bias, A₁, B₁, A₂, B₂, …
+Tensors inputs_of(const Case& c, at::ScalarType dtype, at::ScalarType adapter_dtype) {
+  torch::manual_seed(1);
+  Tensors inputs{random({c.rows, c.in}, dtype), random({c.out, c.in}, dtype, 0.2), random({c.out}, dtype)};
+  for (int i = 0; i < c.adapters; ++i) {
+    inputs.push_back(random({c.rank + i, c.in}, adapter_dtype, 0.2));
+    inputs.push_back(random({c.out, c.rank + i}, adapter_dtype, 0.5));
+  }
+  return inputs;
+}
+
+Op op_of(const Case& c) {
+  return [c](const Tensors& inputs) {
+    const std::vector<std::int64_t> tokens = plan(c.rows);
+    k::DropoutContext context;
+    context.step = 11;
+    context.token_in_step = tokens.data();
+    std::vector<k::LoraOperand> adapters;
+    for (int i = 0; i < c.adapters; ++i) {
+      k::LoraOperand lora;
+      lora.a = inputs[static_cast<std::size_t>(3 + 2 * i)];
+      lora.b = inputs[static_cast<std::size_t>(4 + 2 * i)];
+      lora.scale = 1.5 + i;
+      lora.dropout = c.dropout;
+      lora.dropout_key = {77, static_cast<std::uint32_t>(i)};
+      adapters.push_back(lora);
+    }
+    const k::BaseWeight base(inputs[1], c.bias ? inputs[2] : at::Tensor());
+    return k::lora_linear(inputs[0], base, adapters, &context);
+  };
+}
+
+std::vector<bool> trains(const Case& c, bool x, bool weight) {
+  std::vector<bool> result{x, weight, weight && c.bias};
+  result.resize(static_cast<std::size_t>(3 + 2 * c.adapters), true);
+  return result;
+}
+
+class PathGuard {
+ public:
+  explicit PathGuard(k::GemmPath path) : before_(k::gemm_path()) { k::set_gemm_path(path); }
+  ~PathGuard() { k::set_gemm_path(before_); }
+
+ private:
+  k::GemmPath before_;
+};
+
+}  // namespace
+
+TEST_CASE("lora_linear equals its twin in fp64", "[unit]") {
+  for (const Case& c : {Case{}, Case{1, 63, 45, 5, 0.3}, Case{150, 63, 45, 5, 0.3, false}, Case{300, 65, 70, 4, 0, true, 2},
+                        Case{64, 16, 16, 16, 0.5, true, 2}, Case{130, 16, 24, 1, 0, true, 0}}) {
+    for (const bool full : {false, true}) {
+      INFO(c.rows << " rows, dropout " << c.dropout << ", " << c.adapters << " adapters, full " << full);
+      require_twins(op_of(c), inputs_of(c, at::kDouble, at::kDouble), trains(c, true, full), 1e-11);
+    }
+  }
+}
+
+TEST_CASE("lora_linear's gradients are those of finite differences", "[unit]") {
+  const Case c{13, 9, 7, 3, 0.25, true, 2};
+  require_finite_differences(op_of(c), inputs_of(c, at::kDouble, at::kDouble), trains(c, true, true));
+}
+
+TEST_CASE("lora_linear equals its twin in fp32", "[unit]") {
+  for (const Case& c : {Case{}, Case{257, 576, 192, 16, 0.1}, Case{1, 64, 45, 5}}) {
+    require_twins(op_of(c), inputs_of(c, at::kFloat, at::kFloat), trains(c, true, true), 1e-5);
+  }
+}
+
+// Both round to 8 bits of mantissa, at different places: half a per cent of the largest element, twice over.
+TEST_CASE("lora_linear in bf16 is within 1 % of its fp64 twin, with fp32 gradients of the adapters", "[unit]") {
+  for (const k::GemmPath path : {k::GemmPath::kPlain, k::GemmPath::kNativeBf16}) {
+    const PathGuard guard(path);
+    for (const Case& c : {Case{}, Case{200, 128, 96, 8, 0.1}}) {
+      const Tensors inputs = inputs_of(c, at::kBFloat16, at::kFloat);
+      const Tensors half = run(op_of(c), inputs, trains(c, true, true));
+      CHECK(half[0].scalar_type() == at::kBFloat16);
+      CHECK(half[4].scalar_type() == at::kFloat);
+      const k::ModeGuard composite(k::Mode::kComposite);
+      const Tensors exact = run(op_of(c), to(inputs, at::kDouble), trains(c, true, true));
+      for (std::size_t i = 0; i < half.size(); ++i) {
+        INFO(k::name(path) << " tensor " << i);
+        CHECK(distance(half[i], exact[i]) <= 0.01);
+      }
+    }
+  }
+}
+
+TEST_CASE("a bf16 weight serves fp32 activations without a copy of the weight", "[unit]") {
+  const Case c{200, 96, 4480, 4};  // more than one block of converted rows would be 4.3 M elements
+  Tensors inputs = inputs_of(c, at::kFloat, at::kFloat);
+  inputs[1] = inputs[1].to(at::kBFloat16);
+  require_twins(op_of(c), inputs, trains(c, true, false), 1e-5);
+}
+
+TEST_CASE("weights packed for oneDNN give the plain product", "[unit]") {
+  for (const auto path : {k::GemmPath::kPacked, k::GemmPath::kNativeBf16}) {
+    const PathGuard guard(path);
+    for (const Case& c : {Case{300, 63, 45, 5, 0.2}, Case{100, 128, 96, 8}}) {
+      require_twins(op_of(c), inputs_of(c, at::kFloat, at::kFloat), trains(c, true, true), 1e-5);
+    }
+  }
+}
+
+TEST_CASE("a large bf16 weight is converted in blocks", "[unit]") {
+  torch::manual_seed(3);
+  const at::Tensor w = random({2200, 2048}, at::kBFloat16, 0.02), x = random({96, 2048}), g = random({96, 2200});
+  const k::BaseWeight base(w, at::Tensor());
+  CHECK(distance(k::base_forward(x, base), x.to(at::kDouble).matmul(w.to(at::kDouble).t())) < 1e-5);
+  CHECK(distance(k::base_backward(g, base), g.to(at::kDouble).matmul(w.to(at::kDouble))) < 1e-5);
+  const at::Tensor one = x.narrow(0, 0, 1);
+  CHECK(distance(k::base_forward(one, base), one.to(at::kDouble).matmul(w.to(at::kDouble).t())) < 1e-5);
+}
+
+TEST_CASE("lora_linear's bytes do not depend on the number of threads", "[unit]") {
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    for (const Case& c : {Case{37, 63, 45, 5, 0.1}, Case{1, 63, 45, 5}, Case{3, 576, 193, 7}, Case{301, 65, 131, 16, 0.1},
+                          Case{515, 96, 63, 3, 0, true, 2}, Case{1027, 64, 48, 16}}) {
+      INFO(c.rows << "×" << c.in << "×" << c.out << " " << dtype);
+      require_thread_independence(op_of(c), inputs_of(c, dtype, at::kFloat), trains(c, true, true));
+    }
+  }
+  const PathGuard guard(k::GemmPath::kPacked);
+  const Case c{301, 65, 131, 16, 0.1};
+  require_thread_independence(op_of(c), inputs_of(c, at::kFloat, at::kFloat), trains(c, true, true));
+}
+
+TEST_CASE("lora_linear gives gradients only where they are asked for", "[unit]") {
+  const Case c;
+  const Tensors inputs = inputs_of(c, at::kFloat, at::kFloat);
+  const Tensors only_b = run(op_of(c), inputs, {false, false, false, false, true});
+  CHECK_FALSE(only_b[1].defined());
+  CHECK_FALSE(only_b[2].defined());
+  CHECK_FALSE(only_b[4].defined());
+  CHECK(only_b[5].defined());
+  const Tensors only_x = run(op_of(c), inputs, {true, false, false, false, false});
+  CHECK(only_x[1].defined());
+  CHECK_FALSE(only_x[4].defined());
+  CHECK_FALSE(op_of(c)(inputs).requires_grad());
+}
+
+TEST_CASE("lora_linear keeps x and t, nothing else of the stream's length", "[unit]") {
+  Case c{128, 64, 64, 4, 0.5, false};
+  Tensors inputs = inputs_of(c, at::kFloat, at::kFloat);
+  for (const std::size_t i : {0, 3, 4}) inputs[i].requires_grad_(true);
+  const auto uses = inputs[0].getIntrusivePtr().use_count();
+  const at::Tensor y = op_of(c)(inputs);
+  CHECK(inputs[0].getIntrusivePtr().use_count() > uses);  // x itself is held, not a copy
+}
+
+TEST_CASE("lora_linear names the shapes that do not fit", "[unit]") {
+  const Case c;
+  Tensors inputs = inputs_of(c, at::kFloat, at::kFloat);
+  inputs[3] = random({5, 62});
+  CHECK_THROWS_AS(op_of(c)(inputs), lowrank::InternalError);
+}

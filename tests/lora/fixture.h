@@ -1,0 +1,91 @@
+// A model's linear slots without a model: the paths and shapes of the tiny Llama that the goldens were made with.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <nlohmann/json.hpp>
+
+#include "catch.h"
+#include "lowrank/core/error.h"
+#include "lowrank/lora/adapter.h"
+
+namespace lora_test {
+
+using namespace lowrank;
+
+/// Random weights at std 0.2; 3 layers, hidden 16, 2 of 4 heads for k and v, 24 in the MLP, vocabulary 32.
+inline lora::SlotTable tiny_llama(at::ScalarType dtype = at::kFloat, std::int64_t layers = 3) {
+  torch::manual_seed(7);
+  lora::SlotTable table;
+  const auto add = [&](const std::string& path, std::int64_t out, std::int64_t in) {
+    table.slots.emplace_back(path, (torch::randn({out, in}) * 0.2).to(dtype), at::Tensor());
+  };
+  for (std::int64_t i = 0; i < layers; ++i) {
+    const std::string layer = "model.layers." + std::to_string(i) + ".";
+    add(layer + "self_attn.q_proj", 16, 16);
+    add(layer + "self_attn.k_proj", 8, 16);
+    add(layer + "self_attn.v_proj", 8, 16);
+    add(layer + "self_attn.o_proj", 16, 16);
+    add(layer + "mlp.gate_proj", 24, 16);
+    add(layer + "mlp.up_proj", 24, 16);
+    add(layer + "mlp.down_proj", 16, 24);
+    table.others.push_back(layer + "input_layernorm");
+    table.others.push_back(layer + "post_attention_layernorm");
+  }
+  add("lm_head", 32, 16);
+  table.others.insert(table.others.end(), {"model.embed_tokens", "model.norm"});
+  table.head = "lm_head";
+  table.layers = layers;
+  table.base_name = "tiny/llama";
+  return table;
+}
+
+inline std::vector<std::string> paths(const std::vector<lora::LinearSlot>& slots) {
+  std::vector<std::string> result;
+  for (const auto& slot : slots) result.push_back(slot->path());
+  return result;
+}
+
+inline lora::LinearSlot slot_named(const lora::SlotTable& table, const std::string& path) {
+  for (const auto& slot : table.slots)
+    if (slot->path() == path) return slot;
+  throw std::runtime_error("no slot " + path);
+}
+
+/// Makes B random, so that the adapter does something.
+inline void randomise(const lora::Adapter& adapter) {
+  const torch::NoGradGuard no_grad;
+  torch::manual_seed(11);
+  for (const auto& slot : adapter.slots()) at::Tensor(slot->lora().b).normal_(0, 0.5);
+}
+
+/// The message of the lowrank::Error that f throws; fails the test when it throws none, or of another kind.
+template <typename F>
+std::string message_of(ErrorKind kind, F f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    CHECK(static_cast<int>(error.kind()) == static_cast<int>(kind));
+    return error.what();
+  }
+  FAIL("nothing was thrown");
+  return "";
+}
+
+inline bool contains(const std::string& text, const std::string& part) {
+  const bool found = text.find(part) != std::string::npos;
+  if (!found) UNSCOPED_INFO("'" << part << "' is not in: " << text);
+  return found;
+}
+
+inline bool same_bytes(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor x = a.contiguous(), y = b.contiguous();
+  return x.scalar_type() == y.scalar_type() && x.sizes() == y.sizes() &&
+         std::memcmp(x.const_data_ptr(), y.const_data_ptr(), x.nbytes()) == 0;
+}
+
+inline nlohmann::json golden(const std::string& name) {
+  return nlohmann::json::parse(lowrank_test::read_text(lowrank_test::golden_dir() / "lora" / name));
+}
+
+}  // namespace lora_test

@@ -1,0 +1,198 @@
+#include "lowrank/lora/merge.h"
+
+#include "fixture.h"
+#include "lowrank/formats/safetensors_torch.h"
+
+using namespace lora_test;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Model {
+  lowrank_test::TempDir dir;
+  lora::SlotTable table = tiny_llama(at::kBFloat16);
+  fs::path path() const { return dir / "model"; }
+};
+
+formats::TensorToWrite tensor(const std::string& name, const at::Tensor& value) {
+  return formats::tensor_to_write(name, value);
+}
+
+// The table's weights in two shards, with the files that lie beside them in a Hugging Face folder.
+void write_model(const Model& model, bool with_head = true, bool tied = false) {
+  fs::create_directories(model.path());
+  std::vector<formats::TensorToWrite> shards[2];
+  nlohmann::json map;
+  const auto put = [&](int shard, const std::string& name, const at::Tensor& value) {
+    shards[shard].push_back(tensor(name, value));
+    map[name] = shard == 0 ? "model-00001-of-00002.safetensors" : "model-00002-of-00002.safetensors";
+  };
+  torch::manual_seed(3);
+  put(0, "model.embed_tokens.weight", torch::randn({32, 16}).to(at::kBFloat16));
+  for (const auto& slot : model.table.slots)
+    if (slot->path() != "lm_head" || with_head)
+      put(slot->path().find("layers.0") == std::string::npos, slot->path() + ".weight", slot->base().weight());
+  put(1, "model.norm.weight", torch::randn({16}));
+  formats::write_safetensors(model.path() / "model-00001-of-00002.safetensors", std::move(shards[0]),
+                             {{"format", "pt"}, {"by", "x"}});
+  formats::write_safetensors(model.path() / "model-00002-of-00002.safetensors", std::move(shards[1]));
+  lowrank_test::write_text(model.path() / "model.safetensors.index.json",
+                           nlohmann::json{{"metadata", {{"total_size", 1}}}, {"weight_map", map}}.dump(2));
+  for (const char* name :
+       {"generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+        "chat_template.jinja", "vocab.json", "merges.txt", "README.md", "pytorch_model.bin", "code.py"})
+    lowrank_test::write_text(model.path() / name, std::string("content of ") + name);
+  lowrank_test::write_text(model.path() / "config.json", tied ? R"({"tie_word_embeddings": true})" : "{}");
+}
+
+lora::Adapter adapter_for(const lora::SlotTable& table, std::vector<std::string> targets) {
+  lora::LoraConfig config;
+  config.r = 4;
+  config.lora_alpha = 6;
+  config.target_modules = std::move(targets);
+  auto adapter = lora::attach(table, config);
+  randomise(adapter);
+  return adapter;
+}
+
+}  // namespace
+
+TEST_CASE("a merge changes the adapted weights, each rounded once, and nothing else", "[unit]") {
+  Model model;
+  write_model(model);
+  auto adapter = adapter_for(model.table, {"q_proj", "down_proj"});
+  const fs::path out = model.dir / "merged";
+  const auto report = lora::merge_files(model.path(), adapter, out);
+  CHECK(report.tensors == 24);
+  CHECK(report.changed == 6);
+  CHECK(report.elements > 0);
+  CHECK_NOTHROW(lora::verify_merge(model.path(), adapter, out));
+
+  const auto before = formats::WeightFiles::open(model.path()), after = formats::WeightFiles::open(out);
+  REQUIRE(before.names() == after.names());
+  adapter.merge();
+  int changed = 0;
+  for (const std::string& name : before.names()) {
+    const at::Tensor x = formats::tensor_view(*before.find(name)), y = formats::tensor_view(*after.find(name));
+    CHECK(before.find(name)->file->path().filename() == after.find(name)->file->path().filename());
+    const bool adapted = name.find("q_proj") != std::string::npos || name.find("down_proj") != std::string::npos;
+    CHECK(same_bytes(x, y) == !adapted);
+    if (!adapted) continue;
+    ++changed;
+    const auto slot = slot_named(model.table, name.substr(0, name.size() - 7));
+    CHECK(same_bytes(y, (x.to(at::kFloat) + slot->delta_weight()).to(at::kBFloat16)));
+    // The usual way of computing it agrees up to where a sum lies on the edge of two bf16 numbers.
+    const at::Tensor usual =
+        (x.to(at::kFloat) + slot->lora().b.matmul(slot->lora().a).detach() * 1.5).to(at::kBFloat16);
+    CHECK(at::allclose(y.to(at::kFloat), usual.to(at::kFloat), 0.01, 1e-6));
+  }
+  CHECK(changed == 6);
+  CHECK(after.files()[0]->header().metadata.at("by") == "x");
+  CHECK(lowrank_test::read_text(out / "model.safetensors.index.json") ==
+        lowrank_test::read_text(model.path() / "model.safetensors.index.json"));
+  for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+                           "special_tokens_map.json", "chat_template.jinja", "vocab.json", "merges.txt"})
+    CHECK(lowrank_test::read_text(out / name) == lowrank_test::read_text(model.path() / name));
+  for (const char* name : {"README.md", "pytorch_model.bin", "code.py"}) CHECK_FALSE(fs::exists(out / name));
+}
+
+TEST_CASE("verify_merge finds one bit", "[unit]") {
+  Model model;
+  write_model(model);
+  const auto adapter = adapter_for(model.table, {"q_proj"});
+  const fs::path out = model.dir / "merged";
+  lora::merge_files(model.path(), adapter, out);
+  const auto flip = [&](const std::string& name, std::uint64_t byte) {
+    fs::path file;
+    std::uint64_t at = 0;
+    {
+      const auto files = formats::WeightFiles::open(out);
+      const auto* entry = files.find(name);
+      file = entry->file->path();
+      at = entry->file->header().data_start + entry->info->begin + byte;
+    }
+    std::string bytes = lowrank_test::read_text(file);
+    bytes[at] = static_cast<char>(bytes[at] ^ 1);
+    lowrank_test::write_text(file, bytes);
+  };
+  const auto message = [&] {
+    return message_of(ErrorKind::kModel, [&] { lora::verify_merge(model.path(), adapter, out); });
+  };
+  flip("model.layers.2.self_attn.q_proj.weight", 2 * 37);
+  CHECK(contains(message(), "element 37 of 'model.layers.2.self_attn.q_proj.weight' is"));
+  flip("model.layers.2.self_attn.q_proj.weight", 2 * 37);
+  CHECK_NOTHROW(lora::verify_merge(model.path(), adapter, out));
+  flip("model.norm.weight", 4 * 5 + 1);
+  CHECK(contains(message(), "element 5 of 'model.norm.weight' is not the base model's"));
+  flip("model.norm.weight", 4 * 5 + 1);
+  adapter.slots()[0]->lora();
+  lora::LinearSlot(adapter.slots()[0])->lora().scale *= 2;
+  CHECK(contains(message(), "element"));
+}
+
+TEST_CASE("a single fp32 file is merged too", "[unit]") {
+  lowrank_test::TempDir dir;
+  const auto table = tiny_llama(at::kFloat);
+  std::vector<formats::TensorToWrite> tensors;
+  for (const auto& slot : table.slots) tensors.push_back(tensor(slot->path() + ".weight", slot->base().weight()));
+  fs::create_directories(dir / "m");
+  formats::write_safetensors(dir / "m" / "model.safetensors", std::move(tensors));
+  const auto adapter = adapter_for(table, {"lm_head", "k_proj"});
+  const auto report = lora::merge_files(dir / "m", adapter, dir / "out");
+  CHECK(report.files == std::vector<std::string>{"model.safetensors"});
+  CHECK(report.bytes == fs::file_size(dir / "out" / "model.safetensors"));
+  lora::verify_merge(dir / "m", adapter, dir / "out");
+}
+
+TEST_CASE("merges that cannot be are refused before anything is written", "[unit]") {
+  Model model;
+  write_model(model);
+  const auto adapter = adapter_for(model.table, {"q_proj"});
+  const auto refused = [&](const fs::path& out) {
+    return message_of(ErrorKind::kConfig, [&] { lora::merge_files(model.path(), adapter, out); });
+  };
+  CHECK(contains(refused(model.path()), "itself the model's folder"));
+  CHECK(contains(refused(model.path() / ""), "itself the model's folder"));
+  CHECK(contains(refused(model.path() / "sub" / "merged"), "inside the model's folder"));
+  CHECK(contains(refused(model.path() / ".." / "model" / "x"), "inside the model's folder"));
+  fs::create_directory_symlink(model.path(), model.dir / "link");
+  CHECK(contains(refused(model.dir / "link" / "x"), "inside the model's folder"));
+
+  lowrank_test::TempDir saved;
+  lora::save_peft(adapter, saved.path());
+  const auto again = tiny_llama(at::kBFloat16);
+  const auto loaded = lora::load_peft(again, saved.path());
+  CHECK(contains(message_of(ErrorKind::kConfig, [&] { lora::merge_files(model.path(), loaded, saved / "x"); }),
+                 "inside the adapter's folder"));
+  CHECK_NOTHROW(lora::merge_files(model.path(), loaded, model.dir / "model-merged"));
+  CHECK_THROWS_AS(lora::merge_files(model.path(), loaded, model.dir / "model-merged"), Error);  // it exists
+}
+
+TEST_CASE("an adapted head that is tied cannot be merged", "[unit]") {
+  for (const bool with_head : {false, true}) {
+    Model model;
+    write_model(model, with_head, true);
+    const auto adapter = adapter_for(model.table, {"lm_head"});
+    CHECK(contains(message_of(ErrorKind::kModel, [&] { lora::merge_files(model.path(), adapter, model.dir / "out"); }),
+                   "is tied to its embedding"));
+    CHECK_FALSE(fs::exists(model.dir / "out"));
+  }
+}
+
+TEST_CASE("a sum that overflows is refused and nothing is left", "[unit]") {
+  lowrank_test::TempDir dir;
+  fs::create_directories(dir / "m");
+  lora::SlotTable table;
+  table.slots.emplace_back("head.fc", torch::full({4, 4}, 65000.0).to(at::kHalf), at::Tensor());
+  formats::write_safetensors(dir / "m" / "model.safetensors",
+                             {tensor("head.fc.weight", table.slots[0]->base().weight())});
+  const auto adapter = adapter_for(table, {"fc"});
+  {
+    const torch::NoGradGuard no_grad;
+    at::Tensor(adapter.slots()[0]->lora().a).fill_(100);
+    at::Tensor(adapter.slots()[0]->lora().b).fill_(100);
+  }
+  CHECK(contains(message_of(ErrorKind::kModel, [&] { lora::merge_files(dir / "m", adapter, dir / "out"); }),
+                 "merging head.fc gives values that are not finite in F16"));
+  CHECK(std::distance(fs::directory_iterator(dir.path()), fs::directory_iterator()) == 1);
+}

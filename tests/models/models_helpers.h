@@ -1,0 +1,113 @@
+// What the tests of models/ share: golden cases, and a tokenizer of single bytes.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "catch.h"
+#include "lowrank/core/error.h"
+#include "lowrank/data/batch_torch.h"
+#include "lowrank/data/tokenizer/tokenizer.h"
+#include "lowrank/formats/safetensors_torch.h"
+#include "lowrank/models/load.h"
+
+namespace lowrank_test {
+
+using namespace lowrank;
+
+inline const std::vector<std::string>& golden_cases() {
+  static const std::vector<std::string> all = {"llama", "llama-llama3", "llama-linear-tied", "mistral",
+                                               "qwen2", "qwen3",        "qwen3-bias-tied"};
+  return all;
+}
+
+/// One folder of tests/goldens/models.
+struct Golden {
+  explicit Golden(const std::string& name)
+      : folder(golden_dir() / "models" / name),
+        weights(formats::WeightFiles::open(folder)),
+        file(formats::SafetensorsFile::open(folder / "golden.safetensors")) {}
+
+  models::Decoder load(at::ScalarType dtype = at::kFloat, bool trainable = false) const {
+    return models::load_decoder(models::read_config(folder), weights, dtype, trainable);
+  }
+  at::Tensor tensor(const std::string& name) const {
+    const formats::TensorInfo* info = file->find(name);
+    REQUIRE(info != nullptr);
+    return formats::tensor_view(file, *info).clone();
+  }
+  data::Example document(int i) const {
+    const at::Tensor ids = tensor("document." + std::to_string(i));
+    const std::int64_t* begin = ids.const_data_ptr<std::int64_t>();
+    data::Example example;
+    example.ids.assign(begin, begin + ids.numel());
+    example.learned.assign(example.ids.size(), 1);
+    return example;
+  }
+
+  fs::path folder;
+  formats::WeightFiles weights;
+  std::shared_ptr<const formats::SafetensorsFile> file;
+};
+
+inline at::Tensor logits_of(models::Decoder& decoder, const at::Tensor& ids) {
+  at::NoGradGuard no_grad;
+  return decoder->logits(decoder->hidden(ids, kernels::Segments::of_lengths({ids.numel()})));
+}
+
+inline double largest(const at::Tensor& x) { return x.to(at::kDouble).abs().max().item<double>(); }
+inline double distance(const at::Tensor& a, const at::Tensor& b) {
+  REQUIRE(a.sizes() == b.sizes());
+  return largest(a.to(at::kDouble) - b.to(at::kDouble));
+}
+
+/// Whether a text has all the parts.
+inline bool says(const std::string& text, const std::vector<std::string>& parts) {
+  return std::all_of(parts.begin(), parts.end(), [&](const std::string& p) { return text.find(p) != std::string::npos; });
+}
+
+/// Runs f and checks that it throws an E whose message has all the parts.
+template <typename E = lowrank::Error, typename F>
+void check_refused(const F& f, const std::vector<std::string>& parts) {
+  std::string message;
+  try {
+    f();
+    message = "(nothing was thrown)";
+  } catch (const E& error) {
+    message = error.what();
+  }
+  INFO(message);
+  CHECK(says(message, parts));
+}
+
+/// Ids are bytes plus 3; 0 pad, 1 BOS, 2 EOS.
+class ByteTokenizer : public data::Tokenizer {
+ public:
+  explicit ByteTokenizer(std::vector<fs::path> files = {}) {
+    bos_ = 1;
+    eos_ = 2;
+    pad_ = 0;
+    files_ = std::move(files);
+  }
+  std::vector<data::TokenId> encode(std::string_view text, bool) const override {
+    std::vector<data::TokenId> ids;
+    for (const unsigned char c : text) ids.push_back(c + 3);
+    return ids;
+  }
+  std::string decode(std::span<const data::TokenId> ids, bool) const override {
+    std::string text;
+    for (const data::TokenId id : ids) {
+      if (id >= 3) text += static_cast<char>(id - 3);
+    }
+    return text;
+  }
+  std::optional<data::TokenId> token_to_id(std::string_view) const override { return std::nullopt; }
+  std::string id_to_token(data::TokenId id) const override { return std::string(1, static_cast<char>(id - 3)); }
+  bool is_special(data::TokenId id) const override { return id < 3; }
+  data::TokenId size() const override { return 128; }
+};
+
+}  // namespace lowrank_test
