@@ -47,7 +47,7 @@ struct TensorSummary {
     for (const auto& [name, n] : dtypes) text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", name, n);
     return text;
   }
-  std::string list_text() const { return "\n" + table({"tensor", "dtype", "shape", "bytes"}, rows); }
+  std::string list_text() const { return fmt::format("\n{}", table({"tensor", "dtype", "shape", "bytes"}, rows)); }
   void into(Json& json) const {
     json["tensors"] = count;
     json["elements"] = elements;

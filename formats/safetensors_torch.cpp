@@ -2,9 +2,9 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <fmt/format.h>
 
 #include <cstring>
+#include <string>
 
 #include "lowrank/core/error.h"
 
@@ -50,7 +50,7 @@ DType from_torch(at::ScalarType dtype) {
   for (int i = 0; i <= static_cast<int>(DType::kU64); ++i) {
     if (to_torch(static_cast<DType>(i)) == dtype) return static_cast<DType>(i);
   }
-  throw InternalError(fmt::format("a safetensors file cannot hold tensors of dtype {}", c10::toString(dtype)));
+  throw InternalError(std::string("a safetensors file cannot hold tensors of dtype ") + c10::toString(dtype));
 }
 
 at::Tensor tensor_view(const std::shared_ptr<const SafetensorsFile>& file, const TensorInfo& info) {

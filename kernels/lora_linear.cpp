@@ -40,7 +40,7 @@ std::vector<LoraFactors> factors(const Settings& settings, const at::Tensor* mat
 
 // Inputs and saved tensors are x, W, [bias], A₁, B₁, A₂, …; then t₁, t₂, ….
 struct LoraLinearFunction : torch::autograd::Function<LoraLinearFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const variable_list& inputs,
+  static at::Tensor forward(AutogradContext* ctx, const at::TensorList& inputs,
                             const c10::intrusive_ptr<Settings>& settings) {
     const std::size_t first = settings->has_bias ? 3 : 2;
     const std::size_t count = settings->adapters.size();
@@ -133,7 +133,7 @@ at::Tensor lora_linear(const at::Tensor& x, const BaseWeight& base, std::span<co
   }
   const bool record = at::GradMode::is_enabled() &&
                       std::any_of(inputs.begin(), inputs.end(), [](const at::Tensor& t) { return t.requires_grad(); });
-  if (record) return LoraLinearFunction::apply(inputs, settings);
+  if (record) return LoraLinearFunction::apply(at::TensorList(inputs), settings);
   const at::NoGradGuard no_grad;
   const auto lora = factors(*settings, inputs.data() + (settings->has_bias ? 3 : 2), product_dtype(x.scalar_type()));
   return lora_forward(x, base.weight(), base.bias(), lora).y;

@@ -6,7 +6,30 @@
 
 #include <algorithm>
 
+// MKL's number of threads for the calling thread alone (0: the process's); gives the number before. Weak: a LibTorch built
+// on another BLAS has none. Without it MKL cuts a product by the number of threads of the process even in a worker.
+extern "C" int MKL_Set_Num_Threads_Local(int threads) __attribute__((weak));
+
 namespace lowrank::kernels {
+
+namespace {
+
+class SingleThreadedMkl {
+ public:
+  SingleThreadedMkl() {
+    if (MKL_Set_Num_Threads_Local != nullptr) before_ = MKL_Set_Num_Threads_Local(1);
+  }
+  ~SingleThreadedMkl() {
+    if (MKL_Set_Num_Threads_Local != nullptr) MKL_Set_Num_Threads_Local(before_);
+  }
+  SingleThreadedMkl(const SingleThreadedMkl&) = delete;
+  SingleThreadedMkl& operator=(const SingleThreadedMkl&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
+}  // namespace
 
 void for_row_chunks(std::int64_t rows, std::int64_t chunk, const std::function<void(std::int64_t, std::int64_t)>& f) {
   if (rows <= 0) return;
@@ -15,9 +38,11 @@ void for_row_chunks(std::int64_t rows, std::int64_t chunk, const std::function<v
     // Worker threads do not inherit the caller's thread-local state, so each says for itself that nothing is recorded.
     const at::NoGradGuard no_grad;
     const at::AutoDispatchBelowADInplaceOrView no_autograd;
-    for (std::int64_t c = first; c < last; ++c) f(c * chunk, std::min(rows, (c + 1) * chunk));
+    const SingleThreadedMkl single_threaded;
+    for (std::int64_t c = first; c < std::min(last, chunks); ++c) f(c * chunk, std::min(rows, (c + 1) * chunk));
   };
-  at::parallel_for(0, chunks, 1, run);
+  // At least two, one of them empty: a lone chunk would run outside a parallel region and ATen would split it again.
+  at::parallel_for(0, std::max<std::int64_t>(chunks, 2), 1, run);
 }
 
 }  // namespace lowrank::kernels

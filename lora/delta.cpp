@@ -8,6 +8,26 @@
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::lora {
+namespace {
+
+constexpr std::int64_t kStrip = 64;
+
+// out[c] = scale · Σ_k b[k] a[k·stride + c], c < width <= kStrip. The full width is a case of its own because compilers
+// vectorise loops of a known length.
+void strip(const float* b, const float* a, std::int64_t rank, std::int64_t stride, std::int64_t width, float scale,
+           float* out) {
+  float sums[kStrip] = {};
+  for (std::int64_t k = 0; k < rank; ++k, a += stride) {
+    if (width == kStrip) {
+      for (std::int64_t c = 0; c < kStrip; ++c) sums[c] += b[k] * a[c];
+    } else {
+      for (std::int64_t c = 0; c < width; ++c) sums[c] += b[k] * a[c];
+    }
+  }
+  for (std::int64_t c = 0; c < width; ++c) out[c] = sums[c] * scale;
+}
+
+}  // namespace
 
 at::Tensor delta_rows(const LoraMatrices& lora, std::int64_t begin, std::int64_t end) {
   const at::NoGradGuard no_grad;
@@ -20,16 +40,9 @@ at::Tensor delta_rows(const LoraMatrices& lora, std::int64_t begin, std::int64_t
   float* out = delta.mutable_data_ptr<float>();
   const auto scale = static_cast<float>(lora.scale);
   kernels::for_row_chunks(end - begin, 16, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t i = first; i < last; ++i) {
-      float* row = out + i * columns;
-      std::fill(row, row + columns, 0.0F);
-      for (std::int64_t k = 0; k < rank; ++k) {
-        const float factor = pb[i * rank + k];
-        const float* source = pa + k * columns;
-        for (std::int64_t j = 0; j < columns; ++j) row[j] += factor * source[j];
-      }
-      for (std::int64_t j = 0; j < columns; ++j) row[j] *= scale;
-    }
+    for (std::int64_t i = first; i < last; ++i)
+      for (std::int64_t j = 0; j < columns; j += kStrip)
+        strip(pb + i * rank, pa + j, rank, columns, std::min(kStrip, columns - j), scale, out + i * columns + j);
   });
   return delta;
 }

@@ -37,7 +37,10 @@ inline std::optional<fs::path> assets() {
   return fs::path(value);
 }
 
-inline fs::path source_dir() { return LOWRANK_SOURCE_DIR; }
+/// The source tree and the built command, defined in catch_main.cpp: the one file that knows where the build stands, so that
+/// the others' objects can come from a compiler cache that another checkout filled.
+fs::path source_dir();
+fs::path command();
 /// Committed golden files, or those that `make parity` has just made ($LOWRANK_GOLDENS).
 inline fs::path golden_dir() {
   const char* fresh = std::getenv("LOWRANK_GOLDENS");

@@ -19,6 +19,8 @@
 
 extern "C" char** environ;  // NOLINT: unistd.h declares it with _GNU_SOURCE only
 
+#include "catch.h"
+
 namespace lowrank_test {
 
 struct CommandResult {
@@ -32,7 +34,7 @@ class Command {
  public:
   /// `environment` is set on top of ours; an empty value removes the variable.
   explicit Command(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment = {},
-                   std::string input = {}, const std::string& program = LOWRANK_COMMAND)
+                   std::string input = {}, const std::string& program = command().string())
       : input_(std::move(input)) {
     std::array<int, 2> in{}, out{}, err{};
     if (::pipe2(in.data(), O_CLOEXEC) != 0 || ::pipe2(out.data(), O_CLOEXEC) != 0 || ::pipe2(err.data(), O_CLOEXEC) != 0) {

@@ -57,13 +57,23 @@ TEST_CASE("linear_cross_entropy's gradients are those of finite differences", "[
   require_finite_differences(op_of(labels), inputs, {true, true});
 }
 
-TEST_CASE("linear_cross_entropy over several chunks of rows equals its twin", "[unit]") {
+TEST_CASE("linear_cross_entropy over several chunks of rows equals its fp64 twin", "[unit]") {
   torch::manual_seed(12);
-  const std::int64_t vocabulary = 140000;  // chunks of 128 rows
+  const std::int64_t vocabulary = 70000;  // chunks of 192 rows
   const at::Tensor labels = labels_of(300, vocabulary, 0.05);
   const Tensors inputs{random({300, 4}), random({vocabulary, 4})};
-  require_twins(op_of(labels), inputs, {true, false}, 1e-5);
-  require_twins(op_of(labels), inputs, {true, true}, 1e-5);
+  for (const bool weight : {false, true}) {
+    const Tensors found = run(op_of(labels), inputs, {true, weight});
+    const k::ModeGuard composite(k::Mode::kComposite);
+    const Tensors exact = run(op_of(labels), to(inputs, at::kDouble), {true, weight});
+    const Tensors twin = run(op_of(labels), inputs, {true, weight});
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      if (found[i].defined()) {
+        UNSCOPED_INFO("tensor " << i << ", the fp32 twin is off by " << distance(twin[i], exact[i]));
+        CHECK(distance(found[i], exact[i]) <= 1e-5);
+      }
+    }
+  }
 }
 
 TEST_CASE("without labels the losses and gradients are zero", "[unit]") {

@@ -46,7 +46,8 @@ inline double distance(const at::Tensor& a, const at::Tensor& b, double floor = 
   return difference / std::max(wide_b.abs().max().item<double>(), floor);
 }
 
-/// Fused and composite agree in result and gradients: max|Δ| ≤ bound · max|·| per tensor.
+/// Fused and composite agree in result and gradients: max|Δ| ≤ bound · max|·| per tensor (of at least 0.1: the gradients
+/// of a softmax over one key are zero but for rounding).
 inline void require_twins(const Op& op, const Tensors& inputs, const std::vector<bool>& trains, double bound) {
   using lowrank::kernels::Mode;
   using lowrank::kernels::ModeGuard;
@@ -59,7 +60,7 @@ inline void require_twins(const Op& op, const Tensors& inputs, const std::vector
     if (!fused[i].defined()) continue;
     REQUIRE(fused[i].sizes() == composite[i].sizes());
     REQUIRE(fused[i].scalar_type() == composite[i].scalar_type());
-    CHECK(distance(fused[i], composite[i]) <= bound);
+    CHECK(distance(fused[i], composite[i], 0.1) <= bound);
   }
 }
 

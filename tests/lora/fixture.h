@@ -1,8 +1,12 @@
 // A model's linear slots without a model: the paths and shapes of the tiny Llama that the goldens were made with.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "catch.h"

@@ -1,5 +1,7 @@
 #include "lowrank/lora/lora_linear.h"
 
+#include <torch/optim/adam.h>
+
 #include <sstream>
 
 #include "fixture.h"
@@ -90,7 +92,7 @@ TEST_CASE("LoraLinear merges for use and gives the exact bytes back", "[unit]") 
   layer->merge();
   CHECK(at::allclose(layer->forward(x), before, 1e-4, 1e-5));
   {
-    const torch::AutoGradMode with_grad(true);
+    const at::AutoGradMode with_grad(true);
     CHECK(contains(message_of(ErrorKind::kConfig, [&] { layer->forward(x); }), "unmerge()"));
     layer->eval();
     CHECK_NOTHROW(layer->forward(x));

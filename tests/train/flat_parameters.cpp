@@ -1,6 +1,8 @@
 #include "lowrank/train/flat_parameters.h"
 
-#include <torch/torch.h>
+#include <torch/nn/utils/clip_grad.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include "catch.h"
 #include "lowrank/core/error.h"

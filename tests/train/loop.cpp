@@ -1,3 +1,6 @@
+#include <torch/nn/utils/clip_grad.h>
+#include <torch/optim/adamw.h>
+
 #include "lowrank/core/error.h"
 #include "message.h"
 #include "toy.h"

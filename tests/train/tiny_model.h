@@ -1,7 +1,8 @@
 // A tiny random decoder with an adapter, and rows of odd and unequal lengths with masked prompts.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <memory>
 #include <vector>

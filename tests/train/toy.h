@@ -2,7 +2,8 @@
 // depends on (seed, step, example) alone, as dropout does. Micro-batches have unequal counts.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <atomic>
 #include <filesystem>

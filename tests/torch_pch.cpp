@@ -1,1 +1,0 @@
-// Owns the precompiled torch/torch.h that the tests reuse.
