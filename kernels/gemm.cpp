@@ -94,7 +94,7 @@ void multiply(at::Tensor out, const at::Tensor& g, const at::Tensor& w) {
   const std::int64_t rows = g.size(0), inner = w.size(0), columns = w.size(1);
   const auto dtype = out.scalar_type();
   const at::Tensor left = converted(g, dtype);
-  const std::int64_t tile = std::min<std::int64_t>(tile_rows(rows), 64), block = block_count(columns);
+  const std::int64_t tile = tile_rows(rows), block = block_count(columns);
   // A weight in the right dtype goes in whole; another is converted a block of rows at a time, the products added up.
   const std::int64_t step = w.scalar_type() == dtype && gemm_path() == GemmPath::kPlain ? inner : block;
   for (std::int64_t k = 0; k < inner; k += step) {

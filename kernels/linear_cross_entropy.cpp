@@ -21,9 +21,11 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Rows a chunk: logits of about 2^24 elements (64 MiB), between 128 and 1024 rows.
-std::int64_t chunk_rows(std::int64_t vocabulary) {
-  return std::clamp<std::int64_t>((std::int64_t{1} << 24) / vocabulary / 64 * 64, 128, 1024);
+// Rows a chunk of `count` rows: logits of about 2^24 elements (64 MiB) and between 128 and 1024 rows, all chunks alike.
+std::int64_t chunk_rows(std::int64_t count, std::int64_t vocabulary) {
+  const auto most = std::clamp<std::int64_t>((std::int64_t{1} << 24) / vocabulary / 64 * 64, 128, 1024);
+  const std::int64_t chunks = (count + most - 1) / most;
+  return ((count + chunks - 1) / chunks + 7) / 8 * 8;
 }
 
 at::Tensor labelled_rows(const at::Tensor& labels, std::int64_t vocabulary) {
@@ -46,8 +48,9 @@ at::Tensor labelled_rows(const at::Tensor& labels, std::int64_t vocabulary) {
 template <typename F>
 void for_chunks(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& rows, const F& f) {
   const auto dtype = wide_dtype(hidden);
-  const std::int64_t count = rows.size(0), chunk = std::min(chunk_rows(weight.size(0)), count);
+  const std::int64_t count = rows.size(0);
   if (count == 0) return;
+  const std::int64_t chunk = chunk_rows(count, weight.size(0));
   const at::Tensor buffer = at::empty({chunk, weight.size(0)}, hidden.options().dtype(dtype));
   for (std::int64_t begin = 0; begin < count; begin += chunk) {
     const std::int64_t m = std::min(chunk, count - begin);

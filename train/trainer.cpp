@@ -114,6 +114,7 @@ class Run {
     saved_step_ = state_.step;
     last_evaluation_ = from_json(state_.last);
     discard_checkpoints_after(out_, state_.step);
+    prune();  // the kill may have come between a save and its pruning
     metrics_.emplace(out_ / "metrics.jsonl", state_.metrics_bytes);
     if (metrics_->was_short()) observer_.on_note("metrics.jsonl lacks rows that were there at the checkpoint");
     observer_.on_note("resumed from " + checkpoint.string());
@@ -233,9 +234,11 @@ class Run {
     state_.metrics_bytes = metrics_->bytes();
     save_checkpoint(out_, state_, parameters_, optimizer_.exp_avg(), optimizer_.exp_avg_sq(), objective_);
     saved_step_ = state_.step;
-    prune_checkpoints(out_, options_.keep_last, state_.best_loss ? state_.best_step : -1);
+    prune();
     observer_.on_checkpoint(checkpoint_path(out_, state_.step));
   }
+
+  void prune() { prune_checkpoints(out_, options_.keep_last, state_.best_loss ? state_.best_step : -1); }
 
   TrainResult interrupted() {
     if (state_.step > std::max<std::int64_t>(0, saved_step_)) save();

@@ -140,7 +140,7 @@ TEST_CASE("a language model killed in the middle of an epoch resumes to the same
     CHECK_THROWS_AS(run(options, out.path(), killer), Killed);
     run(options, out.path(), recorder, true);
     INFO("killed after step " << kill);
-    CHECK(results_of(out.path()) == expected);
+    CHECK(differing(results_of(out.path()), expected) == "");
   }
 }
 

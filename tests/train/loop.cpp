@@ -94,6 +94,28 @@ TEST_CASE("micro-batches of unequal counts weigh by their counts", "[unit]") {
   CHECK(recorder.steps.at(0).grad_norm == Approx(norm).epsilon(1e-6));
 }
 
+TEST_CASE("gradients and totals go through the seam for several ranks before they are divided", "[unit]") {
+  // Two ranks that see the same data: sums double, and so does the count.
+  struct Twice : train::GradSync {
+    int rank() const override { return 0; }
+    int ranks() const override { return 2; }
+    void sum(at::Tensor& gradients, train::StepTotals& totals) override {
+      gradients.mul_(2);
+      totals.loss *= 2;
+      totals.count *= 2;
+      totals.tokens *= 2;
+    }
+  } twice;
+  TempDir one, two;
+  Toy alone, together;
+  Recorder recorder;
+  run_toy(alone, toy_training(), one.path(), recorder);
+  train::Trainer(together, toy_training(), two.path(), {}, nullptr, &twice).run(recorder);
+  CHECK(recorder.steps.at(12).loss == recorder.steps.at(0).loss);
+  CHECK(recorder.steps.at(23).loss == Approx(recorder.steps.at(11).loss).epsilon(1e-6));
+  CHECK(recorder.steps.at(23).tokens == 2 * recorder.steps.at(11).tokens);
+}
+
 TEST_CASE("metrics.jsonl has a row a step and a row an evaluation set, with the agreed keys", "[unit]") {
   TempDir out;
   Toy toy;
@@ -237,6 +259,7 @@ TEST_CASE("parameters that are no longer finite are not saved", "[unit]") {
 
 TEST_CASE("a signal drops the partial step, saves the last whole one, and the run goes on as if nothing had been",
           "[unit]") {
+  keep_files_in_memory();
   TempDir whole;
   Toy first;
   Recorder recorder;

@@ -155,4 +155,19 @@ inline std::map<std::string, std::string> results_of(const std::filesystem::path
   return files;
 }
 
+/// Names of the results that differ (their bytes would say little on a console); "" when all are equal.
+inline std::string differing(const std::map<std::string, std::string>& found,
+                             const std::map<std::string, std::string>& expected) {
+  std::string names;
+  for (const auto& [name, bytes] : expected) {
+    if (found.count(name) == 0 || found.at(name) != bytes) names += name + " ";
+  }
+  return found.size() == expected.size() ? names : names + "(another number of results)";
+}
+
+/// Folders of tests that sync thousands of times: in memory, where there is such a file system.
+inline void keep_files_in_memory() {
+  if (std::getenv("TMPDIR") == nullptr && ::access("/dev/shm", W_OK) == 0) ::setenv("TMPDIR", "/dev/shm", 0);
+}
+
 }  // namespace lowrank_test
