@@ -42,6 +42,8 @@ void TrainingView::on_step(const train::StepMetrics& metrics) {
 void TrainingView::on_eval_begin(std::int64_t) { bar_.draw(0, 0, "evaluating …", true); }
 
 void TrainingView::on_eval(std::int64_t step, const std::vector<train::EvalResult>& results, bool best) {
+  last_time_ = now_seconds();
+  if (results.empty()) return;
   bar_.clear();
   std::string text = fmt::format("step {}/{}", step, steps_);
   for (const train::EvalResult& result : results) {
@@ -49,7 +51,6 @@ void TrainingView::on_eval(std::int64_t step, const std::vector<train::EvalResul
   }
   if (best) text += "  best so far";
   console_.line(text);
-  last_time_ = now_seconds();
 }
 
 void TrainingView::on_checkpoint(const std::filesystem::path&) { last_time_ = now_seconds(); }

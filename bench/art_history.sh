@@ -18,5 +18,5 @@ for name, text in {"train": vasari[:200000], "domain": vasari[400000:440000], "g
 PY
 model=$assets/models/stories260K-hf
 "$lowrank" finetune "$model" --data "$texts/train.txt" --val-split 0 --out "$out" --overwrite --rank 8 --alpha 16 --targets all-linear \
-  --epochs 1 --lr 1e-3 --batch-size 4 --seq-len 256 --schedule constant --warmup 0.03 --clip 0 --no-shuffle --dtype float32 "$@"
-"$lowrank" evaluate "$model" --adapter "$out" --data domain="$texts/domain.txt" general="$texts/general.txt" --seq-len 256 --dtype float32
+  --epochs 1 --lr 1e-3 --batch-size 4 --seq-len 256 --schedule constant --warmup 0.03 --no-shuffle --dtype float32 "$@"
+"$lowrank" evaluate "$model" --adapter "$out" --data domain="$texts/domain.txt" general="$texts/general.txt" --seq-len 512 --dtype float32

@@ -46,12 +46,18 @@ void row(const std::string& what, double flops, const std::vector<Work>& works) 
 }
 
 void linears() {
-  std::printf("\n%-44s %20s%20s%20s\n", "linear, frozen: ms and GFLOP/s", "at::linear / mm", "ours, plain", "ours, packed");
+  std::printf("\n%-44s %20s%20s%20s\n", "linear, frozen: ms and GFLOP/s", "at::linear / mm", "ours, plain",
+              "ours, packed");
   struct Shape {
     std::int64_t rows, in, out;
   };
-  for (const Shape& s : {Shape{1024, 576, 576}, {1024, 576, 192}, {1024, 576, 1536}, {1024, 1536, 576}, {1024, 576, 49152},
-                         {512, 2048, 2048}, {512, 2048, 5632}}) {
+  for (const Shape& s : {Shape{1024, 576, 576},
+                         {1024, 576, 192},
+                         {1024, 576, 1536},
+                         {1024, 1536, 576},
+                         {1024, 576, 49152},
+                         {512, 2048, 2048},
+                         {512, 2048, 5632}}) {
     for (const auto x_dtype : {at::kFloat, at::kBFloat16}) {
       for (const auto w_dtype : {at::kFloat, at::kBFloat16}) {
         if (x_dtype == at::kBFloat16 && w_dtype == at::kFloat) continue;
@@ -68,8 +74,8 @@ void linears() {
           };
         };
         const Work forward = [&] { k::base_forward(x, base); }, backward = [&] { k::base_backward(g, base); };
-        const std::string shape = std::to_string(s.rows) + " x " + std::to_string(s.in) + " x " + std::to_string(s.out) +
-                                  ", x " + short_name(x_dtype) + ", W " + short_name(w_dtype);
+        const std::string shape = std::to_string(s.rows) + " x " + std::to_string(s.in) + " x " +
+                                  std::to_string(s.out) + ", x " + short_name(x_dtype) + ", W " + short_name(w_dtype);
         row(shape, flops,
             {[&] { at::linear(x, w.to(x_dtype)); }, with(k::GemmPath::kPlain, forward),
              with(k::GemmPath::kPacked, forward)});
@@ -96,15 +102,21 @@ void training_ops() {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     const std::string tail = std::string(", ") + short_name(dtype);
     {
-      const at::Tensor x = torch::randn({1024, 576}).to(dtype).requires_grad_(true), w = torch::randn({1536, 576}).to(dtype);
+      const at::Tensor x = torch::randn({1024, 576}).to(dtype).requires_grad_(true),
+                       w = torch::randn({1536, 576}).to(dtype);
       k::LoraOperand lora;
       lora.a = torch::randn({16, 576}).requires_grad_(true);
       lora.b = torch::randn({1536, 16}).requires_grad_(true);
       const k::BaseWeight base(w, at::Tensor());
       const std::vector<at::Tensor> leaves{x, lora.a, lora.b};
       row("lora_linear 1024 x 576 x 1536, r 16" + tail, 4.0 * 1024 * 576 * 1536 + 6.0 * 1024 * 16 * (576 + 1536),
-          {training(leaves, [=] { return k::composite::lora_linear(x, base, {&lora, 1}, nullptr); }),
-           training(leaves, [=] { return k::lora_linear(x, base, {&lora, 1}, nullptr); })});
+          {training(leaves,
+                    [=] {
+                      return k::composite::lora_linear(x, base, {&lora, 1}, nullptr);
+                    }),
+           training(leaves, [=] {
+             return k::lora_linear(x, base, {&lora, 1}, nullptr);
+           })});
     }
     for (const std::int64_t n : {std::int64_t{512}, std::int64_t{2048}}) {
       const std::int64_t segments = 1024 / n > 0 ? 1024 / n : 1;
@@ -121,13 +133,19 @@ void training_ops() {
       };
       row("attention " + std::to_string(segments) + " x " + std::to_string(n) + ", 9/3 heads of 64" + tail,
           7.0 * static_cast<double>(segments * 9 * n * n * 64),
-          {training({q, key, v}, library), training({q, key, v}, [=] { return k::attention(q, key, v, split, {0.125, {}}); })});
+          {training({q, key, v}, library), training({q, key, v}, [=] {
+             return k::attention(q, key, v, split, {0.125, {}});
+           })});
     }
     {
       const at::Tensor h = torch::randn({1024, 576}).to(dtype).requires_grad_(true);
-      const at::Tensor w = (torch::randn({49152, 576}) * 0.05).to(dtype), labels = torch::randint(49152, {1024}, at::kLong);
+      const at::Tensor w = (torch::randn({49152, 576}) * 0.05).to(dtype),
+                       labels = torch::randint(49152, {1024}, at::kLong);
       row("linear_cross_entropy 1024 x 576 x 49152" + tail, 4.0 * 1024 * 576 * 49152,
-          {training({h}, [=] { return at::cross_entropy_loss(at::linear(h, w).to(at::kFloat), labels, {}, at::Reduction::None); }),
+          {training({h},
+                    [=] {
+                      return at::cross_entropy_loss(at::linear(h, w).to(at::kFloat), labels, {}, at::Reduction::None);
+                    }),
            training({h}, [=] { return k::linear_cross_entropy(h, w, labels); })});
     }
     {
@@ -152,7 +170,8 @@ void training_ops() {
     at::Tensor param = torch::randn({4'900'000}), m = torch::zeros_like(param), v = torch::zeros_like(param);
     const at::Tensor grad = torch::randn({4'900'000});
     row("adamw_step, 4.9 M parameters", 0,
-        {[&] { k::composite::adamw_step(param, grad, m, v, 1, {}); }, [&] { k::adamw_step(param, grad, m, v, 1, {}); }});
+        {[&] { k::composite::adamw_step(param, grad, m, v, 1, {}); },
+         [&] { k::adamw_step(param, grad, m, v, 1, {}); }});
   }
 }
 

@@ -1,7 +1,7 @@
 // Causal attention over segments in blocks of 128 queries: scores exist for one block of one head at a time, blocks
 // beyond the diagonal and outside the window are not computed, key and value heads are shared by their group without
-// copies. Kept for the backward pass: the output and each row's log-sum-exp, from which a block's probabilities are made
-// again (Dao et al. 2022, in the form that suits GEMM libraries).
+// copies. Kept for the backward pass: the output and each row's log-sum-exp, from which a block's probabilities are
+// made again (Dao et al. 2022, in the form that suits GEMM libraries).
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
@@ -46,7 +46,7 @@ struct Task {
 // Queries [begin, end) of a segment against its keys [first, last); row i sees keys [seen_first(i), seen_last(i)).
 struct Block {
   std::int64_t begin, end, first, last;
-  std::int64_t offset;                 // position of the segment's first query
+  std::int64_t offset;  // position of the segment's first query
   std::optional<std::int64_t> window;
 
   std::int64_t seen_last(std::int64_t i) const { return offset + i + 1 - first; }
@@ -211,9 +211,8 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto holder = ctx->saved_data["shape"].toCapsule();
     const variable_list saved = ctx->get_saved_variables();
-    AttentionGradients d =
-        attention_backward(grads[0].contiguous(), saved[0], saved[1], saved[2], {saved[3], saved[4]},
-                           static_cast<const ShapeHolder&>(*holder).shape);
+    AttentionGradients d = attention_backward(grads[0].contiguous(), saved[0], saved[1], saved[2], {saved[3], saved[4]},
+                                              static_cast<const ShapeHolder&>(*holder).shape);
     return {d.dq, d.dk, d.dv, at::Tensor()};
   }
 };

@@ -46,8 +46,9 @@ struct CheckpointFunction : torch::autograd::Function<CheckpointFunction> {
 at::Tensor checkpoint(const Body& f, const at::Tensor& x) {
   if (!at::GradMode::is_enabled()) return f(x);
   if (!x.requires_grad()) {
-    throw InternalError("kernels::checkpoint: the input does not require grad, so gradients of the parameters inside would "
-                        "be lost; call set_requires_grad(true) on it after the embedding");
+    throw InternalError(
+        "kernels::checkpoint: the input does not require grad, so gradients of the parameters inside would "
+        "be lost; call set_requires_grad(true) on it after the embedding");
   }
   return CheckpointFunction::apply(x, f);
 }

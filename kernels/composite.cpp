@@ -35,8 +35,8 @@ at::Tensor lora_linear(const at::Tensor& x, const BaseWeight& base, std::span<co
   for (const LoraOperand& lora : adapters) {
     at::Tensor dropped = x;
     if (dropout != nullptr && lora.dropout > 0) {
-      dropped = x * apply_dropout(at::ones_like(x), lora.dropout, lora.dropout_key, dropout->step,
-                                  dropout->token_in_step);
+      dropped =
+          x * apply_dropout(at::ones_like(x), lora.dropout, lora.dropout_key, dropout->step, dropout->token_in_step);
     }
     const at::Tensor t = at::linear(dropped, lora.a.to(dtype));
     y = y + at::linear(t, lora.b.to(dtype)) * lora.scale;

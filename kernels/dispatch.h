@@ -12,7 +12,8 @@ namespace lowrank::kernels {
 /// The fused ops are written for fp32, fp64 and bf16 on the CPU; whatever else runs as plain ATen ops.
 inline bool use_fused(const at::Tensor& x) {
   const auto dtype = x.scalar_type();
-  return mode() == Mode::kFused && x.is_cpu() && (dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16);
+  return mode() == Mode::kFused && x.is_cpu() &&
+         (dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16);
 }
 
 /// Whether autograd will ask for a gradient of one of these.
@@ -25,10 +26,14 @@ bool records(const Tensors&... tensors) {
 template <typename F>
 void with_element_type(const at::Tensor& x, const F& f) {
   switch (x.scalar_type()) {
-    case at::kFloat: return f(float{});
-    case at::kDouble: return f(double{});
-    case at::kBFloat16: return f(c10::BFloat16{});
-    default: throw InternalError("kernels: fp32, fp64 or bf16 is expected");
+    case at::kFloat:
+      return f(float{});
+    case at::kDouble:
+      return f(double{});
+    case at::kBFloat16:
+      return f(c10::BFloat16{});
+    default:
+      throw InternalError("kernels: fp32, fp64 or bf16 is expected");
   }
 }
 
@@ -40,6 +45,8 @@ void with_wide_type(const at::Tensor& x, const F& f) {
 }
 
 /// "fp32 inside": fp64 stays fp64.
-inline at::ScalarType wide_dtype(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
+inline at::ScalarType wide_dtype(const at::Tensor& x) {
+  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
 
 }  // namespace lowrank::kernels

@@ -12,8 +12,8 @@ namespace lowrank::kernels {
 /// Where in the run a forward pass stands; null in evaluation and generation, which have no dropout.
 struct DropoutContext {
   std::uint64_t seed = 0;
-  std::uint64_t step = 0;                        // optimiser step, from 0
-  const std::int64_t* token_in_step = nullptr;   // [T]: index of each row's token in the step's plan
+  std::uint64_t step = 0;                       // optimiser step, from 0
+  const std::int64_t* token_in_step = nullptr;  // [T]: index of each row's token in the step's plan
 };
 
 /// x [T, d] with elements zeroed with probability p and the rest scaled by 1/(1-p). The mask is not stored:

@@ -18,8 +18,8 @@ constexpr int kBlocks = 16;
 using Lanes = std::uint32_t[kBlocks];
 
 // core::philox for kBlocks consecutive first counters at once (Salmon et al. 2011), in a form that compilers vectorise.
-LOWRANK_ISA_CLONES void philox_lanes(std::uint32_t first, std::uint32_t token, std::uint64_t step,
-                                     std::uint32_t k0, std::uint32_t k1, std::uint32_t* words) {
+LOWRANK_ISA_CLONES void philox_lanes(std::uint32_t first, std::uint32_t token, std::uint64_t step, std::uint32_t k0,
+                                     std::uint32_t k1, std::uint32_t* words) {
   Lanes c0, c1, c2, c3;
   for (int l = 0; l < kBlocks; ++l) {
     c0[l] = first + static_cast<std::uint32_t>(l);
@@ -84,11 +84,14 @@ void drop(T* x, std::int64_t rows, std::int64_t columns, std::int64_t stride, co
 void drop_tile(const at::Tensor& x, const DropoutPlace& place, std::int64_t row, std::int64_t first_column) {
   const std::int64_t rows = x.size(0), columns = x.size(1), stride = x.stride(0);
   switch (x.scalar_type()) {
-    case at::kFloat: return drop(x.mutable_data_ptr<float>(), rows, columns, stride, place, row, first_column);
-    case at::kDouble: return drop(x.mutable_data_ptr<double>(), rows, columns, stride, place, row, first_column);
+    case at::kFloat:
+      return drop(x.mutable_data_ptr<float>(), rows, columns, stride, place, row, first_column);
+    case at::kDouble:
+      return drop(x.mutable_data_ptr<double>(), rows, columns, stride, place, row, first_column);
     case at::kBFloat16:
       return drop(x.mutable_data_ptr<c10::BFloat16>(), rows, columns, stride, place, row, first_column);
-    default: throw InternalError("kernels::apply_dropout: fp32, fp64 or bf16 is expected");
+    default:
+      throw InternalError("kernels::apply_dropout: fp32, fp64 or bf16 is expected");
   }
 }
 

@@ -19,9 +19,12 @@ constexpr std::int64_t kWidePanel = 1024;  // columns a task of a product that i
 bool packs(at::ScalarType dtype, std::int64_t rows) {
   if (rows <= kFewRows) return false;
   switch (gemm_path()) {
-    case GemmPath::kPlain: return false;
-    case GemmPath::kPacked: return dtype == at::kFloat;
-    case GemmPath::kNativeBf16: return dtype == at::kBFloat16 || dtype == at::kFloat;
+    case GemmPath::kPlain:
+      return false;
+    case GemmPath::kPacked:
+      return dtype == at::kFloat;
+    case GemmPath::kNativeBf16:
+      return dtype == at::kBFloat16 || dtype == at::kFloat;
   }
   return false;
 }

@@ -29,9 +29,12 @@ void set_gemm_path(GemmPath path) { chosen().store(path, std::memory_order_relax
 
 const char* name(GemmPath path) {
   switch (path) {
-    case GemmPath::kPlain: return "plain";
-    case GemmPath::kPacked: return "packed";
-    case GemmPath::kNativeBf16: return "native-bf16";
+    case GemmPath::kPlain:
+      return "plain";
+    case GemmPath::kPacked:
+      return "packed";
+    case GemmPath::kNativeBf16:
+      return "native-bf16";
   }
   return "?";
 }

@@ -108,9 +108,9 @@ at::Tensor losses_of(const at::Tensor& hidden, const at::Tensor& weight, const a
   return losses;
 }
 
-// With a frozen head the gradient of hidden is made in the forward pass, for an upstream gradient of one, and scaled row
-// by row in the backward pass. A trainable head needs the upstream gradients inside the sum over rows: its chunks are
-// computed again in the backward pass.
+// With a frozen head the gradient of hidden is made in the forward pass, for an upstream gradient of one, and scaled
+// row by row in the backward pass. A trainable head needs the upstream gradients inside the sum over rows: its chunks
+// are computed again in the backward pass.
 struct LinearCrossEntropyFunction : torch::autograd::Function<LinearCrossEntropyFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& weight,
                             const at::Tensor& labels) {
@@ -154,9 +154,10 @@ struct LinearCrossEntropyFunction : torch::autograd::Function<LinearCrossEntropy
 
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
   if (!use_fused(hidden)) return composite::linear_cross_entropy(hidden, weight, labels);
-  if (hidden.dim() != 2 || weight.dim() != 2 || hidden.size(1) != weight.size(1) ||
-      labels.scalar_type() != at::kLong || labels.dim() != 1 || labels.size(0) != hidden.size(0)) {
-    throw InternalError("kernels::linear_cross_entropy: hidden [T, d], weight [V, d] and int64 labels [T] are expected");
+  if (hidden.dim() != 2 || weight.dim() != 2 || hidden.size(1) != weight.size(1) || labels.scalar_type() != at::kLong ||
+      labels.dim() != 1 || labels.size(0) != hidden.size(0)) {
+    throw InternalError(
+        "kernels::linear_cross_entropy: hidden [T, d], weight [V, d] and int64 labels [T] are expected");
   }
   const at::Tensor h = hidden.contiguous(), l = labels.contiguous();
   if (records(h, weight)) return LinearCrossEntropyFunction::apply(h, weight, l);

@@ -54,8 +54,8 @@ void swiglu_backward(const c10::BFloat16* g, const c10::BFloat16* gate, const c1
 float softmax_row(float* s, std::int64_t n, std::int64_t first, std::int64_t last, double scale, float* sum);
 double softmax_row(double* s, std::int64_t n, std::int64_t first, std::int64_t last, double scale, double* sum);
 
-/// Backward of a softmax row: s[first, last) (scores before scaling) becomes p = exp(scale s − lse) and dp (gradients of
-/// p) becomes ds = scale p (dp − delta); zero elsewhere.
+/// Backward of a softmax row: s[first, last) (scores before scaling) becomes p = exp(scale s − lse) and dp (gradients
+/// of p) becomes ds = scale p (dp − delta); zero elsewhere.
 void softmax_row_backward(float* s, float* dp, std::int64_t n, std::int64_t first, std::int64_t last, double scale,
                           float lse, float delta);
 void softmax_row_backward(double* s, double* dp, std::int64_t n, std::int64_t first, std::int64_t last, double scale,
@@ -72,7 +72,7 @@ double cross_entropy_row(double* z, std::int64_t n, std::int64_t label, bool rou
 
 /// One AdamW step on n elements; the arguments are the constants of the step as torch.optim.AdamW computes them.
 struct AdamWStep {
-  double decay;            // 1 − lr · weight_decay
+  double decay;  // 1 − lr · weight_decay
   double beta1, beta2, eps;
   double step_size;        // lr / (1 − beta1^t)
   double root_correction;  // sqrt(1 − beta2^t)

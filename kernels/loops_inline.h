@@ -1,4 +1,5 @@
-// What the files of inner loops share: clones by instruction set, bf16, exp, lane-wise sums. Included by loops_*.cpp only.
+// What the files of inner loops share: clones by instruction set, bf16, exp, lane-wise sums. Included by loops_*.cpp
+// only.
 #pragma once
 
 #include <bit>
@@ -41,7 +42,8 @@ LOWRANK_INLINE Wide<T> rounded(Wide<T> x) {
   return load(kept);
 }
 
-/// e^x to 2 ulp without branches, so that loops over it vectorise (Cephes' polynomial; arguments beyond ±88 are clamped).
+/// e^x to 2 ulp without branches, so that loops over it vectorise (Cephes' polynomial; arguments beyond ±88 are
+/// clamped).
 LOWRANK_INLINE float exponential(float x) {
   constexpr float kMagic = 12582912.0F;  // 1.5 · 2^23: adding it rounds to an integer
   x = x > 88.0F ? 88.0F : x;

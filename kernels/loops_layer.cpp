@@ -1,4 +1,4 @@
-// Inner loops of the norm, rotary embedding and gated activation, and of AdamW.
+// Inner loops of the norm, rotary embedding and gated activation.
 #include "lowrank/kernels/loops_inline.h"
 
 namespace lowrank::kernels::loops {
@@ -28,8 +28,8 @@ LOWRANK_INLINE void norm_rows_backward(const T* g, const T* x, const T* w, const
     const T* const xi = x + i * n;
     T* const out = dx + i * n;
     const W r = inverse[i];
-    const W mean = lane_sum<W>(n, [=](std::int64_t j) { return load(gi[j]) * load(w[j]) * load(xi[j]); }) * r /
-                   static_cast<W>(n);
+    const W mean =
+        lane_sum<W>(n, [=](std::int64_t j) { return load(gi[j]) * load(w[j]) * load(xi[j]); }) * r / static_cast<W>(n);
     for (std::int64_t j = 0; j < n; ++j) {
       store(out[j], r * (load(gi[j]) * load(w[j]) - load(xi[j]) * r * mean));
     }
@@ -75,42 +75,27 @@ LOWRANK_INLINE void gate_up_backward(const T* g, const T* gate, const T* up, T* 
 
 }  // namespace
 
-#define LOWRANK_LAYER_LOOPS(T, W)                                                                                     \
-  LOWRANK_ISA_CLONES void rms_norm(const T* x, const T* w, T* y, W* inverse, std::int64_t rows, std::int64_t n,       \
-                                   double eps) {                                                                      \
-    norm_rows<T>(x, w, y, inverse, rows, n, eps);                                                                     \
-  }                                                                                                                   \
-  LOWRANK_ISA_CLONES void rms_norm_backward(const T* g, const T* x, const T* w, const W* inverse, T* dx, W* dw,       \
-                                            std::int64_t rows, std::int64_t n) {                                      \
-    norm_rows_backward<T>(g, x, w, inverse, dx, dw, rows, n);                                                         \
-  }                                                                                                                   \
-  LOWRANK_ISA_CLONES void rotary(const T* x, const float* cos, const float* sin, float sign, T* y,                    \
-                                 std::int64_t heads, std::int64_t head_dim, std::int64_t half) {                      \
-    turn<T>(x, cos, sin, sign, y, heads, head_dim, half);                                                             \
-  }                                                                                                                   \
-  LOWRANK_ISA_CLONES void swiglu(const T* gate, const T* up, T* y, std::int64_t n) { gate_up<T>(gate, up, y, n); }    \
-  LOWRANK_ISA_CLONES void swiglu_backward(const T* g, const T* gate, const T* up, T* dgate, T* dup, std::int64_t n) { \
-    gate_up_backward<T>(g, gate, up, dgate, dup, n);                                                                  \
+#define LOWRANK_LAYER_LOOPS(T, W)                                                                                      \
+  LOWRANK_ISA_CLONES void rms_norm(const T* x, const T* w, T* y, W* inverse, std::int64_t rows, std::int64_t n,        \
+                                   double eps) {                                                                       \
+    norm_rows<T>(x, w, y, inverse, rows, n, eps);                                                                      \
+  }                                                                                                                    \
+  LOWRANK_ISA_CLONES void rms_norm_backward(const T* g, const T* x, const T* w, const W* inverse, T* dx, W* dw,        \
+                                            std::int64_t rows, std::int64_t n) {                                       \
+    norm_rows_backward<T>(g, x, w, inverse, dx, dw, rows, n);                                                          \
+  }                                                                                                                    \
+  LOWRANK_ISA_CLONES void rotary(const T* x, const float* cos, const float* sin, float sign, T* y, std::int64_t heads, \
+                                 std::int64_t head_dim, std::int64_t half) {                                           \
+    turn<T>(x, cos, sin, sign, y, heads, head_dim, half);                                                              \
+  }                                                                                                                    \
+  LOWRANK_ISA_CLONES void swiglu(const T* gate, const T* up, T* y, std::int64_t n) { gate_up<T>(gate, up, y, n); }     \
+  LOWRANK_ISA_CLONES void swiglu_backward(const T* g, const T* gate, const T* up, T* dgate, T* dup, std::int64_t n) {  \
+    gate_up_backward<T>(g, gate, up, dgate, dup, n);                                                                   \
   }
 
 LOWRANK_LAYER_LOOPS(float, float)
 LOWRANK_LAYER_LOOPS(double, double)
 LOWRANK_LAYER_LOOPS(c10::BFloat16, float)
 #undef LOWRANK_LAYER_LOOPS
-
-LOWRANK_ISA_CLONES void adamw(float* p, const float* g, float* m, float* v, std::int64_t n, const AdamWStep& step) {
-  const auto decay = static_cast<float>(step.decay), eps = static_cast<float>(step.eps);
-  const auto weight1 = static_cast<float>(1 - step.beta1), beta2 = static_cast<float>(step.beta2);
-  const auto weight2 = static_cast<float>(1 - step.beta2), size = static_cast<float>(step.step_size);
-  const auto root_correction = static_cast<float>(step.root_correction);
-  for (std::int64_t i = 0; i < n; ++i) {
-    const float gi = g[i];
-    const float mi = m[i] + weight1 * (gi - m[i]);
-    const float vi = v[i] * beta2 + weight2 * gi * gi;
-    m[i] = mi;
-    v[i] = vi;
-    p[i] = p[i] * decay - size * (mi / (std::sqrt(vi) / root_correction + eps));
-  }
-}
 
 }  // namespace lowrank::kernels::loops

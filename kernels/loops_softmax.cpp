@@ -60,21 +60,21 @@ LOWRANK_INLINE W cross_entropy(W* z, std::int64_t n, std::int64_t label, bool ro
 
 }  // namespace
 
-#define LOWRANK_SOFTMAX_LOOPS(W)                                                                                      \
-  LOWRANK_ISA_CLONES W softmax_row(W* s, std::int64_t n, std::int64_t first, std::int64_t last, double scale,         \
-                                   W* sum) {                                                                          \
-    return softmax<W>(s, n, first, last, static_cast<W>(scale), sum);                                                 \
-  }                                                                                                                   \
-  LOWRANK_ISA_CLONES void softmax_row_backward(W* s, W* dp, std::int64_t n, std::int64_t first, std::int64_t last,    \
-                                               double scale, W lse, W delta) {                                        \
-    softmax_backward<W>(s, dp, n, first, last, static_cast<W>(scale), lse, delta);                                    \
-  }                                                                                                                   \
-  LOWRANK_ISA_CLONES W dot(const W* a, const W* b, std::int64_t n) {                                                  \
-    return lane_sum<W>(n, [=](std::int64_t j) { return a[j] * b[j]; });                                               \
-  }                                                                                                                   \
-  LOWRANK_ISA_CLONES W cross_entropy_row(W* z, std::int64_t n, std::int64_t label, bool round, bool gradient,         \
-                                         W scale) {                                                                   \
-    return cross_entropy<W>(z, n, label, round, gradient, scale);                                                     \
+#define LOWRANK_SOFTMAX_LOOPS(W)                                                                                   \
+  LOWRANK_ISA_CLONES W softmax_row(W* s, std::int64_t n, std::int64_t first, std::int64_t last, double scale,      \
+                                   W* sum) {                                                                       \
+    return softmax<W>(s, n, first, last, static_cast<W>(scale), sum);                                              \
+  }                                                                                                                \
+  LOWRANK_ISA_CLONES void softmax_row_backward(W* s, W* dp, std::int64_t n, std::int64_t first, std::int64_t last, \
+                                               double scale, W lse, W delta) {                                     \
+    softmax_backward<W>(s, dp, n, first, last, static_cast<W>(scale), lse, delta);                                 \
+  }                                                                                                                \
+  LOWRANK_ISA_CLONES W dot(const W* a, const W* b, std::int64_t n) {                                               \
+    return lane_sum<W>(n, [=](std::int64_t j) { return a[j] * b[j]; });                                            \
+  }                                                                                                                \
+  LOWRANK_ISA_CLONES W cross_entropy_row(W* z, std::int64_t n, std::int64_t label, bool round, bool gradient,      \
+                                         W scale) {                                                                \
+    return cross_entropy<W>(z, n, label, round, gradient, scale);                                                  \
   }
 
 LOWRANK_SOFTMAX_LOOPS(float)

@@ -46,8 +46,7 @@ struct LoraLinearFunction : torch::autograd::Function<LoraLinearFunction> {
     const std::size_t count = settings->adapters.size();
     const at::Tensor& x = inputs[0];
     const auto lora = factors(*settings, inputs.data() + first, product_dtype(x.scalar_type()));
-    LoraForward result =
-        lora_forward(x, inputs[1], settings->has_bias ? inputs[2] : at::Tensor(), std::span(lora));
+    LoraForward result = lora_forward(x, inputs[1], settings->has_bias ? inputs[2] : at::Tensor(), std::span(lora));
 
     const bool train_adapters = std::any_of(inputs.begin() + static_cast<std::ptrdiff_t>(first), inputs.end(),
                                             [](const at::Tensor& m) { return m.requires_grad(); });

@@ -1,4 +1,5 @@
-// The linear layer with low-rank adapters (Hu et al. 2021, eq. 3; PEFT's lora.Linear): y = x Wᵀ + b + Σ s·drop(x) Aᵀ Bᵀ.
+// The linear layer with low-rank adapters (Hu et al. 2021, eq. 3; PEFT's lora.Linear): y = x Wᵀ + b + Σ s·drop(x) Aᵀ
+// Bᵀ.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,12 +14,13 @@
 
 namespace lowrank::kernels {
 
-/// A frozen (or, for --method full, trainable) weight as a GEMM operand. `weight` is [out, in] of any float dtype, often a
-/// read-only view of a mapped file. Packed forms for this CPU's GEMM are made as they are used, or kept (`keep_packed`).
+/// A frozen (or, for --method full, trainable) weight as a GEMM operand. `weight` is [out, in] of any float dtype,
+/// often a read-only view of a mapped file. Packed forms for this CPU's GEMM are made as they are used, or kept
+/// (`keep_packed`).
 class BaseWeight {
  public:
   BaseWeight() = default;
-  BaseWeight(at::Tensor weight, at::Tensor bias);    // bias may be undefined
+  BaseWeight(at::Tensor weight, at::Tensor bias);  // bias may be undefined
   const at::Tensor& weight() const { return weight_; }
   const at::Tensor& bias() const { return bias_; }
   std::int64_t in_features() const { return weight_.size(1); }
@@ -36,14 +38,14 @@ at::Tensor base_backward(const at::Tensor& g, const BaseWeight& base);
 /// One adapter at one layer. A [r, in] and B [out, r], fp32 (cast to x's dtype for the products when x is bf16).
 struct LoraOperand {
   at::Tensor a, b;
-  double scale = 1;                              // α/r, or α/√r with rsLoRA
-  double dropout = 0;                            // on the adapter's input only
+  double scale = 1;    // α/r, or α/√r with rsLoRA
+  double dropout = 0;  // on the adapter's input only
   std::array<std::uint32_t, 2> dropout_key{};
 };
 
-/// x [T, in] -> [T, out] in x's dtype, differentiable in x, A, B, and in the base weight and bias where they require it.
-/// Saves x and x Aᵀ; never forms B A; no gradient for a frozen base, none for x where x needs none.
-/// Backward: u = g B; dB = s gᵀ t; dA = s uᵀ x; dx = g W + s u A (t = drop(x) Aᵀ). fp32 and fp64 or bf16 x.
+/// x [T, in] -> [T, out] in x's dtype, differentiable in x, A, B, and in the base weight and bias where they require
+/// it. Saves x and x Aᵀ; never forms B A; no gradient for a frozen base, none for x where x needs none. Backward: u = g
+/// B; dB = s gᵀ t; dA = s uᵀ x; dx = g W + s u A (t = drop(x) Aᵀ). fp32 and fp64 or bf16 x.
 at::Tensor lora_linear(const at::Tensor& x, const BaseWeight& base, std::span<const LoraOperand> adapters,
                        const DropoutContext* dropout);
 

@@ -34,6 +34,7 @@ struct LoraBackward {
 };
 /// x may be undefined where neither dw nor adapters' gradients are needed.
 LoraBackward lora_backward(const at::Tensor& g, const at::Tensor& x, const at::Tensor& weight,
-                           std::span<const LoraFactors> adapters, std::span<const at::Tensor> t, const LoraNeeds& needs);
+                           std::span<const LoraFactors> adapters, std::span<const at::Tensor> t,
+                           const LoraNeeds& needs);
 
 }  // namespace lowrank::kernels

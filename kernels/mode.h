@@ -1,5 +1,5 @@
-// Every fused op has a twin made of plain ATen ops and autograd: its oracle. This switch runs the twins instead, for the
-// whole process ("--kernels composite" of the bench and the tests).
+// Every fused op has a twin made of plain ATen ops and autograd: its oracle. This switch runs the twins instead, for
+// the whole process ("--kernels composite" of the bench and the tests).
 #pragma once
 
 namespace lowrank::kernels {

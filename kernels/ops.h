@@ -10,8 +10,8 @@
 
 namespace lowrank::kernels {
 
-/// RMSNorm (Zhang & Sennrich 2019), as transformers' LlamaRMSNorm: x̂ = x · rsqrt(mean(x²) + eps) in fp32, rounded to x's
-/// dtype, times weight. x [T, …, d], weight [d]; the norm is over the last dimension.
+/// RMSNorm (Zhang & Sennrich 2019), as transformers' LlamaRMSNorm: x̂ = x · rsqrt(mean(x²) + eps) in fp32, rounded to
+/// x's dtype, times weight. x [T, …, d], weight [d]; the norm is over the last dimension.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
 /// Cosine and sine tables for every token, [T, rotary_dim/2] fp32.
@@ -26,21 +26,21 @@ at::Tensor rotary(const at::Tensor& x, const RotaryTables& tables);
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 
 struct AttentionOptions {
-  double scale = 1;                              // on q·k, usually head_dim^-0.5
-  std::optional<std::int64_t> window;            // sliding: key j is seen by query i when i - window < j <= i
+  double scale = 1;                    // on q·k, usually head_dim^-0.5
+  std::optional<std::int64_t> window;  // sliding: key j is seen by query i when i - window < j <= i
 };
 /// Causal attention inside each segment, queries aligned with the last keys. q [Tq, H, d], k and v [Tk, Hkv, d] with
 /// H a multiple of Hkv (query head h reads kv head h / (H/Hkv)). Gives [Tq, H, d]. Softmax in fp32.
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Segments& segments,
                      const AttentionOptions& options);
 
-/// Per-token cross-entropy of hidden [T, d] through the head weight [V, d] (logits never whole in memory): fp32 losses [T],
-/// 0 where labels (int64 [T]) are -100. Only rows with a label are multiplied. Differentiable in hidden, and in weight
-/// where it requires it. Logits are rounded to hidden's dtype, the softmax is fp32.
+/// Per-token cross-entropy of hidden [T, d] through the head weight [V, d] (logits never whole in memory): fp32 losses
+/// [T], 0 where labels (int64 [T]) are -100. Only rows with a label are multiplied. Differentiable in hidden, and in
+/// weight where it requires it. Logits are rounded to hidden's dtype, the softmax is fp32.
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels);
 
-/// One AdamW step (Loshchilov & Hutter 2019, torch.optim.AdamW's order of operations) on flat fp32 buffers [n], in place.
-/// `step` counts from 1. Independent of the number of threads.
+/// One AdamW step (Loshchilov & Hutter 2019, torch.optim.AdamW's order of operations) on flat fp32 buffers [n], in
+/// place. `step` counts from 1. Independent of the number of threads.
 struct AdamWOptions {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
 };

@@ -31,8 +31,12 @@ at::Tensor pack_weight(const at::Tensor& w, std::int64_t rows) {
 
 at::Tensor packed_product(const at::Tensor& x, const at::Tensor& packed) {
   static const auto product = find("mkldnn::_linear_pointwise");
-  torch::jit::Stack stack{x, packed, c10::IValue(), std::string("none"),
-                          c10::impl::GenericList(c10::OptionalType::create(c10::NumberType::get())), std::string()};
+  torch::jit::Stack stack{x,
+                          packed,
+                          c10::IValue(),
+                          std::string("none"),
+                          c10::impl::GenericList(c10::OptionalType::create(c10::NumberType::get())),
+                          std::string()};
   product->callBoxed(&stack);
   return stack[0].toTensor();
 }

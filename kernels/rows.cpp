@@ -6,8 +6,9 @@
 
 #include <algorithm>
 
-// MKL's number of threads for the calling thread alone (0: the process's); gives the number before. Weak: a LibTorch built
-// on another BLAS has none. Without it MKL cuts a product by the number of threads of the process even in a worker.
+// MKL's number of threads for the calling thread alone (0: the process's); gives the number before. Weak: a LibTorch
+// built on another BLAS has none. Without it MKL cuts a product by the number of threads of the process even in a
+// worker.
 extern "C" int MKL_Set_Num_Threads_Local(int threads) __attribute__((weak));
 
 namespace lowrank::kernels {

@@ -7,8 +7,8 @@
 namespace lowrank::kernels {
 
 /// Boundaries of the segments in the query stream and in the key stream, n + 1 offsets each. In training both are the
-/// same; when decoding, a segment has one query against its cached keys. Queries are aligned with the last keys of their
-/// segment: query i of a segment with q queries and k keys has position k - q + i.
+/// same; when decoding, a segment has one query against its cached keys. Queries are aligned with the last keys of
+/// their segment: query i of a segment with q queries and k keys has position k - q + i.
 struct Segments {
   std::vector<std::int64_t> q_offsets;
   std::vector<std::int64_t> k_offsets;

@@ -6,7 +6,6 @@
 #include <numeric>
 
 #include "lowrank/core/error.h"
-#include "lowrank/data/batch_torch.h"
 #include "lowrank/eval/perplexity.h"
 
 namespace lowrank::train {
@@ -60,16 +59,15 @@ std::int64_t CausalLm::micro_batches(std::int64_t step) const {
 MicroLoss CausalLm::forward(std::int64_t step, std::int64_t micro) {
   const auto& examples = parts_.train.examples;
   const auto batches = plan_.micro_batches(step);
-  const data::Batch batch =
-      data::make_batch(examples, batches.at(static_cast<std::size_t>(micro)), tokens_before(batches, micro, examples));
-  const kernels::DropoutContext dropout{parts_.seed, static_cast<std::uint64_t>(step), batch.token_in_step.data()};
+  batch_ = data::make_batch(examples, batches.at(static_cast<std::size_t>(micro)), tokens_before(batches, micro, examples));
+  dropout_ = {parts_.seed, static_cast<std::uint64_t>(step), batch_.token_in_step.data()};
   models::ForwardOptions options;
-  options.dropout = &dropout;
+  options.dropout = &dropout_;
   options.recompute = parts_.recompute;
-  const at::Tensor hidden = parts_.decoder->hidden(batch.ids, batch.segments, options);
-  const at::Tensor losses = parts_.decoder->token_losses(hidden, batch.labels);
+  const at::Tensor hidden = parts_.decoder->hidden(batch_.ids, batch_.segments, options);
+  const at::Tensor losses = parts_.decoder->token_losses(hidden, batch_.labels, &dropout_);
   // The sum of LibTorch depends on the thread count: it only carries the gradient (of ones); the value is ours.
-  return {losses.sum(), ordered_total(losses.detach()), batch.counted, batch.segments.tokens()};
+  return {losses.sum(), ordered_total(losses.detach()), batch_.counted, batch_.segments.tokens()};
 }
 
 std::string CausalLm::describe(std::int64_t step) const {

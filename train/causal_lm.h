@@ -7,8 +7,10 @@
 #include <utility>
 #include <vector>
 
+#include "lowrank/data/batch_torch.h"
 #include "lowrank/data/dataset.h"
 #include "lowrank/data/plan.h"
+#include "lowrank/kernels/dropout.h"
 #include "lowrank/models/load.h"
 #include "lowrank/train/objective.h"
 
@@ -40,6 +42,7 @@ class CausalLm : public Objective {
   std::int64_t steps() const override { return plan_.steps(); }
   double epoch_after(std::int64_t step) const override { return plan_.step(step).epoch; }
   std::int64_t micro_batches(std::int64_t step) const override;
+  /// Its backward must come before the next call.
   MicroLoss forward(std::int64_t step, std::int64_t micro) override;
   std::string describe(std::int64_t step) const override;
   std::vector<EvalResult> evaluate() override;
@@ -50,6 +53,9 @@ class CausalLm : public Objective {
  private:
   Parts parts_;
   data::Plan plan_;
+  // Of the last forward pass: with recomputation its backward reads them again.
+  data::Batch batch_;
+  kernels::DropoutContext dropout_;
 };
 
 }  // namespace lowrank::train

@@ -23,7 +23,8 @@ int main(int argc, char** argv) try {
                                            "The panel was painted in tempera on poplar.",
                                            "The canvas was painted in oil over a dark ground."},
                                           *model.tokenizer, {.seq_len = 128});
-  parts.plan = {.batch_size = 3, .epochs = 20};
+  parts.plan.batch_size = 3;
+  parts.plan.epochs = 20;
   lowrank::train::CausalLm objective(std::move(parts));
 
   lowrank::train::TrainOptions options;
@@ -36,9 +37,11 @@ int main(int argc, char** argv) try {
 
   // argv[2] is a PEFT adapter now. The same model generates with it, and without it.
   const auto prompt = model.tokenizer->encode("The panel");
+  lowrank::models::GenerateOptions generation;
+  generation.max_new_tokens = 12;
   for (const bool enabled : {false, true}) {
     adapter.set_enabled(enabled);
-    const auto answer = lowrank::models::generate(*model.decoder, *model.tokenizer, prompt, {.max_new_tokens = 12});
+    const auto answer = lowrank::models::generate(*model.decoder, *model.tokenizer, prompt, generation);
     std::printf("%s: The panel%s\n", enabled ? "adapter" : "base", answer.text.c_str());
   }
   return 0;

@@ -53,7 +53,7 @@ TEST_CASE("spaces before a word, again and again, cost linear time with the Llam
   const lowrank::data::Regex regex(
       R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
       "a test");
-  for (const std::string unit : {std::string(" "), std::string("\t"), std::string("a"), std::string(5000, ' ') + "b"}) {
+  for (const std::string& unit : {std::string(" "), std::string("\t"), std::string("a"), std::string(5000, ' ') + "b"}) {
     const std::string text = repeat(unit, 1 << 20) + "x";
     std::vector<lowrank::data::Span> matches;
     const auto begin = std::chrono::steady_clock::now();

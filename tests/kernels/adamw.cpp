@@ -1,6 +1,6 @@
+#include "lowrank/core/error.h"
 #include "lowrank/kernels/ops.h"
 #include "lowrank/kernels/rows.h"
-#include "lowrank/core/error.h"
 #include "support.h"
 
 namespace k = lowrank::kernels;
@@ -9,7 +9,7 @@ using namespace kernel_test;
 TEST_CASE("adamw_step follows torch.optim.AdamW", "[unit]") {
   torch::manual_seed(15);
   for (const double decay : {0.0, 0.1}) {
-    const at::Tensor start = random({50001});
+    const at::Tensor start = random({50001}, at::kFloat, 0.4);
     at::Tensor reference = start.clone().requires_grad_(true);
     auto settings = torch::optim::AdamWOptions(3e-3).betas({0.8, 0.95}).eps(1e-7).weight_decay(decay);
     torch::optim::AdamW optimiser({reference}, settings);
@@ -22,8 +22,9 @@ TEST_CASE("adamw_step follows torch.optim.AdamW", "[unit]") {
       optimiser.step();
       k::adamw_step(param, grad, m, v, step, options);
       k::composite::adamw_step(twin, grad, twin_m, twin_v, step, options);
-      CHECK(distance(param, reference.detach()) < 1e-7);
-      CHECK(distance(param, twin) < 1e-7);
+      // One rounding of a parameter is 6e-8 of it, and the steps add up.
+      CHECK(distance(param, reference.detach()) < 5e-7);
+      CHECK(distance(param, twin) < 5e-7);
     }
   }
 }

@@ -31,17 +31,22 @@ Op op_of(const Case& c) {
 
 const std::vector<bool> all{true, true, true};
 
-const std::vector<Case> cases{{{37}},          {{1}},
-                              {{129, 1, 300}}, {{5, 0, 70}, 3, 3, 7},
-                              {{200, 140}, 6, 1, 9}, {{300, 31}, 4, 2, 8, 40},
-                              {{150}, 2, 2, 8, 1},   {{260}, 2, 1, 8, 128},
+const std::vector<Case> cases{{{37}},
+                              {{1}},
+                              {{129, 1, 300}},
+                              {{5, 0, 70}, 3, 3, 7},
+                              {{200, 140}, 6, 1, 9},
+                              {{300, 31}, 4, 2, 8, 40},
+                              {{150}, 2, 2, 8, 1},
+                              {{260}, 2, 1, 8, 128},
                               {{140}, 2, 1, 8, 1000}};
 
 }  // namespace
 
 TEST_CASE("attention equals its twin", "[unit]") {
   for (const Case& c : cases) {
-    INFO(c.lengths[0] << " tokens first, " << c.heads << "/" << c.kv_heads << " heads, window " << c.window.value_or(0));
+    INFO(c.lengths[0] << " tokens first, " << c.heads << "/" << c.kv_heads << " heads, window "
+                      << c.window.value_or(0));
     require_twins(op_of(c), inputs_of(c), all, 1e-11);
     require_twins(op_of(c), inputs_of(c, at::kFloat), all, 1e-5);
     require_twins(op_of(c), inputs_of(c, at::kBFloat16), all, 0.03);
@@ -79,7 +84,8 @@ TEST_CASE("queries are aligned with the last keys of their segment", "[unit]") {
       segments.q_offsets = {0, tail, 2 * tail, 3 * tail};
       segments.k_offsets = {0, 140, 143, 208};
       const auto last = [&](const at::Tensor& t) {
-        return torch::cat({t.narrow(0, 140 - tail, tail), t.narrow(0, 143 - tail, tail), t.narrow(0, 208 - tail, tail)});
+        return torch::cat(
+            {t.narrow(0, 140 - tail, tail), t.narrow(0, 143 - tail, tail), t.narrow(0, 208 - tail, tail)});
       };
       for (const auto mode : {k::Mode::kFused, k::Mode::kComposite}) {
         const k::ModeGuard guard(mode);
@@ -99,8 +105,11 @@ TEST_CASE("attention's gradients with fewer queries than keys equal the twin's",
   const Tensors inputs{random({135, 4, 8}, at::kDouble), random({300, 2, 8}, at::kDouble),
                        random({300, 2, 8}, at::kDouble)};
   for (const auto window : {std::optional<std::int64_t>(), std::optional<std::int64_t>(50)}) {
-    require_twins([&](const Tensors& t) { return k::attention(t[0], t[1], t[2], segments, {0.3, window}); }, inputs, all,
-                  1e-11);
+    require_twins(
+        [&](const Tensors& t) {
+          return k::attention(t[0], t[1], t[2], segments, {0.3, window});
+        },
+        inputs, all, 1e-11);
   }
 }
 

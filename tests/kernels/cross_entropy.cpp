@@ -61,7 +61,7 @@ TEST_CASE("linear_cross_entropy over several chunks of rows equals its fp64 twin
   torch::manual_seed(12);
   const std::int64_t vocabulary = 70000;  // chunks of 192 rows
   const at::Tensor labels = labels_of(300, vocabulary, 0.05);
-  const Tensors inputs{random({300, 4}), random({vocabulary, 4})};
+  const Tensors inputs{random({300, 16}), random({vocabulary, 16}, at::kFloat, 0.5)};
   for (const bool weight : {false, true}) {
     const Tensors found = run(op_of(labels), inputs, {true, weight});
     const k::ModeGuard composite(k::Mode::kComposite);
@@ -69,8 +69,10 @@ TEST_CASE("linear_cross_entropy over several chunks of rows equals its fp64 twin
     const Tensors twin = run(op_of(labels), inputs, {true, weight});
     for (std::size_t i = 0; i < found.size(); ++i) {
       if (found[i].defined()) {
-        UNSCOPED_INFO("tensor " << i << ", the fp32 twin is off by " << distance(twin[i], exact[i]));
-        CHECK(distance(found[i], exact[i]) <= 1e-5);
+        // A gradient sums 70,000 probabilities in fp32; that rounding is the type's, and the twin shows how much it is.
+        const double rounding = distance(twin[i], exact[i]);
+        UNSCOPED_INFO("tensor " << i << ", the fp32 twin is off by " << rounding);
+        CHECK(distance(found[i], exact[i]) <= std::max(1e-5, 1.2 * rounding));
       }
     }
   }

@@ -26,8 +26,8 @@ TEST_CASE("the mask is Philox's, by token, column and step", "[unit]") {
   const at::Tensor y = k::apply_dropout(torch::ones({3, 133}), 0.25, key, step, tokens.data());
   for (std::int64_t i = 0; i < 3; ++i) {
     for (std::int64_t j = 0; j < 133; ++j) {
-      const auto words = lowrank::core::philox(
-          {static_cast<std::uint32_t>(j / 4), static_cast<std::uint32_t>(5 + i), 9, 7}, key);
+      const auto words =
+          lowrank::core::philox({static_cast<std::uint32_t>(j / 4), static_cast<std::uint32_t>(5 + i), 9, 7}, key);
       const bool dropped = words[static_cast<std::size_t>(j % 4)] < 0x40000000u;
       REQUIRE(y[i][j].item<float>() == (dropped ? 0.0F : 1.0F / 0.75F));
     }

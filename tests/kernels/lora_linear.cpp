@@ -72,8 +72,9 @@ class PathGuard {
 }  // namespace
 
 TEST_CASE("lora_linear equals its twin in fp64", "[unit]") {
-  for (const Case& c : {Case{}, Case{1, 63, 45, 5, 0.3}, Case{150, 63, 45, 5, 0.3, false}, Case{300, 65, 70, 4, 0, true, 2},
-                        Case{64, 16, 16, 16, 0.5, true, 2}, Case{130, 16, 24, 1, 0, true, 0}}) {
+  for (const Case& c :
+       {Case{}, Case{1, 63, 45, 5, 0.3}, Case{150, 63, 45, 5, 0.3, false}, Case{300, 65, 70, 4, 0, true, 2},
+        Case{64, 16, 16, 16, 0.5, true, 2}, Case{130, 16, 24, 1, 0, true, 0}}) {
     for (const bool full : {false, true}) {
       INFO(c.rows << " rows, dropout " << c.dropout << ", " << c.adapters << " adapters, full " << full);
       require_twins(op_of(c), inputs_of(c, at::kDouble, at::kDouble), trains(c, true, full), 1e-11);
@@ -139,8 +140,8 @@ TEST_CASE("a large bf16 weight is converted in blocks", "[unit]") {
 
 TEST_CASE("lora_linear's bytes do not depend on the number of threads", "[unit]") {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
-    for (const Case& c : {Case{37, 63, 45, 5, 0.1}, Case{1, 63, 45, 5}, Case{3, 576, 193, 7}, Case{301, 65, 131, 16, 0.1},
-                          Case{515, 96, 63, 3, 0, true, 2}, Case{1027, 64, 48, 16}}) {
+    for (const Case& c : {Case{37, 63, 45, 5, 0.1}, Case{1, 63, 45, 5}, Case{3, 576, 193, 7},
+                          Case{301, 65, 131, 16, 0.1}, Case{515, 96, 63, 3, 0, true, 2}, Case{1027, 64, 48, 16}}) {
       INFO(c.rows << "×" << c.in << "×" << c.out << " " << dtype);
       require_thread_independence(op_of(c), inputs_of(c, dtype, at::kFloat), trains(c, true, true));
     }

@@ -46,7 +46,7 @@ inline double distance(const at::Tensor& a, const at::Tensor& b, double floor = 
   return difference / std::max(wide_b.abs().max().item<double>(), floor);
 }
 
-/// Fused and composite agree in result and gradients: max|Δ| ≤ bound · max|·| per tensor (of at least 0.1: the gradients
+/// Fused and composite agree in result and gradients: max|Δ| ≤ bound · max|·| per tensor (of at least 1: the gradients
 /// of a softmax over one key are zero but for rounding).
 inline void require_twins(const Op& op, const Tensors& inputs, const std::vector<bool>& trains, double bound) {
   using lowrank::kernels::Mode;
@@ -54,13 +54,18 @@ inline void require_twins(const Op& op, const Tensors& inputs, const std::vector
   const Tensors fused = run(op, inputs, trains);
   const ModeGuard guard(Mode::kComposite);
   const Tensors composite = run(op, inputs, trains);
+  const auto largest_of = [](const at::Tensor& t) {
+    return t.defined() && t.numel() > 0 ? t.to(at::kDouble).abs().max().item<double>() : 0.0;
+  };
+  double largest = 0;
+  for (std::size_t i = 1; i < composite.size(); ++i) largest = std::max(largest, largest_of(composite[i]));
   for (std::size_t i = 0; i < fused.size(); ++i) {
     INFO((i == 0 ? std::string("result") : "gradient of input " + std::to_string(i - 1)));
     REQUIRE(fused[i].defined() == composite[i].defined());
     if (!fused[i].defined()) continue;
     REQUIRE(fused[i].sizes() == composite[i].sizes());
     REQUIRE(fused[i].scalar_type() == composite[i].scalar_type());
-    CHECK(distance(fused[i], composite[i], 0.1) <= bound);
+    CHECK(distance(fused[i], composite[i], 1) <= bound);
   }
 }
 

@@ -85,7 +85,8 @@ TEST_CASE("a written config says in PEFT's words what PEFT's own says", "[unit]"
     const auto theirs = nlohmann::json::parse(lowrank_test::read_text(folder / "adapter_config.json"));
     const std::string text = lora::adapter_config_json(lora::read_adapter_config(folder));
     CHECK(text.substr(0, 4) == "{\n  ");
-    for (const auto& item : nlohmann::json::parse(text).items()) {
+    const auto ours = nlohmann::json::parse(text);
+    for (const auto& item : ours.items()) {
       INFO(name << " " << item.key());
       CHECK(theirs.at(item.key()) == item.value());
     }

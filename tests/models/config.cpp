@@ -111,11 +111,11 @@ TEST_CASE("defaults are those of transformers' classes", "[unit]") {
   };
   CHECK(with("llama").kv_heads == 32);
   CHECK(with("mistral").kv_heads == 8);
-  CHECK(with("mistral").windows == std::vector<std::optional<std::int64_t>>{4096, 4096});
+  CHECK((with("mistral").windows == std::vector<std::optional<std::int64_t>>{4096, 4096}));
   CHECK(with("qwen2").kv_heads == 32);
   CHECK(with("qwen2").qkv_bias);
   CHECK_FALSE(with("qwen2").o_bias);
-  CHECK(with("qwen2").windows == std::vector<std::optional<std::int64_t>>{std::nullopt, std::nullopt});
+  CHECK((with("qwen2").windows == std::vector<std::optional<std::int64_t>>{std::nullopt, std::nullopt}));
   CHECK(with("qwen3").head_dim == 128);
   CHECK(with("qwen3").qk_norm);
   CHECK(with("llama").head_dim == 2);
@@ -147,7 +147,7 @@ TEST_CASE("a written config.json reads back as it was", "[unit]") {
     const models::DecoderConfig after = models::parse_config(core::JsonView(json, "config.json"));
     CHECK(after.unknown_keys.empty());
     CHECK(models::config_json(after) == models::config_json(before));
-    CHECK(after.windows == before.windows);
+    CHECK((after.windows == before.windows));
     CHECK(after.head_dim == before.head_dim);
     CHECK(after.rope_theta == before.rope_theta);
     CHECK(models::inverse_frequencies(after) == models::inverse_frequencies(before));

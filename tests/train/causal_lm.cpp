@@ -43,6 +43,7 @@ train::TrainOptions tiny_training() {
   options.lr = 1e-2;
   options.eval_every = 4;
   options.save_every = 3;
+  keep_files_in_memory();
   return options;
 }
 
@@ -103,23 +104,23 @@ TEST_CASE("1, 2 and 3 threads give the same adapter to the byte after 20 steps",
     adapters.push_back(adapter_after_20_steps({}));
   }
   at::set_num_threads(threads);
-  CHECK(adapters[1] == adapters[0]);
-  CHECK(adapters[2] == adapters[0]);
+  CHECK((adapters[1] == adapters[0]));
+  CHECK((adapters[2] == adapters[0]));
 }
 
 TEST_CASE("recomputation gives the same adapter to the byte, with dropout", "[unit]") {
   TinyOptions options;
   const std::string without = adapter_after_20_steps(options);
   options.recompute = true;
-  CHECK(adapter_after_20_steps(options) == without);
+  CHECK((adapter_after_20_steps(options) == without));
 }
 
 TEST_CASE("dropout depends on the seed's place, not on luck: two runs are equal, and it does drop", "[unit]") {
   TinyOptions options;
   const std::string first = adapter_after_20_steps(options);
-  CHECK(adapter_after_20_steps(options) == first);
+  CHECK((adapter_after_20_steps(options) == first));
   options.dropout = 0;
-  CHECK(adapter_after_20_steps(options) != first);
+  CHECK((adapter_after_20_steps(options) != first));
 }
 
 TEST_CASE("a language model killed in the middle of an epoch resumes to the same bytes, with dropout", "[unit]") {
@@ -177,6 +178,7 @@ TEST_CASE("every weight trains, and a checkpoint is a model folder", "[unit]") {
   Recorder recorder;
   train::TrainOptions training = tiny_training();
   training.lr = 3e-3;
+  training.save_every = 20;
   train::Trainer(*tiny.objective, training, out.path(), {}).run(recorder);
   CHECK(recorder.steps.back().loss < recorder.steps.front().loss);
 

@@ -190,9 +190,9 @@ TEST_CASE("the adapter on top is the best by validation, and `after` is its eval
   CHECK(result.after.at(0).loss == result.before.at(0).loss);
   CHECK(result.after.at(0).loss == toy.evaluate().at(0).loss);
   CHECK(result.after.at(1).loss == toy.evaluate().at(1).loss);
-  CHECK(read_text(out / "adapter_model.safetensors") ==
+  CHECK((read_text(out / "adapter_model.safetensors") ==
         read_text(train::checkpoint_path(out.path(), 0) / "adapter_model.safetensors"));
-  CHECK(read_text(out / "adapter_model.safetensors") !=
+  CHECK((read_text(out / "adapter_model.safetensors") !=
         read_text(train::checkpoint_path(out.path(), 12) / "adapter_model.safetensors"));
 }
 
@@ -206,7 +206,7 @@ TEST_CASE("without validation the last is on top, and nothing is called best", "
   CHECK_FALSE(result.top_is_best);
   CHECK_FALSE(result.best_loss);
   CHECK(result.after.at(0).split == "general");
-  CHECK(read_text(out / "adapter_model.safetensors") ==
+  CHECK((read_text(out / "adapter_model.safetensors") ==
         read_text(train::checkpoint_path(out.path(), 12) / "adapter_model.safetensors"));
 }
 

@@ -1,4 +1,6 @@
 // The loss curves that transformers, peft and torch's AdamW made (tests/parity/make_goldens.py), through the trainer.
+#include <fmt/format.h>
+
 #include "lowrank/core/json.h"
 #include "lowrank/models/load.h"
 #include "lowrank/train/causal_lm.h"
@@ -25,7 +27,7 @@ TEST_CASE("20 steps from PEFT's adapter follow PEFT's loss curve", "[parity]") {
       example.ids = ids.get<std::vector<data::TokenId>>();
       example.learned.assign(example.ids.size(), 1);
       example.document = static_cast<std::uint32_t>(parts.train.documents.size());
-      parts.train.documents.push_back({"document " + std::to_string(example.document)});
+      parts.train.documents.push_back({fmt::format("document {}", example.document)});
       parts.train.examples.push_back(std::move(example));
     }
     parts.plan.batch_size = curve["batch_size"].get<int>();
@@ -36,6 +38,8 @@ TEST_CASE("20 steps from PEFT's adapter follow PEFT's loss curve", "[parity]") {
     options.lr = curve["lr"].get<double>();
     options.schedule = train::Schedule::kConstant;
     options.warmup = options.clip = 0;
+    options.save_every = 20;
+    keep_files_in_memory();
     TempDir out;
     Recorder recorder;
     train::Trainer(objective, options, out.path(), {}).run(recorder);

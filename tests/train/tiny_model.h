@@ -1,6 +1,7 @@
 // A tiny random decoder with an adapter, and rows of odd and unequal lengths with masked prompts.
 #pragma once
 
+#include <fmt/format.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -46,7 +47,7 @@ inline lowrank::data::Dataset tiny_data(std::uint32_t rows, std::uint64_t seed) 
     }
     example.document = i / 2;
     dataset.examples.push_back(std::move(example));
-    if (i % 2 == 0) dataset.documents.push_back({"rows.jsonl line " + std::to_string(i / 2 + 1)});
+    if (i % 2 == 0) dataset.documents.push_back({fmt::format("rows.jsonl line {}", i / 2 + 1)});
   }
   return dataset;
 }
