@@ -86,12 +86,12 @@ Json to_json(const Set& set, bool per_token) {
 /// What was read and left out, where there is something to say.
 std::string reading(const Set& set) {
   const data::ReadReport& report = set.data.report;
-  std::string text = fmt::format("{}, {} documents, {} tokens", report.format, core::format_count(report.documents),
-                                 core::format_count(report.tokens));
+  std::string text = fmt::format("{}, {} document{}, {} tokens, {} of them counted", report.format,
+                                 core::format_count(report.documents), report.documents == 1 ? "" : "s",
+                                 core::format_count(report.tokens), core::format_count(report.learned_tokens));
   const auto add = [&](std::int64_t n, const char* what) {
     if (n > 0) text += fmt::format(", {} {}", core::format_count(n), what);
   };
-  add(report.learned_tokens < report.tokens ? report.tokens - report.learned_tokens : 0, "of them masked");
   add(report.truncated, "rows cut to --seq-len");
   add(report.empty, "blank dropped");
   add(report.all_masked, "with nothing to learn dropped");

@@ -70,9 +70,10 @@ Inspection inspect_data(const data::Dataset& dataset, const data::Tokenizer& tok
       report.tokens > 0 ? 100.0 * static_cast<double>(report.tokens - report.learned_tokens) / static_cast<double>(report.tokens) : 0;
   std::vector<std::pair<std::string, std::string>> rows = {
       {"format", report.format},
-      {"read", fmt::format("{} files, {} documents, {} examples", core::format_count(report.files),
-                           core::format_count(report.documents), core::format_count(report.examples))},
-      {"tokens", fmt::format("{}, {:.1f} % masked", core::format_count(report.tokens), masked_share)},
+      {"files", core::format_count(report.files)},
+      {"documents", core::format_count(report.documents)},
+      {"examples", core::format_count(report.examples)},
+      {"tokens", fmt::format("{}, {:.1f} % not learned", core::format_count(report.tokens), masked_share)},
       {"left out", fmt::format("{} rows cut ({} tokens), {} blank, {} with nothing to learn; {} seen before are kept",
                                core::format_count(report.truncated), core::format_count(report.truncated_tokens),
                                core::format_count(report.empty), core::format_count(report.all_masked),

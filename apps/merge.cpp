@@ -76,7 +76,11 @@ int merge(const Options& options) {
   const models::DTypeChoice dtype = dtype_of_files(resolved.model);
   Opened opened = open_model(options, console, dtype);
   const fs::path model = opened.model.path;
+  const std::string dtype_name = dtype == models::DTypeChoice::kBFloat16 ? "bfloat16" : "float32";
   auto opening = describe(opened);
+  for (auto& [key, value] : opening) {
+    if (key == "dtype") value = dtype_name + ": to compute with the weights as the files hold them";
+  }
   opening.emplace_back("out", out.string());
   if (!console.silent()) print_out(fields(opening));
 
@@ -121,7 +125,7 @@ int merge(const Options& options) {
       {"probe",
        {{"text", probe},
         {"tokens", ids.size()},
-        {"dtype", dtype == models::DTypeChoice::kBFloat16 ? "bfloat16" : "float32"},
+        {"dtype", dtype_name},
         {"max_logit_difference", error.largest},
         {"mean_kl", error.kl},
         {"adapter_max_logit_change", effect.largest},

@@ -57,7 +57,7 @@ Decoder load_decoder(DecoderConfig config, const formats::WeightFiles& weights, 
   MappedWeights source(weights, trainable ? at::kFloat : dtype, trainable);
   settle_tying(config, weights, source, warnings);
   Decoder decoder(config, source);
-  source.check_all_taken();
+  source.check_complete();
   return decoder;
 }
 

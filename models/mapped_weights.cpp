@@ -1,6 +1,7 @@
 #include "lowrank/models/mapped_weights.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -37,8 +38,8 @@ at::Tensor MappedWeights::take(const std::string& name, const std::vector<std::i
   const std::string& stored = alias == aliases_.end() ? name : alias->second;
   const auto* entry = files_.find(stored);
   if (entry == nullptr) {
-    throw ModelError(fmt::format("{}: tensor '{}' is missing{}", place(files_), stored,
-                                 core::did_you_mean(stored, files_.names())));
+    missing_.push_back(stored);
+    return at::zeros({}, dtype_).expand(shape);
   }
   if (entry->info->shape != shape) {
     const bool vocabulary = name == "model.embed_tokens.weight" && entry->info->shape.size() == 2 &&
@@ -56,12 +57,20 @@ at::Tensor MappedWeights::take(const std::string& name, const std::vector<std::i
   return usable ? view : view.to(dtype_);
 }
 
-void MappedWeights::check_all_taken() const {
+void MappedWeights::check_complete() const {
+  std::vector<std::string> left_over;
   for (const std::string& name : files_.names()) {
-    if (taken_.count(name) != 0 || inert(name)) continue;
+    if (taken_.count(name) == 0 && !inert(name)) left_over.push_back(name);
+  }
+  if (!missing_.empty()) {
+    const std::string others = missing_.size() > 1 ? fmt::format(", and {} more are", missing_.size() - 1) : " is";
+    throw ModelError(fmt::format("{}: tensor '{}'{} missing of what config.json describes{}", place(files_),
+                                 missing_.front(), others, core::did_you_mean(missing_.front(), left_over)));
+  }
+  if (!left_over.empty()) {
     throw ModelError(fmt::format("{}: tensor '{}' is not part of the architecture that config.json describes{}",
-                                 files_.find(name)->file->path().string(), name,
-                                 core::did_you_mean(name, {taken_.begin(), taken_.end()})));
+                                 files_.find(left_over.front())->file->path().string(), left_over.front(),
+                                 core::did_you_mean(left_over.front(), {taken_.begin(), taken_.end()})));
   }
 }
 

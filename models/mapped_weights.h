@@ -25,14 +25,17 @@ class MappedWeights : public WeightSource {
   void alias(const std::string& name, const std::string& stored) { aliases_[name] = stored; }
   /// Counts a tensor as taken.
   void pass_over(const std::string& name) { taken_.insert(name); }
-  /// ModelError when the files hold tensors that were not taken and are not known to be inert.
-  void check_all_taken() const;
+  /// To be called when the decoder is made: ModelError for tensors that were asked for and are not in the files (take gave
+  /// a stand-in without memory, so that the nearest name can be sought among those left over), and for tensors that were
+  /// not taken and are not known to be inert.
+  void check_complete() const;
 
  private:
   const formats::WeightFiles& files_;
   at::ScalarType dtype_;
   bool trainable_;
   std::set<std::string> taken_;
+  std::vector<std::string> missing_;
   std::map<std::string, std::string> aliases_;
 };
 

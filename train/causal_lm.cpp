@@ -59,7 +59,8 @@ std::int64_t CausalLm::micro_batches(std::int64_t step) const {
 MicroLoss CausalLm::forward(std::int64_t step, std::int64_t micro) {
   const auto& examples = parts_.train.examples;
   const auto batches = plan_.micro_batches(step);
-  batch_ = data::make_batch(examples, batches.at(static_cast<std::size_t>(micro)), tokens_before(batches, micro, examples));
+  batch_ =
+      data::make_batch(examples, batches.at(static_cast<std::size_t>(micro)), tokens_before(batches, micro, examples));
   dropout_ = {parts_.seed, static_cast<std::uint64_t>(step), batch_.token_in_step.data()};
   models::ForwardOptions options;
   options.dropout = &dropout_;

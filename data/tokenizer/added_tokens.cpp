@@ -83,7 +83,7 @@ void AddedTokenSplitter::add(const AddedToken& token, std::string_view as) {
   tokens_.push_back(token);
 }
 
-// The order of the checks, and that white space may be taken twice, are PyPI tokenizers' own.
+// The order of the checks, and that a token's white space may be a token once more, are PyPI tokenizers' own.
 std::vector<Part> AddedTokenSplitter::split(std::string_view text) const {
   std::vector<Part> parts;
   if (tokens_.empty()) {
@@ -103,6 +103,7 @@ std::vector<Part> AddedTokenSplitter::split(std::string_view text) const {
     if (token.single_word && (word_before(text, begin) || word_at(text, end))) continue;
     if (token.lstrip) begin = std::max(white_space_begin(text, begin), done);
     if (token.rstrip) end = white_space_end(text, end);
+    if (begin >= end) continue;  // the token before it has taken all of it
     if (done < begin) parts.push_back({{done, begin}, -1});
     parts.push_back({{begin, end}, token.id});
     done = end;

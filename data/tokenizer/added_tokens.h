@@ -19,8 +19,8 @@ struct AddedToken {
   std::string content;
   TokenId id = -1;
   bool special = false;
-  bool normalized = false;   // matched in the normalised text, not in the raw one
-  bool single_word = false;  // only between non-word characters
+  bool normalized = false;              // matched in the normalised text, not in the raw one
+  bool single_word = false;             // only between non-word characters
   bool lstrip = false, rstrip = false;  // takes the white space beside it along
 
   /// From its JSON ({"content", "special", "lstrip", ...}); the id is not read.

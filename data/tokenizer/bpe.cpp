@@ -11,6 +11,7 @@ namespace lowrank::data {
 
 namespace {
 
+constexpr char32_t kTableCharacters = 0x10000;    // those beyond are looked up as texts
 constexpr std::size_t kKnownPieces = 1 << 16;     // pieces that a workspace remembers
 constexpr std::size_t kKnownPieceBytes = 1 << 8;  // longer ones do not come twice
 
@@ -57,13 +58,14 @@ void Bpe::read_vocabulary(const core::JsonView& vocab) {
       entry.fail(fmt::format("the id {} is also that of '{}'", id, core::printable(other ? *other : token, 40)));
     }
   }
-  character_ids_.assign(0x10000, -1);
   for (TokenId id = 0; id < vocabulary_.size(); ++id) {
     const std::string* token = vocabulary_.token(id);
     if (token == nullptr || token->empty()) continue;
     std::size_t at = 0;
     const char32_t c = next_character(*token, at);
-    if (at == token->size() && c < character_ids_.size()) character_ids_[c] = id;
+    if (at != token->size() || c >= kTableCharacters) continue;
+    if (c >= character_ids_.size()) character_ids_.resize(c + 1, -1);
+    character_ids_[c] = id;
   }
 }
 
@@ -113,6 +115,7 @@ void Bpe::read_byte_tokens(const core::JsonView& model) {
 
 TokenId Bpe::id_of(char32_t c, std::string_view text) const {
   if (c < character_ids_.size()) return character_ids_[c];
+  if (c < kTableCharacters) return -1;
   return vocabulary_.find(text).value_or(-1);
 }
 
@@ -144,7 +147,8 @@ void Bpe::fill(std::string_view piece, Workspace& w) const {
 }
 
 void Bpe::propose(Workspace& w, std::int32_t left, std::int32_t right) const {
-  const Merge* m = merges_.find(w.symbols[static_cast<std::size_t>(left)].id, w.symbols[static_cast<std::size_t>(right)].id);
+  const Merge* m =
+      merges_.find(w.symbols[static_cast<std::size_t>(left)].id, w.symbols[static_cast<std::size_t>(right)].id);
   if (m == nullptr) return;
   w.heap.push_back({m->rank, left, m->merged});
   std::push_heap(w.heap.begin(), w.heap.end(), Later{});

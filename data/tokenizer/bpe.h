@@ -55,7 +55,7 @@ class Bpe {
 
   Vocabulary vocabulary_;
   MergeTable merges_;
-  std::vector<TokenId> character_ids_;  // of the characters below U+10000, -1 where the vocabulary has none
+  std::vector<TokenId> character_ids_;  // of characters below U+10000, -1 where the vocabulary has none
   std::array<TokenId, 256> byte_ids_{};
   std::optional<TokenId> unk_;
   bool byte_fallback_ = false, fuse_unk_ = false, ignore_merges_ = false;

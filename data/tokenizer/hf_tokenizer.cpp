@@ -78,9 +78,10 @@ void HfTokenizer::add_tokens_of(const SpecialTokens& special) {
 void HfTokenizer::add_token(AddedToken token, const std::string& where) {
   const TokenId id = bpe_.vocabulary().find(token.content).value_or(next_id_);
   if (token.id >= 0 && token.id != id) {
-    throw FormatError(fmt::format("{}: the token '{}' has id {}, but {} has it (added tokens follow the vocabulary "
-                                  "without gaps, and tokens of the vocabulary keep their ids)",
-                                  where, core::printable(token.content, 40), token.id, id));
+    throw FormatError(
+        fmt::format("{}: the token '{}' has id {}, but {} has it (added tokens follow the vocabulary "
+                    "without gaps, and tokens of the vocabulary keep their ids)",
+                    where, core::printable(token.content, 40), token.id, id));
   }
   if (added_by_id_.contains(id) || id > kMaxTokenId) {
     throw FormatError(fmt::format("{}: the token '{}' has an id, {}, that is another token's", where,

@@ -15,8 +15,8 @@
 
 namespace lowrank::data {
 
-/// Does what the file says. (transformers 5 rebuilds some tokenizers from their class name instead, and then gives other
-/// ids than the model was trained with where the two differ, e.g. Llama texts that begin with a space.)
+/// Does what the file says. (transformers 5 rebuilds some tokenizers from their class name instead, and then gives
+/// other ids than the model was trained with where the two differ, e.g. Llama texts that begin with a space.)
 class HfTokenizer : public Tokenizer {
  public:
   HfTokenizer(const core::Json& json, const std::string& where, const SpecialTokens& special);
@@ -43,7 +43,7 @@ class HfTokenizer : public Tokenizer {
   std::unique_ptr<const Decoder> decoder_;
   Bpe bpe_;
   Template template_;
-  std::vector<AddedToken> added_;                           // in the order they were added
+  std::vector<AddedToken> added_;                             // in the order they were added
   std::unordered_map<std::string, std::size_t> added_place_;  // content -> place in added_
   std::unordered_map<TokenId, std::size_t> added_by_id_;
   TokenId next_id_ = 0;

@@ -58,7 +58,7 @@ Json vocabulary_of(const SentencePieceModel& model) {
 }
 
 Json added_token(const std::string& content, int id) {
-  return {{"id", id},         {"content", content}, {"single_word", false}, {"lstrip", false},
+  return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
           {"rstrip", false}, {"normalized", false}, {"special", true}};
 }
 
@@ -66,32 +66,31 @@ Json added_token(const std::string& content, int id) {
 
 std::string llama_tokenizer_json(const SentencePieceModel& model) {
   const std::string &unk = model.pieces[0].text, &bos = model.pieces[1].text, &eos = model.pieces[2].text;
-  const auto special = [](const std::string& id, int type) { return Json{{"SpecialToken", {{"id", id}, {"type_id", type}}}}; };
+  const auto special = [](const std::string& id, int type) {
+    return Json{{"SpecialToken", {{"id", id}, {"type_id", type}}}};
+  };
   const auto text = [](const char* id, int type) { return Json{{"Sequence", {{"id", id}, {"type_id", type}}}}; };
   Json json;
   json["version"] = "1.0";
   json["truncation"] = nullptr;
   json["padding"] = nullptr;
   json["added_tokens"] = Json::array({added_token(unk, 0), added_token(bos, 1), added_token(eos, 2)});
-  json["normalizer"] = {{"type", "Sequence"},
-                        {"normalizers", Json::array({{{"type", "Prepend"}, {"prepend", "\u2581"}},
-                                                     {{"type", "Replace"},
-                                                      {"pattern", {{"String", " "}}},
-                                                      {"content", "\u2581"}}})}};
+  json["normalizer"] = {
+      {"type", "Sequence"},
+      {"normalizers", Json::array({{{"type", "Prepend"}, {"prepend", "\u2581"}},
+                                   {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "\u2581"}}})}};
   json["pre_tokenizer"] = nullptr;
   json["post_processor"] = {
       {"type", "TemplateProcessing"},
       {"single", Json::array({special(bos, 0), text("A", 0)})},
       {"pair", Json::array({special(bos, 0), text("A", 0), special(bos, 1), text("B", 1)})},
-      {"special_tokens",
-       {{bos, {{"id", bos}, {"ids", Json::array({1})}, {"tokens", Json::array({bos})}}}}}};
+      {"special_tokens", {{bos, {{"id", bos}, {"ids", Json::array({1})}, {"tokens", Json::array({bos})}}}}}};
   json["decoder"] = {
       {"type", "Sequence"},
-      {"decoders",
-       Json::array({{{"type", "Replace"}, {"pattern", {{"String", "\u2581"}}}, {"content", " "}},
-                    {{"type", "ByteFallback"}},
-                    {{"type", "Fuse"}},
-                    {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}})}};
+      {"decoders", Json::array({{{"type", "Replace"}, {"pattern", {{"String", "\u2581"}}}, {"content", " "}},
+                                {{"type", "ByteFallback"}},
+                                {{"type", "Fuse"}},
+                                {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}})}};
   Json bpe;
   bpe["type"] = "BPE";
   bpe["dropout"] = nullptr;
@@ -121,9 +120,8 @@ std::string llama_tokenizer_config(const SentencePieceModel& model) {
 }
 
 std::string llama_special_tokens_map(const SentencePieceModel& model) {
-  const Json json = {{"bos_token", model.pieces[1].text},
-                     {"eos_token", model.pieces[2].text},
-                     {"unk_token", model.pieces[0].text}};
+  const Json json = {
+      {"bos_token", model.pieces[1].text}, {"eos_token", model.pieces[2].text}, {"unk_token", model.pieces[0].text}};
   return json.dump(2) + "\n";
 }
 

@@ -7,8 +7,8 @@
 
 namespace lowrank::data {
 
-/// tokenizer.json that gives the same ids: Prepend and Replace as normalizer, BPE with byte fallback, BOS before a text.
-/// Pieces 0, 1, 2 must be unknown, BOS and EOS.
+/// tokenizer.json that gives the same ids: Prepend and Replace as normalizer, BPE with byte fallback, BOS before a
+/// text. Pieces 0, 1, 2 must be unknown, BOS and EOS.
 std::string llama_tokenizer_json(const SentencePieceModel& model);
 std::string llama_tokenizer_config(const SentencePieceModel& model);
 std::string llama_special_tokens_map(const SentencePieceModel& model);

@@ -55,7 +55,8 @@ SplitBehavior split_behavior(const core::JsonView& json) {
   json.fail("expected Isolated, Removed, MergedWithPrevious, MergedWithNext or Contiguous, found '" + name + "'");
 }
 
-void split(Span whole, const std::vector<Span>& matches, SplitBehavior behavior, bool invert, std::vector<Span>& pieces) {
+void split(Span whole, const std::vector<Span>& matches, SplitBehavior behavior, bool invert,
+           std::vector<Span>& pieces) {
   std::vector<Chunk> chunks = chunks_of(whole, matches, invert);
   const std::size_t first = pieces.size();
   bool previous = false;

@@ -28,6 +28,7 @@ enum class SplitBehavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWith
 SplitBehavior split_behavior(const core::JsonView& json);
 
 /// Appends the non-empty pieces of `whole` cut at `matches`; with `invert`, what does not match is the delimiter.
-void split(Span whole, const std::vector<Span>& matches, SplitBehavior behavior, bool invert, std::vector<Span>& pieces);
+void split(Span whole, const std::vector<Span>& matches, SplitBehavior behavior, bool invert,
+           std::vector<Span>& pieces);
 
 }  // namespace lowrank::data

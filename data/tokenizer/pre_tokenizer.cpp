@@ -10,8 +10,7 @@ namespace lowrank::data {
 
 namespace {
 
-constexpr const char* kGpt2Pattern =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+constexpr const char* kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 class SequencePreTokenizer : public PreTokenizer {
  public:
@@ -187,8 +186,7 @@ std::unique_ptr<const PreTokenizer> PreTokenizer::make(const core::JsonView& jso
   if (type == "WhitespaceSplit") return std::make_unique<CharacterSplit>(is_white_space, SplitBehavior::kRemoved);
   if (type == "Digits") {
     const bool each = json.get_bool("individual_digits", false);
-    return std::make_unique<CharacterSplit>(is_numeric,
-                                            each ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
+    return std::make_unique<CharacterSplit>(is_numeric, each ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
   }
   if (type == "Punctuation") {
     const auto behavior = json.has("behavior") ? split_behavior(json.at("behavior")) : SplitBehavior::kIsolated;

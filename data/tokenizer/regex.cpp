@@ -4,6 +4,9 @@
 #include <fmt/format.h>
 #include <pcre2.h>
 
+#include <algorithm>
+#include <new>
+
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 
@@ -58,16 +61,15 @@ Regex::Regex(std::string_view pattern, const std::string& where) : where_(where)
   std::shared_ptr<pcre2_compile_context> context(pcre2_compile_context_create(nullptr), pcre2_compile_context_free);
   if (context == nullptr) throw std::bad_alloc();
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
-  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                                   PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset,
-                                   context.get());
+  pcre2_code* code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset, context.get());
   if (code == nullptr) {
     throw FormatError(fmt::format("{}: the regular expression '{}' does not compile: {}", where,
                                   core::printable(pattern), pcre2_message(error)));
   }
-  code_ = std::shared_ptr<const void>(code, [](const void* c) {
-    pcre2_code_free(static_cast<pcre2_code*>(const_cast<void*>(c)));
-  });
+  code_ = std::shared_ptr<const void>(
+      code, [](const void* c) { pcre2_code_free(static_cast<pcre2_code*>(const_cast<void*>(c))); });
   std::uint32_t matches_empty = 0;
   pcre2_pattern_info(code, PCRE2_INFO_MATCHEMPTY, &matches_empty);
   if (matches_empty != 0) {
@@ -83,15 +85,17 @@ void Regex::find_all(std::string_view text, Span within, std::vector<Span>& matc
   const std::size_t length = within.end - within.begin;
   Scratch& s = scratch();
   // Enough for a pattern that walks to the end and back some times, far too little for one that explodes.
-  pcre2_set_match_limit(s.context, static_cast<std::uint32_t>(std::min<std::size_t>(100'000 + 64 * length, 2'000'000'000)));
+  pcre2_set_match_limit(s.context,
+                        static_cast<std::uint32_t>(std::min<std::size_t>(100'000 + 64 * length, 2'000'000'000)));
   std::size_t from = 0;
   while (from < length) {
     // The text is valid UTF-8; checking it again at every match would be quadratic.
     const int rc = pcre2_match(code, subject, length, from, PCRE2_NO_UTF_CHECK, s.data, s.context);
     if (rc == PCRE2_ERROR_NOMATCH) return;
     if (rc < 0) {
-      throw DataError(fmt::format("{}: the regular expression gave up on a text of {} bytes ({}); it backtracks too much",
-                                  where_, length, pcre2_message(rc)));
+      throw DataError(
+          fmt::format("{}: the regular expression gave up on a text of {} bytes ({}); it backtracks too much", where_,
+                      length, pcre2_message(rc)));
     }
     const PCRE2_SIZE* found = pcre2_get_ovector_pointer(s.data);
     if (found[1] <= found[0] || found[0] < from) {

@@ -57,22 +57,39 @@ class Translator {
       out_ += in_class ? std::string(inside) : fmt::format("[{}{}]", negated ? "^" : "", inside);
     };
     switch (c) {
-      case 's': return set(kSpace, false);
-      case 'S': return in_class ? set(kNotSpace, false) : set(kSpace, true);
-      case 'w': return set(kWord, false);
-      case 'W': return set(kWord, true);
-      case 'h': return set("0-9a-fA-F", false);
-      case 'H': return set("0-9a-fA-F", true);
-      case 'v': out_ += "\\x{0b}"; return;
+      case 's':
+        return set(kSpace, false);
+      case 'S':
+        return in_class ? set(kNotSpace, false) : set(kSpace, true);
+      case 'w':
+        return set(kWord, false);
+      case 'W':
+        return set(kWord, true);
+      case 'h':
+        return set("0-9a-fA-F", false);
+      case 'H':
+        return set("0-9a-fA-F", true);
+      case 'v':
+        out_ += "\\x{0b}";
+        return;
       case 'u': {
         if (p_.substr(at_, 4).size() < 4) refuse("\\u without four digits");
         out_ += fmt::format("\\x{{{}}}", p_.substr(at_, 4));
         at_ += 4;
         return;
       }
-      case 'Q': case 'E': case 'C': case 'N': case 'y': case 'Y': case 'M': case 'O':
+      case 'Q':
+      case 'E':
+      case 'C':
+      case 'N':
+      case 'y':
+      case 'Y':
+      case 'M':
+      case 'O':
         refuse(fmt::format("\\{}", c));
-      case 'p': case 'P': case 'x': {  // with their braces, which are no interval
+      case 'p':
+      case 'P':
+      case 'x': {  // with their braces, which are no interval
         out_ += fmt::format("\\{}", c);
         if (at_ < p_.size() && p_[at_] == '{') {
           const auto close = p_.find('}', at_);
@@ -82,7 +99,8 @@ class Translator {
         }
         return;
       }
-      default: out_ += fmt::format("\\{}", c);
+      default:
+        out_ += fmt::format("\\{}", c);
     }
   }
 

@@ -20,8 +20,8 @@ class WireReader {
   WireReader(std::string_view bytes, const std::string& where) : bytes_(bytes), where_(where) {}
 
   int field = 0;
-  std::uint64_t number = 0;     // a varint, or the bits of a fixed-size value
-  std::string_view contents;    // of a length-delimited value
+  std::uint64_t number = 0;   // a varint, or the bits of a fixed-size value
+  std::string_view contents;  // of a length-delimited value
 
   bool next() {
     if (at_ == bytes_.size()) return false;
@@ -29,18 +29,28 @@ class WireReader {
     field = static_cast<int>(tag >> 3 & 0x1FFFFFFF);
     contents = {};
     switch (tag & 7) {
-      case 0: number = varint(); break;
-      case 1: number = fixed(8); break;
-      case 2: contents = take(varint()); break;
-      case 5: number = fixed(4); break;
-      default: fail();
+      case 0:
+        number = varint();
+        break;
+      case 1:
+        number = fixed(8);
+        break;
+      case 2:
+        contents = take(varint());
+        break;
+      case 5:
+        number = fixed(4);
+        break;
+      default:
+        fail();
     }
     return true;
   }
 
  private:
   [[noreturn]] void fail() const {
-    throw FormatError(fmt::format("{}: not a SentencePiece model: the bytes at {} are no protocol buffer", where_, at_));
+    throw FormatError(
+        fmt::format("{}: not a SentencePiece model: the bytes at {} are no protocol buffer", where_, at_));
   }
   std::string_view take(std::uint64_t n) {
     if (n > bytes_.size() - at_) fail();
@@ -117,7 +127,8 @@ SentencePieceModel SentencePieceModel::parse(std::string_view bytes, const std::
 }
 
 std::string without_dummy_prefix(std::string_view bytes) {
-  // A message that comes twice is merged, so a second normalizer_spec {add_dummy_prefix: false} behind the rest does it.
+  // A message that comes twice is merged, so a second normalizer_spec {add_dummy_prefix: false} behind the rest does
+  // it.
   return std::string(bytes) + std::string("\x1A\x02\x18\x00", 4);
 }
 

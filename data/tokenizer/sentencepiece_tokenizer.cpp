@@ -11,12 +11,13 @@ namespace lowrank::data {
 
 namespace {
 
-std::unique_ptr<sentencepiece::SentencePieceProcessor> load_processor(const std::string& bytes, const std::string& where) {
+std::unique_ptr<sentencepiece::SentencePieceProcessor> load_processor(const std::string& bytes,
+                                                                      const std::string& where) {
   auto processor = std::make_unique<sentencepiece::SentencePieceProcessor>();
   const auto status = processor->LoadFromSerializedProto(bytes);
   if (!status.ok()) {
-    throw FormatError(fmt::format("{}: the sentencepiece library refuses it: {}", where,
-                                  core::printable(status.ToString(), 200)));
+    throw FormatError(
+        fmt::format("{}: the sentencepiece library refuses it: {}", where, core::printable(status.ToString(), 200)));
   }
   return processor;
 }
@@ -79,9 +80,10 @@ void SentencePieceTokenizer::add_token(AddedToken token, bool special, const std
   if (token.content.empty()) return;
   const auto [it, is_new] = ids_.try_emplace(token.content, static_cast<TokenId>(entries_.size()));
   if (token.id >= 0 && token.id != it->second) {
-    throw FormatError(fmt::format("{}: the token '{}' has id {}, but {} has it (added tokens follow the pieces without "
-                                  "gaps, and pieces keep their ids)",
-                                  where, core::printable(token.content, 40), token.id, it->second));
+    throw FormatError(
+        fmt::format("{}: the token '{}' has id {}, but {} has it (added tokens follow the pieces without "
+                    "gaps, and pieces keep their ids)",
+                    where, core::printable(token.content, 40), token.id, it->second));
   }
   if (is_new) entries_.push_back({token.content, false, false});
   Entry& entry = entries_[static_cast<std::size_t>(it->second)];
@@ -110,7 +112,8 @@ std::vector<TokenId> SentencePieceTokenizer::encode(std::string_view text, bool 
     const auto& processor = prefix ? *with_prefix_ : *without_prefix_;
     const std::string_view segment = text.substr(part.span.begin, part.span.end - part.span.begin);
     const auto status = processor.Encode({segment.data(), segment.size()}, &some);
-    if (!status.ok()) throw DataError("sentencepiece could not encode a text: " + core::printable(status.ToString(), 200));
+    if (!status.ok())
+      throw DataError("sentencepiece could not encode a text: " + core::printable(status.ToString(), 200));
     ids.insert(ids.end(), some.begin(), some.end());
   }
   if (add_special_tokens && adds_eos_) ids.push_back(*eos_);

@@ -17,7 +17,8 @@ namespace lowrank::data {
 
 namespace {
 
-constexpr std::size_t kMaxLine = 1 << 16;  // bytes; a longer line is given to the trainer in parts
+// Bytes; a longer line is given to the trainer in parts. It ends the program at a word of 65,536 characters.
+constexpr std::size_t kMaxLine = 1 << 14;
 
 // The lines of files, one after the other: names with commas and invalid UTF-8 are no matter, and nothing is sampled.
 class FileLines : public sentencepiece::SentenceIterator {
@@ -107,8 +108,9 @@ void train_sentencepiece(const TokenizerTraining& options) {
   constexpr int kFixed = 3 + 256;  // unknown, BOS, EOS and the bytes
   if (options.files.empty()) throw ConfigError("no files to train a tokenizer on");
   if (options.vocab_size <= kFixed || options.vocab_size > 1'000'000) {
-    throw ConfigError(fmt::format("a vocabulary of {} tokens; expected {} (special tokens, bytes and one more) to 1000000",
-                                  options.vocab_size, kFixed + 1));
+    throw ConfigError(
+        fmt::format("a vocabulary of {} tokens; expected {} (special tokens, bytes and one more) to 1000000",
+                    options.vocab_size, kFixed + 1));
   }
   const std::string bytes = train(options);
   const SentencePieceModel model = SentencePieceModel::parse(bytes, "the trained model");

@@ -46,9 +46,9 @@ void append_normalized(std::string& out, std::string_view text, NormalForm form)
   const bool compatible = form == NormalForm::kNfkc || form == NormalForm::kNfkd;
   std::vector<utf8proc_int32_t> characters;
   characters.reserve(text.size());
-  append_decomposed(characters, text,
-                    static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE |
-                                                   (compatible ? UTF8PROC_COMPAT : 0)));
+  append_decomposed(
+      characters, text,
+      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0)));
   if (form == NormalForm::kNfc || form == NormalForm::kNfkc) {
     const auto n = utf8proc_normalize_utf32(characters.data(), static_cast<utf8proc_ssize_t>(characters.size()),
                                             static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
@@ -70,10 +70,18 @@ char32_t next_character(std::string_view text, std::size_t& at) {
   const std::size_t length = std::min(character_length(text[at]), text.size() - at);
   char32_t c = 0;
   switch (length) {
-    case 1: c = byte(0); break;
-    case 2: c = (byte(0) & 0x1F) << 6 | (byte(1) & 0x3F); break;
-    case 3: c = (byte(0) & 0x0F) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F); break;
-    default: c = (byte(0) & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F); break;
+    case 1:
+      c = byte(0);
+      break;
+    case 2:
+      c = (byte(0) & 0x1F) << 6 | (byte(1) & 0x3F);
+      break;
+    case 3:
+      c = (byte(0) & 0x0F) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F);
+      break;
+    default:
+      c = (byte(0) & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F);
+      break;
   }
   at += length;
   return c;

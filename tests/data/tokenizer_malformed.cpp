@@ -59,8 +59,10 @@ TEST_CASE("added tokens that cannot be", "[unit]") {
   says(after([](Json& j) { j["added_tokens"].push_back(added(1, "<s>")); }), "'<s>' is there twice");
   says(after([](Json& j) { j["added_tokens"].push_back(added("1", "<x>")); }), "added_tokens[3].id");
   says(after([](Json& j) { j["added_tokens"] = 3; }), "expected an array of tokens");
-  says(after([](Json& j) { j["model"]["vocab"]["far"] = 275; j["added_tokens"].push_back(added(271, "<x>")); }) +
-           " tokenizer.json",
+  says(after([](Json& j) {
+         j["model"]["vocab"]["far"] = 275;
+         j["added_tokens"].push_back(added(271, "<x>"));
+       }) + " tokenizer.json",
        "(no error)");  // a gap in the vocabulary is no reason to refuse it
 }
 
@@ -105,12 +107,18 @@ TEST_CASE("what is not supported is named", "[unit]") {
   says(after([](Json& j) { j["model"]["continuing_subword_prefix"] = "##"; }), "'##' is not supported");
   says(after([](Json& j) { j["model"]["end_of_word_suffix"] = "</w>"; }), "'</w>' is not supported");
   says(after([](Json& j) { j["model"]["dropout"] = 0.1; }), "dropout");
-  says(after([](Json& j) { j["normalizer"] = {{"type", "Precompiled"}, {"precompiled_charsmap", "!!"}}; }),
+  says(after([](Json& j) {
+         j["normalizer"] = {{"type", "Precompiled"}, {"precompiled_charsmap", "!!"}};
+       }),
        "the normalizer 'Precompiled' is not supported");
-  says(after([](Json& j) { j["pre_tokenizer"] = {{"type", "BertPreTokenizer"}}; }),
+  says(after([](Json& j) {
+         j["pre_tokenizer"] = {{"type", "BertPreTokenizer"}};
+       }),
        "the pre-tokenizer 'BertPreTokenizer' is not supported");
   says(after([](Json& j) { j["decoder"] = {{"type", "CTC"}}; }), "the decoder 'CTC' is not supported");
-  says(after([](Json& j) { j["post_processor"] = {{"type", "RobertaProcessing"}}; }),
+  says(after([](Json& j) {
+         j["post_processor"] = {{"type", "RobertaProcessing"}};
+       }),
        "the post-processor 'RobertaProcessing' is not supported");
   says(after([](Json& j) {
          j["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"String", "a"}}}, {"behavior", "Sideways"}};
@@ -123,7 +131,8 @@ TEST_CASE("what is not supported is named", "[unit]") {
 TEST_CASE("post-processors that cannot be", "[unit]") {
   says(after([](Json& j) { j["post_processor"]["special_tokens"]["<s>"]["ids"] = {9999}; }),
        "the id 9999 is not in the vocabulary");
-  says(after([](Json& j) { j["post_processor"]["special_tokens"] = Json::object(); }), "'<s>' is not in special_tokens");
+  says(after([](Json& j) { j["post_processor"]["special_tokens"] = Json::object(); }),
+       "'<s>' is not in special_tokens");
   says(after([](Json& j) { j["post_processor"]["single"].erase(1); }), "the text (Sequence A) is missing");
   says(after([](Json& j) { j["post_processor"]["single"].push_back(j["post_processor"]["single"][1]); }),
        "the text is there twice");
@@ -191,20 +200,29 @@ TEST_CASE("a hundred thousand mutations of a tokenizer.json end in success or an
   const std::string valid = json.dump();
   REQUIRE(load_error(json) == "(no error)");
 
-  const TempDir dir;
   std::mt19937 random(2024);
   int accepted = 0, refused = 0;
-  const int rounds = std::getenv("LOWRANK_FEW") != nullptr ? 5000 : 100000;
+  const int rounds = 100000;
   for (int round = 0; round < rounds; ++round) {
     std::string text = valid;
     for (int n = 1 + static_cast<int>(random() % 3); n > 0; --n) {
       const std::size_t at = random() % text.size();
       switch (random() % 5) {
-        case 0: text[at] = static_cast<char>(random() % 256); break;
-        case 1: text.erase(at, 1 + random() % 8); break;
-        case 2: text.insert(at, 1, "0123456789{}[]\",:-+*?()\\"[random() % 24]); break;
-        case 3: text.insert(at, text.substr(random() % text.size(), random() % 30)); break;
-        default: text[at] = "0123456789{}[]\",:-+*?()\\"[random() % 24]; break;
+        case 0:
+          text[at] = static_cast<char>(random() % 256);
+          break;
+        case 1:
+          text.erase(at, 1 + random() % 8);
+          break;
+        case 2:
+          text.insert(at, 1, "0123456789{}[]\",:-+*?()\\"[random() % 24]);
+          break;
+        case 3:
+          text.insert(at, text.substr(random() % text.size(), random() % 30));
+          break;
+        default:
+          text[at] = "0123456789{}[]\",:-+*?()\\"[random() % 24];
+          break;
       }
       if (text.empty()) text = "x";
     }

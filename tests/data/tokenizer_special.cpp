@@ -41,7 +41,8 @@ TEST_CASE("tokens that only tokenizer_config.json names follow the vocabulary", 
   CHECK(tokenizer->has_chat_template());
 }
 
-TEST_CASE("special_tokens_map.json counts where there is no added_tokens_decoder; chat_template.jinja always", "[unit]") {
+TEST_CASE("special_tokens_map.json counts where there is no added_tokens_decoder; chat_template.jinja always",
+          "[unit]") {
   const TempDir dir;
   write_text(dir / "tokenizer.json", small_llama().dump());
   write_text(dir / "tokenizer_config.json", R"({"eos_token": "<s>"})");

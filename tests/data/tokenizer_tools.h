@@ -49,7 +49,8 @@ inline Json small_llama() {
     vocab[name] = 3 + b;
   }
   int id = 259;
-  for (const char* token : {"\u2581", "a", "b", "c", "h", "e", "l", "o", "\u2581a", "ll", "\u00e9"}) vocab[token] = id++;
+  for (const char* token : {"\u2581", "a", "b", "c", "h", "e", "l", "o", "\u2581a", "ll", "\u00e9"})
+    vocab[token] = id++;
   const auto special = [](int i, const char* content) {
     return Json{{"id", i},         {"content", content},  {"single_word", false}, {"lstrip", false},
                 {"rstrip", false}, {"normalized", false}, {"special", true}};

@@ -1,7 +1,6 @@
 // Training a SentencePiece model, and the tokenizer.json that is written beside it.
-#include "lowrank/data/tokenizer/train_sentencepiece.h"
-
 #include "lowrank/core/files.h"
+#include "lowrank/data/tokenizer/train_sentencepiece.h"
 #include "tokenizer_tools.h"
 
 using namespace lowrank_test;

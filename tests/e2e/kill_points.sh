@@ -5,8 +5,8 @@
 #
 # WORK: a folder that does not exist yet. COMMAND: a whole `lowrank finetune ...` without --out, --resume and --overwrite;
 # short runs are best (--max-steps 4 --save-every 2 --quiet), for each point costs two of them. Every call of write,
-# pwrite64, fsync, fdatasync, ftruncate, rename*, mkdir*, unlink* and rmdir of the main thread is a point; STRIDE=k takes
-# every k-th only. Needs strace.
+# pwrite64, fsync, fdatasync, ftruncate, rename*, mkdir*, unlink* and rmdir of the main thread is a point; with
+# STRIDE=k only every k-th write is (a save writes every tensor apart). Needs strace.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -40,10 +40,14 @@ points=0
 failures=0
 for call in $calls; do
   count=$(awk -v pid="$main" -v call="$call(" '$1 == pid && index($2, call) == 1' "$work/trace" | wc -l)
-  for ((n = 1; n <= count; n += stride)); do
+  step=1
+  [ "$call" != write ] || step=$stride
+  for ((n = 1; n <= count; n += step)); do
     out=$work/run
     rm -rf "$out"
-    strace -f -qq -o /dev/null -e trace="$call" -e inject="$call":signal=KILL:when="$n" "$@" --out "$out" >/dev/null 2>&1 || true
+    # The braces keep bash's own "Killed" off the console.
+    { strace -f -qq -o /dev/null -e trace="$call" -e inject="$call":signal=KILL:when="$n" "$@" --out "$out"; } \
+      >/dev/null 2>&1 || true
     points=$((points + 1))
     if ! "$@" --out "$out" --resume >"$work/resume.log" 2>&1; then
       echo "FAILED: killed at $call $n, --resume ended with an error: $(tail -1 "$work/resume.log")" >&2
@@ -56,7 +60,7 @@ for call in $calls; do
     failures=$((failures + 1))
     cp -r "$out" "$work/failure-$call-$n"
   done
-  [ "$count" -eq 0 ] || echo "$call: $count calls"
+  [ "$count" -eq 0 ] || echo "$call: $count calls, step $step"
 done
 echo "killed at $points points: $failures failures"
 [ "$failures" -eq 0 ]

@@ -151,7 +151,7 @@ TEST_CASE("decoding against the cache gives the full pass's logits", "[unit]") {
 }
 
 TEST_CASE("with every weight trained, gradients are the derivatives of the loss", "[unit]") {
-  for (const std::string& name : {"llama-linear-tied", "qwen3", "llama-llama3"}) {
+  for (const char* name : {"llama-linear-tied", "qwen3", "llama-llama3"}) {
     INFO(name);
     const Golden golden(name);
     models::Decoder decoder = golden.load(at::kFloat, /*trainable=*/true);

@@ -37,9 +37,10 @@ def base(**parts):
     model.update(parts.pop("model", {}))
     special = dict(single_word=False, lstrip=False, rstrip=False, normalized=False, special=True)
     added = [dict(id=i, content=tokens[i], **special) for i in range(3)]
+    next_id = len(model["vocab"])
     for token in parts.pop("added", []):
-        token = {**special, **token}
-        token["id"] = model["vocab"].get(token["content"], len(model["vocab"]))
+        token = {**special, **token, "id": model["vocab"].get(token["content"], next_id)}
+        next_id += token["id"] == next_id
         added.append({k: token[k] for k in ["id", "content", *special]})
     result = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
               "pre_tokenizer": None, "post_processor": None, "decoder": None, "model": model}

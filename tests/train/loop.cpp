@@ -191,9 +191,9 @@ TEST_CASE("the adapter on top is the best by validation, and `after` is its eval
   CHECK(result.after.at(0).loss == toy.evaluate().at(0).loss);
   CHECK(result.after.at(1).loss == toy.evaluate().at(1).loss);
   CHECK((read_text(out / "adapter_model.safetensors") ==
-        read_text(train::checkpoint_path(out.path(), 0) / "adapter_model.safetensors"));
+         read_text(train::checkpoint_path(out.path(), 0) / "adapter_model.safetensors")));
   CHECK((read_text(out / "adapter_model.safetensors") !=
-        read_text(train::checkpoint_path(out.path(), 12) / "adapter_model.safetensors"));
+         read_text(train::checkpoint_path(out.path(), 12) / "adapter_model.safetensors")));
 }
 
 TEST_CASE("without validation the last is on top, and nothing is called best", "[unit]") {
@@ -207,7 +207,7 @@ TEST_CASE("without validation the last is on top, and nothing is called best", "
   CHECK_FALSE(result.best_loss);
   CHECK(result.after.at(0).split == "general");
   CHECK((read_text(out / "adapter_model.safetensors") ==
-        read_text(train::checkpoint_path(out.path(), 12) / "adapter_model.safetensors"));
+         read_text(train::checkpoint_path(out.path(), 12) / "adapter_model.safetensors")));
 }
 
 TEST_CASE("early stopping ends after so many evaluations without gain", "[unit]") {
@@ -279,8 +279,8 @@ TEST_CASE("a signal drops the partial step, saves the last whole one, and the ru
       CHECK(train::list_checkpoints(out.path()).back().first == at_step);
       Toy again;
       run_toy(again, toy_training(), out.path(), recorder, nullptr, true);
-      CHECK(read_text(out / "adapter_model.safetensors") == read_text(whole / "adapter_model.safetensors"));
-      CHECK(metrics_without_times(out.path()) == metrics_without_times(whole.path()));
+      CHECK((read_text(out / "adapter_model.safetensors") == read_text(whole / "adapter_model.safetensors")));
+      CHECK((metrics_without_times(out.path()) == metrics_without_times(whole.path())));
     }
   }
 }
