@@ -1,4 +1,4 @@
-# The two commands: `make demo` and `make test`. Everything is built in build/ by CMake and Ninja.
+# `make build` and `make test`. Everything is built in build/ by CMake and Ninja.
 SHELL := /bin/bash
 BUILD := build
 export LOWRANK_LAUNCHER ?= $(shell command -v ccache 2>/dev/null)
@@ -6,7 +6,7 @@ export CCACHE_SLOPPINESS ?= pch_defines,time_macros
 export CCACHE_BASEDIR ?= $(CURDIR)
 export CCACHE_NOHASHDIR ?= 1
 
-.PHONY: build demo test bench parity format clean bootstrap
+.PHONY: build test bench format clean bootstrap
 
 bootstrap:
 	@scripts/bootstrap.sh
@@ -15,18 +15,11 @@ build: bootstrap
 	@cmake --preset release > $(BUILD)-configure.log 2>&1 || { cat $(BUILD)-configure.log; exit 1; }
 	@cmake --build $(BUILD) --target lowrank-command
 
-demo: build
-	@scripts/demo.sh $(BUILD)/bin/lowrank
-
 test: build
 	@scripts/test.sh $(BUILD)
 
 bench: build
 	@scripts/python.sh bench && .deps/python/bin/python bench/bench.py --lowrank $(BUILD)/bin/lowrank
-
-parity: build
-	@scripts/python.sh parity && cmake --build $(BUILD) --target tokenize_lines && \
-	  .deps/python/bin/python tests/parity/run.py --lowrank $(BUILD)/bin/lowrank --build $(BUILD)
 
 format:
 	@clang-format -i $$(git ls-files '*.h' '*.cpp')
