@@ -1,4 +1,4 @@
-# `make build` and `make test`. Everything is built in build/ by CMake and Ninja.
+# Everything is built in build/ by CMake and Ninja.
 SHELL := /bin/bash
 BUILD := build
 export LOWRANK_LAUNCHER ?= $(shell command -v ccache 2>/dev/null)
@@ -6,7 +6,7 @@ export CCACHE_SLOPPINESS ?= pch_defines,time_macros
 export CCACHE_BASEDIR ?= $(CURDIR)
 export CCACHE_NOHASHDIR ?= 1
 
-.PHONY: build test bench format clean bootstrap
+.PHONY: build demo test bench parity format clean bootstrap
 
 bootstrap:
 	@scripts/bootstrap.sh
@@ -15,11 +15,19 @@ build: bootstrap
 	@cmake --preset release > $(BUILD)-configure.log 2>&1 || { cat $(BUILD)-configure.log; exit 1; }
 	@cmake --build $(BUILD) --target lowrank-command
 
+demo: build
+	@scripts/demo.sh $(BUILD)/bin/lowrank
+
 test: build
 	@scripts/test.sh $(BUILD)
 
 bench: build
-	@scripts/python.sh bench && .deps/python/bin/python bench/bench.py --lowrank $(BUILD)/bin/lowrank
+	@scripts/python.sh && .deps/python/bin/python bench/bench.py --lowrank $(BUILD)/bin/lowrank
+
+parity: build
+	@scripts/python.sh
+	@cmake --build $(BUILD) --target all tokenize_lines model_logits
+	@.deps/python/bin/python tests/parity/run.py --build $(BUILD)
 
 format:
 	@clang-format -i $$(git ls-files '*.h' '*.cpp')

@@ -41,7 +41,10 @@ struct Interrupted {};
 class Chat {
  public:
   Chat(Opened& opened, const Options& options)
-      : opened_(opened), sampling_(sampling_options(options)), console_(options) {
+      : opened_(opened),
+        sampling_(sampling_options(options)),
+        console_(options),
+        cache_(opened.decoder().config(), opened.decoder().dtype()) {
     if (options.has("system")) system_ = options.text("system");
     ends_ = opened.tokenizer().eos().has_value();
     // A model that has not learned to end its turn goes on with the user's.
@@ -70,12 +73,20 @@ class Chat {
 
     std::atomic<int>& stop = catch_stop_signals();
     std::string text;
+    // Only what differs from the last turn is read; the last token of the prompt always is.
+    const auto same = std::mismatch(read_.begin(), read_.end(), ids.begin(), ids.end() - 1).first - read_.begin();
+    cache_.truncate(same);
+    read_ = ids;
+    const auto show = [&](const std::string& piece) {
+      print_out(text.empty() ? piece.substr(std::min(piece.find_first_not_of(' '), piece.size())) : piece);
+      text += piece;
+      if (stop != 0) throw Interrupted{};
+    };
     try {
-      models::generate(opened_.decoder(), opened_.tokenizer(), ids, sampling_, [&](const std::string& piece) {
-        print_out(text.empty() ? piece.substr(std::min(piece.find_first_not_of(' '), piece.size())) : piece);
-        text += piece;
-        if (stop != 0) throw Interrupted{};
-      });
+      const models::Generated out =
+          models::generate(opened_.decoder(), opened_.tokenizer(), ids, sampling_, show, &cache_);
+      read_.insert(read_.end(), out.ids.begin(), out.ids.end());
+      read_.resize(static_cast<std::size_t>(cache_.length()));  // the last token was drawn, not read
     } catch (const Interrupted&) {
     }
     print_out("\n");
@@ -126,6 +137,8 @@ class Chat {
   Console console_;
   std::string system_;
   bool ends_ = false;
+  models::KvCache cache_;
+  std::vector<data::TokenId> read_;  // what the cache holds
   std::deque<Turn> turns_;
 };
 

@@ -72,7 +72,6 @@ int finetune(const Options& options) {
 
   const core::Json earlier = earlier_choices(out, resume);
   models::LoadedModel model = models::load(resolved.model.string(), load_options(options, earlier, full), &progress);
-  for (const std::string& warning : model.warnings) console.warning(warning);
   const models::DecoderConfig& config = model.decoder->config();
 
   RunReport report;

@@ -58,7 +58,7 @@ Norms norms_of(const at::Tensor& a, const at::Tensor& b, double scale) {
   const at::Tensor a64 = a.to(at::kDouble), b64 = b.to(at::kDouble);
   const at::Tensor gram_a = at::matmul(a64, a64.t()), gram_b = at::matmul(b64.t(), b64);
   return {gram_a.trace().item<double>(), gram_b.trace().item<double>(),
-          scale * scale * std::max(0.0, (gram_a * gram_b).sum().item<double>()), 1};
+          scale * scale * std::max(0.0, gram_a.mul(gram_b).sum().item<double>()), 1};
 }
 
 std::string list_or_regex(const std::variant<std::vector<std::string>, std::string>& modules) {

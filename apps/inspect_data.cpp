@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "lowrank/apps/inspect.h"
+#include "lowrank/apps/run_report.h"
 #include "lowrank/apps/style.h"
 #include "lowrank/apps/terminal.h"
 #include "lowrank/core/text.h"
@@ -51,20 +52,7 @@ Inspection inspect_data(const data::Dataset& dataset, const data::Tokenizer& tok
   const data::ReadReport& report = dataset.report;
   Inspection result;
   result.json = {{"kind", "data"},
-                 {"report",
-                  {{"format", report.format},
-                   {"files", report.files},
-                   {"documents", report.documents},
-                   {"examples", report.examples},
-                   {"tokens", report.tokens},
-                   {"learned_tokens", report.learned_tokens},
-                   {"truncated", report.truncated},
-                   {"truncated_tokens", report.truncated_tokens},
-                   {"empty", report.empty},
-                   {"duplicates", report.duplicates},
-                   {"all_masked", report.all_masked},
-                   {"notes", report.notes},
-                   {"sha256", report.sha256}}},
+                 {"report", to_json(report)},
                  {"examples", Json::array()}};
   const double masked_share =
       report.tokens > 0 ? 100.0 * static_cast<double>(report.tokens - report.learned_tokens) / static_cast<double>(report.tokens) : 0;

@@ -44,8 +44,8 @@ Difference compare(const at::Tensor& a, const at::Tensor& b) {
   const at::NoGradGuard no_grad;
   const at::Tensor log_p = at::log_softmax(a.to(at::kDouble), 1), log_q = at::log_softmax(b.to(at::kDouble), 1);
   Difference difference;
-  difference.largest = (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
-  difference.kl = (log_p.exp() * (log_p - log_q)).sum(1).mean().item<double>();
+  difference.largest = a.to(at::kDouble).sub(b.to(at::kDouble)).abs().max().item<double>();
+  difference.kl = log_p.exp().mul(log_p.sub(log_q)).sum(1).mean().item<double>();
   return difference;
 }
 

@@ -29,13 +29,6 @@ std::string stop_name(const train::TrainResult& result) {
   return "";
 }
 
-Json to_json(const data::ReadReport& r) {
-  return {{"format", r.format}, {"files", r.files}, {"documents", r.documents}, {"examples", r.examples}, {"tokens", r.tokens},
-          {"learned_tokens", r.learned_tokens}, {"truncated", r.truncated}, {"truncated_tokens", r.truncated_tokens},
-          {"empty", r.empty}, {"duplicates", r.duplicates}, {"all_masked", r.all_masked}, {"crlf_files", r.crlf_files},
-          {"bom_files", r.bom_files}, {"replaced_bytes", r.replaced_bytes}, {"sha256", r.sha256}};
-}
-
 Json to_json(const std::vector<train::EvalResult>& results) {
   Json list = Json::array();
   for (const train::EvalResult& r : results) {
@@ -75,6 +68,13 @@ std::vector<std::vector<std::string>> result_rows(const train::TrainResult& resu
 const std::vector<std::string> kResultHeader = {"set", "tokens", "loss before", "after", "perplexity before", "after", "change"};
 
 }  // namespace
+
+Json to_json(const data::ReadReport& r) {
+  return {{"format", r.format}, {"files", r.files}, {"documents", r.documents}, {"examples", r.examples}, {"tokens", r.tokens},
+          {"learned_tokens", r.learned_tokens}, {"truncated", r.truncated}, {"truncated_tokens", r.truncated_tokens},
+          {"empty", r.empty}, {"duplicates", r.duplicates}, {"all_masked", r.all_masked}, {"crlf_files", r.crlf_files},
+          {"bom_files", r.bom_files}, {"replaced_bytes", r.replaced_bytes}, {"notes", r.notes}, {"sha256", r.sha256}};
+}
 
 std::int64_t RunReport::all_parameters() const { return base_parameters + (adapter ? trainable_parameters : 0); }
 

@@ -13,6 +13,9 @@
 
 namespace lowrank::apps {
 
+/// What was read, as run.json and `inspect --json` give it.
+core::Json to_json(const data::ReadReport& report);
+
 struct DataUsed {
   std::string name;                        // "train", "validation", "general"
   data::ReadReport report;

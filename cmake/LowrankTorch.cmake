@@ -1,4 +1,4 @@
-# lowrank::torch: LibTorch >= 2.7 as one imported target with system includes (our -Werror does not see its headers).
+# lowrank::torch: LibTorch >= 2.7 as one imported target.
 #
 # Searched in this order: Torch_DIR (a CMake or environment variable), the torch package of python3, .deps/venv as
 # scripts/bootstrap.sh leaves it. LibTorch's own CMake package is not used: it wants a CUDA toolkit at configure time for
@@ -65,11 +65,11 @@ if(LOWRANK_READELF)
 endif()
 
 add_library(lowrank::torch INTERFACE IMPORTED GLOBAL)
-set_target_properties(lowrank::torch PROPERTIES
-  INTERFACE_INCLUDE_DIRECTORIES
-    "${_lowrank_torch_root}/include;${_lowrank_torch_root}/include/torch/csrc/api/include"
-  INTERFACE_SYSTEM_INCLUDE_DIRECTORIES
-    "${_lowrank_torch_root}/include;${_lowrank_torch_root}/include/torch/csrc/api/include")
+# After the system's folders: the wheel's include folder also carries fmt's headers, of another version than the system's
+# library. -idirafter makes them system headers too (our -Werror does not see them).
+set_property(TARGET lowrank::torch PROPERTY INTERFACE_COMPILE_OPTIONS
+  "SHELL:-idirafter ${_lowrank_torch_root}/include"
+  "SHELL:-idirafter ${_lowrank_torch_root}/include/torch/csrc/api/include")
 set(_lowrank_torch_libs "")
 foreach(_lib torch torch_cpu c10)
   list(APPEND _lowrank_torch_libs "${_lowrank_torch_root}/lib/lib${_lib}.so")

@@ -41,7 +41,7 @@ Perplexity perplexity(models::DecoderImpl& decoder, const data::Dataset& dataset
         if (keep_per_token) result.per_token.push_back(double{loss[i]});
       }
     }
-    if (progress != nullptr) progress->advance(static_cast<std::int64_t>(which.size()));
+    if (progress != nullptr) progress->advance(static_cast<std::int64_t>(next));
   }
   if (progress != nullptr) progress->end();
   if (result.tokens == 0) throw DataError("there is nothing to evaluate: no token is predicted in the data set");

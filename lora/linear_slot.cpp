@@ -3,6 +3,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
+#include <torch/nn/module.h>
+#include <torch/nn/modules/linear.h>
 
 #include <algorithm>
 #include <ostream>
@@ -28,25 +30,32 @@ torch::nn::Linear linear_over(const at::Tensor& weight, const at::Tensor& bias) 
   return layer;
 }
 
+// One factor of an adapter as a module, so that its tensor's name ends in ".weight" as PEFT's does.
+class LoraFactor : public torch::nn::Module {
+ public:
+  explicit LoraFactor(at::Tensor weight) : weight_(register_parameter("weight", weight, weight.requires_grad())) {}
+  void pretty_print(std::ostream& stream) const override {
+    stream << "lowrank::lora::LoraFactor(" << weight_.size(0) << ", " << weight_.size(1) << ")";
+  }
+
+ private:
+  at::Tensor weight_;
+};
+
 }  // namespace
 
-LoraFactorImpl::LoraFactorImpl(at::Tensor weight)
-    : weight_(register_parameter("weight", weight, weight.requires_grad())) {}
-
-void LoraFactorImpl::pretty_print(std::ostream& stream) const {
-  stream << "lowrank::lora::LoraFactor(" << weight_.size(0) << ", " << weight_.size(1) << ")";
-}
-
 LinearSlotImpl::LinearSlotImpl(std::string path, at::Tensor weight, at::Tensor bias)
-    : torch::nn::Module("LinearSlot"), path_(std::move(path)) {
+    : path_(std::move(path)), module_(std::make_shared<torch::nn::Module>("LinearSlot")) {
   if (weight.dim() != 2)
     throw InternalError(fmt::format("the weight of {} has {} dimensions; a linear layer's has 2", path_, weight.dim()));
-  base_layer = register_module("base_layer", linear_over(weight, bias));
+  const torch::nn::Linear base_layer = module_->register_module("base_layer", linear_over(weight, bias));
+  weight_ = base_layer->weight;
+  bias_ = base_layer->bias;
   rebind();
 }
 
 void LinearSlotImpl::rebind() {
-  base_ = kernels::BaseWeight(base_layer->weight, base_layer->bias);
+  base_ = kernels::BaseWeight(weight_, bias_);
   unmerge();
 }
 
@@ -73,8 +82,8 @@ void LinearSlotImpl::attach(LoraMatrices matrices) {
       a.size(1) != base_.in_features() || b.size(0) != base_.out_features())
     throw ModelError(fmt::format("{}: lora_A must be [{}, {}] and lora_B [{}, {}]", path_, matrices.r,
                                  base_.in_features(), base_.out_features(), matrices.r));
-  register_module("lora_A", LoraFactor(a));
-  register_module("lora_B", LoraFactor(b));
+  module_->register_module("lora_A", std::make_shared<LoraFactor>(a));
+  module_->register_module("lora_B", std::make_shared<LoraFactor>(b));
   lora_ = std::move(matrices);
   enabled_ = true;
 }
@@ -82,8 +91,8 @@ void LinearSlotImpl::attach(LoraMatrices matrices) {
 void LinearSlotImpl::detach() {
   if (!adapted()) return;
   unmerge();
-  unregister_module("lora_A");
-  unregister_module("lora_B");
+  module_->unregister_module("lora_A");
+  module_->unregister_module("lora_B");
   lora_.reset();
 }
 

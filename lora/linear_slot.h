@@ -1,15 +1,19 @@
 // A linear layer of a model: its Hugging Face path, its frozen weight, and the adapters that are attached to it.
 #pragma once
 
-#include <torch/nn/module.h>
-#include <torch/nn/modules/linear.h>
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "lowrank/kernels/lora_linear.h"
+
+namespace torch::nn {
+class Module;
+}
 
 namespace lowrank::lora {
 
@@ -21,20 +25,9 @@ struct LoraMatrices {
   double dropout = 0;
 };
 
-/// One factor of an adapter as a module, so that its tensor's name ends in ".weight" as PEFT's does.
-class LoraFactorImpl : public torch::nn::Module {
- public:
-  explicit LoraFactorImpl(at::Tensor weight);
-  void pretty_print(std::ostream& stream) const override;
-
- private:
-  at::Tensor weight_;
-};
-TORCH_MODULE(LoraFactor);
-
-/// y = x Wᵀ + b + Σ s·drop(x) Aᵀ Bᵀ. `base_layer` is a torch::nn::Linear over the mapped weight. Children are
-/// registered as PEFT names them: base_layer.weight, lora_A.weight, lora_B.weight (the tensors of lora() themselves).
-class LinearSlotImpl : public torch::nn::Module {
+/// y = x Wᵀ + b + Σ s·drop(x) Aᵀ Bᵀ over the mapped weight of a torch::nn::Linear. (This header stays free of LibTorch's
+/// module headers, which cost every file that includes them 10 s of compilation.)
+class LinearSlotImpl {
  public:
   /// weight [out, in], bias [out] or undefined; neither is copied, both are frozen.
   LinearSlotImpl(std::string path, at::Tensor weight, at::Tensor bias);
@@ -45,7 +38,12 @@ class LinearSlotImpl : public torch::nn::Module {
 
   const std::string& path() const { return path_; }  // "model.layers.0.self_attn.q_proj"
   const kernels::BaseWeight& base() const { return base_; }
-  torch::nn::Linear base_layer{nullptr};
+  /// The tensors of the torch::nn::Linear itself.
+  const at::Tensor& weight() const { return weight_; }
+  const at::Tensor& bias() const { return bias_; }
+  /// The layer as LibTorch's modules, children named as PEFT names them: base_layer (a torch::nn::Linear), and with an
+  /// adapter lora_A and lora_B, whose "weight" are the tensors of lora() themselves.
+  const std::shared_ptr<torch::nn::Module>& module() const { return module_; }
 
   bool adapted() const { return lora_.has_value(); }
   const LoraMatrices& lora() const { return *lora_; }
@@ -63,17 +61,19 @@ class LinearSlotImpl : public torch::nn::Module {
   void unmerge();
   /// s·B A in fp32 [out, in].
   at::Tensor delta_weight() const;
-  /// Re-reads base_layer's tensors into base() (after set_data by a flat-parameter owner); a merge is dropped.
+  /// Re-reads weight() and bias() into base() (after set_data by a flat-parameter owner); a merge is dropped.
   void rebind();
 
  private:
   std::string path_;
+  std::shared_ptr<torch::nn::Module> module_;
+  at::Tensor weight_, bias_;
   kernels::BaseWeight base_;
   std::optional<LoraMatrices> lora_;
   kernels::BaseWeight merged_base_;
   at::Tensor merged_weight_;
   bool enabled_ = true;
 };
-TORCH_MODULE(LinearSlot);
+using LinearSlot = std::shared_ptr<LinearSlotImpl>;  // shared by a model and the adapters attached to it
 
 }  // namespace lowrank::lora

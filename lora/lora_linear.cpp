@@ -23,7 +23,7 @@ LoraLinearImpl::LoraLinearImpl(torch::nn::Linear base, const LoraLinearOptions& 
   config.validate();
 
   for (at::Tensor& parameter : base->parameters()) parameter.set_requires_grad(false);
-  slot_ = LinearSlot(options.name, base->weight, base->bias);
+  slot_ = std::make_shared<LinearSlotImpl>(options.name, base->weight, base->bias);
   const at::ScalarType dtype = base->weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   LoraMatrices matrices = new_matrices(options.name, slot_->base().in_features(), slot_->base().out_features(),
                                        options.r, "default", options.seed, dtype);
@@ -31,7 +31,7 @@ LoraLinearImpl::LoraLinearImpl(torch::nn::Linear base, const LoraLinearOptions& 
   matrices.dropout = options.dropout;
   slot_->attach(std::move(matrices));
   // The slot's children are this module's own, so that names read fc.base_layer.weight, fc.lora_A.weight.
-  for (const auto& child : slot_->named_children()) register_module(child.key(), child.value());
+  for (const auto& child : slot_->module()->named_children()) register_module(child.key(), child.value());
 }
 
 at::Tensor LoraLinearImpl::forward(const at::Tensor& x) {

@@ -86,11 +86,11 @@ at::Tensor DecoderImpl::layer_forward(Layer& layer, std::int64_t index, const at
   const kernels::AttentionOptions attention{.scale = 1 / std::sqrt(static_cast<double>(head_dim)),
                                             .window = config_.windows[static_cast<std::size_t>(index)]};
   const at::Tensor mixed = kernels::attention(q, k, v, segments, attention).reshape({-1, config_.heads * head_dim});
-  const at::Tensor y = x + layer.o->forward(mixed, dropout);
+  const at::Tensor y = x.add(layer.o->forward(mixed, dropout));
 
   const at::Tensor g = kernels::rms_norm(y, layer.post_norm, config_.norm_eps);
   const at::Tensor gated = kernels::swiglu(layer.gate->forward(g, dropout), layer.up->forward(g, dropout));
-  return y + layer.down->forward(gated, dropout);
+  return y.add(layer.down->forward(gated, dropout));
 }
 
 at::Tensor DecoderImpl::hidden(const at::Tensor& ids, const kernels::Segments& segments, const ForwardOptions& options) {

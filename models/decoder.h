@@ -1,7 +1,7 @@
 // The one decoder: pre-norm blocks of attention and a gated MLP over flat token streams.
 #pragma once
 
-#include <torch/nn/module.h>
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <memory>
@@ -14,6 +14,10 @@
 #include "lowrank/lora/adapter.h"
 #include "lowrank/models/config.h"
 #include "lowrank/models/kv_cache.h"
+
+namespace torch::nn {
+class Module;
+}
 
 namespace lowrank::models {
 
@@ -29,13 +33,13 @@ class WeightSource {
 };
 
 struct ForwardOptions {
-  const kernels::DropoutContext* dropout = nullptr;   // null: evaluation
+  const kernels::DropoutContext* dropout = nullptr;   // null: evaluation; must outlive the backward pass
   KvCache* cache = nullptr;
   bool recompute = false;                             // activation checkpointing, a layer at a time
 };
 
 /// The decoder must outlive the backward pass of what it computed.
-class DecoderImpl : public torch::nn::Module {
+class DecoderImpl {
  public:
   DecoderImpl(DecoderConfig config, WeightSource& weights);
 
@@ -55,6 +59,8 @@ class DecoderImpl : public torch::nn::Module {
   lora::SlotTable slot_table() const;
   /// Every weight with its Hugging Face name, each once (a tied head is the embedding); for --method full and saving.
   std::vector<lora::NamedTensor> named_weights() const;
+  /// Its linear layers as LibTorch's modules (see LinearSlotImpl::module), named by path with '_' for '.'.
+  const std::shared_ptr<torch::nn::Module>& module() const { return module_; }
   /// Tells the slots and the tied head that weights were moved with set_data.
   void rebind();
   std::string base_name;                              // path or ORG/NAME the model was loaded from
@@ -71,6 +77,7 @@ class DecoderImpl : public torch::nn::Module {
   at::Tensor layer_forward(Layer& layer, std::int64_t index, const at::Tensor& x, const kernels::Segments& segments,
                            const kernels::RotaryTables& tables, const ForwardOptions& options);
 
+  std::shared_ptr<torch::nn::Module> module_;
   DecoderConfig config_;
   at::ScalarType dtype_;
   std::vector<float> frequencies_;                    // of the rotary embedding
@@ -78,6 +85,6 @@ class DecoderImpl : public torch::nn::Module {
   std::vector<std::shared_ptr<Layer>> layers_;
   lora::LinearSlot head_{nullptr};
 };
-TORCH_MODULE(Decoder);
+using Decoder = std::shared_ptr<DecoderImpl>;
 
 }  // namespace lowrank::models

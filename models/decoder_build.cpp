@@ -1,7 +1,10 @@
 // Making a decoder from its weights, and listing what it is made of.
 #include <ATen/core/Tensor.h>
+#include <torch/nn/module.h>
 
+#include <algorithm>
 #include <string>
+#include <string_view>
 
 #include "lowrank/models/decoder.h"
 #include "lowrank/models/decoder_layer.h"
@@ -22,17 +25,17 @@ at::Tensor in_dtype(const at::Tensor& tensor, at::ScalarType dtype) {
 }  // namespace
 
 DecoderImpl::DecoderImpl(DecoderConfig config, WeightSource& weights)
-    : config_(std::move(config)), dtype_(weights.dtype()), frequencies_(inverse_frequencies(config_)) {
+    : module_(std::make_shared<torch::nn::Module>("Decoder")), config_(std::move(config)), dtype_(weights.dtype()), frequencies_(inverse_frequencies(config_)) {
   embed_ = weights.take(kEmbedding, {config_.vocab_size, config_.hidden_size});
   for (std::int64_t i = 0; i < config_.layers; ++i) layers_.push_back(make_layer(i, weights));
   norm_ = make_norm(kFinalNorm, config_.hidden_size, weights);
   if (config_.tied) {
-    head_ = lora::LinearSlot(kHead, embed_, at::Tensor());
-    register_module(kHead, head_);
+    head_ = std::make_shared<lora::LinearSlotImpl>(kHead, embed_, at::Tensor());
+    module_->register_module(kHead, head_->module());
     if (embed_.requires_grad()) {
       // One leaf for both uses, so that its gradient is the sum of both.
-      head_->base_layer->weight.set_requires_grad(true);
-      embed_ = head_->base_layer->weight;
+      head_->weight().set_requires_grad(true);
+      embed_ = head_->weight();
       head_->rebind();
     }
   } else {
@@ -44,15 +47,15 @@ lora::LinearSlot DecoderImpl::make_slot(const std::string& path, std::int64_t in
                                         WeightSource& weights) {
   const at::Tensor weight = weights.take(path + ".weight", {out, in});
   const at::Tensor bias_values = bias ? in_dtype(weights.take(path + ".bias", {out}), dtype_) : at::Tensor();
-  lora::LinearSlot slot(path, weight, bias_values);
+  const auto slot = std::make_shared<lora::LinearSlotImpl>(path, weight, bias_values);
   if (weight.requires_grad()) {
-    slot->base_layer->weight.set_requires_grad(true);
-    if (bias) slot->base_layer->bias.set_requires_grad(true);
+    slot->weight().set_requires_grad(true);
+    if (bias) slot->bias().set_requires_grad(true);
     slot->rebind();
   }
   std::string name = path;  // module names hold no dots
   for (char& c : name) c = c == '.' ? '_' : c;
-  register_module(name, slot);
+  module_->register_module(name, slot->module());
   return slot;
 }
 
@@ -91,14 +94,21 @@ lora::SlotTable DecoderImpl::slot_table() const {
   table.head = kHead;
   table.layers = config_.layers;
   table.base_name = base_name;
+  constexpr std::string_view kWeight = ".weight";
+  for (const lora::NamedTensor& weight : named_weights()) {
+    if (!weight.name.ends_with(kWeight)) continue;
+    const std::string path = weight.name.substr(0, weight.name.size() - kWeight.size());
+    const auto is_slot = [&](const lora::LinearSlot& slot) { return slot->path() == path; };
+    if (std::none_of(table.slots.begin(), table.slots.end(), is_slot)) table.others.push_back(path);
+  }
   return table;
 }
 
 std::vector<lora::NamedTensor> DecoderImpl::named_weights() const {
   std::vector<lora::NamedTensor> all = {{kEmbedding, embed_}};
   const auto add_slot = [&](const lora::LinearSlot& slot) {
-    all.push_back({slot->path() + ".weight", slot->base_layer->weight});
-    if (slot->base().bias().defined()) all.push_back({slot->path() + ".bias", slot->base_layer->bias});
+    all.push_back({slot->path() + ".weight", slot->weight()});
+    if (slot->base().bias().defined()) all.push_back({slot->path() + ".bias", slot->bias()});
   };
   for (const auto& layer : layers_) {
     for (const lora::LinearSlot& slot : layer->slots()) add_slot(slot);

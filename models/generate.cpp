@@ -86,12 +86,15 @@ at::Tensor next_logits(DecoderImpl& decoder, KvCache& cache, const std::vector<d
 }  // namespace
 
 Generated generate(DecoderImpl& decoder, const data::Tokenizer& tokenizer, const std::vector<data::TokenId>& prompt,
-                   const GenerateOptions& options, const std::function<void(const std::string&)>& on_text) {
+                   const GenerateOptions& options, const std::function<void(const std::string&)>& on_text,
+                   KvCache* cache) {
   const DecoderConfig& config = decoder.config();
   check(options, prompt.size(), config);
   at::NoGradGuard no_grad;
-  KvCache cache(config, decoder.dtype());
+  KvCache own(config, decoder.dtype());
+  if (cache == nullptr) cache = &own;
   data::StreamDecoder stream(tokenizer);
+  stream.prime(prompt);
   StopFilter filter(options.stop);
   Generated result;
   result.prompt_ids = prompt;
@@ -104,9 +107,10 @@ Generated generate(DecoderImpl& decoder, const data::Tokenizer& tokenizer, const
 
   const std::int64_t room = config.max_positions - static_cast<std::int64_t>(prompt.size());
   const std::int64_t limit = std::min(options.max_new_tokens, room);
-  std::vector<data::TokenId> seen = prompt, input = prompt;
+  std::vector<data::TokenId> seen = prompt;
+  std::vector<data::TokenId> input(prompt.begin() + cache->length(), prompt.end());
   for (std::int64_t i = 0; i < limit; ++i) {
-    const at::Tensor logits = next_logits(decoder, cache, input);
+    const at::Tensor logits = next_logits(decoder, *cache, input);
     const data::TokenId id = sample(logits, options, seen, static_cast<std::uint64_t>(i));
     result.ids.push_back(id);
     seen.push_back(id);

@@ -18,7 +18,7 @@ struct GenerateOptions {
   std::int64_t top_k = 0;                 // 0: off
   double top_p = 1;
   double repetition_penalty = 1;
-  std::vector<std::string> stop;          // text that ends the answer and is not part of it
+  std::vector<std::string> stop = {};     // text that ends the answer and is not part of it
   std::uint64_t seed = 42;
   bool ignore_eos = false;
 };
@@ -29,9 +29,11 @@ struct Generated {
   std::string finish;                             // "eos", "stop", "length"
 };
 
-/// `on_text` is given text as it becomes certain (never half a character, never a stop string's beginning).
+/// `on_text` is given text as it becomes certain (never half a character, never a stop string's beginning). A `cache` that
+/// is given holds the beginning of `prompt` already, shorter than the prompt, and is left with all that was read.
 Generated generate(DecoderImpl& decoder, const data::Tokenizer& tokenizer, const std::vector<data::TokenId>& prompt,
-                   const GenerateOptions& options, const std::function<void(const std::string&)>& on_text = {});
+                   const GenerateOptions& options, const std::function<void(const std::string&)>& on_text = {},
+                   KvCache* cache = nullptr);
 
 /// One draw from logits [V] fp32; `seen`: ids so far, for the penalty; `place`: counter of the draw.
 data::TokenId sample(const at::Tensor& logits, const GenerateOptions& options,

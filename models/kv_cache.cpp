@@ -71,4 +71,9 @@ std::pair<at::Tensor, at::Tensor> KvCache::append(std::int64_t layer_index, cons
 
 std::int64_t KvCache::length(std::int64_t sequence) const { return lengths_.at(static_cast<std::size_t>(sequence)); }
 
+void KvCache::truncate(std::int64_t tokens, std::int64_t sequence) {
+  std::int64_t& length = lengths_.at(static_cast<std::size_t>(sequence));
+  length = std::min(length, tokens);
+}
+
 }  // namespace lowrank::models

@@ -21,6 +21,8 @@ class KvCache {
   std::pair<at::Tensor, at::Tensor> append(std::int64_t layer, const at::Tensor& k, const at::Tensor& v,
                                            const kernels::Segments& segments);
   std::int64_t length(std::int64_t sequence = 0) const;
+  /// Forgets what follows the first `tokens` of a sequence (no more than are cached).
+  void truncate(std::int64_t tokens, std::int64_t sequence = 0);
 
  private:
   struct Layer {

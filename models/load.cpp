@@ -56,7 +56,7 @@ Decoder load_decoder(DecoderConfig config, const formats::WeightFiles& weights, 
                      std::vector<std::string>* warnings) {
   MappedWeights source(weights, trainable ? at::kFloat : dtype, trainable);
   settle_tying(config, weights, source, warnings);
-  Decoder decoder(config, source);
+  auto decoder = std::make_shared<DecoderImpl>(config, source);
   source.check_complete();
   return decoder;
 }

@@ -51,7 +51,7 @@ class RandomWeights : public WeightSource {
 
 Decoder random_decoder(const DecoderConfig& config, std::uint64_t seed, bool trainable) {
   RandomWeights weights(seed, config.initializer_range, trainable);
-  return Decoder(config, weights);
+  return std::make_shared<DecoderImpl>(config, weights);
 }
 
 }  // namespace lowrank::models

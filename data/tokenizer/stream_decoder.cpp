@@ -12,6 +12,13 @@ constexpr std::size_t kWindow = 16;  // tokens after which the window's begin is
 StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens)
     : tokenizer_(tokenizer), skip_special_tokens_(skip_special_tokens) {}
 
+void StreamDecoder::prime(std::span<const TokenId> ids) {
+  const std::size_t kept = std::min(ids.size(), kWindow);
+  ids_.assign(ids.end() - static_cast<std::ptrdiff_t>(kept), ids.end());
+  emitted_ = tokenizer_.decode(ids_, skip_special_tokens_).size();
+  last_whole_ = 0;
+}
+
 // The text of a window is certain but for a U+FFFD at its end, which may be the begin of a character.
 std::string StreamDecoder::push(TokenId id) {
   if (tokenizer_.id_to_token(id).empty() || (skip_special_tokens_ && tokenizer_.is_special(id))) return "";

@@ -59,6 +59,9 @@ class Tokenizer {
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens = true);
+  /// The ids that stand before the stream: they are not given out, but decide how its first token reads (the space
+  /// before a SentencePiece word).
+  void prime(std::span<const TokenId> ids);
   std::string push(TokenId id);   // the text that is now certain, perhaps empty
   std::string flush();            // what remains
 

@@ -1,6 +1,7 @@
 #include "lowrank/eval/perplexity.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include "catch.h"
 #include "lowrank/core/error.h"

@@ -1,3 +1,6 @@
+#include <torch/types.h>
+#include <torch/utils.h>
+
 #include "core/expect_error.h"
 #include "formats/raw_safetensors.h"
 #include "lowrank/formats/safetensors_torch.h"

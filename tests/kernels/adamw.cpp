@@ -1,3 +1,5 @@
+#include <torch/optim/adamw.h>
+
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/ops.h"
 #include "lowrank/kernels/rows.h"

@@ -1,7 +1,8 @@
 // What the kernel tests share: an op with its gradients, its twin, finite differences, equal bytes.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 #include <functional>

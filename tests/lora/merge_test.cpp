@@ -126,7 +126,7 @@ TEST_CASE("verify_merge finds one bit", "[unit]") {
   CHECK(contains(message(), "element 5 of 'model.norm.weight' is not the base model's"));
   flip("model.norm.weight", 4 * 5 + 1);
   adapter.slots()[0]->lora();
-  lora::LinearSlot(adapter.slots()[0])->lora().scale *= 2;
+  adapter.slots()[0]->lora().scale *= 2;
   CHECK(contains(message(), "element"));
 }
 
@@ -183,7 +183,7 @@ TEST_CASE("a sum that overflows is refused and nothing is left", "[unit]") {
   lowrank_test::TempDir dir;
   fs::create_directories(dir / "m");
   lora::SlotTable table;
-  table.slots.emplace_back("head.fc", torch::full({4, 4}, 65000.0).to(at::kHalf), at::Tensor());
+  table.slots.push_back(std::make_shared<lora::LinearSlotImpl>("head.fc", torch::full({4, 4}, 65000.0).to(at::kHalf), at::Tensor()));
   formats::write_safetensors(dir / "m" / "model.safetensors",
                              {tensor("head.fc.weight", table.slots[0]->base().weight())});
   const auto adapter = adapter_for(table, {"fc"});

@@ -8,7 +8,7 @@ namespace {
 
 lora::LinearSlot slot_of(at::ScalarType dtype, bool bias = false) {
   torch::manual_seed(1);
-  return lora::LinearSlot("model.layers.0.mlp.up_proj", (torch::randn({24, 16}) * 0.2).to(dtype),
+  return std::make_shared<lora::LinearSlotImpl>("model.layers.0.mlp.up_proj", (torch::randn({24, 16}) * 0.2).to(dtype),
                           bias ? (torch::randn({24}) * 0.2).to(dtype) : at::Tensor());
 }
 
@@ -43,15 +43,15 @@ TEST_CASE("a slot's parameters have PEFT's names and are its own leaves", "[unit
   auto slot = slot_of(at::kBFloat16, true);
   slot->attach(matrices(2));
   std::vector<std::string> names;
-  for (const auto& item : slot->named_parameters()) {
+  for (const auto& item : slot->module()->named_parameters()) {
     names.push_back(item.key());
     CHECK(item.value().requires_grad() == (item.key().find("lora_") == 0));
   }
   CHECK(names == std::vector<std::string>{"base_layer.weight", "base_layer.bias", "lora_A.weight", "lora_B.weight"});
-  CHECK(slot->named_parameters()["lora_A.weight"].is_same(slot->lora().a));
+  CHECK(slot->module()->named_parameters()["lora_A.weight"].is_same(slot->lora().a));
   CHECK(slot->base().weight().scalar_type() == at::kBFloat16);
   slot->detach();
-  CHECK(slot->named_parameters().size() == 2);
+  CHECK(slot->module()->named_parameters().size() == 2);
   slot->attach(matrices(4));
   CHECK_THROWS_AS(slot->attach(matrices(4)), ConfigError);
   slot->detach();
@@ -62,10 +62,10 @@ TEST_CASE("a slot's parameters have PEFT's names and are its own leaves", "[unit
 
 TEST_CASE("the weight is used where it lies", "[unit]") {
   const at::Tensor weight = torch::randn({4, 6});
-  lora::LinearSlot slot("p", weight, at::Tensor());
+  const auto slot = std::make_shared<lora::LinearSlotImpl>("p", weight, at::Tensor());
   CHECK(slot->base().weight().const_data_ptr() == weight.const_data_ptr());
   const at::Tensor moved = torch::randn({4, 6});
-  slot->base_layer->weight.set_data(moved);
+  slot->weight().set_data(moved);
   slot->rebind();
   CHECK(slot->base().weight().const_data_ptr() == moved.const_data_ptr());
 }
@@ -122,7 +122,7 @@ TEST_CASE("dropout acts in training only, by seed, path, step and token", "[unit
   CHECK_FALSE(at::allclose(first, run(2, 0, tokens)));
   CHECK_FALSE(at::allclose(first, run(1, 1, tokens)));
   CHECK_FALSE(at::allclose(first, run(1, 0, others)));
-  lora::LinearSlot other("model.layers.1.mlp.up_proj", slot->base().weight(), at::Tensor());
+  const auto other = std::make_shared<lora::LinearSlotImpl>("model.layers.1.mlp.up_proj", slot->base().weight(), at::Tensor());
   other->attach(slot->lora());
   const kernels::DropoutContext context{1, 0, tokens.data()};
   CHECK_FALSE(at::allclose(first, other->forward(x, &context)));

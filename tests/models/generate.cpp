@@ -1,5 +1,3 @@
-// Designated initialisers leave the other options at their defaults on purpose.
-#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 // Sampling and generation.
 #include "lowrank/models/generate.h"
 

@@ -1,7 +1,8 @@
 // What the tests of models/ share: golden cases, and a tokenizer of single bytes.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <string>

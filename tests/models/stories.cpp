@@ -1,5 +1,3 @@
-// Designated initialisers leave the other options at their defaults on purpose.
-#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 // A real model: stories260K against the reference values of llama2.c's own run.
 #include "lowrank/core/json.h"
 #include "lowrank/models/generate.h"

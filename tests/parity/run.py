@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""`make parity`: against transformers, peft and tokenizers themselves, live.
+
+    run.py --build build [--assets DIR] [--count 100000]
+
+1. Golden files are made anew by the installed transformers and peft, and the tests that read them are run on those.
+2. Token ids of random and adversarial strings against tokenizers that PyPI `tokenizers` trains.
+3. An adapter that `lowrank finetune` trains (rsLoRA, a rank pattern, regex targets) is loaded by PEFT without a warning and
+   gives the same logits; one that PEFT makes does so here; with lora_alpha doubled in the file neither does.
+
+2 and 3 use the model and the texts under --assets ($LOWRANK_ASSETS); without them they are left out, and that is said.
+"""
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import peft_adapter_parity as peft
+
+HERE = pathlib.Path(__file__).resolve().parent
+TOLERANCE = 1e-4
+REGEX = r".*layers\.[0-3]\.(self_attn\.(q|v|o)_proj|mlp\.(up|down)_proj)"
+
+
+def run(*command, **options):
+    print("+", *command, flush=True)
+    subprocess.run([str(c) for c in command], check=True, **options)
+
+
+def golden_tests(build, assets, work):
+    goldens = work / "goldens"
+    shutil.copytree(HERE.parent / "goldens", goldens)
+    run(sys.executable, HERE / "make_goldens.py", "--out", goldens, *(["--assets", assets] if assets else []))
+    run(sys.executable, HERE / "make_adapter_goldens.py", "--out", goldens / "lora")
+    for test in ["test_lora", "test_models", "test_eval", "test_train"]:
+        run(build / "tests" / test, env={**os.environ, "LOWRANK_GOLDENS": str(goldens)})
+
+
+def ours(build, model, adapter, sequences):
+    text = "\n".join(json.dumps(ids) for ids in sequences) + "\n"
+    done = subprocess.run([build / "tests" / "model_logits", model, adapter], input=text, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def difference(left, right):
+    """The largest |left - right| over [sequence][token][vocabulary]."""
+    return max(abs(a - b) for s, t in zip(left, right, strict=True) for r, q in zip(s, t, strict=True)
+               for a, b in zip(r, q, strict=True))
+
+
+def check(what, holds, figure):
+    print(f"{'ok  ' if holds else 'FAIL'} {what}: {figure:.2e}", flush=True)
+    if not holds:
+        sys.exit(f"parity: {what} does not hold")
+
+
+def doubled_alpha(adapter, to):
+    shutil.copytree(adapter, to, ignore=shutil.ignore_patterns("checkpoints", "*.jsonl"))
+    path = to / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config["lora_alpha"] *= 2
+    config["alpha_pattern"] = {k: 2 * v for k, v in config["alpha_pattern"].items()}
+    path.write_text(json.dumps(config))
+    return to
+
+
+def adapters(build, assets, work):
+    model = assets / "models" / "stories260K-hf"
+    vocabulary = json.loads((model / "config.json").read_text())["vocab_size"]
+    sequences = [[1] + [(7 * i * i + 13 * i + s) % (vocabulary - 3) + 3 for i in range(40 + 30 * s)] for s in range(3)]
+
+    text = work / "pater.txt"
+    book = (assets / "corpora" / "art-history" / "pater-renaissance.pg2398.txt").read_text(encoding="utf-8")
+    text.write_text(book[:100000], encoding="utf-8")
+    trained = work / "trained"
+    run(build / "bin" / "lowrank", "finetune", model, "--data", text, "--out", trained, "--max-steps", 20, "--seq-len", 256,
+        "--lr", 1e-2, "--rank", 8, "--alpha", 16, "--rslora", "--targets", REGEX,
+        "--rank-pattern", "v_proj=3", r"layers\.1\.mlp\.up_proj=5", "--quiet")
+    base = ours(build, model, "-", sequences)
+    made_here = ours(build, model, trained, sequences)
+    moved = difference(base, made_here)
+    check("20 steps here move the logits by at least 0.5", moved >= 0.5, moved)
+    error = difference(made_here, peft.logits(model, trained, sequences))
+    check("PEFT gives the same logits with the adapter trained here", error <= TOLERANCE, error)
+    error = difference(made_here, peft.logits(model, doubled_alpha(trained, work / "trained-doubled"), sequences))
+    check("and other ones when lora_alpha is doubled in the file", error > 100 * TOLERANCE, error)
+
+    theirs = work / "peft"
+    peft.make_adapter(model, theirs)
+    expected = peft.logits(model, theirs, sequences)
+    moved = difference(base, expected)
+    check("PEFT's adapter moves the logits by at least 0.5", moved >= 0.5, moved)
+    error = difference(expected, ours(build, model, theirs, sequences))
+    check("the same logits here with the adapter that PEFT made", error <= TOLERANCE, error)
+    error = difference(expected, ours(build, model, doubled_alpha(theirs, work / "peft-doubled"), sequences))
+    check("and other ones when lora_alpha is doubled in the file", error > 100 * TOLERANCE, error)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, default=HERE.parents[1] / "build")
+    parser.add_argument("--assets", type=pathlib.Path, default=os.environ.get("LOWRANK_ASSETS") or None)
+    parser.add_argument("--count", type=int, default=100000, help="strings for the tokenizers")
+    arguments = parser.parse_args()
+    build = arguments.build.resolve()
+    with tempfile.TemporaryDirectory(prefix="lowrank-parity-") as folder:
+        work = pathlib.Path(folder)
+        if arguments.assets:
+            adapters(build, arguments.assets, work)
+            run(sys.executable, HERE / "tokenizer_parity.py", "--tool", build / "tests" / "tokenize_lines", "--count", arguments.count,
+                env={**os.environ, "LOWRANK_ASSETS": str(arguments.assets)})
+        else:
+            print("LOWRANK_ASSETS is unset: tokenizers and live adapters are left out")
+        golden_tests(build, arguments.assets, work)
+    print("parity: everything holds")
+
+
+if __name__ == "__main__":
+    main()
