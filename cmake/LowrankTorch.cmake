@@ -69,7 +69,8 @@ add_library(lowrank::torch INTERFACE IMPORTED GLOBAL)
 # library. -idirafter makes them system headers too (our -Werror does not see them).
 set_property(TARGET lowrank::torch PROPERTY INTERFACE_COMPILE_OPTIONS
   "SHELL:-idirafter ${_lowrank_torch_root}/include"
-  "SHELL:-idirafter ${_lowrank_torch_root}/include/torch/csrc/api/include")
+  "SHELL:-idirafter ${_lowrank_torch_root}/include/torch/csrc/api/include"
+  -fopenmp)  # without it at::parallel_for runs on one thread
 set(_lowrank_torch_libs "")
 foreach(_lib torch torch_cpu c10)
   list(APPEND _lowrank_torch_libs "${_lowrank_torch_root}/lib/lib${_lib}.so")
@@ -78,6 +79,14 @@ if(EXISTS "${_lowrank_torch_root}/lib/libtorch_cuda.so")  # registers its kernel
   list(APPEND _lowrank_torch_libs "-Wl,--no-as-needed" "${_lowrank_torch_root}/lib/libtorch_cuda.so"
        "${_lowrank_torch_root}/lib/libc10_cuda.so" "-Wl,--as-needed")
 endif()
+# The OpenMP runtime that LibTorch brings (of another name in some wheels), so that there is one pool of threads.
+file(GLOB _lowrank_torch_gomp "${_lowrank_torch_root}/lib/libgomp*.so*")
+if(_lowrank_torch_gomp)
+  list(GET _lowrank_torch_gomp 0 _lowrank_torch_gomp)
+else()
+  set(_lowrank_torch_gomp gomp)
+endif()
+list(APPEND _lowrank_torch_libs "${_lowrank_torch_gomp}")
 set_property(TARGET lowrank::torch PROPERTY INTERFACE_LINK_LIBRARIES "${_lowrank_torch_libs};Threads::Threads")
 set_property(TARGET lowrank::torch PROPERTY INTERFACE_LINK_OPTIONS "-Wl,-rpath,${_lowrank_torch_root}/lib")
 set(LOWRANK_TORCH_VERSION "${_lowrank_torch_version}")

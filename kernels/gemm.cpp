@@ -13,6 +13,7 @@ namespace lowrank::kernels {
 
 namespace {
 
+constexpr std::int64_t kMostRows = 256;   // of a tile: MKL packs the weight anew for every tile
 constexpr std::int64_t kPanel = 64;        // columns of such a cut
 constexpr std::int64_t kWidePanel = 1024;  // columns a task of a product that is much wider than high
 
@@ -32,7 +33,7 @@ bool packs(at::ScalarType dtype, std::int64_t rows) {
 }  // namespace
 
 std::int64_t tile_rows(std::int64_t rows) {
-  std::int64_t tiles = (rows + 127) / 128;
+  std::int64_t tiles = (rows + kMostRows - 1) / kMostRows;
   if (rows > kFewRows) tiles += tiles % 2;
   const std::int64_t tile = (rows + tiles - 1) / std::max<std::int64_t>(tiles, 1);
   return std::max<std::int64_t>((tile + 7) / 8 * 8, 8);

@@ -25,7 +25,7 @@ void set_gemm_path(GemmPath path);
 /// The dtype in which products of operands of this dtype are formed: fp64 and fp32 as they are, bf16 by the path.
 at::ScalarType product_dtype(at::ScalarType dtype);
 
-/// Rows of a tile for `rows` rows: at most 128, an even number of tiles.
+/// Rows of a tile for `rows` rows: at most 256, an even number of tiles.
 std::int64_t tile_rows(std::int64_t rows);
 
 /// x in this dtype with unit column stride: x itself, or a copy made by row chunks in parallel.

@@ -8,11 +8,6 @@
 
 #include "lowrank/kernels/loops.h"
 
-// The rest of the project is built with -O2, at which GCC leaves these loops scalar.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("O3", "no-math-errno")
-#endif
-
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
 #define LOWRANK_ISA_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
