@@ -1,7 +1,29 @@
 #!/usr/bin/env bash
-# Everything that `make test` runs.
+# Everything that `make test` runs. What reads the shared assets runs where LOWRANK_ASSETS names them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:-build}
+say() { printf '\n== %s\n' "$*"; }
+
+say "build of the tests"
 cmake --build "$build" -j "$(nproc)"
+say "tests by folder"
 ctest --test-dir "$build" --output-on-failure
+
+say "the demo learns its subject"
+python3 tests/e2e/demo.py "$build/bin/lowrank"
+say "the C++ example"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+"$build/bin/lowrank-embed" examples/base "$scratch/embed"
+if [ -n "${LOWRANK_ASSETS:-}" ]; then
+  say "whole runs of the command"
+  python3 tests/e2e/runs.py "$build/bin/lowrank" "$LOWRANK_ASSETS"
+fi
+say "consumers of the library"
+tests/consumers/run.sh "$build"
+
+say "torch-free folders under AddressSanitizer and UBSan"
+cmake --preset asan > "$scratch/asan.log" 2>&1 || { cat "$scratch/asan.log"; exit 1; }
+cmake --build build-asan -j "$(nproc)"
+ctest --test-dir build-asan --output-on-failure

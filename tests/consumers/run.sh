@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Both ways to use the library from another project: from an install prefix and from the source tree.
+# Both ways to use the library from another project: the whole of it from an install prefix, a part of it from the source tree.
 set -euo pipefail
 source_dir=$(cd "$(dirname "$0")/../.." && pwd)
 build=${1:-$source_dir/build}
