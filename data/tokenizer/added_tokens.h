@@ -42,7 +42,7 @@ class LongestMatch {
 
 /// A part of a text: a token, or (id -1) text between tokens.
 struct Part {
-  Span span;
+  ByteRange span;
   TokenId id = -1;
 };
 

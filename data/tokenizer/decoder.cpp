@@ -88,14 +88,14 @@ class ReplaceDecoder : public Decoder {
   ReplaceDecoder(const core::JsonView& pattern, std::string content)
       : pattern_(pattern), content_(std::move(content)) {}
   void apply(std::vector<std::string>& tokens) const override {
-    std::vector<Span> matches;
+    std::vector<ByteRange> matches;
     for (std::string& token : tokens) {
       matches.clear();
       pattern_.find_all(token, {0, token.size()}, matches);
       if (matches.empty()) continue;
       std::string out;
       std::size_t at = 0;
-      for (const Span& m : matches) {
+      for (const ByteRange& m : matches) {
         out.append(token, at, m.begin - at).append(content_);
         at = m.end;
       }

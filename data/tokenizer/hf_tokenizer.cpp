@@ -155,7 +155,7 @@ void HfTokenizer::encode_segment(std::string text, bool at_start, Bpe::Workspace
   Pieces pieces{std::move(text), {}, at_start};
   pieces.spans.push_back({0, pieces.text.size()});
   pre_tokenizer_->apply(pieces);
-  for (const Span& span : pieces.spans) {
+  for (const ByteRange& span : pieces.spans) {
     bpe_.encode(std::string_view(pieces.text).substr(span.begin, span.end - span.begin), workspace, ids);
   }
 }

@@ -41,12 +41,12 @@ class Replace : public Normalizer {
  public:
   Replace(const core::JsonView& pattern, std::string content) : pattern_(pattern), content_(std::move(content)) {}
   void apply(std::string& text) const override {
-    std::vector<Span> matches;
+    std::vector<ByteRange> matches;
     pattern_.find_all(text, {0, text.size()}, matches);
     if (matches.empty()) return;
     std::string out;
     std::size_t at = 0;
-    for (const Span& m : matches) {
+    for (const ByteRange& m : matches) {
       out.append(text, at, m.begin - at).append(content_);
       at = m.end;
     }

@@ -7,14 +7,14 @@ namespace lowrank::data {
 namespace {
 
 struct Chunk {
-  Span span;
+  ByteRange span;
   bool match = false;
 };
 
-std::vector<Chunk> chunks_of(Span whole, const std::vector<Span>& matches, bool invert) {
+std::vector<Chunk> chunks_of(ByteRange whole, const std::vector<ByteRange>& matches, bool invert) {
   std::vector<Chunk> chunks;
   std::size_t at = whole.begin;
-  for (const Span& m : matches) {
+  for (const ByteRange& m : matches) {
     if (at < m.begin) chunks.push_back({{at, m.begin}, invert});
     chunks.push_back({m, !invert});
     at = m.end;
@@ -36,7 +36,7 @@ Pattern::Pattern(const core::JsonView& json) {
   }
 }
 
-void Pattern::find_all(std::string_view text, Span within, std::vector<Span>& matches) const {
+void Pattern::find_all(std::string_view text, ByteRange within, std::vector<ByteRange>& matches) const {
   if (regex_) return regex_->find_all(text, within, matches);
   const std::string_view inside = text.substr(0, within.end);
   for (std::size_t at = inside.find(literal_, within.begin); at != std::string_view::npos;
@@ -55,8 +55,8 @@ SplitBehavior split_behavior(const core::JsonView& json) {
   json.fail("expected Isolated, Removed, MergedWithPrevious, MergedWithNext or Contiguous, found '" + name + "'");
 }
 
-void split(Span whole, const std::vector<Span>& matches, SplitBehavior behavior, bool invert,
-           std::vector<Span>& pieces) {
+void split(ByteRange whole, const std::vector<ByteRange>& matches, SplitBehavior behavior, bool invert,
+           std::vector<ByteRange>& pieces) {
   std::vector<Chunk> chunks = chunks_of(whole, matches, invert);
   const std::size_t first = pieces.size();
   bool previous = false;

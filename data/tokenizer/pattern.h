@@ -16,7 +16,7 @@ class Pattern {
   /// From its JSON. FormatError: neither of the two, an empty string, a regular expression that is refused.
   explicit Pattern(const core::JsonView& json);
   /// Appends the matches in text[within], left to right, none overlapping another.
-  void find_all(std::string_view text, Span within, std::vector<Span>& matches) const;
+  void find_all(std::string_view text, ByteRange within, std::vector<ByteRange>& matches) const;
 
  private:
   std::string literal_;
@@ -28,7 +28,7 @@ enum class SplitBehavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWith
 SplitBehavior split_behavior(const core::JsonView& json);
 
 /// Appends the non-empty pieces of `whole` cut at `matches`; with `invert`, what does not match is the delimiter.
-void split(Span whole, const std::vector<Span>& matches, SplitBehavior behavior, bool invert,
-           std::vector<Span>& pieces);
+void split(ByteRange whole, const std::vector<ByteRange>& matches, SplitBehavior behavior, bool invert,
+           std::vector<ByteRange>& pieces);
 
 }  // namespace lowrank::data

@@ -30,9 +30,9 @@ class SequencePreTokenizer : public PreTokenizer {
 // `find(text, span, matches)` finds the delimiters.
 template <class Find>
 void split_all(Pieces& pieces, SplitBehavior behavior, bool invert, const Find& find) {
-  std::vector<Span> out, matches;
+  std::vector<ByteRange> out, matches;
   out.reserve(pieces.spans.size() * 2);
-  for (const Span& span : pieces.spans) {
+  for (const ByteRange& span : pieces.spans) {
     matches.clear();
     find(pieces.text, span, matches);
     split(span, matches, behavior, invert, out);
@@ -48,7 +48,7 @@ class Split : public PreTokenizer {
         invert_(json.get_bool("invert", false)) {}
   void apply(Pieces& pieces) const override {
     split_all(pieces, behavior_, invert_,
-              [&](const std::string& text, Span span, auto& matches) { pattern_.find_all(text, span, matches); });
+              [&](const std::string& text, ByteRange span, auto& matches) { pattern_.find_all(text, span, matches); });
   }
 
  private:
@@ -62,7 +62,7 @@ class CharacterSplit : public PreTokenizer {
  public:
   CharacterSplit(bool (*has)(char32_t), SplitBehavior behavior) : has_(has), behavior_(behavior) {}
   void apply(Pieces& pieces) const override {
-    split_all(pieces, behavior_, false, [&](const std::string& text, Span span, auto& matches) {
+    split_all(pieces, behavior_, false, [&](const std::string& text, ByteRange span, auto& matches) {
       for (std::size_t at = span.begin; at < span.end;) {
         const std::size_t begin = at;
         if (has_(next_character(text, at))) matches.push_back({begin, at});
@@ -79,8 +79,8 @@ class CharacterSplit : public PreTokenizer {
 class WordSplit : public PreTokenizer {
  public:
   void apply(Pieces& pieces) const override {
-    std::vector<Span> out;
-    for (const Span& span : pieces.spans) {
+    std::vector<ByteRange> out;
+    for (const ByteRange& span : pieces.spans) {
       int current = 0;  // 0 white space, 1 word, 2 other
       for (std::size_t at = span.begin; at < span.end;) {
         const std::size_t begin = at;
@@ -103,7 +103,7 @@ template <class Append>
 void rewrite(Pieces& pieces, const Append& append) {
   std::string out;
   out.reserve(pieces.text.size() * 2);
-  for (Span& span : pieces.spans) {
+  for (ByteRange& span : pieces.spans) {
     const std::size_t begin = out.size();
     append(out, std::string_view(pieces.text).substr(span.begin, span.end - span.begin), span);
     span = {begin, out.size()};
@@ -118,16 +118,16 @@ class ByteLevel : public PreTokenizer {
   }
   void apply(Pieces& pieces) const override {
     if (add_prefix_space_) {
-      rewrite(pieces, [](std::string& out, std::string_view piece, Span) {
+      rewrite(pieces, [](std::string& out, std::string_view piece, ByteRange) {
         if (!piece.starts_with(' ')) out.push_back(' ');
         out += piece;
       });
     }
     if (regex_) {
       split_all(pieces, SplitBehavior::kIsolated, false,
-                [&](const std::string& text, Span span, auto& matches) { regex_->find_all(text, span, matches); });
+                [&](const std::string& text, ByteRange span, auto& matches) { regex_->find_all(text, span, matches); });
     }
-    rewrite(pieces, [](std::string& out, std::string_view piece, Span) { append_byte_level(out, piece); });
+    rewrite(pieces, [](std::string& out, std::string_view piece, ByteRange) { append_byte_level(out, piece); });
   }
 
  private:
@@ -147,7 +147,7 @@ class Metaspace : public PreTokenizer {
     split_ = json.get_bool("split", true);
   }
   void apply(Pieces& pieces) const override {
-    rewrite(pieces, [&](std::string& out, std::string_view piece, Span span) {
+    rewrite(pieces, [&](std::string& out, std::string_view piece, ByteRange span) {
       const bool wanted = scheme_ == "always" || (scheme_ == "first" && pieces.at_start && span.begin == 0);
       if (wanted && !piece.starts_with(replacement_) && !piece.starts_with(' ')) out += replacement_;
       for (const char c : piece) {
@@ -159,7 +159,7 @@ class Metaspace : public PreTokenizer {
       }
     });
     if (!split_) return;
-    split_all(pieces, SplitBehavior::kMergedWithNext, false, [&](const std::string& text, Span span, auto& matches) {
+    split_all(pieces, SplitBehavior::kMergedWithNext, false, [&](const std::string& text, ByteRange span, auto& matches) {
       const std::string_view inside = std::string_view(text).substr(0, span.end);
       for (std::size_t at = inside.find(replacement_, span.begin); at != std::string_view::npos;
            at = inside.find(replacement_, at + replacement_.size())) {

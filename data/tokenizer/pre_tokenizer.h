@@ -13,7 +13,7 @@ namespace lowrank::data {
 /// A text and the pieces it is cut into so far (in order; parts of the text may belong to none).
 struct Pieces {
   std::string text;
-  std::vector<Span> spans;
+  std::vector<ByteRange> spans;
   bool at_start = true;  // whether text begins where the user's text begins (Metaspace's "first")
 };
 

@@ -79,7 +79,7 @@ Regex::Regex(std::string_view pattern, const std::string& where) : where_(where)
   pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // where this is not possible, the interpreter gives the same matches
 }
 
-void Regex::find_all(std::string_view text, Span within, std::vector<Span>& matches) const {
+void Regex::find_all(std::string_view text, ByteRange within, std::vector<ByteRange>& matches) const {
   const auto* code = static_cast<const pcre2_code*>(code_.get());
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data() + within.begin);
   const std::size_t length = within.end - within.begin;

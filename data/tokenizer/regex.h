@@ -10,9 +10,9 @@
 namespace lowrank::data {
 
 /// A range of bytes [begin, end).
-struct Span {
+struct ByteRange {
   std::size_t begin = 0, end = 0;
-  bool operator==(const Span&) const = default;
+  bool operator==(const ByteRange&) const = default;
 };
 
 /// The same expression in PCRE2's syntax; FormatError (naming `where`) for what would mean something else there.
@@ -25,7 +25,7 @@ class Regex {
 
   /// Appends all matches in text[within], left to right, none overlapping another; text outside is not looked at.
   /// DataError when a match needs more steps than the limits allow. Safe to call from several threads.
-  void find_all(std::string_view text, Span within, std::vector<Span>& matches) const;
+  void find_all(std::string_view text, ByteRange within, std::vector<ByteRange>& matches) const;
 
  private:
   std::shared_ptr<const void> code_;  // pcre2_code_8

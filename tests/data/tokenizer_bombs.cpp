@@ -57,7 +57,7 @@ TEST_CASE("spaces before a word, again and again, cost linear time with the Llam
   for (const std::string& unit :
        {std::string(" "), std::string("\t"), std::string("a"), std::string(5000, ' ') + "b"}) {
     const std::string text = repeat(unit, 1 << 20) + "x";
-    std::vector<lowrank::data::Span> matches;
+    std::vector<lowrank::data::ByteRange> matches;
     const double begin = cpu_seconds();
     regex.find_all(text, {0, text.size()}, matches);
     CHECK(cpu_seconds() - begin < 2);
@@ -69,7 +69,7 @@ TEST_CASE("spaces before a word, again and again, cost linear time with the Llam
 
 TEST_CASE("an expression that explodes is stopped and named", "[unit]") {
   const lowrank::data::Regex regex(R"((a|aa)+$|(x+x+)+y)", "tokenizer.json: pre_tokenizer");
-  std::vector<lowrank::data::Span> matches;
+  std::vector<lowrank::data::ByteRange> matches;
   const std::string text = std::string(5000, 'x') + std::string(60, 'a') + "b";
   CHECK_THROWS_AS(regex.find_all(text, {0, text.size()}, matches), lowrank::DataError);
 }
