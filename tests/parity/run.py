@@ -63,7 +63,6 @@ def doubled_alpha(adapter, to):
     path = to / "adapter_config.json"
     config = json.loads(path.read_text())
     config["lora_alpha"] *= 2
-    config["alpha_pattern"] = {k: 2 * v for k, v in config["alpha_pattern"].items()}
     path.write_text(json.dumps(config))
     return to
 
