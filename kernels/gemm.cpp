@@ -13,7 +13,7 @@ namespace lowrank::kernels {
 
 namespace {
 
-constexpr std::int64_t kMostRows = 256;   // of a tile: MKL packs the weight anew for every tile
+constexpr std::int64_t kMostRows = 256;    // of a tile: MKL packs the weight anew for every tile
 constexpr std::int64_t kPanel = 64;        // columns of such a cut
 constexpr std::int64_t kWidePanel = 1024;  // columns a task of a product that is much wider than high
 

@@ -12,9 +12,8 @@ namespace lowrank::kernels {
 /// How products are formed. The choice is made once a process from the CPU:
 /// - kPlain: LibTorch's own GEMM (MKL) in fp32; bf16 operands are made fp32 as they are used and results are rounded.
 ///   CPUs without AVX-512 (MKL runs at their peak, and their bf16 GEMMs at a tenth of it), and Intel's with fp32.
-/// - kPacked: the same with weights packed for oneDNN as they are used. AVX-512 CPUs of other makers, where MKL keeps
-/// to
-///   AVX2 and oneDNN does not.
+/// - kPacked: the same with weights packed for oneDNN as they are used. AVX-512 CPUs of other makers, where MKL
+///   keeps to AVX2 and oneDNN does not.
 /// - kNativeBf16: kPacked, and bf16 operands multiplied as bf16. CPUs with AVX512_BF16 or AMX.
 enum class GemmPath { kPlain, kPacked, kNativeBf16 };
 GemmPath gemm_path();

@@ -25,7 +25,10 @@ at::Tensor in_dtype(const at::Tensor& tensor, at::ScalarType dtype) {
 }  // namespace
 
 DecoderImpl::DecoderImpl(DecoderConfig config, WeightSource& weights)
-    : module_(std::make_shared<torch::nn::Module>("Decoder")), config_(std::move(config)), dtype_(weights.dtype()), frequencies_(inverse_frequencies(config_)) {
+    : module_(std::make_shared<torch::nn::Module>("Decoder")),
+      config_(std::move(config)),
+      dtype_(weights.dtype()),
+      frequencies_(inverse_frequencies(config_)) {
   embed_ = weights.take(kEmbedding, {config_.vocab_size, config_.hidden_size});
   for (std::int64_t i = 0; i < config_.layers; ++i) layers_.push_back(make_layer(i, weights));
   norm_ = make_norm(kFinalNorm, config_.hidden_size, weights);

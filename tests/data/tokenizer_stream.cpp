@@ -37,6 +37,21 @@ TEST_CASE("a character made of several tokens comes out when it is complete", "[
   CHECK(stream.flush().empty());
 }
 
+TEST_CASE("a stream that goes on behind a prompt keeps the space before its first word", "[unit]") {
+  const auto root = assets();
+  if (!root) LOWRANK_SKIP("LOWRANK_ASSETS is unset");
+  const auto tokenizer = Tokenizer::load(*root / "models" / "stories260K-hf");
+  for (const std::string begin : {"Once upon", "Once upon a time, there was a little girl who had a red ball and a dog and"}) {
+    const auto prompt = tokenizer->encode(begin, true), whole = tokenizer->encode(begin + " a time", true);
+    REQUIRE(std::equal(prompt.begin(), prompt.end(), whole.begin()));
+    StreamDecoder stream(*tokenizer);
+    stream.prime(prompt);
+    std::string out;
+    for (std::size_t i = prompt.size(); i < whole.size(); ++i) out += stream.push(whole[i]);
+    CHECK(out + stream.flush() == " a time");
+  }
+}
+
 TEST_CASE("streams of random ids join to the decoded text", "[unit]") {
   std::mt19937 random(7);
   const auto tokenizer = load_tokenizer(small_llama());

@@ -103,6 +103,23 @@ TEST_CASE("greedy generation is the argmax of full passes", "[unit]") {
   CHECK(models::generate(*decoder, tokenizer, prompt, warm).ids == models::generate(*decoder, tokenizer, prompt, warm).ids);
 }
 
+TEST_CASE("a cache that holds the prompt's beginning gives the same answer, and can be cut back", "[unit]") {
+  models::Decoder decoder = small_model();
+  const ByteTokenizer tokenizer;
+  const std::vector<data::TokenId> first = {10, 50, 90, 33}, second = {10, 50, 17, 61, 44};
+  const GenerateOptions options{.max_new_tokens = 12};
+  models::KvCache cache(decoder->config(), decoder->dtype());
+  const auto generate = [&](const std::vector<data::TokenId>& prompt, models::KvCache* kept) {
+    return models::generate(*decoder, tokenizer, prompt, options, {}, kept).ids;
+  };
+  CHECK(generate(first, &cache) == generate(first, nullptr));
+  CHECK(cache.length() == 15);  // all but the token that was drawn last
+  cache.truncate(2);
+  CHECK(generate(second, &cache) == generate(second, nullptr));
+  cache.truncate(100);
+  CHECK(cache.length() == 16);
+}
+
 TEST_CASE("generation ends at an end token, a stop string, or the last position", "[unit]") {
   models::Decoder decoder = small_model();
   const ByteTokenizer tokenizer;
