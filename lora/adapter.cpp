@@ -47,20 +47,20 @@ std::vector<NamedTensor> Adapter::parameters() const {
   std::vector<NamedTensor> result;
   result.reserve(2 * slots_.size());
   for (const LinearSlot& slot : slots_) {
-    result.push_back({peft_name(slot->path(), Factor::kA), slot->lora().a});
-    result.push_back({peft_name(slot->path(), Factor::kB), slot->lora().b});
+    result.push_back({peft_name(slot->path(), Factor::kA), at(slot).a});
+    result.push_back({peft_name(slot->path(), Factor::kB), at(slot).b});
   }
   return result;
 }
 
 std::int64_t Adapter::parameter_count() const {
   std::int64_t count = 0;
-  for (const LinearSlot& slot : slots_) count += slot->lora().a.numel() + slot->lora().b.numel();
+  for (const LinearSlot& slot : slots_) count += at(slot).a.numel() + at(slot).b.numel();
   return count;
 }
 
 void Adapter::set_enabled(bool enabled) {
-  for (LinearSlot& slot : slots_) slot->set_enabled(enabled);
+  for (LinearSlot& slot : slots_) slot->set_enabled(enabled, name_);
 }
 
 void Adapter::merge() {
@@ -72,17 +72,18 @@ void Adapter::unmerge() {
 }
 
 void Adapter::detach() {
-  for (LinearSlot& slot : slots_) slot->detach();
+  for (LinearSlot& slot : slots_) slot->detach(name_);
   slots_.clear();
 }
 
-Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t seed) {
+Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t seed, const std::string& name) {
   const std::vector<std::string> linears = slot_paths(table);
   const std::vector<std::string> modules = match_modules(config, linears, table.head);
   check_patterns_used(config, modules);
 
   Adapter adapter;
-  adapter.slots_ = slots_named(table, modules);
+  adapter.name_ = name;
+  adapter.slots_ = slots_named(table, modules, name);
   std::vector<LoraMatrices> matrices;
   for (const LinearSlot& slot : adapter.slots_) {
     const std::string& path = slot->path();
@@ -91,7 +92,7 @@ Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t s
     matrices.back().scale = config.scale_for(path);
     matrices.back().dropout = config.lora_dropout;
   }
-  for (std::size_t i = 0; i < matrices.size(); ++i) adapter.slots_[i]->attach(std::move(matrices[i]));
+  for (std::size_t i = 0; i < matrices.size(); ++i) adapter.slots_[i]->attach(std::move(matrices[i]), name);
 
   adapter.config_ = with_portable_targets(config, modules, linears, table.others, table.head);
   if (adapter.config_.base_model_name_or_path.empty()) adapter.config_.base_model_name_or_path = table.base_name;

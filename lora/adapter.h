@@ -29,9 +29,11 @@ struct NamedTensor {
   at::Tensor tensor;
 };
 
-/// An adapter that is attached: its config with targets expanded, and the slots that carry it.
+/// An adapter that is attached: its config with targets expanded, and the slots that carry it under its name. Several can
+/// be on one model; what is not enabled costs nothing.
 class Adapter {
  public:
+  const std::string& name() const { return name_; }
   const LoraConfig& config() const { return config_; }
   const std::vector<LinearSlot>& slots() const { return slots_; }
   const std::string& head() const { return head_; }                      // SlotTable::head
@@ -40,13 +42,16 @@ class Adapter {
   std::vector<NamedTensor> parameters() const;
   std::int64_t parameter_count() const;
   void set_enabled(bool enabled);
+  /// The matrices at one of its slots.
+  const LoraMatrices& at(const LinearSlot& slot) const { return slot->lora(name_); }
   void merge();  // every slot: LinearSlotImpl::merge
   void unmerge();
   void detach();  // the slots are bare again, and this adapter empty
 
  private:
-  friend Adapter attach(const SlotTable&, const LoraConfig&, std::uint64_t seed);
-  friend Adapter load_peft(const SlotTable&, const std::filesystem::path&, std::vector<std::string>*);
+  friend Adapter attach(const SlotTable&, const LoraConfig&, std::uint64_t seed, const std::string& name);
+  friend Adapter load_peft(const SlotTable&, const std::filesystem::path&, std::vector<std::string>*, const std::string& name);
+  std::string name_ = kDefaultAdapter;
   LoraConfig config_;
   std::vector<LinearSlot> slots_;
   std::string head_;
@@ -56,8 +61,9 @@ class Adapter {
 /// New matrices on every matching slot: A by init_lora_weights (default: U(±1/√in), PEFT's kaiming_uniform(√5);
 /// gaussian: N(0, 1/r²)), B zero; drawn from (seed, path) by counters; fp32 leaves that require grad. The config kept
 /// has targets that PEFT resolves to the same modules. ConfigError as match_modules, for a key of rank_pattern or
-/// alpha_pattern that no target has, and where a slot carries an adapter already; then nothing is attached.
-Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t seed = 42);
+/// alpha_pattern that no target has, and where a slot carries an adapter of this name already; then nothing is attached.
+Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t seed = 42,
+               const std::string& name = kDefaultAdapter);
 
 /// A PEFT directory onto the model, ready to train on. Strict: a missing, unexpected or misshapen tensor, a matrix that
 /// is not finite, a rank unlike the config's is a ModelError/FormatError that names it and the nearest expected key;
@@ -65,7 +71,7 @@ Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t s
 /// longest common end (one and the same change for all) and that is reported in `notes`, as is whatever else the user
 /// should know.
 Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory,
-                  std::vector<std::string>* notes = nullptr);
+                  std::vector<std::string>* notes = nullptr, const std::string& name = kDefaultAdapter);
 
 /// adapter_model.safetensors and adapter_config.json, as PEFT's save_pretrained writes them (README.md is the app's).
 /// Into an existing folder; each file written beside and renamed. Throws ModelError when a matrix is not finite.

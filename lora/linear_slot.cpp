@@ -42,6 +42,11 @@ class LoraFactor : public torch::nn::Module {
   at::Tensor weight_;
 };
 
+// PEFT's lora_A.NAME, but that the default adapter's goes without, as in its files.
+std::string child(const char* factor, const std::string& adapter) {
+  return adapter == kDefaultAdapter ? factor : fmt::format("{}_{}", factor, adapter);
+}
+
 }  // namespace
 
 LinearSlotImpl::LinearSlotImpl(std::string path, at::Tensor weight, at::Tensor bias)
@@ -59,52 +64,95 @@ void LinearSlotImpl::rebind() {
   unmerge();
 }
 
+const LinearSlotImpl::Attached* LinearSlotImpl::find(const std::string& adapter) const {
+  const auto found =
+      std::find_if(adapters_.begin(), adapters_.end(), [&](const Attached& one) { return one.name == adapter; });
+  return found == adapters_.end() ? nullptr : &*found;
+}
+
+bool LinearSlotImpl::adapted(const std::string& adapter) const { return find(adapter) != nullptr; }
+
+const LoraMatrices& LinearSlotImpl::lora(const std::string& adapter) const {
+  const Attached* const found = find(adapter);
+  if (found == nullptr) throw InternalError(fmt::format("{} has no adapter '{}'", path_, adapter));
+  return found->matrices;
+}
+
+LoraMatrices& LinearSlotImpl::lora(const std::string& adapter) {
+  return const_cast<LoraMatrices&>(std::as_const(*this).lora(adapter));
+}
+
+void LinearSlotImpl::set_enabled(bool enabled, const std::string& adapter) {
+  for (Attached& one : adapters_)
+    if (one.name == adapter) one.enabled = enabled;
+}
+
+bool LinearSlotImpl::enabled() const {
+  return std::any_of(adapters_.begin(), adapters_.end(), [](const Attached& one) { return one.enabled; });
+}
+
 at::Tensor LinearSlotImpl::forward(const at::Tensor& x, const kernels::DropoutContext* dropout) {
-  if (!adapted() || !enabled_) return kernels::lora_linear(x, base_, {}, nullptr);
+  if (!enabled()) return kernels::lora_linear(x, base_, {}, nullptr);
   if (merged()) {
     if (dropout != nullptr || (at::GradMode::is_enabled() && x.requires_grad()))
       throw ConfigError(
           fmt::format("{} is merged, and its adapter cannot be trained like that; call unmerge() first", path_));
     return kernels::lora_linear(x, merged_base_, {}, nullptr);
   }
-  kernels::LoraOperand operand{lora_->a, lora_->b, lora_->scale, lora_->dropout, {}};
-  const bool drops = dropout != nullptr && lora_->dropout > 0;
-  if (drops) operand.dropout_key = core::RandomStream(dropout->seed, "dropout:" + path_).key();
-  return kernels::lora_linear(x, base_, {&operand, 1}, drops ? dropout : nullptr);
+  std::vector<kernels::LoraOperand> operands;
+  bool any_drops = false;
+  for (const Attached& one : adapters_) {
+    if (!one.enabled) continue;
+    const LoraMatrices& lora = one.matrices;
+    kernels::LoraOperand& operand = operands.emplace_back(kernels::LoraOperand{lora.a, lora.b, lora.scale, lora.dropout, {}});
+    if (dropout == nullptr || lora.dropout == 0) continue;
+    any_drops = true;
+    const std::string stream = one.name == kDefaultAdapter ? path_ : one.name + ":" + path_;
+    operand.dropout_key = core::RandomStream(dropout->seed, "dropout:" + stream).key();
+  }
+  return kernels::lora_linear(x, base_, operands, any_drops ? dropout : nullptr);
 }
 
-void LinearSlotImpl::attach(LoraMatrices matrices) {
-  if (adapted())
-    throw ConfigError(fmt::format("{} already carries an adapter; detach it before another is attached", path_));
+void LinearSlotImpl::attach(LoraMatrices matrices, const std::string& adapter) {
+  if (adapted(adapter))
+    throw ConfigError(fmt::format("{} already carries the adapter '{}'; detach it, or give the new one another name",
+                                  path_, adapter));
   const auto& a = matrices.a;
   const auto& b = matrices.b;
   if (a.dim() != 2 || b.dim() != 2 || a.size(0) != matrices.r || b.size(1) != matrices.r ||
       a.size(1) != base_.in_features() || b.size(0) != base_.out_features())
     throw ModelError(fmt::format("{}: lora_A must be [{}, {}] and lora_B [{}, {}]", path_, matrices.r,
                                  base_.in_features(), base_.out_features(), matrices.r));
-  module_->register_module("lora_A", std::make_shared<LoraFactor>(a));
-  module_->register_module("lora_B", std::make_shared<LoraFactor>(b));
-  lora_ = std::move(matrices);
-  enabled_ = true;
+  unmerge();
+  module_->register_module(child("lora_A", adapter), std::make_shared<LoraFactor>(a));
+  module_->register_module(child("lora_B", adapter), std::make_shared<LoraFactor>(b));
+  adapters_.push_back({adapter, std::move(matrices)});
 }
 
-void LinearSlotImpl::detach() {
-  if (!adapted()) return;
+void LinearSlotImpl::detach(const std::string& adapter) {
+  if (!adapted(adapter)) return;
   unmerge();
-  module_->unregister_module("lora_A");
-  module_->unregister_module("lora_B");
-  lora_.reset();
+  module_->unregister_module(child("lora_A", adapter));
+  module_->unregister_module(child("lora_B", adapter));
+  std::erase_if(adapters_, [&](const Attached& one) { return one.name == adapter; });
 }
 
 void LinearSlotImpl::merge() {
-  if (!adapted() || merged()) return;
+  if (!enabled() || merged()) return;
+  const LoraMatrices* lora = nullptr;
+  for (const Attached& one : adapters_) {
+    if (!one.enabled) continue;
+    if (lora != nullptr)
+      throw ConfigError(fmt::format("{} has several adapters enabled; disable all but the one to be merged", path_));
+    lora = &one.matrices;
+  }
   const at::Tensor& weight = base_.weight();
   const at::NoGradGuard no_grad;
   at::Tensor sum = at::empty(weight.sizes(), weight.options());
   const std::int64_t block = rows_per_block(weight.size(1));
   for (std::int64_t begin = 0; begin < weight.size(0); begin += block) {
     const std::int64_t end = std::min(begin + block, weight.size(0));
-    sum.slice(0, begin, end).copy_(merged_rows(weight, *lora_, begin, end));
+    sum.slice(0, begin, end).copy_(merged_rows(weight, *lora, begin, end));
   }
   merged_base_ = kernels::BaseWeight(sum, base_.bias());
   merged_weight_ = sum;
@@ -115,9 +163,8 @@ void LinearSlotImpl::unmerge() {
   merged_weight_ = at::Tensor();
 }
 
-at::Tensor LinearSlotImpl::delta_weight() const {
-  if (!adapted()) throw InternalError(fmt::format("{} has no adapter, so no delta", path_));
-  return delta_rows(*lora_, 0, base_.out_features());
+at::Tensor LinearSlotImpl::delta_weight(const std::string& adapter) const {
+  return delta_rows(lora(adapter), 0, base_.out_features());
 }
 
 }  // namespace lowrank::lora

@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,7 +24,11 @@ struct LoraMatrices {
   double dropout = 0;
 };
 
-/// y = x Wᵀ + b + Σ s·drop(x) Aᵀ Bᵀ over the mapped weight of a torch::nn::Linear. (This header stays free of LibTorch's
+/// What an adapter is called on its slots where nobody says otherwise, as in PEFT.
+inline constexpr const char* kDefaultAdapter = "default";
+
+/// y = x Wᵀ + b + Σ s·drop(x) Aᵀ Bᵀ, over the mapped weight of a torch::nn::Linear; the sum is over the adapters that are
+/// enabled, each known by a name. (This header stays free of LibTorch's
 /// module headers, which cost every file that includes them 10 s of compilation.)
 class LinearSlotImpl {
  public:
@@ -45,34 +48,46 @@ class LinearSlotImpl {
   /// adapter lora_A and lora_B, whose "weight" are the tensors of lora() themselves.
   const std::shared_ptr<torch::nn::Module>& module() const { return module_; }
 
-  bool adapted() const { return lora_.has_value(); }
-  const LoraMatrices& lora() const { return *lora_; }
-  LoraMatrices& lora() { return *lora_; }
-  /// ModelError when the shapes do not fit, ConfigError when the slot has an adapter already.
-  void attach(LoraMatrices matrices);
-  void detach();                                          // the base again, merged or not
-  void set_enabled(bool enabled) { enabled_ = enabled; }  // off: the base model
-  bool enabled() const { return enabled_; }
+  bool adapted() const { return !adapters_.empty(); }
+  bool adapted(const std::string& adapter) const;
+  /// InternalError where no adapter has this name.
+  const LoraMatrices& lora(const std::string& adapter = kDefaultAdapter) const;
+  LoraMatrices& lora(const std::string& adapter = kDefaultAdapter);
+  /// Enabled from the start. ModelError when the shapes do not fit, ConfigError when the slot has one of this name.
+  void attach(LoraMatrices matrices, const std::string& adapter = kDefaultAdapter);
+  /// Without it again, merged or not.
+  void detach(const std::string& adapter = kDefaultAdapter);
+  /// Off: as if it were not there. Nothing where no adapter has this name.
+  void set_enabled(bool enabled, const std::string& adapter = kDefaultAdapter);
+  /// Whether an adapter acts on forward().
+  bool enabled() const;
   bool merged() const { return merged_weight_.defined(); }
 
   /// W' = round(W + s B A) in a copy, rounded once; forward then uses W' alone. unmerge drops the copy: the exact bytes
-  /// are back. Both do nothing when there is nothing to do.
+  /// are back. Both do nothing when there is nothing to do. merge() takes the one adapter that is enabled; ConfigError
+  /// when several are.
   void merge();
   void unmerge();
   /// s·B A in fp32 [out, in].
-  at::Tensor delta_weight() const;
+  at::Tensor delta_weight(const std::string& adapter = kDefaultAdapter) const;
   /// Re-reads weight() and bias() into base() (after set_data by a flat-parameter owner); a merge is dropped.
   void rebind();
 
  private:
+  struct Attached {
+    std::string name;
+    LoraMatrices matrices;
+    bool enabled = true;
+  };
+  const Attached* find(const std::string& adapter) const;
+
   std::string path_;
   std::shared_ptr<torch::nn::Module> module_;
   at::Tensor weight_, bias_;
   kernels::BaseWeight base_;
-  std::optional<LoraMatrices> lora_;
+  std::vector<Attached> adapters_;  // in the order in which they came
   kernels::BaseWeight merged_base_;
   at::Tensor merged_weight_;
-  bool enabled_ = true;
 };
 using LinearSlot = std::shared_ptr<LinearSlotImpl>;  // shared by a model and the adapters attached to it
 

@@ -55,8 +55,8 @@ formats::TensorToWrite merged_tensor(const MergePlan& plan, const formats::Tenso
   const auto changed = plan.changed.find(info.name);
   formats::TensorToWrite tensor{info.name, info.dtype, info.shape, {}};
   if (changed != plan.changed.end()) {
-    tensor.produce = [entry, slot = changed->second, wrote](const auto& sink) {
-      for_merged_blocks(entry, slot, [&](std::uint64_t, std::span<const std::byte> bytes) {
+    tensor.produce = [entry, lora = changed->second, wrote](const auto& sink) {
+      for_merged_blocks(entry, lora, [&](std::uint64_t, std::span<const std::byte> bytes) {
         sink(bytes);
         wrote(bytes.size());
       });

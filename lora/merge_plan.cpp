@@ -61,20 +61,20 @@ MergePlan plan_merge(const std::filesystem::path& model, const Adapter& adapter)
     if (!is_float(entry->info->dtype))
       throw ModelError(fmt::format("{}: '{}' is of type {}; only F32, F16 and BF16 weights can be merged into",
                                    entry->file->path().string(), name, formats::dtype_name(entry->info->dtype)));
-    plan.changed.emplace(name, slot);
+    plan.changed.emplace(name, adapter.at(slot));
   }
   return plan;
 }
 
-void for_merged_blocks(const formats::WeightFiles::Entry& entry, const LinearSlot& slot,
+void for_merged_blocks(const formats::WeightFiles::Entry& entry, const LoraMatrices& lora,
                        const std::function<void(std::uint64_t, std::span<const std::byte>)>& block) {
   const at::Tensor weight = formats::tensor_view(entry);
   const std::int64_t rows = weight.size(0), step = rows_per_block(weight.size(1));
   std::uint64_t offset = 0;
   for (std::int64_t begin = 0; begin < rows; begin += step) {
-    const at::Tensor merged = merged_rows(weight, slot->lora(), begin, std::min(begin + step, rows)).contiguous();
+    const at::Tensor merged = merged_rows(weight, lora, begin, std::min(begin + step, rows)).contiguous();
     if (!at::isfinite(merged).all().item<bool>())
-      throw ModelError(fmt::format("merging {} gives values that are not finite in {}", slot->path(),
+      throw ModelError(fmt::format("merging {} gives values that are not finite in {}", entry.info->name,
                                    formats::dtype_name(entry.info->dtype)));
     block(offset, {static_cast<const std::byte*>(merged.const_data_ptr()), merged.nbytes()});
     offset += merged.nbytes();

@@ -15,7 +15,7 @@ namespace lowrank::lora {
 
 struct MergePlan {
   formats::WeightFiles weights;
-  std::map<std::string, LinearSlot> changed;  // tensor name -> the slot that changes it
+  std::map<std::string, LoraMatrices> changed;  // tensor name -> what is added to it
   std::uint64_t bytes = 0;                    // of all tensors
 };
 
@@ -25,7 +25,7 @@ MergePlan plan_merge(const std::filesystem::path& model, const Adapter& adapter)
 
 /// The merged tensor's bytes, in blocks of whole rows from the first to the last; block(offset in bytes, bytes).
 /// ModelError when a sum is not finite (an F16 overflow, say).
-void for_merged_blocks(const formats::WeightFiles::Entry& entry, const LinearSlot& slot,
+void for_merged_blocks(const formats::WeightFiles::Entry& entry, const LoraMatrices& lora,
                        const std::function<void(std::uint64_t, std::span<const std::byte>)>& block);
 
 }  // namespace lowrank::lora

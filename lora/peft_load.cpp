@@ -243,7 +243,8 @@ LoraConfig kept_config(Loading& loading, const std::vector<std::pair<std::string
 
 }  // namespace
 
-Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory, std::vector<std::string>* notes) {
+Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory, std::vector<std::string>* notes,
+                  const std::string& name) {
   Loading loading{table, directory, read_adapter_config(directory), open_weights(directory), {}};
   const std::map<std::string, Pair> pairs = collect(loading);
   const std::vector<std::string> linears = slot_paths(table);
@@ -261,12 +262,13 @@ Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory
   }
 
   Adapter adapter;
-  adapter.slots_ = slots_named(table, own);
+  adapter.name_ = name;
+  adapter.slots_ = slots_named(table, own, name);
   std::vector<LoraMatrices> matrices;
   for (std::size_t i = 0; i < own.size(); ++i)
     matrices.push_back(read_pair(loading, pairs, own_and_file[i].second, adapter.slots_[i]));
   adapter.config_ = kept_config(loading, own_and_file, linears, change.changes());
-  for (std::size_t i = 0; i < own.size(); ++i) adapter.slots_[i]->attach(std::move(matrices[i]));
+  for (std::size_t i = 0; i < own.size(); ++i) adapter.slots_[i]->attach(std::move(matrices[i]), name);
   adapter.head_ = table.head;
   adapter.directory_ = directory;
   if (notes != nullptr) notes->insert(notes->end(), loading.notes.begin(), loading.notes.end());

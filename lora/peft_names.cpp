@@ -45,14 +45,16 @@ std::vector<std::string> slot_paths(const SlotTable& table) {
   return result;
 }
 
-std::vector<LinearSlot> slots_named(const SlotTable& table, const std::vector<std::string>& paths) {
+std::vector<LinearSlot> slots_named(const SlotTable& table, const std::vector<std::string>& paths,
+                                    const std::string& adapter) {
   std::map<std::string, LinearSlot> by_path;
   for (const LinearSlot& slot : table.slots) by_path.emplace(slot->path(), slot);
   std::vector<LinearSlot> result;
   for (const std::string& path : paths) {
     result.push_back(by_path.at(path));
-    if (result.back()->adapted())
-      throw ConfigError(fmt::format("{} already carries an adapter; detach it before another is attached", path));
+    if (result.back()->adapted(adapter))
+      throw ConfigError(fmt::format("{} already carries the adapter '{}'; detach it, or give the new one another name",
+                                    path, adapter));
   }
   return result;
 }

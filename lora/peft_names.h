@@ -24,7 +24,8 @@ struct PeftName {
 std::optional<PeftName> parse_peft_name(std::string_view name);
 
 std::vector<std::string> slot_paths(const SlotTable& table);
-/// The slots of these paths, in their order. ConfigError where one carries an adapter already.
-std::vector<LinearSlot> slots_named(const SlotTable& table, const std::vector<std::string>& paths);
+/// The slots of these paths, in their order. ConfigError where one carries an adapter of this name already.
+std::vector<LinearSlot> slots_named(const SlotTable& table, const std::vector<std::string>& paths,
+                                    const std::string& adapter);
 
 }  // namespace lowrank::lora

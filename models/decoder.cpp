@@ -19,7 +19,7 @@ namespace lowrank::models {
 namespace {
 
 bool trains(const lora::LinearSlot& slot) {
-  return (slot->adapted() && slot->enabled() && !slot->merged()) || slot->base().weight().requires_grad();
+  return (slot->enabled() && !slot->merged()) || slot->base().weight().requires_grad();
 }
 
 // What a layer needs beside x; kept alive by the closures that run it again in the backward pass.
@@ -118,7 +118,7 @@ at::Tensor DecoderImpl::logits(const at::Tensor& hidden) { return head_->forward
 
 at::Tensor DecoderImpl::token_losses(const at::Tensor& hidden, const at::Tensor& labels,
                                      const kernels::DropoutContext* dropout) {
-  const bool plain = !head_->merged() && !(head_->adapted() && head_->enabled());
+  const bool plain = !head_->merged() && !head_->enabled();
   if (plain) return kernels::linear_cross_entropy(hidden, head_->base().weight(), labels);
   return adapted_head_losses(head_, hidden, labels, dropout);
 }

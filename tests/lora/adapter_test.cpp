@@ -78,7 +78,7 @@ TEST_CASE("what cannot be attached leaves nothing behind", "[unit]") {
   config.target_modules = std::vector<std::string>{"up_proj"};
   auto first = lora::attach(table, config);
   CHECK(contains(message_of(ErrorKind::kConfig, [&] { lora::attach(table, all_linear()); }),
-                 "already carries an adapter"));
+                 "already carries the adapter 'default'"));
   CHECK_FALSE(slot_named(table, "model.layers.0.self_attn.q_proj")->adapted());
   first.detach();
   CHECK_NOTHROW(lora::attach(table, all_linear()));

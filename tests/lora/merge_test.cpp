@@ -193,6 +193,6 @@ TEST_CASE("a sum that overflows is refused and nothing is left", "[unit]") {
     at::Tensor(adapter.slots()[0]->lora().b).fill_(100);
   }
   CHECK(contains(message_of(ErrorKind::kModel, [&] { lora::merge_files(dir / "m", adapter, dir / "out"); }),
-                 "merging head.fc gives values that are not finite in F16"));
+                 "merging head.fc.weight gives values that are not finite in F16"));
   CHECK(std::distance(fs::directory_iterator(dir.path()), fs::directory_iterator()) == 1);
 }

@@ -127,3 +127,30 @@ TEST_CASE("dropout acts in training only, by seed, path, step and token", "[unit
   const kernels::DropoutContext context{1, 0, tokens.data()};
   CHECK_FALSE(at::allclose(first, other->forward(x, &context)));
 }
+
+TEST_CASE("several adapters on one slot: each acts while it is enabled, and their sum is what all of them add", "[unit]") {
+  auto slot = slot_of(at::kFloat);
+  const at::Tensor x = torch::randn({5, 16});
+  const at::Tensor base = slot->forward(x);
+  slot->attach(matrices(3));
+  const at::Tensor first = slot->forward(x) - base;
+  auto other = matrices(2, 0.7);
+  slot->attach(other, "other");
+  slot->set_enabled(false);
+  CHECK(at::allclose(slot->forward(x), base + x.matmul(other.a.t()).matmul(other.b.t()) * 0.7, 1e-5, 1e-5));
+  const at::Tensor second = slot->forward(x) - base;
+  slot->set_enabled(true);
+  CHECK(at::allclose(slot->forward(x), base + first + second, 1e-5, 1e-5));
+  CHECK(contains(message_of(ErrorKind::kConfig, [&] { slot->merge(); }), "several adapters"));
+  slot->set_enabled(false, "other");
+  slot->merge();
+  CHECK(at::allclose(slot->forward(x), base + first, 1e-4, 1e-4));
+  slot->unmerge();
+  slot->detach();
+  CHECK(slot->adapted("other"));
+  CHECK_FALSE(slot->adapted("default"));
+  CHECK(same_bytes(slot->forward(x), base));
+  slot->set_enabled(true, "other");
+  CHECK(at::allclose(slot->delta_weight("other"), other.b.matmul(other.a) * 0.7, 1e-5, 1e-5));
+  CHECK_THROWS_AS(slot->lora(), InternalError);
+}
