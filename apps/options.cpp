@@ -21,9 +21,10 @@ namespace {
 
 using core::Json;
 
-std::vector<std::string> option_names(const Verb& verb) {
+/// As the user writes them: with dashes in argv, without in files.
+std::vector<std::string> option_names(const Verb& verb, bool dashes) {
   std::vector<std::string> names;
-  for (const OptionSpec& option : verb.options) names.push_back("--" + option.name);
+  for (const OptionSpec& option : verb.options) names.push_back((dashes ? "--" : "") + option.name);
   return names;
 }
 
@@ -40,11 +41,12 @@ const OptionSpec* find_option(const Verb& verb, const std::string& name) {
     throw ConfigError(fmt::format("{}: lowrank {} has no {}; here it is {}", where, verb.name, name, *ours));
   }
   throw ConfigError(fmt::format("{}: unknown option {}{}; `lowrank {} --help` lists them all", where, name,
-                                core::did_you_mean(name, option_names(verb)), verb.name));
+                                core::did_you_mean(name, option_names(verb, name.starts_with("--"))), verb.name));
 }
 
-/// One textual value to the option's type; `where` for messages.
-Json convert(const OptionSpec& option, const std::string& text, const std::string& where) {
+}  // namespace
+
+Json option_value(const OptionSpec& option, const std::string& text, const std::string& where) {
   const auto fail = [&](const std::string& expected) {
     throw ConfigError(fmt::format("{}: --{} expects {}, found '{}'", where, option.name, expected, core::printable(text)));
   };
@@ -82,6 +84,14 @@ Json convert(const OptionSpec& option, const std::string& text, const std::strin
   return value;
 }
 
+const OptionSpec& option_named(const Verb& verb, const std::string& name, const std::string& where) {
+  const OptionSpec* const option = find_option(verb, name);
+  if (option == nullptr) unknown_option(verb, name, where);
+  return *option;
+}
+
+namespace {
+
 /// argv is checked against the table before CLI11 sees it, because its own error for an unknown option knows no names.
 void check_names(const Verb& verb, const std::vector<std::string>& arguments) {
   for (std::size_t i = 0; i < arguments.size(); ++i) {
@@ -114,8 +124,7 @@ void read_config_file(const Verb& verb, const std::string& file, std::map<std::s
   for (const auto& pair : root) {
     const std::string key = pair.first.as<std::string>();
     const std::string where = fmt::format("{} line {}", file, pair.first.Mark().line + 1);
-    const OptionSpec* option = find_option(verb, key);
-    if (option == nullptr) unknown_option(verb, key, where);
+    const OptionSpec* const option = &option_named(verb, key, where);
     if (!seen.insert(key).second) throw ConfigError(fmt::format("{}: '{}' stands there twice", where, key));
     if (values.count(key) != 0) continue;  // argv wins
     const YAML::Node& node = pair.second;
@@ -125,17 +134,17 @@ void read_config_file(const Verb& verb, const std::string& file, std::map<std::s
       if (node.IsSequence()) {
         for (const auto& item : node) {
           if (!item.IsScalar()) throw ConfigError(fmt::format("{}: '{}' is a list of plain values", where, key));
-          list.push_back(convert(*option, item.as<std::string>(), where));
+          list.push_back(option_value(*option, item.as<std::string>(), where));
         }
       } else if (node.IsScalar()) {
-        list.push_back(convert(*option, node.as<std::string>(), where));
+        list.push_back(option_value(*option, node.as<std::string>(), where));
       } else {
         throw ConfigError(fmt::format("{}: '{}' is a value or a list of values", where, key));
       }
       values[key] = list;
     } else {
       if (!node.IsScalar()) throw ConfigError(fmt::format("{}: '{}' takes one value", where, key));
-      values[key] = convert(*option, node.as<std::string>(), where);
+      values[key] = option_value(*option, node.as<std::string>(), where);
     }
     sources[key] = file;
   }
@@ -210,6 +219,38 @@ Json Options::resolved() const {
   return json;
 }
 
+Options Options::for_verb(const Verb& verb, const std::map<std::string, Json>& changes, const std::string& source,
+                          std::size_t skip) const {
+  std::map<std::string, Json> values;
+  std::map<std::string, std::string> sources;
+  std::vector<std::string> positionals(positionals_.begin() + static_cast<std::ptrdiff_t>(skip), positionals_.end());
+  std::string command = "lowrank " + verb.name;
+  for (const std::string& positional : positionals) command += " " + shell_quoted(positional);
+  for (const OptionSpec& option : verb.options) {
+    const auto change = changes.find(option.name);
+    if (change != changes.end()) {
+      sources[option.name] = source;
+      values[option.name] = change->second;
+    } else if (given(option.name)) {
+      sources[option.name] = sources_.at(option.name);
+      values[option.name] = values_.at(option.name);
+    } else {
+      if (!option.fallback.is_null()) values[option.name] = option.fallback;
+      continue;
+    }
+    const Json& value = values[option.name];
+    if (value.is_null() || value == Json(false)) continue;
+    command += " --" + option.name;
+    const auto add = [&](const Json& one) { command += " " + shell_quoted(one.is_string() ? one.get<std::string>() : one.dump()); };
+    if (value.is_array()) {
+      for (const Json& one : value) add(one);
+    } else if (!value.is_boolean()) {
+      add(value);
+    }
+  }
+  return Options(verb, std::move(values), std::move(sources), std::move(positionals), std::move(command));
+}
+
 std::optional<Options> parse_options(const Verb& verb, const std::vector<std::string>& arguments) {
   check_names(verb, arguments);
 
@@ -278,10 +319,10 @@ std::optional<Options> parse_options(const Verb& verb, const std::vector<std::st
       values[option.name] = flag_values[option.name];
     } else if (option.type == OptionType::kTexts) {
       Json list = Json::array();
-      for (const std::string& text : list_values[option.name]) list.push_back(convert(option, text, "command line"));
+      for (const std::string& text : list_values[option.name]) list.push_back(option_value(option, text, "command line"));
       values[option.name] = list;
     } else {
-      values[option.name] = convert(option, text_values[option.name], "command line");
+      values[option.name] = option_value(option, text_values[option.name], "command line");
     }
   }
   if (!config_file.empty()) read_config_file(verb, config_file, values, sources);

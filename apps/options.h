@@ -64,6 +64,11 @@ class Options {
   /// Every option with its value, for run.json.
   core::Json resolved() const;
 
+  /// What `verb` would be given: of these values those that are in its table, its own defaults, and over them `changes`,
+  /// which count as given by `source`. `skip`: leading positionals that are not its own.
+  Options for_verb(const Verb& verb, const std::map<std::string, core::Json>& changes, const std::string& source,
+                   std::size_t skip = 0) const;
+
  private:
   const Verb* verb_;
   std::map<std::string, core::Json> values_;
@@ -75,6 +80,11 @@ class Options {
 /// Parses argv (without the verb's words). ConfigError for every mistake, with our name for options that users of PEFT, TRL,
 /// mlx-lm or LLaMA-Factory would type, else the nearest. Nothing when --help was asked for (it is printed).
 std::optional<Options> parse_options(const Verb& verb, const std::vector<std::string>& arguments);
+
+/// A value in words as the option's type; ConfigError beginning with `where`.
+core::Json option_value(const OptionSpec& option, const std::string& text, const std::string& where);
+/// The option of this name in a verb's table; ConfigError with our name for it, or the nearest.
+const OptionSpec& option_named(const Verb& verb, const std::string& name, const std::string& where);
 
 /// What other tools call the thing: our option for `foreign` ("learning-rate" -> "--lr"), or nothing.
 std::optional<std::string> translate_option(const std::string& foreign);

@@ -73,7 +73,7 @@ int pretrain(const Options& options) {
   parts.train = std::move(data.train);
   parts.evaluation = std::move(data.evaluation);
   train::CausalLm objective(std::move(parts));
-  return train_and_report(options, console, objective, report, train_options(options, 1e-3), facts);
+  return train_and_report(options, console, objective, report, train_options(options, 1e-3), facts).exit_code;
 }
 
 }  // namespace

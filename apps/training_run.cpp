@@ -109,8 +109,8 @@ std::string hash_files(const std::vector<fs::path>& files) {
   return core::sha256(all);
 }
 
-int train_and_report(const Options& options, const Console& console, train::CausalLm& objective, RunReport& report,
-                     const train::TrainOptions& training, const core::Json& facts) {
+RunOutcome train_and_report(const Options& options, const Console& console, train::CausalLm& objective, RunReport& report,
+                            const train::TrainOptions& training, const core::Json& facts, train::TrainObserver* observer) {
   report.steps = objective.plan().steps();
   report.planned_tokens = objective.plan().total_tokens();
   report.environment = environment();
@@ -119,7 +119,7 @@ int train_and_report(const Options& options, const Console& console, train::Caus
   if (options.flag("dry-run")) {
     console.line("dry run: nothing was trained or written");
     console.result(run_json(report, nullptr, out));
-    return 0;
+    return {};
   }
   train::write_run_json(out, run_json(report, nullptr, out));
 
@@ -129,18 +129,18 @@ int train_and_report(const Options& options, const Console& console, train::Caus
   same["LibTorch"] = report.environment["libtorch"];
   same["CPU capability"] = report.environment["cpu_capability"];
   train::Trainer trainer(objective, training, out, same, &catch_stop_signals());
-  const train::TrainResult result = trainer.run(view, options.flag("resume"), options.flag("force"));
+  const train::TrainResult result = trainer.run(observer != nullptr ? *observer : view, options.flag("resume"), options.flag("force"));
   if (result.stop == train::TrainResult::Stop::kSignal) {
     console.line(fmt::format("stopped by signal {} after step {} of {}; go on with the same command and --resume", result.signal,
                              result.steps, report.steps));
-    return 128 + result.signal;
+    return {128 + result.signal, result};
   }
   if (report.adapter) core::write_file(out / "README.md", model_card(report, result));
   const core::Json json = run_json(report, &result, out);
   train::write_run_json(out, json);
   print_closing(console, report, result, out);
   console.result(json);
-  return 0;
+  return {0, result};
 }
 
 }  // namespace lowrank::apps

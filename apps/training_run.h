@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "lowrank/apps/run_report.h"
 #include "lowrank/apps/training_options.h"
@@ -27,8 +28,15 @@ bool choose_recompute(const Options& options, const core::Json& earlier, const m
 /// SHA-256 over the files' own SHA-256, in order.
 std::string hash_files(const std::vector<std::filesystem::path>& files);
 
-/// Opening lines, the loop, closing lines, run.json, model card; the exit code.
-int train_and_report(const Options& options, const Console& console, train::CausalLm& objective, RunReport& report,
-                     const train::TrainOptions& training, const core::Json& facts);
+/// How a run ended: its exit code, and its result unless it was a dry run, or found finished.
+struct RunOutcome {
+  int exit_code = 0;
+  std::optional<train::TrainResult> result;
+};
+
+/// Opening lines, the loop, closing lines, run.json, model card. `observer`: instead of the view on the console.
+RunOutcome train_and_report(const Options& options, const Console& console, train::CausalLm& objective, RunReport& report,
+                            const train::TrainOptions& training, const core::Json& facts,
+                            train::TrainObserver* observer = nullptr);
 
 }  // namespace lowrank::apps

@@ -17,6 +17,7 @@ Verb inspect_verb();
 Verb tokenize_verb();
 Verb tokenizer_train_verb();
 Verb runs_verb();
+Verb sweep_verb();
 
 const std::vector<Verb>& verbs();
 

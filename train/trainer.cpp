@@ -119,6 +119,7 @@ class Run {
     if (metrics_->was_short()) observer_.on_note("metrics.jsonl lacks rows that were there at the checkpoint");
     observer_.on_note("resumed from " + checkpoint.string());
     observer_.on_start(state_.step, steps_);
+    observer_stops_ = observer_.stops_here();  // the kill may have come between that evaluation and the end
   }
 
   // One optimiser step. False when a signal came: the partial sum is dropped, the state is that after the last step.
@@ -219,11 +220,12 @@ class Run {
       state_.best = state_.last;
     }
     observer_.on_eval(state_.step, last_evaluation_, better);
+    observer_stops_ = observer_.stops_here();
     return better;
   }
 
   bool stopped_early() const {
-    return options_.early_stopping > 0 && state_.evals_without_gain >= options_.early_stopping;
+    return observer_stops_ || (options_.early_stopping > 0 && state_.evals_without_gain >= options_.early_stopping);
   }
 
   bool signalled() const { return stop_ != nullptr && stop_->load(std::memory_order_relaxed) != 0; }
@@ -297,6 +299,7 @@ class Run {
   std::optional<MetricsLog> metrics_;
   std::vector<EvalResult> last_evaluation_;
   std::int64_t saved_step_ = -1;
+  bool observer_stops_ = false;
   double seconds_ = 0;
 };
 

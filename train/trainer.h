@@ -52,6 +52,8 @@ class TrainObserver {
   virtual void on_eval(std::int64_t /*step*/, const std::vector<EvalResult>&, bool /*best*/) {}
   virtual void on_checkpoint(const std::filesystem::path&) {}
   virtual void on_note(const std::string&) {}
+  /// Asked after every evaluation, and when a run is gone on with: whether to end it here, as early stopping would.
+  virtual bool stops_here() { return false; }
 };
 
 struct TrainResult {

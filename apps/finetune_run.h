@@ -1,0 +1,29 @@
+// One fine-tuning run, from options to result; what `finetune`, and verbs made of many such runs, do.
+#pragma once
+
+#include <optional>
+
+#include "lowrank/apps/terminal.h"
+#include "lowrank/apps/training_run.h"
+
+namespace lowrank::apps {
+
+/// The base model that the runs of one process share: weights are frozen, and an adapter is off it again after its run.
+class SharedBase {
+ public:
+  /// Loaded when it is first asked for, when it is asked for in another way, and always anew when its weights are to be
+  /// trained.
+  models::LoadedModel& get(const models::Resolved& resolved, const models::LoadOptions& options,
+                           core::ProgressObserver& progress);
+
+ private:
+  std::optional<models::LoadedModel> model_;
+  std::filesystem::path path_;
+  models::LoadOptions options_;
+};
+
+/// Runs what finetune's options ask for. `observer`: instead of the view on the console.
+RunOutcome run_finetune(const Options& options, const Console& console, SharedBase& base,
+                        train::TrainObserver* observer = nullptr);
+
+}  // namespace lowrank::apps

@@ -1,0 +1,123 @@
+// `lowrank sweep` as a user runs it.
+#include <csignal>
+
+#include "verbs_helpers.h"
+
+using namespace lowrank_test;
+
+namespace {
+
+std::string corpus() {
+  std::string text;
+  for (int i = 0; i < 40; ++i) {
+    text += "The painter number " + std::to_string(i) + " mixed " + std::to_string(i % 7) +
+            " colours on a wooden panel and showed the little boat on the lake to a friend.\n<|endoftext|>\n";
+  }
+  return text;
+}
+
+std::vector<std::string> sweep(const fs::path& dir, const std::string& trials = "5") {
+  return {"sweep", (dir / "space.yaml").string(), stories(), "--data", (dir / "corpus.txt").string(), "--out", (dir / "out").string(),
+          "--trials", trials, "--seq-len", "64", "--max-steps", "9", "--targets", "q_proj", "--val-split", "0.2", "--sampler", "random"};
+}
+
+std::vector<Json> rows(const fs::path& file) {
+  std::vector<Json> result;
+  std::istringstream lines(read_text(file));
+  for (std::string line; std::getline(lines, line);) result.push_back(Json::parse(line));
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("a sweep runs its trials, keeps the best, and its command runs the best again", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir dir;
+  write_text(dir / "corpus.txt", corpus());
+  write_text(dir / "space.yaml", "lr: {log: [1e-4, 3e-2]}\nrank: {choice: [1, 4]}\ninit: {choice: [default, gaussian], when: {rank: [4]}}\n");
+  const Json result = run_json(sweep(dir.path()));
+  const auto trials = rows(dir / "out" / "trials.jsonl");
+  REQUIRE(trials.size() == 5);
+  const Json* best = nullptr;
+  for (const Json& trial : trials) {
+    CHECK(trial["state"] == "complete");
+    CHECK(trial["steps"] == 9);
+    CHECK(trial["options"].contains("init") == (trial["options"]["rank"] == 4));
+    if (best == nullptr || trial["value"] < (*best)["value"]) best = &trial;
+  }
+  const Json stored = Json::parse(read_text(dir / "out" / "best.json"));
+  CHECK(stored["value"] == (*best)["value"]);
+  CHECK(stored["options"] == (*best)["options"]);
+  CHECK(result["best"] == stored);
+
+  // The command, word by word; it gives the loss that the sweep says.
+  std::istringstream words(stored["command"].get<std::string>());
+  std::vector<std::string> arguments;
+  for (std::string word; words >> word;) arguments.push_back(word);
+  REQUIRE(arguments[0] == "lowrank");
+  arguments.erase(arguments.begin());
+  const Json again = run_json(arguments);
+  CHECK(again["result"]["best_loss"] == stored["value"]);
+
+  CHECK(contains(run(sweep(dir.path())).err, "--resume"));
+  auto resumed = sweep(dir.path(), "6");
+  resumed.emplace_back("--resume");
+  CHECK(run(resumed).exit == 0);
+  const auto six = rows(dir / "out" / "trials.jsonl");
+  REQUIRE(six.size() == 6);
+  for (std::size_t i = 0; i < 5; ++i) CHECK(six[i] == trials[i]);
+  resumed.insert(resumed.end(), {"--batch-size", "2"});
+  CHECK(contains(run(resumed).err, "--batch-size"));
+}
+
+TEST_CASE("a sweep that is killed goes on to the same trials", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir dir;
+  write_text(dir / "corpus.txt", corpus());
+  write_text(dir / "space.yaml", "lr: {log: [1e-4, 3e-2]}\ndropout: {uniform: [0, 0.3]}\n");
+  auto arguments = sweep(dir.path(), "4");
+  arguments.insert(arguments.end(), {"--pruner", "asha", "--save-every", "2", "--eval-every", "1"});
+  REQUIRE(run(arguments).exit == 0);
+  const std::string whole = read_text(dir / "out" / "trials.jsonl");
+  CHECK(contains(whole, "\"pruned\""));
+  fs::remove_all(dir / "out");
+  for (int kill = 0; kill < 3; ++kill) {
+    Command killed(arguments);
+    if (kill == 0) arguments.emplace_back("--resume");
+    for (int tenths = 0; tenths < 300 && !fs::exists(dir / "out" / "trials" / ("trial-000" + std::to_string(kill)) / "checkpoints" / "checkpoint-2"); ++tenths) {
+      ::usleep(20000);
+    }
+    killed.signal(SIGKILL);
+    killed.wait();
+  }
+  REQUIRE(run(arguments).exit == 0);
+  CHECK(read_text(dir / "out" / "trials.jsonl") == whole);
+}
+
+TEST_CASE("a space file with mistakes is refused in one sentence", "[e2e]") {
+  TempDir dir;
+  write_text(dir / "corpus.txt", corpus());
+  const auto refusal = [&](const std::string& space, std::vector<std::string> more = {}) {
+    write_text(dir / "space.yaml", space);
+    std::vector<std::string> arguments = {"sweep", (dir / "space.yaml").string(), "model", "--data", (dir / "corpus.txt").string(),
+                                          "--out", (dir / "out").string()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const CommandResult result = run(arguments);
+    CHECK(result.exit == 2);
+    CHECK_FALSE(fs::exists(dir / "out"));
+    return result.err;
+  };
+  CHECK(contains(refusal("lr: {log: [1e-4, 1e-2]}\nrnak: {choice: [1]}\n"), "line 2: unknown option rnak, did you mean 'rank'"));
+  CHECK(contains(refusal("learning_rate: {log: [1e-4, 1e-2]}\n"), "--lr"));
+  CHECK(contains(refusal("lr: {lgo: [1e-4, 1e-2]}\n"), "did you mean 'log'"));
+  CHECK(contains(refusal("lr: [1e-4, 1e-2]\n"), "needs a scale"));
+  CHECK(contains(refusal("lr: {log: [1e-4]}\n"), "[low, high]"));
+  CHECK(contains(refusal("init: {choice: [defualt]}\n"), "did you mean 'default'"));
+  CHECK(contains(refusal("targets: {log: [1, 2]}\n"), "no number"));
+  CHECK(contains(refusal("rank: {uniform: [1.5, 4]}\n"), "whole numbers"));
+  CHECK(contains(refusal("out: {choice: [a, b]}\n"), "the same for all trials"));
+  CHECK(contains(refusal("lr: {log: [1e-4, 1e-2]}\n", {"--lr", "1e-3"}), "searches over it"));
+  CHECK(contains(refusal("lr: {log: [1e-4, 1e-2]}\n", {"--val-split", "0"}), "validation"));
+  CHECK(contains(refusal("lr: {log: [1e-4, 1e-2]}\n", {"--sampler", "grid"}), "points"));
+  CHECK(contains(refusal("lr: {log: [1e-4, 1e-2]\n"), "not valid YAML"));
+}
