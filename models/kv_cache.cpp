@@ -21,20 +21,51 @@ void reserve(at::Tensor& buffer, std::int64_t used, std::int64_t needed) {
   buffer = larger;
 }
 
+// The buffers at `kept`: the first use of each takes it over, a further one copies its first `lengths` rows.
+std::vector<at::Tensor> selected(const std::vector<at::Tensor>& buffers, const std::vector<std::int64_t>& lengths,
+                                 const std::vector<std::int64_t>& kept) {
+  std::vector<char> taken(buffers.size(), 0);
+  std::vector<at::Tensor> result;
+  for (const std::int64_t sequence : kept) {
+    const auto s = static_cast<std::size_t>(sequence);
+    at::Tensor buffer = buffers.at(s);
+    if (taken[s] != 0) {
+      buffer = at::empty(buffers[s].sizes(), buffers[s].options());
+      buffer.slice(0, 0, lengths[s]).copy_(buffers[s].slice(0, 0, lengths[s]));
+    }
+    taken[s] = 1;
+    result.push_back(buffer);
+  }
+  return result;
+}
+
 }  // namespace
 
 KvCache::KvCache(const DecoderConfig& config, at::ScalarType dtype, std::int64_t sequences)
     : layers_(static_cast<std::size_t>(config.layers)),
-      lengths_(static_cast<std::size_t>(sequences), 0),
       kv_heads_(config.kv_heads),
       head_dim_(config.head_dim),
       dtype_(dtype) {
+  for (std::int64_t s = 0; s < sequences; ++s) add();
+}
+
+void KvCache::add() {
   for (Layer& layer : layers_) {
-    for (std::int64_t s = 0; s < sequences; ++s) {
-      layer.k.push_back(at::empty({0, kv_heads_, head_dim_}, dtype_));
-      layer.v.push_back(at::empty({0, kv_heads_, head_dim_}, dtype_));
-    }
+    layer.k.push_back(at::empty({0, kv_heads_, head_dim_}, dtype_));
+    layer.v.push_back(at::empty({0, kv_heads_, head_dim_}, dtype_));
   }
+  lengths_.push_back(0);
+}
+
+void KvCache::select(const std::vector<std::int64_t>& kept) {
+  const at::NoGradGuard no_grad;
+  for (Layer& layer : layers_) {
+    layer.k = selected(layer.k, lengths_, kept);
+    layer.v = selected(layer.v, lengths_, kept);
+  }
+  std::vector<std::int64_t> lengths;
+  for (const std::int64_t sequence : kept) lengths.push_back(lengths_.at(static_cast<std::size_t>(sequence)));
+  lengths_ = std::move(lengths);
 }
 
 kernels::Segments KvCache::segments(const std::vector<std::int64_t>& q_lengths) const {

@@ -23,13 +23,18 @@ class KvCache {
   std::int64_t length(std::int64_t sequence = 0) const;
   /// Forgets what follows the first `tokens` of a sequence (no more than are cached).
   void truncate(std::int64_t tokens, std::int64_t sequence = 0);
+  std::int64_t sequences() const { return static_cast<std::int64_t>(lengths_.size()); }
+  /// One more sequence after the others, empty.
+  void add();
+  /// Keeps these sequences in this order; one that comes several times is copied, one that does not come is forgotten.
+  void select(const std::vector<std::int64_t>& kept);
 
  private:
   struct Layer {
-    std::vector<at::Tensor> k, v;                // per sequence, [capacity, Hkv, d], grown by doubling
+    std::vector<at::Tensor> k, v;  // per sequence, [capacity, Hkv, d], grown by doubling
   };
   std::vector<Layer> layers_;
-  std::vector<std::int64_t> lengths_;            // tokens cached when the current pass began
+  std::vector<std::int64_t> lengths_;  // tokens cached when the current pass began
   std::int64_t kv_heads_, head_dim_;
   at::ScalarType dtype_;
 };

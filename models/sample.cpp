@@ -1,5 +1,6 @@
 // One draw from logits: transformers' logits processors in its order, then a draw by counters.
 #include <ATen/core/Tensor.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -25,6 +26,19 @@ void penalise(std::vector<float>& scores, const std::vector<data::TokenId>& seen
     if (id < 0 || static_cast<std::size_t>(id) >= scores.size()) continue;
     float& score = scores[static_cast<std::size_t>(id)];
     score = score < 0 ? score * factor : score / factor;
+  }
+}
+
+// NoRepeatNGramLogitsProcessor (Paulus et al. 2017): what followed the last n - 1 tokens before may not follow them again.
+void ban_repeated_ngrams(std::vector<float>& scores, const std::vector<data::TokenId>& seen, std::int64_t n) {
+  const std::ptrdiff_t before = n - 1, length = static_cast<std::ptrdiff_t>(seen.size());
+  for (std::ptrdiff_t end = before; end < length; ++end) {
+    if (!std::equal(seen.end() - before, seen.end(), seen.begin() + (end - before))) continue;
+    const auto id = static_cast<std::size_t>(seen[static_cast<std::size_t>(end)]);
+    if (id < scores.size()) scores[id] = kRemoved;
+  }
+  if (std::all_of(scores.begin(), scores.end(), [](float score) { return score == kRemoved; })) {
+    throw ConfigError(fmt::format("no token is left that does not repeat a run of {} tokens; give a greater no-repeat-ngram", n));
   }
 }
 
@@ -61,17 +75,55 @@ void keep_top_p(std::vector<float>& scores, double p) {
   }
 }
 
-}  // namespace
-
-data::TokenId sample(const at::Tensor& logits, const GenerateOptions& options, const std::vector<data::TokenId>& seen,
-                     std::uint64_t place) {
+std::vector<float> values_of(const at::Tensor& logits) {
   const at::Tensor row = logits.contiguous();
   const float* values = row.const_data_ptr<float>();
-  std::vector<float> scores(values, values + row.numel());
+  return {values, values + row.numel()};
+}
+
+}  // namespace
+
+void check(const GenerateOptions& options) {
+  if (options.max_new_tokens < 0) throw ConfigError("max-new-tokens must not be negative");
+  if (!(options.temperature >= 0) || !std::isfinite(options.temperature)) {
+    throw ConfigError(fmt::format("temperature must be 0 (greedy) or greater, found {}", options.temperature));
+  }
+  if (options.top_k < 0) throw ConfigError(fmt::format("top-k must be 0 (off) or greater, found {}", options.top_k));
+  if (!(options.top_p > 0 && options.top_p <= 1)) {
+    throw ConfigError(fmt::format("top-p must be greater than 0 and at most 1, found {}", options.top_p));
+  }
+  if (!(options.repetition_penalty > 0) || !std::isfinite(options.repetition_penalty)) {
+    throw ConfigError(fmt::format("repetition-penalty must be greater than 0, found {}", options.repetition_penalty));
+  }
+  if (options.no_repeat_ngram < 0) {
+    throw ConfigError(fmt::format("no-repeat-ngram must be 0 (off) or greater, found {}", options.no_repeat_ngram));
+  }
+  for (const std::string& stop : options.stop) {
+    if (stop.empty()) throw ConfigError("a stop string is empty");
+  }
+}
+
+void apply_penalties(std::vector<float>& scores, const GenerateOptions& options, const std::vector<data::TokenId>& seen) {
+  if (options.repetition_penalty != 1) penalise(scores, seen, options.repetition_penalty);
+  if (options.no_repeat_ngram > 0) ban_repeated_ngrams(scores, seen, options.no_repeat_ngram);
+}
+
+double log_probability(const at::Tensor& logits, double temperature, data::TokenId id) {
+  const std::vector<float> scores = values_of(logits);
+  const double divisor = temperature == 0 ? 1 : temperature;
+  const double top = *std::max_element(scores.begin(), scores.end());
+  double sum = 0;
+  for (const float score : scores) sum += std::exp((score - top) / divisor);
+  return (scores.at(static_cast<std::size_t>(id)) - top) / divisor - std::log(sum);
+}
+
+data::TokenId sample(const at::Tensor& logits, const GenerateOptions& options, const std::vector<data::TokenId>& seen,
+                     std::uint64_t place, std::uint64_t prompt) {
+  std::vector<float> scores = values_of(logits);
   if (std::any_of(scores.begin(), scores.end(), [](float x) { return std::isnan(x); })) {
     throw ModelError("the model's logits are not numbers (NaN); the weights or the adapter are damaged");
   }
-  if (options.repetition_penalty != 1) penalise(scores, seen, options.repetition_penalty);
+  apply_penalties(scores, options, seen);
   if (options.temperature == 0) {
     return static_cast<data::TokenId>(std::max_element(scores.begin(), scores.end()) - scores.begin());
   }
@@ -80,7 +132,7 @@ data::TokenId sample(const at::Tensor& logits, const GenerateOptions& options, c
   if (options.top_p < 1) keep_top_p(scores, options.top_p);
 
   const std::vector<double> probabilities = softmax(scores);
-  const double target = core::RandomStream(options.seed, "sample").uniform(place);
+  const double target = core::RandomStream(options.seed, "sample").uniform(place, prompt);
   double sum = 0;
   std::size_t last = 0;
   for (std::size_t i = 0; i < probabilities.size(); ++i) {
