@@ -144,8 +144,7 @@ TEST_CASE("stories260K: a batch gives the answers of one by one, with ends of ev
     prompts.push_back({model.tokenizer->encode(text), prompts.size()});
   }
   check_batch_is_one_by_one(model.decoder, *model.tokenizer, prompts, {.max_new_tokens = 60});
-  check_batch_is_one_by_one(model.decoder, *model.tokenizer, prompts, {.max_new_tokens = 200, .stop = {".", " ran"}});
-  check_batch_is_one_by_one(model.decoder, *model.tokenizer, prompts, {.max_new_tokens = 10000});
+  check_batch_is_one_by_one(model.decoder, *model.tokenizer, prompts, {.max_new_tokens = 100, .stop = {".", " ran"}});
 }
 
 TEST_CASE("draws do not depend on what else is in the batch, and number 0 draws as generate() does", "[unit]") {
