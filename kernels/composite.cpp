@@ -39,7 +39,13 @@ at::Tensor lora_linear(const at::Tensor& x, const BaseWeight& base, std::span<co
           x * apply_dropout(at::ones_like(x), lora.dropout, lora.dropout_key, dropout->step, dropout->token_in_step);
     }
     const at::Tensor t = at::linear(dropped, lora.a.to(dtype));
-    y = y + at::linear(t, lora.b.to(dtype)) * lora.scale;
+    const at::Tensor delta = at::linear(t, lora.b.to(dtype)) * lora.scale;
+    if (lora.magnitude.defined()) {
+      const at::Tensor gain = lora.magnitude / lora.norms;
+      y = (y + (gain - 1) * at::linear(dropped, base.weight().to(dtype)) + gain * delta).to(dtype);
+    } else {
+      y = y + delta;
+    }
   }
   return y;
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <string>
+#include <tuple>
 
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/dispatch.h"
@@ -23,29 +24,44 @@ struct Settings : torch::CustomClassHolder {
   struct Adapter {
     double scale;
     DropoutPlace dropout;
+    std::size_t magnitude;  // its place among the inputs; 0: plain LoRA
+    at::Tensor norms;
   };
   std::vector<Adapter> adapters;
   std::vector<std::int64_t> tokens;
   bool has_bias = false;
 };
 
-std::vector<LoraFactors> factors(const Settings& settings, const at::Tensor* matrices, at::ScalarType dtype) {
+// From the function's inputs.
+std::vector<LoraFactors> factors(const Settings& settings, const at::Tensor* inputs, at::ScalarType dtype) {
   std::vector<LoraFactors> result;
+  const at::Tensor* matrices = inputs + (settings.has_bias ? 3 : 2);
   for (std::size_t i = 0; i < settings.adapters.size(); ++i) {
-    result.push_back({matrices[2 * i].detach().to(dtype), matrices[2 * i + 1].detach().to(dtype),
-                      settings.adapters[i].scale, settings.adapters[i].dropout});
+    const Settings::Adapter& adapter = settings.adapters[i];
+    const at::Tensor a = matrices[2 * i].detach(), b = matrices[2 * i + 1].detach();
+    LoraFactors& lora = result.emplace_back(LoraFactors{a.to(dtype), b.to(dtype), adapter.scale, adapter.dropout});
+    lora.trains = matrices[2 * i].requires_grad() || matrices[2 * i + 1].requires_grad();
+    if (adapter.magnitude == 0) continue;
+    const at::Tensor& magnitude = inputs[adapter.magnitude];
+    lora.gain = magnitude.detach().div(adapter.norms);
+    lora.b = b.to(lora.gain.scalar_type()).mul(lora.gain.unsqueeze(1)).to(dtype);
+    lora.trains = lora.trains || magnitude.requires_grad();
   }
   return result;
 }
 
-// Inputs and saved tensors are x, W, [bias], A₁, B₁, A₂, …; then t₁, t₂, ….
+// Inputs and saved tensors are x, W, [bias], A₁, B₁, A₂, …, DoRA's magnitudes; then t₁, t₂, …; then the products kept.
 struct LoraLinearFunction : torch::autograd::Function<LoraLinearFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::TensorList& inputs,
                             const c10::intrusive_ptr<Settings>& settings) {
     const std::size_t first = settings->has_bias ? 3 : 2;
     const std::size_t count = settings->adapters.size();
     const at::Tensor& x = inputs[0];
-    const auto lora = factors(*settings, inputs.data() + first, product_dtype(x.scalar_type()));
+    auto lora = factors(*settings, inputs.data(), product_dtype(x.scalar_type()));
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t m = settings->adapters[i].magnitude;
+      lora[i].keeps_product = m != 0 && inputs[m].requires_grad();
+    }
     LoraForward result = lora_forward(x, inputs[1], settings->has_bias ? inputs[2] : at::Tensor(), std::span(lora));
 
     const bool train_adapters = std::any_of(inputs.begin() + static_cast<std::ptrdiff_t>(first), inputs.end(),
@@ -53,7 +69,8 @@ struct LoraLinearFunction : torch::autograd::Function<LoraLinearFunction> {
     const bool keep_x = train_adapters || inputs[1].requires_grad();
     variable_list saved(inputs.begin(), inputs.end());
     if (!keep_x) saved[0] = at::Tensor();
-    for (std::size_t i = 0; i < count; ++i) saved.push_back(train_adapters ? result.t[i] : at::Tensor());
+    for (std::size_t i = 0; i < count; ++i) saved.push_back(lora[i].trains ? result.t[i] : at::Tensor());
+    saved.insert(saved.end(), result.product.begin(), result.product.end());
     ctx->save_for_backward(std::move(saved));
     ctx->saved_data["settings"] = c10::IValue::make_capsule(settings);
     ctx->saved_data["adapters"] = train_adapters;
@@ -66,7 +83,8 @@ struct LoraLinearFunction : torch::autograd::Function<LoraLinearFunction> {
     const auto& settings = static_cast<const Settings&>(*holder);
     const variable_list saved = ctx->get_saved_variables();
     const std::size_t first = settings.has_bias ? 3 : 2, count = settings.adapters.size();
-    variable_list result(first + 2 * count + 1);  // the last is for the settings
+    const std::size_t given = saved.size() - 2 * count;  // inputs
+    variable_list result(given + 1);                     // the last is for the settings
     if (!grads[0].defined()) return result;
 
     LoraNeeds needs;
@@ -74,14 +92,19 @@ struct LoraLinearFunction : torch::autograd::Function<LoraLinearFunction> {
     needs.dw = ctx->needs_input_grad(1);
     needs.dbias = settings.has_bias && ctx->needs_input_grad(2);
     needs.adapters = ctx->saved_data["adapters"].toBool();
-    const auto lora = factors(settings, saved.data() + first, product_dtype(grads[0].scalar_type()));
-    LoraBackward d =
-        lora_backward(grads[0], saved[0], saved[1], lora, std::span(saved).subspan(first + 2 * count), needs);
+    const auto lora = factors(settings, saved.data(), product_dtype(grads[0].scalar_type()));
+    LoraBackward d = lora_backward(grads[0], saved[0], saved[1], lora, std::span(saved).subspan(given), needs);
     result[0] = d.dx;
     result[1] = d.dw;
     if (needs.dbias) result[2] = d.dbias.to(saved[2].scalar_type());
     for (std::size_t i = 0; needs.adapters && i < count; ++i) {
-      const std::size_t a = first + 2 * i, b = a + 1;
+      const std::size_t a = first + 2 * i, b = a + 1, m = settings.adapters[i].magnitude;
+      if (m != 0 && lora[i].trains) {
+        at::Tensor dm;
+        std::tie(d.db[i], dm) = dora_gradients(grads[0], saved[given + count + i], saved[b].detach(), d.db[i],
+                                               saved[m].detach(), settings.adapters[i].norms);
+        if (saved[m].requires_grad()) result[m] = dm.to(saved[m].scalar_type());
+      }
       if (saved[a].requires_grad()) result[a] = d.da[i].to(saved[a].scalar_type());
       if (saved[b].requires_grad()) result[b] = d.db[i].to(saved[b].scalar_type());
     }
@@ -106,6 +129,13 @@ void check(const at::Tensor& x, const BaseWeight& base, std::span<const LoraOper
                           std::to_string(base.out_features()) + ", r] are expected, found " + shape(lora.a) + " and " +
                           shape(lora.b));
     }
+    if (!lora.magnitude.defined()) continue;
+    const at::IntArrayRef rows(lora.b.sizes().data(), 1);
+    if (lora.magnitude.sizes() != rows || !lora.norms.defined() || lora.norms.sizes() != rows) {
+      throw InternalError("kernels::lora_linear: a magnitude and norms [" + std::to_string(base.out_features()) +
+                          "] are expected, found a magnitude " + shape(lora.magnitude));
+    }
+    if (base.weight().requires_grad()) throw InternalError("kernels::lora_linear: DoRA's base must be frozen");
   }
 }
 
@@ -126,15 +156,20 @@ at::Tensor lora_linear(const at::Tensor& x, const BaseWeight& base, std::span<co
   for (const LoraOperand& lora : adapters) {
     DropoutPlace place;
     if (drops) place = {lora.dropout, lora.dropout_key, dropout->step, settings->tokens.data()};
-    settings->adapters.push_back({lora.scale, place});
+    settings->adapters.push_back({lora.scale, place, 0, lora.norms});
     inputs.push_back(lora.a);
     inputs.push_back(lora.b);
+  }
+  for (std::size_t i = 0; i < adapters.size(); ++i) {
+    if (!adapters[i].magnitude.defined()) continue;
+    settings->adapters[i].magnitude = inputs.size();
+    inputs.push_back(adapters[i].magnitude);
   }
   const bool record = at::GradMode::is_enabled() &&
                       std::any_of(inputs.begin(), inputs.end(), [](const at::Tensor& t) { return t.requires_grad(); });
   if (record) return LoraLinearFunction::apply(at::TensorList(inputs), settings);
   const at::NoGradGuard no_grad;
-  const auto lora = factors(*settings, inputs.data() + (settings->has_bias ? 3 : 2), product_dtype(x.scalar_type()));
+  const auto lora = factors(*settings, inputs.data(), product_dtype(x.scalar_type()));
   return lora_forward(x, base.weight(), base.bias(), lora).y;
 }
 

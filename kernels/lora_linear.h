@@ -41,6 +41,10 @@ struct LoraOperand {
   double scale = 1;    // α/r, or α/√r with rsLoRA
   double dropout = 0;  // on the adapter's input only
   std::array<std::uint32_t, 2> dropout_key{};
+  /// DoRA (Liu et al. 2024, eq. 5 and §4.3; PEFT's dora.py): m [out], a leaf, and n [out] = ‖W + s·B A‖ by rows, a
+  /// constant (row_norms.h). With them the adapter adds (m/n − 1)∘(drop(x) Wᵀ) + (m/n)∘s·drop(x) Aᵀ Bᵀ; the bias is not
+  /// scaled. Both undefined: plain LoRA. The base must be frozen.
+  at::Tensor magnitude = {}, norms = {};
 };
 
 /// x [T, in] -> [T, out] in x's dtype, differentiable in x, A, B, and in the base weight and bias where they require

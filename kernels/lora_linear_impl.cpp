@@ -16,6 +16,18 @@ namespace {
 
 at::ScalarType gradient_dtype(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
 
+// What DoRA's adapters without dropout make of the base's product, by column: 1 + Σ (gain − 1). Undefined: nothing.
+at::Tensor base_scale(std::span<const LoraFactors> adapters) {
+  at::Tensor scale;
+  for (const LoraFactors& lora : adapters) {
+    if (lora.gain.defined() && lora.dropout.p == 0) scale = scale.defined() ? scale.add(lora.gain).sub_(1) : lora.gain;
+  }
+  return scale;
+}
+
+// A DoRA adapter with dropout takes the base's product of its own x.
+bool has_own_product(const LoraFactors& lora) { return lora.gain.defined() && lora.dropout.p > 0; }
+
 // A tile of x as the adapter sees it.
 at::Tensor dropped(const at::Tensor& tile, const DropoutPlace& dropout, std::int64_t row, std::int64_t column) {
   if (dropout.p == 0) return tile;
@@ -33,7 +45,16 @@ LoraForward lora_forward(const at::Tensor& x, const at::Tensor& weight, const at
   const auto options = x.options().dtype(dtype);
   LoraForward result;
   result.y = at::empty({rows, out}, x.options());
-  for (const LoraFactors& lora : adapters) result.t.push_back(at::empty({rows, lora.a.size(0)}, options));
+  at::Tensor shared;  // x Wᵀ, for the adapters without dropout
+  for (const LoraFactors& lora : adapters) {
+    result.t.push_back(at::empty({rows, lora.a.size(0)}, options));
+    at::Tensor product;
+    if (lora.keeps_product)
+      product = has_own_product(lora) || !shared.defined() ? at::empty({rows, out}, x.options()) : shared;
+    if (lora.keeps_product && !has_own_product(lora)) shared = product;
+    result.product.push_back(product);
+  }
+  const at::Tensor row_scale = base_scale(adapters);
   const at::Tensor wide_bias = bias.defined() ? bias.to(dtype) : bias;
   const bool direct = x.scalar_type() == dtype;
 
@@ -43,8 +64,17 @@ LoraForward lora_forward(const at::Tensor& x, const at::Tensor& weight, const at
     at::Tensor target = result.y.narrow(0, begin, end - begin).narrow(1, c, n);
     at::Tensor y = direct ? target : at::empty({end - begin, n}, options);
     w.multiply(y, xt);
+    if (shared.defined()) shared.narrow(0, begin, end - begin).narrow(1, c, n).copy_(y);
+    if (row_scale.defined()) y.mul_(row_scale.narrow(0, c, n));
     if (wide_bias.defined()) y.add_(wide_bias.narrow(0, c, n));
     for (std::size_t i = 0; i < adapters.size(); ++i) {
+      const LoraFactors& lora = adapters[i];
+      if (has_own_product(lora)) {
+        const at::Tensor own = at::empty({end - begin, n}, options);
+        w.multiply(own, dropped(xt, lora.dropout, begin, 0));
+        if (lora.keeps_product) result.product[i].narrow(0, begin, end - begin).narrow(1, c, n).copy_(own);
+        y.add_(own.mul(lora.gain.narrow(0, c, n).sub(1)));
+      }
       y.addmm_(result.t[i].narrow(0, begin, end - begin), adapters[i].b.narrow(0, c, n).t(), 1, adapters[i].scale);
     }
     if (!direct) target.copy_(y);
@@ -101,6 +131,7 @@ std::vector<at::Tensor> input_gradients(const at::Tensor& g, const at::Tensor& w
     });
     return u;
   }
+  const at::Tensor row_scale = base_scale(adapters);
   const bool whole = weight.scalar_type() == dtype && gemm_path() == GemmPath::kPlain;
   const std::int64_t block = whole ? in : block_count(weight.size(0));
   for (std::int64_t c = 0; c < in; c += block) {
@@ -111,16 +142,17 @@ std::vector<at::Tensor> input_gradients(const at::Tensor& g, const at::Tensor& w
       if (c == 0) side(gt, begin, end);
       at::Tensor target = dx.narrow(0, begin, end - begin).narrow(1, c, n);
       at::Tensor d = direct ? target : at::empty({end - begin, n}, options);
-      w.multiply(d, gt);
+      w.multiply(d, row_scale.defined() ? gt.mul(row_scale).to(dtype) : gt);
       for (std::size_t i = 0; i < adapters.size(); ++i) {
         const LoraFactors& lora = adapters[i];
         const at::Tensor ut = u[i].narrow(0, begin, end - begin), a = lora.a.narrow(1, c, n);
         if (lora.dropout.p == 0) {
           d.addmm_(ut, a, 1, lora.scale);
         } else {
-          const at::Tensor side_gradient = at::mm(ut, a);
+          const at::Tensor side_gradient = at::mm(ut, a).mul_(lora.scale);
+          if (has_own_product(lora)) w.multiply(side_gradient, gt.mul(lora.gain.sub(1)).to(dtype), /*accumulate=*/true);
           drop_tile(side_gradient, lora.dropout, begin, c);
-          d.add_(side_gradient, lora.scale);
+          d.add_(side_gradient);
         }
       }
       if (!direct) target.copy_(d);
@@ -146,6 +178,11 @@ LoraBackward lora_backward(const at::Tensor& gradient, const at::Tensor& x, cons
   for (std::size_t i = 0; needs.adapters && i < adapters.size(); ++i) {
     const LoraFactors& lora = adapters[i];
     const std::int64_t in = lora.a.size(1), out = lora.b.size(0);
+    if (!lora.trains) {
+      result.da.emplace_back();
+      result.db.emplace_back();
+      continue;
+    }
     result.da.push_back(at::empty({lora.a.size(0), in}, options));
     result.db.push_back(at::empty({out, lora.b.size(1)}, options));
     const at::Tensor ui = converted(u[i], wide), ti = converted(t[i], wide);
@@ -167,6 +204,27 @@ LoraBackward lora_backward(const at::Tensor& gradient, const at::Tensor& x, cons
     });
   }
   return result;
+}
+
+std::pair<at::Tensor, at::Tensor> dora_gradients(const at::Tensor& gradient, const at::Tensor& product,
+                                                 const at::Tensor& b, const at::Tensor& d, const at::Tensor& magnitude,
+                                                 const at::Tensor& norms) {
+  const at::Tensor g = gradient.contiguous();
+  const auto wide = d.scalar_type();
+  at::Tensor db = at::empty(d.sizes(), d.options()), dm = at::empty({d.size(0)}, d.options());
+  for_row_chunks(d.size(0), 64, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t n = end - begin;
+    const at::Tensor rows = d.narrow(0, begin, n), norm = norms.narrow(0, begin, n).to(at::kDouble);
+    at::Tensor sum = rows.mul(b.narrow(0, begin, n).to(wide)).sum(1, false, at::kDouble);
+    if (product.defined()) {
+      const at::Tensor moved = g.narrow(1, begin, n).to(wide).mul(product.narrow(1, begin, n).to(wide));
+      sum.add_(moved.sum(0, false, at::kDouble));
+    }
+    dm.narrow(0, begin, n).copy_(sum.div_(norm));
+    const at::Tensor gain = magnitude.narrow(0, begin, n).to(wide).div(norms.narrow(0, begin, n).to(wide));
+    db.narrow(0, begin, n).copy_(rows.mul(gain.unsqueeze(1)));
+  });
+  return {db, dm};
 }
 
 }  // namespace lowrank::kernels
