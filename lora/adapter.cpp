@@ -6,6 +6,8 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/kernels/row_norms.h"
+#include "lowrank/kernels/rows.h"
 #include "lowrank/lora/init.h"
 #include "lowrank/lora/match.h"
 #include "lowrank/lora/peft_names.h"
@@ -41,6 +43,24 @@ void check_patterns_used(const LoraConfig& config, const std::vector<std::string
   });
 }
 
+// New matrices for a slot, with their scale and dropout.
+LoraMatrices beginning(const LinearSlotImpl& slot, const LoraConfig& config, std::uint64_t seed) {
+  const std::string& path = slot.path();
+  const kernels::BaseWeight& base = slot.base();
+  const std::int64_t r = config.rank_for(path);
+  const double scale = config.scale_for(path);
+  LoraMatrices lora = config.splits_base() ? split_from(base.weight(), path, r, scale, config.init_lora_weights, seed)
+                                           : new_matrices(path, base.in_features(), base.out_features(), r,
+                                                          config.init_lora_weights, seed);
+  lora.scale = scale;
+  lora.dropout = config.lora_dropout;
+  if (config.use_dora) {
+    const at::Tensor squared = kernels::squared_row_norms(base.weight());
+    lora.magnitude = kernels::adapted_row_norms(base.weight(), squared, lora.a, lora.b, scale);
+  }
+  return lora;
+}
+
 }  // namespace
 
 std::vector<NamedTensor> Adapter::parameters() const {
@@ -49,13 +69,15 @@ std::vector<NamedTensor> Adapter::parameters() const {
   for (const LinearSlot& slot : slots_) {
     result.push_back({peft_name(slot->path(), Factor::kA), at(slot).a});
     result.push_back({peft_name(slot->path(), Factor::kB), at(slot).b});
+    const at::Tensor& magnitude = at(slot).magnitude;
+    if (magnitude.defined()) result.push_back({peft_name(slot->path(), Factor::kMagnitude), magnitude});
   }
   return result;
 }
 
 std::int64_t Adapter::parameter_count() const {
   std::int64_t count = 0;
-  for (const LinearSlot& slot : slots_) count += at(slot).a.numel() + at(slot).b.numel();
+  for (const NamedTensor& parameter : parameters()) count += parameter.tensor.numel();
   return count;
 }
 
@@ -84,13 +106,17 @@ Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t s
   Adapter adapter;
   adapter.name_ = name;
   adapter.slots_ = slots_named(table, modules, name);
-  std::vector<LoraMatrices> matrices;
-  for (const LinearSlot& slot : adapter.slots_) {
-    const std::string& path = slot->path();
-    matrices.push_back(new_matrices(path, slot->base().in_features(), slot->base().out_features(),
-                                    config.rank_for(path), config.init_lora_weights, seed));
-    matrices.back().scale = config.scale_for(path);
-    matrices.back().dropout = config.lora_dropout;
+  std::vector<LoraMatrices> matrices(adapter.slots_.size());
+  const auto begin = [&](std::size_t i) { matrices[i] = beginning(*adapter.slots_[i], config, seed); };
+  if (config.splits_base()) {  // decompositions take a thread each
+    kernels::for_row_chunks(static_cast<std::int64_t>(matrices.size()), 1,
+                            [&](std::int64_t i, std::int64_t) { begin(static_cast<std::size_t>(i)); });
+  } else {
+    for (std::size_t i = 0; i < matrices.size(); ++i) begin(i);
+  }
+  for (LoraMatrices& lora : matrices) {
+    for (at::Tensor* tensor : {&lora.a, &lora.b, &lora.magnitude})
+      if (tensor->defined()) tensor->set_requires_grad(true);
   }
   for (std::size_t i = 0; i < matrices.size(); ++i) adapter.slots_[i]->attach(std::move(matrices[i]), name);
 

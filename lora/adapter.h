@@ -29,8 +29,8 @@ struct NamedTensor {
   at::Tensor tensor;
 };
 
-/// An adapter that is attached: its config with targets expanded, and the slots that carry it under its name. Several can
-/// be on one model; what is not enabled costs nothing.
+/// An adapter that is attached: its config with targets expanded, and the slots that carry it under its name. Several
+/// can be on one model; what is not enabled costs nothing.
 class Adapter {
  public:
   const std::string& name() const { return name_; }
@@ -38,7 +38,7 @@ class Adapter {
   const std::vector<LinearSlot>& slots() const { return slots_; }
   const std::string& head() const { return head_; }                      // SlotTable::head
   const std::filesystem::path& directory() const { return directory_; }  // what load_peft read, else empty
-  /// lora_A and lora_B of every slot, in the order of the slots, A before B.
+  /// lora_A, lora_B and, of DoRA, the magnitude of every slot, in the order of the slots.
   std::vector<NamedTensor> parameters() const;
   std::int64_t parameter_count() const;
   void set_enabled(bool enabled);
@@ -50,7 +50,8 @@ class Adapter {
 
  private:
   friend Adapter attach(const SlotTable&, const LoraConfig&, std::uint64_t seed, const std::string& name);
-  friend Adapter load_peft(const SlotTable&, const std::filesystem::path&, std::vector<std::string>*, const std::string& name);
+  friend Adapter load_peft(const SlotTable&, const std::filesystem::path&, std::vector<std::string>*,
+                           const std::string& name);
   std::string name_ = kDefaultAdapter;
   LoraConfig config_;
   std::vector<LinearSlot> slots_;
@@ -58,10 +59,11 @@ class Adapter {
   std::filesystem::path directory_;
 };
 
-/// New matrices on every matching slot: A by init_lora_weights (default: U(±1/√in), PEFT's kaiming_uniform(√5);
-/// gaussian: N(0, 1/r²)), B zero; drawn from (seed, path) by counters; fp32 leaves that require grad. The config kept
-/// has targets that PEFT resolves to the same modules. ConfigError as match_modules, for a key of rank_pattern or
-/// alpha_pattern that no target has, and where a slot carries an adapter of this name already; then nothing is attached.
+/// New matrices on every matching slot, as init.h makes them from (seed, path) by counters; fp32 leaves that require
+/// grad. With use_dora also the magnitude, which begins as the norms of W + s·B A. The config kept has targets that
+/// PEFT resolves to the same modules. ConfigError as match_modules, for a key of rank_pattern or alpha_pattern that no
+/// target has, for a rank that an initialisation cannot give a module, and where a slot carries an adapter of this name
+/// already; then nothing is attached.
 Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t seed = 42,
                const std::string& name = kDefaultAdapter);
 
@@ -73,9 +75,16 @@ Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t s
 Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory,
                   std::vector<std::string>* notes = nullptr, const std::string& name = kDefaultAdapter);
 
-/// adapter_model.safetensors and adapter_config.json, as PEFT's save_pretrained writes them (README.md is the app's).
-/// Into an existing folder; each file written beside and renamed. Throws ModelError when a matrix is not finite.
+/// adapter_model.safetensors and adapter_config.json, as PEFT's save_pretrained writes them (README.md is the app's);
+/// PiSSA and OLoRA as the plain LoRA of twice the rank that they are on the base as it was. Into an existing folder;
+/// each file written beside and renamed. Throws ModelError when a matrix is not finite.
 void save_peft(const Adapter& adapter, const std::filesystem::path& directory);
+
+/// What a resumed run of PiSSA or OLoRA needs beside A and B: A0 and B0 as initial_adapter.safetensors, under the names
+/// of A and B. Nothing for other adapters.
+void save_initial(const Adapter& adapter, const std::filesystem::path& directory);
+/// They are read back into the slots. ModelError or MissingError where they are not this adapter's.
+void load_initial(Adapter& adapter, const std::filesystem::path& directory);
 
 /// Bytes adapter_model.safetensors has or will have.
 std::uint64_t peft_bytes(const Adapter& adapter);

@@ -37,6 +37,40 @@ void check_rank(std::int64_t r, const std::string& what) {
   if (r < 1 || r > kMaxRank) throw ConfigError(fmt::format("{} is {}; it must be from 1 to {}", what, r, kMaxRank));
 }
 
+void check_init(const LoraConfig& config) {
+  const std::string& init = config.init_lora_weights;
+  constexpr std::string_view kFast = "pissa_niter_";
+  static const std::vector<std::string> known = {"default", "gaussian",      "orthogonal",
+                                                 "pissa",   "pissa_niter_4", "olora"};
+  bool good = std::find(known.begin(), known.end(), init) != known.end();
+  if (!good && init.starts_with(kFast)) {
+    const std::string_view times = std::string_view(init).substr(kFast.size());
+    good = !times.empty() && times.size() <= 3 && times.find_first_not_of("0123456789") == std::string_view::npos;
+  }
+  if (!good)
+    throw ConfigError(
+        fmt::format("init_lora_weights is '{}'; known are default, gaussian, orthogonal, pissa, pissa_niter_N "
+                    "(N iterations, 0 to 999) and olora{}",
+                    core::printable(init), core::did_you_mean(init, known)));
+  if (init == "orthogonal") {
+    const auto check_even = [](std::int64_t r, const std::string& what) {
+      if (r % 2 != 0)
+        throw ConfigError(
+            fmt::format("{} is {}; the orthogonal initialisation halves the rank between A and B, so it must "
+                        "be even",
+                        what, r));
+    };
+    check_even(config.r, "r");
+    for (const auto& [key, rank] : config.rank_pattern)
+      check_even(rank, fmt::format("rank_pattern['{}']", core::printable(key)));
+  }
+  if (config.use_dora && config.splits_base())
+    throw ConfigError(
+        fmt::format("use_dora does not go with the initialisation '{}', which takes a part of the base's weight "
+                    "into the adapter, while DoRA's norms are those of the whole weight; give one of them",
+                    init));
+}
+
 void check_modules(const std::variant<std::vector<std::string>, std::string>& modules, const std::string& what) {
   if (const auto* expression = std::get_if<std::string>(&modules)) {
     if (expression->empty()) throw ConfigError(fmt::format("{} is an empty string; name at least one module", what));
@@ -75,15 +109,26 @@ double LoraConfig::scale_for(const std::string& module) const {
   return alpha_for(module) / (use_rslora ? std::sqrt(rank) : rank);
 }
 
+bool LoraConfig::splits_base() const { return init_lora_weights.starts_with("pissa") || init_lora_weights == "olora"; }
+
+LoraConfig saved_form(const LoraConfig& config) {
+  if (!config.splits_base()) return config;
+  const double alphas = config.use_rslora ? std::sqrt(2.0) : 2.0;
+  LoraConfig result = config;
+  result.init_lora_weights = "default";
+  result.r *= 2;
+  result.lora_alpha *= alphas;
+  for (auto& [key, rank] : result.rank_pattern) rank *= 2;
+  for (auto& [key, alpha] : result.alpha_pattern) alpha *= alphas;
+  return result;
+}
+
 void LoraConfig::validate() const {
   check_rank(r, "r");
   check_alpha(lora_alpha, "lora_alpha");
   if (!(lora_dropout >= 0 && lora_dropout < 1))
     throw ConfigError(fmt::format("lora_dropout is {}; it must be from 0 to below 1", lora_dropout));
-  if (init_lora_weights != "default" && init_lora_weights != "gaussian")
-    throw ConfigError(fmt::format("init_lora_weights is '{}'; known are 'default' and 'gaussian'{}",
-                                  core::printable(init_lora_weights),
-                                  core::did_you_mean(init_lora_weights, {"default", "gaussian"})));
+  check_init(*this);
   const auto* targets = std::get_if<std::vector<std::string>>(&target_modules);
   if (targets != nullptr && targets->empty())
     throw ConfigError("target_modules is empty; name at least one linear module, or 'all-linear'");

@@ -20,7 +20,8 @@ struct LoraConfig {
   double lora_dropout = 0;
   bool use_rslora = false;
   bool fan_in_fan_out = false;
-  std::string init_lora_weights = "default";  // default | gaussian
+  bool use_dora = false;
+  std::string init_lora_weights = "default";  // default | gaussian | orthogonal | pissa | pissa_niter_N | olora
   /// A list: a module matches when its path is an entry or ends with ".entry"; ["all-linear"] is expanded when
   /// attached. A string: a regular expression that must match the whole path (PEFT: re.fullmatch).
   std::variant<std::vector<std::string>, std::string> target_modules = std::vector<std::string>{"all-linear"};
@@ -40,10 +41,14 @@ struct LoraConfig {
   /// α/r, or α/√r with rsLoRA, by the module's own rank and alpha.
   double scale_for(const std::string& module) const;
 
+  /// Whether the adapter begins as a part of the base's weight (PiSSA, OLoRA), see LoraMatrices::a0.
+  bool splits_base() const;
+
   bool all_linear() const;  // target_modules is "all-linear", alone in a list or a string
 
   /// Throws ConfigError for a rank outside [1, 65536], an alpha that is not finite or not > 0, dropout outside [0, 1),
-  /// empty targets, a regular expression that does not compile, layers given with a regular expression as targets …
+  /// empty targets, a regular expression that does not compile, layers given with a regular expression as targets, an
+  /// odd rank with the orthogonal initialisation, DoRA with PiSSA or OLoRA …
   void validate() const;
 };
 
@@ -51,9 +56,13 @@ struct LoraConfig {
 /// than is supported is a FormatError that names it. Keys that are missing have PEFT's defaults (r and lora_alpha: 8).
 LoraConfig parse_adapter_config(const core::JsonView& json);
 LoraConfig read_adapter_config(const std::filesystem::path& adapter_directory);
-/// As PEFT writes it: sorted keys, indent 2, no newline at the end. The keys are those of the first versions, and later
-/// ones (rank_pattern, alpha_pattern, exclude_modules, use_rslora) when they are used: versions of PEFT refuse or warn
-/// of keys that they do not know, and none misses one that has its default value.
+/// The config of the plain LoRA that an adapter with a part of the base is saved as (lora::plain): twice the ranks, and
+/// alphas that keep the scales (times 2, with rsLoRA times √2), by patterns too. Other configs as they are.
+LoraConfig saved_form(const LoraConfig& config);
+
+/// Its saved form as PEFT writes it: sorted keys, indent 2, no newline at the end. The keys are those of the first
+/// versions, and later ones (rank_pattern, alpha_pattern, exclude_modules, use_dora, use_rslora) when they are used:
+/// versions of PEFT refuse or warn of keys that they do not know, and none misses one that has its default value.
 std::string adapter_config_json(const LoraConfig& config);
 
 /// The module paths that the config targets among `linears` (all linear modules of the model, in order; `head` is the

@@ -26,7 +26,7 @@ constexpr std::array kRead = {"alpha_pattern",  "base_model_name_or_path",
                               "peft_type",      "r",
                               "rank_pattern",   "revision",
                               "target_modules", "task_type",
-                              "use_rslora"};
+                              "use_dora",       "use_rslora"};
 
 // Keys that say nothing about what a finished adapter computes: how it was made, by what, and defaults of features that
 // another key switches on.
@@ -39,7 +39,6 @@ struct Unsupported {
   const char* meaning;
 };
 constexpr std::array kUnsupported = {
-    Unsupported{"use_dora", "DoRA, whose magnitude vectors are not supported"},
     Unsupported{"lora_bias", "a bias on lora_B, which is not supported"},
     Unsupported{"modules_to_save", "whole modules saved beside the adapter, which are not supported"},
     Unsupported{"trainable_token_indices", "trained token rows, which are not supported"},
@@ -194,6 +193,7 @@ LoraConfig parse_adapter_config(const JsonView& json) {
   config.lora_alpha = read_number(json, "lora_alpha", 8);
   config.lora_dropout = read_number(json, "lora_dropout", 0);
   config.use_rslora = json.get_bool("use_rslora", false);
+  config.use_dora = json.get_bool("use_dora", false);
   config.fan_in_fan_out = json.get_bool("fan_in_fan_out", false);
   config.init_lora_weights = read_init(json);
   if (!json.has_value("target_modules"))
@@ -221,7 +221,8 @@ LoraConfig read_adapter_config(const std::filesystem::path& adapter_directory) {
   return parse_adapter_config(JsonView(json, file.string()));
 }
 
-std::string adapter_config_json(const LoraConfig& config) {
+std::string adapter_config_json(const LoraConfig& given) {
+  const LoraConfig config = saved_form(given);
   Json json = Json::object();  // in the order of the alphabet, as Python's sort_keys gives it
   if (!config.alpha_pattern.empty()) json["alpha_pattern"] = pattern_json(config.alpha_pattern, number);
   json["auto_mapping"] = nullptr;
@@ -246,6 +247,7 @@ std::string adapter_config_json(const LoraConfig& config) {
   json["revision"] = config.revision ? Json(*config.revision) : Json(nullptr);
   json["target_modules"] = names_json(config.target_modules);
   json["task_type"] = text_or_null(config.task_type);
+  if (config.use_dora) json["use_dora"] = true;
   if (config.use_rslora) json["use_rslora"] = true;
   return json.dump(2, ' ', true, Json::error_handler_t::replace);
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "lowrank/kernels/row_norms.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::lora {
@@ -31,8 +32,9 @@ void strip(const float* b, const float* a, std::int64_t rank, std::int64_t strid
 
 at::Tensor delta_rows(const LoraMatrices& lora, std::int64_t begin, std::int64_t end) {
   const at::NoGradGuard no_grad;
-  const at::Tensor a = lora.a.detach().to(at::kFloat).contiguous();
-  const at::Tensor b = lora.b.detach().to(at::kFloat).contiguous();
+  const LoraMatrices whole = plain(lora);
+  const at::Tensor a = whole.a.detach().to(at::kFloat).contiguous();
+  const at::Tensor b = whole.b.detach().to(at::kFloat).contiguous();
   const std::int64_t rank = a.size(0), columns = a.size(1);
   at::Tensor delta = at::empty({end - begin, columns}, a.options());
   const float* pa = a.const_data_ptr<float>();
@@ -51,7 +53,13 @@ at::Tensor merged_rows(const at::Tensor& weight, const LoraMatrices& lora, std::
   const at::NoGradGuard no_grad;
   const at::Tensor rows = weight.detach().slice(0, begin, end);
   const at::ScalarType wide = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  return rows.to(wide).add(delta_rows(lora, begin, end)).to(weight.scalar_type());
+  at::Tensor sum = rows.to(wide).add(delta_rows(lora, begin, end));
+  if (lora.magnitude.defined()) {
+    const at::Tensor norms = kernels::squared_row_norms(sum).sqrt_().clamp_min_(kernels::kLeastNorm);
+    const at::Tensor gain = lora.magnitude.detach().slice(0, begin, end).to(at::kDouble).div(norms).to(wide);
+    sum.mul_(gain.unsqueeze(1));
+  }
+  return sum.to(weight.scalar_type());
 }
 
 std::int64_t rows_per_block(std::int64_t columns) {

@@ -1,6 +1,7 @@
 #include "lowrank/lora/linear_slot.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
 #include <torch/nn/module.h>
@@ -35,7 +36,7 @@ class LoraFactor : public torch::nn::Module {
  public:
   explicit LoraFactor(at::Tensor weight) : weight_(register_parameter("weight", weight, weight.requires_grad())) {}
   void pretty_print(std::ostream& stream) const override {
-    stream << "lowrank::lora::LoraFactor(" << weight_.size(0) << ", " << weight_.size(1) << ")";
+    stream << "lowrank::lora::LoraFactor(" << weight_.sizes() << ")";
   }
 
  private:
@@ -47,7 +48,24 @@ std::string child(const char* factor, const std::string& adapter) {
   return adapter == kDefaultAdapter ? factor : fmt::format("{}_{}", factor, adapter);
 }
 
+// What an adapter is made of: the modules' names, and their tensors.
+std::vector<std::pair<const char*, at::Tensor>> children(const LoraMatrices& lora) {
+  std::vector<std::pair<const char*, at::Tensor>> result = {{"lora_A", lora.a}, {"lora_B", lora.b}};
+  if (lora.magnitude.defined()) result.emplace_back("lora_magnitude_vector", lora.magnitude);
+  return result;
+}
+
 }  // namespace
+
+LoraMatrices plain(const LoraMatrices& lora) {
+  if (!lora.a0.defined()) return lora;
+  LoraMatrices result = lora;
+  result.a = at::cat({lora.a.detach(), lora.a0}, 0);
+  result.b = at::cat({lora.b.detach(), lora.b0.neg()}, 1);
+  result.r = 2 * lora.r;
+  result.a0 = result.b0 = at::Tensor();
+  return result;
+}
 
 LinearSlotImpl::LinearSlotImpl(std::string path, at::Tensor weight, at::Tensor bias)
     : path_(std::move(path)), module_(std::make_shared<torch::nn::Module>("LinearSlot")) {
@@ -61,6 +79,7 @@ LinearSlotImpl::LinearSlotImpl(std::string path, at::Tensor weight, at::Tensor b
 
 void LinearSlotImpl::rebind() {
   base_ = kernels::BaseWeight(weight_, bias_);
+  for (Attached& one : adapters_) one.norms.forget();
   unmerge();
 }
 
@@ -101,10 +120,16 @@ at::Tensor LinearSlotImpl::forward(const at::Tensor& x, const kernels::DropoutCo
   }
   std::vector<kernels::LoraOperand> operands;
   bool any_drops = false;
-  for (const Attached& one : adapters_) {
+  for (Attached& one : adapters_) {
     if (!one.enabled) continue;
     const LoraMatrices& lora = one.matrices;
-    kernels::LoraOperand& operand = operands.emplace_back(kernels::LoraOperand{lora.a, lora.b, lora.scale, lora.dropout, {}});
+    if (lora.a0.defined()) operands.push_back(kernels::LoraOperand{lora.a0, lora.b0, -lora.scale, 0, {}});
+    kernels::LoraOperand& operand =
+        operands.emplace_back(kernels::LoraOperand{lora.a, lora.b, lora.scale, lora.dropout, {}});
+    if (lora.magnitude.defined()) {
+      operand.magnitude = lora.magnitude;
+      operand.norms = one.norms.of(base_.weight(), lora.a, lora.b, lora.scale);
+    }
     if (dropout == nullptr || lora.dropout == 0) continue;
     any_drops = true;
     const std::string stream = one.name == kDefaultAdapter ? path_ : one.name + ":" + path_;
@@ -123,17 +148,20 @@ void LinearSlotImpl::attach(LoraMatrices matrices, const std::string& adapter) {
       a.size(1) != base_.in_features() || b.size(0) != base_.out_features())
     throw ModelError(fmt::format("{}: lora_A must be [{}, {}] and lora_B [{}, {}]", path_, matrices.r,
                                  base_.in_features(), base_.out_features(), matrices.r));
+  if (matrices.magnitude.defined() && matrices.magnitude.sizes() != at::IntArrayRef{base_.out_features()})
+    throw ModelError(fmt::format("{}: lora_magnitude_vector must be [{}]", path_, base_.out_features()));
+  if (matrices.a0.defined() && (matrices.a0.sizes() != a.sizes() || matrices.b0.sizes() != b.sizes()))
+    throw InternalError(fmt::format("{}: an adapter and its beginning have other shapes", path_));
   unmerge();
-  module_->register_module(child("lora_A", adapter), std::make_shared<LoraFactor>(a));
-  module_->register_module(child("lora_B", adapter), std::make_shared<LoraFactor>(b));
+  for (const auto& [name, tensor] : children(matrices))
+    module_->register_module(child(name, adapter), std::make_shared<LoraFactor>(tensor));
   adapters_.push_back({adapter, std::move(matrices)});
 }
 
 void LinearSlotImpl::detach(const std::string& adapter) {
   if (!adapted(adapter)) return;
   unmerge();
-  module_->unregister_module(child("lora_A", adapter));
-  module_->unregister_module(child("lora_B", adapter));
+  for (const auto& [name, tensor] : children(lora(adapter))) module_->unregister_module(child(name, adapter));
   std::erase_if(adapters_, [&](const Attached& one) { return one.name == adapter; });
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lowrank/kernels/lora_linear.h"
+#include "lowrank/lora/row_norms.h"
 
 namespace torch::nn {
 class Module;
@@ -22,14 +23,22 @@ struct LoraMatrices {
   std::int64_t r = 0;
   double scale = 1;
   double dropout = 0;
+  at::Tensor magnitude = {};  // DoRA's m [out], an fp32 leaf; undefined: plain LoRA
+  /// PiSSA's and OLoRA's beginning A0 [r, in] and B0 [out, r]: constants whose s·B0 A0 is taken off the base, so that
+  /// the layer begins as it was, without a change to the base's weight. Undefined: none.
+  at::Tensor a0 = {}, b0 = {};
 };
+
+/// The same change without a beginning: A' = [A; A0], B' = [B, −B0], r' = 2r at the same scale (PEFT's conversion of
+/// PiSSA and OLoRA to plain LoRA). What has no beginning is given as it is.
+LoraMatrices plain(const LoraMatrices& lora);
 
 /// What an adapter is called on its slots where nobody says otherwise, as in PEFT.
 inline constexpr const char* kDefaultAdapter = "default";
 
-/// y = x Wᵀ + b + Σ s·drop(x) Aᵀ Bᵀ, over the mapped weight of a torch::nn::Linear; the sum is over the adapters that are
-/// enabled, each known by a name. (This header stays free of LibTorch's
-/// module headers, which cost every file that includes them 10 s of compilation.)
+/// y = x Wᵀ + b + Σ s·drop(x) Aᵀ Bᵀ, over the mapped weight of a torch::nn::Linear; the sum is over the adapters that
+/// are enabled, each known by a name (an adapter with a magnitude or a beginning: kernels::LoraOperand, LoraMatrices).
+/// (This header stays free of LibTorch's module headers, which cost every file that includes them 10 s of compilation.)
 class LinearSlotImpl {
  public:
   /// weight [out, in], bias [out] or undefined; neither is copied, both are frozen.
@@ -63,12 +72,12 @@ class LinearSlotImpl {
   bool enabled() const;
   bool merged() const { return merged_weight_.defined(); }
 
-  /// W' = round(W + s B A) in a copy, rounded once; forward then uses W' alone. unmerge drops the copy: the exact bytes
-  /// are back. Both do nothing when there is nothing to do. merge() takes the one adapter that is enabled; ConfigError
-  /// when several are.
+  /// W' = round(W + s B A), or round((m/n)∘(W + s B A)) with a magnitude, in a copy, rounded once; forward then uses W'
+  /// alone. unmerge drops the copy: the exact bytes are back. Both do nothing when there is nothing to do. merge()
+  /// takes the one adapter that is enabled; ConfigError when several are.
   void merge();
   void unmerge();
-  /// s·B A in fp32 [out, in].
+  /// s·B A, or s·(B A − B0 A0), in fp32 [out, in].
   at::Tensor delta_weight(const std::string& adapter = kDefaultAdapter) const;
   /// Re-reads weight() and bias() into base() (after set_data by a flat-parameter owner); a merge is dropped.
   void rebind();
@@ -78,6 +87,7 @@ class LinearSlotImpl {
     std::string name;
     LoraMatrices matrices;
     bool enabled = true;
+    RowNorms norms = {};
   };
   const Attached* find(const std::string& adapter) const;
 

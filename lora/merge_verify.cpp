@@ -42,7 +42,7 @@ void compare(const formats::WeightFiles::Entry& merged, std::uint64_t offset, st
     throw ModelError(
         fmt::format("{}: element {} of '{}' is not the base model's, although the adapter does not change it",
                     merged.file->path().string(), element, name));
-  throw ModelError(fmt::format("{}: element {} of '{}' is {}; round(W + s·BA) is {}", merged.file->path().string(),
+  throw ModelError(fmt::format("{}: element {} of '{}' is {}; base and adapter give {}", merged.file->path().string(),
                                element, name, value_at(merged.info->dtype, found, at),
                                value_at(merged.info->dtype, expected, at)));
 }

@@ -19,9 +19,14 @@ namespace {
 
 using formats::TensorInfo;
 
-struct Pair {
+// The tensors of a module.
+struct Found {
   const TensorInfo* a = nullptr;
   const TensorInfo* b = nullptr;
+  const TensorInfo* magnitude = nullptr;
+
+  const TensorInfo*& of(Factor factor) { return factor == Factor::kA ? a : factor == Factor::kB ? b : magnitude; }
+  const std::string& any_name() const { return (a != nullptr ? a : b != nullptr ? b : magnitude)->name; }
 };
 
 // Everything known while an adapter's file is checked, for the messages.
@@ -50,35 +55,43 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
 // Why a tensor that is no lora_A or lora_B matrix may be there.
 std::string reason(const std::string& name) {
   const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
-  if (has(".lora_magnitude_vector")) return "DoRA's magnitudes are not supported";
   if (has(".lora_embedding_")) return "an adapter on an embedding is not supported";
   if (has(".lora_") && name.ends_with(".bias")) return "a bias on lora_B is not supported";
   if (has("trainable_tokens")) return "trained token rows are not supported";
-  if (has(".lora_")) return "it is neither a lora_A nor a lora_B weight";
+  if (has(".lora_")) return "it is neither a lora_A nor a lora_B weight, nor a magnitude vector";
   return "whole modules saved beside the adapter (modules_to_save, trained biases or embeddings) are not supported";
 }
 
-std::vector<std::string> expected_names(const std::vector<std::string>& paths) {
+std::vector<Factor> factors_of(const LoraConfig& config) {
+  if (config.use_dora) return {Factor::kA, Factor::kB, Factor::kMagnitude};
+  return {Factor::kA, Factor::kB};
+}
+
+std::vector<std::string> expected_names(const LoraConfig& config, const std::vector<std::string>& paths) {
   std::vector<std::string> names;
   for (const std::string& path : paths)
-    for (const Factor factor : {Factor::kA, Factor::kB}) names.push_back(peft_name(path, factor));
+    for (const Factor factor : factors_of(config)) names.push_back(peft_name(path, factor));
   return names;
 }
 
-// Path in the file -> its two tensors.
-std::map<std::string, Pair> collect(Loading& loading) {
-  std::map<std::string, Pair> pairs;
+// Path in the file -> its tensors.
+std::map<std::string, Found> collect(Loading& loading) {
+  std::map<std::string, Found> pairs;
   std::string odd;
   for (const TensorInfo& info : loading.file->header().tensors) {
     const auto name = parse_peft_name(info.name);
     if (!name) {
       const auto expected =
-          expected_names(match(loading.config, slot_paths(loading.table), loading.table.head).modules);
+          expected_names(loading.config, match(loading.config, slot_paths(loading.table), loading.table.head).modules);
       loading.fail(fmt::format("unexpected tensor '{}': {}{}", core::printable(info.name, 200), reason(info.name),
                                core::did_you_mean(info.name, expected)));
     }
     if (!name->plain && odd.empty()) odd = info.name;
-    const TensorInfo*& place = name->factor == Factor::kA ? pairs[name->path].a : pairs[name->path].b;
+    if (name->factor == Factor::kMagnitude && !loading.config.use_dora)
+      loading.fail(
+          fmt::format("unexpected tensor '{}': it is a magnitude of DoRA, but use_dora in adapter_config.json is false",
+                      core::printable(info.name, 200)));
+    const TensorInfo*& place = pairs[name->path].of(name->factor);
     if (place != nullptr)
       loading.fail(fmt::format("'{}' and '{}' are the same matrix", core::printable(place->name, 200),
                                core::printable(info.name, 200)));
@@ -98,12 +111,15 @@ void check_dtype(const Loading& loading, const TensorInfo& info) {
                              formats::dtype_name(info.dtype)));
 }
 
-void check_shape(const Loading& loading, const TensorInfo& info, std::int64_t r, bool is_a, const LinearSlot& slot) {
+void check_shape(const Loading& loading, const TensorInfo& info, std::int64_t r, Factor factor,
+                 const LinearSlot& slot) {
   const std::int64_t in = slot->base().in_features(), out = slot->base().out_features();
-  const std::vector<std::int64_t> expected = is_a ? std::vector{r, in} : std::vector{out, r};
+  const std::vector<std::int64_t> expected = factor == Factor::kA   ? std::vector{r, in}
+                                             : factor == Factor::kB ? std::vector{out, r}
+                                                                    : std::vector{out};
   if (info.shape == expected) return;
-  const std::size_t rank_axis = is_a ? 0 : 1;
-  if (info.shape.size() == 2 && info.shape[1 - rank_axis] == expected[1 - rank_axis])
+  const std::size_t rank_axis = factor == Factor::kA ? 0 : 1;
+  if (factor != Factor::kMagnitude && info.shape.size() == 2 && info.shape[1 - rank_axis] == expected[1 - rank_axis])
     loading.fail(fmt::format("'{}' has shape {}, so rank {}; adapter_config.json gives {} rank {} (expected shape {})",
                              core::printable(info.name, 200), shape_text(info.shape), info.shape[rank_axis],
                              slot->path(), r, shape_text(expected)));
@@ -151,14 +167,13 @@ std::shared_ptr<const formats::SafetensorsFile> open_weights(const std::filesyst
 }
 
 // How paths in the file become this model's; a path that fits nowhere is an error.
-PathChange place(Loading& loading, const std::map<std::string, Pair>& pairs, const std::vector<std::string>& linears) {
+PathChange place(Loading& loading, const std::map<std::string, Found>& pairs, const std::vector<std::string>& linears) {
   std::vector<std::string> file_paths;
   for (const auto& [path, pair] : pairs) file_paths.push_back(path);
   PathChange change = find_path_change(std::move(file_paths), linears);
   if (!change.unplaced.empty()) {
-    const Pair& pair = pairs.at(change.unplaced);
-    const std::string& name = (pair.a != nullptr ? pair.a : pair.b)->name;
-    const auto expected = expected_names(match(loading.config, linears, loading.table.head).modules);
+    const std::string& name = pairs.at(change.unplaced).any_name();
+    const auto expected = expected_names(loading.config, match(loading.config, linears, loading.table.head).modules);
     loading.fail(fmt::format("unexpected tensor '{}': this model has no linear module '{}'{}{}",
                              core::printable(name, 200), core::printable(change.unplaced, 200),
                              core::did_you_mean(name, expected), loading.made_for()));
@@ -172,7 +187,7 @@ PathChange place(Loading& loading, const std::map<std::string, Pair>& pairs, con
 }
 
 // The modules that the config targets, by the names that it speaks of; each tensor must belong to one.
-std::set<std::string> targeted(Loading& loading, const std::map<std::string, Pair>& pairs,
+std::set<std::string> targeted(Loading& loading, const std::map<std::string, Found>& pairs,
                                const std::vector<std::string>& names, const std::string& head) {
   const std::string config_file = (loading.directory / "adapter_config.json").string();
   Match matched;
@@ -191,33 +206,35 @@ std::set<std::string> targeted(Loading& loading, const std::map<std::string, Pai
   for (const auto& [path, pair] : pairs)
     if (result.count(path) == 0)
       loading.fail(fmt::format("unexpected tensor '{}': target_modules in adapter_config.json does not take in '{}'",
-                               core::printable((pair.a != nullptr ? pair.a : pair.b)->name, 200),
-                               core::printable(path, 200)));
+                               core::printable(pair.any_name(), 200), core::printable(path, 200)));
   return result;
 }
 
-LoraMatrices read_pair(const Loading& loading, const std::map<std::string, Pair>& pairs, const std::string& path,
-                       const LinearSlot& slot) {
+LoraMatrices read_matrices(const Loading& loading, const std::map<std::string, Found>& pairs, const std::string& path,
+                           const LinearSlot& slot) {
   const auto found = pairs.find(path);
-  const Pair pair = found == pairs.end() ? Pair{} : found->second;
-  for (const Factor factor : {Factor::kA, Factor::kB}) {
-    if ((factor == Factor::kA ? pair.a : pair.b) != nullptr) continue;
+  Found pair = found == pairs.end() ? Found{} : found->second;
+  for (const Factor factor : factors_of(loading.config)) {
+    if (pair.of(factor) != nullptr) continue;
     std::vector<std::string> present;
     for (const TensorInfo& info : loading.file->header().tensors) present.push_back(info.name);
     const std::string name = peft_name(path, factor);
-    loading.fail(fmt::format("the tensor '{}' is missing, although target_modules asks for it{}{}", name,
+    loading.fail(fmt::format("the tensor '{}' is missing, although {} asks for it{}{}", name,
+                             factor == Factor::kMagnitude ? "use_dora" : "target_modules",
                              core::did_you_mean(name, present), loading.made_for()));
   }
   const std::int64_t r = loading.config.rank_for(path);
   if (pair.a->shape.size() == 2 && pair.b->shape.size() == 2 && pair.a->shape[0] != pair.b->shape[1])
     loading.fail(fmt::format("{}: lora_A {} has rank {} but lora_B {} has rank {}", path, shape_text(pair.a->shape),
                              pair.a->shape[0], shape_text(pair.b->shape), pair.b->shape[1]));
-  for (const TensorInfo* info : {pair.a, pair.b}) {
-    check_dtype(loading, *info);
-    check_shape(loading, *info, r, info == pair.a, slot);
+  for (const Factor factor : factors_of(loading.config)) {
+    check_dtype(loading, *pair.of(factor));
+    check_shape(loading, *pair.of(factor), r, factor, slot);
   }
-  return {read_matrix(loading, *pair.a), read_matrix(loading, *pair.b), r, loading.config.scale_for(path),
-          loading.config.lora_dropout};
+  LoraMatrices lora = {read_matrix(loading, *pair.a), read_matrix(loading, *pair.b), r, loading.config.scale_for(path),
+                       loading.config.lora_dropout};
+  if (pair.magnitude != nullptr) lora.magnitude = read_matrix(loading, *pair.magnitude);
+  return lora;
 }
 
 // The config to keep: this model's paths, and targets that PEFT resolves to just these modules.
@@ -246,7 +263,7 @@ LoraConfig kept_config(Loading& loading, const std::vector<std::pair<std::string
 Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory, std::vector<std::string>* notes,
                   const std::string& name) {
   Loading loading{table, directory, read_adapter_config(directory), open_weights(directory), {}};
-  const std::map<std::string, Pair> pairs = collect(loading);
+  const std::map<std::string, Found> pairs = collect(loading);
   const std::vector<std::string> linears = slot_paths(table);
   const PathChange change = place(loading, pairs, linears);
 
@@ -266,7 +283,7 @@ Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory
   adapter.slots_ = slots_named(table, own, name);
   std::vector<LoraMatrices> matrices;
   for (std::size_t i = 0; i < own.size(); ++i)
-    matrices.push_back(read_pair(loading, pairs, own_and_file[i].second, adapter.slots_[i]));
+    matrices.push_back(read_matrices(loading, pairs, own_and_file[i].second, adapter.slots_[i]));
   adapter.config_ = kept_config(loading, own_and_file, linears, change.changes());
   for (std::size_t i = 0; i < own.size(); ++i) adapter.slots_[i]->attach(std::move(matrices[i]), name);
   adapter.head_ = table.head;

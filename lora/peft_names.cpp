@@ -11,18 +11,31 @@ namespace lowrank::lora {
 namespace {
 constexpr std::string_view kPrefix = "base_model.model.";
 constexpr std::string_view kWeight = ".weight";
+
+std::string_view marker_of(Factor factor) {
+  switch (factor) {
+    case Factor::kA:
+      return ".lora_A";
+    case Factor::kB:
+      return ".lora_B";
+    case Factor::kMagnitude:
+      return ".lora_magnitude_vector";
+  }
+  return "";
+}
 }  // namespace
 
 std::string peft_name(const std::string& path, Factor factor) {
-  return fmt::format("{}{}.lora_{}.weight", kPrefix, path, factor == Factor::kA ? 'A' : 'B');
+  return fmt::format("{}{}{}{}", kPrefix, path, marker_of(factor), factor == Factor::kMagnitude ? "" : kWeight);
 }
 
 std::optional<PeftName> parse_peft_name(std::string_view name) {
-  if (name.size() < kWeight.size() || name.substr(name.size() - kWeight.size()) != kWeight) return std::nullopt;
-  name.remove_suffix(kWeight.size());
+  const bool weight = name.size() >= kWeight.size() && name.substr(name.size() - kWeight.size()) == kWeight;
+  if (weight) name.remove_suffix(kWeight.size());
   PeftName result;
-  for (const Factor factor : {Factor::kA, Factor::kB}) {
-    const std::string_view marker = factor == Factor::kA ? ".lora_A" : ".lora_B";
+  for (const Factor factor : {Factor::kA, Factor::kB, Factor::kMagnitude}) {
+    const std::string_view marker = marker_of(factor);
+    if (!weight && factor != Factor::kMagnitude) continue;
     const std::size_t at = name.rfind(marker);
     if (at == std::string_view::npos || at == 0) continue;
     const std::string_view adapter = name.substr(at + marker.size());  // "" or ".default"
@@ -32,7 +45,7 @@ std::optional<PeftName> parse_peft_name(std::string_view name) {
     if (prefixed) path.remove_prefix(kPrefix.size());
     result.path = std::string(path);
     result.factor = factor;
-    result.plain = prefixed && adapter.empty();
+    result.plain = prefixed && adapter.empty() && weight == (factor != Factor::kMagnitude);
     return result;
   }
   return std::nullopt;

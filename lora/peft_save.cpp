@@ -1,5 +1,6 @@
 #include <ATen/ops/isfinite.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -7,13 +8,30 @@
 #include "lowrank/core/files.h"
 #include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/lora/adapter.h"
+#include "lowrank/lora/peft_names.h"
 
 namespace lowrank::lora {
+
+namespace {
+
+// What the file holds: the adapter's parameters, of PiSSA and OLoRA those of the plain LoRA.
+std::vector<NamedTensor> saved_tensors(const Adapter& adapter) {
+  if (!adapter.config().splits_base()) return adapter.parameters();
+  std::vector<NamedTensor> result;
+  for (const LinearSlot& slot : adapter.slots()) {
+    const LoraMatrices lora = plain(adapter.at(slot));
+    result.push_back({peft_name(slot->path(), Factor::kA), lora.a});
+    result.push_back({peft_name(slot->path(), Factor::kB), lora.b});
+  }
+  return result;
+}
+
+}  // namespace
 
 void save_peft(const Adapter& adapter, const std::filesystem::path& directory) {
   if (adapter.slots().empty()) throw InternalError("an adapter that is attached nowhere was to be saved");
   std::vector<formats::TensorToWrite> tensors;
-  for (const NamedTensor& parameter : adapter.parameters()) {
+  for (const NamedTensor& parameter : saved_tensors(adapter)) {
     const at::Tensor matrix = parameter.tensor.detach().to(at::kFloat);
     if (!at::isfinite(matrix).all().item<bool>())
       throw ModelError(fmt::format("{} has values that are not finite, so the adapter is not written to {}",
@@ -27,15 +45,15 @@ void save_peft(const Adapter& adapter, const std::filesystem::path& directory) {
 
 std::uint64_t peft_bytes(const Adapter& adapter) {
   // As write_safetensors lays it out: 8 bytes of length, the header as JSON padded to 8, the data in order of names.
-  std::vector<NamedTensor> parameters = adapter.parameters();
+  std::vector<NamedTensor> parameters = saved_tensors(adapter);
   std::sort(parameters.begin(), parameters.end(),
             [](const NamedTensor& a, const NamedTensor& b) { return a.name < b.name; });
   std::uint64_t offset = 0;
   std::string header = R"({"__metadata__":{"format":"pt"})";
   for (const NamedTensor& parameter : parameters) {
     const std::uint64_t end = offset + 4 * static_cast<std::uint64_t>(parameter.tensor.numel());
-    header += fmt::format(R"(,"{}":{{"dtype":"F32","shape":[{},{}],"data_offsets":[{},{}]}})", parameter.name,
-                          parameter.tensor.size(0), parameter.tensor.size(1), offset, end);
+    header += fmt::format(R"(,"{}":{{"dtype":"F32","shape":[{}],"data_offsets":[{},{}]}})", parameter.name,
+                          fmt::join(parameter.tensor.sizes().vec(), ","), offset, end);
     offset = end;
   }
   const std::uint64_t length = (header.size() + 1 + 7) / 8 * 8;

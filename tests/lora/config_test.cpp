@@ -151,7 +151,7 @@ TEST_CASE("a malformed config is refused with its own message", "[unit]") {
       {"peft_type", "\"ADALORA\"", "this is a ADALORA adapter"},
       {"task_type", "\"SEQ_CLS\"", "'SEQ_CLS' is not supported"},
       {"bias", "\"all\"", "'all' asks for trained biases"},
-      {"use_dora", "true", "use_dora is true: it asks for DoRA"},
+      {"use_dora", "1", "use_dora"},
       {"lora_bias", "true", "lora_bias is true: it asks for a bias on lora_B"},
       {"modules_to_save", "[\"lm_head\"]", "modules_to_save is [\"lm_head\"]: it asks for whole modules"},
       {"trainable_token_indices", "[3]", "trainable_token_indices"},

@@ -149,7 +149,7 @@ TEST_CASE("a malformed adapter file is refused with its own message", "[unit]") 
   CHECK(contains(broken([](Tensors& t) {
                    t["base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector"] = torch::zeros({16});
                  }),
-                 "DoRA's magnitudes"));
+                 "it is a magnitude of DoRA, but use_dora in adapter_config.json is false"));
   CHECK(contains(broken([](Tensors& t) {
                    t["base_model.model.lm_head.weight"] = torch::zeros({32, 16});
                  }),

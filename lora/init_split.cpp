@@ -1,0 +1,77 @@
+// Beginnings that are a part of the base's weight.
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linalg_qr.h>
+#include <ATen/ops/linalg_svd.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/random.h"
+#include "lowrank/kernels/rows.h"
+#include "lowrank/lora/init.h"
+
+namespace lowrank::lora {
+namespace {
+
+struct Decomposition {
+  at::Tensor u, s, vt;  // [out, r], [r], [r, in]
+};
+
+Decomposition greatest_terms(const at::Tensor& weight, std::int64_t r) {
+  const auto [u, s, vt] = at::linalg_svd(weight, /*full_matrices=*/false);
+  return {u.narrow(1, 0, r), s.narrow(0, 0, r), vt.narrow(0, 0, r)};
+}
+
+// Halko, Martinsson & Tropp 2011, algorithm 4.4 with 5.1.
+Decomposition randomised_terms(const at::Tensor& weight, std::int64_t r, int iterations, const std::string& name,
+                               std::uint64_t seed) {
+  constexpr std::int64_t kOversampling = 8;
+  const std::int64_t in = weight.size(1), columns = std::min({r + kOversampling, weight.size(0), in});
+  const core::RandomStream stream(seed, "lora_init:" + name);
+  at::Tensor start = at::empty({in, columns}, at::kDouble);
+  double* values = start.mutable_data_ptr<double>();
+  for (std::int64_t i = 0; i < start.numel(); ++i) values[i] = stream.normal(static_cast<std::uint64_t>(i));
+  const auto basis = [](const at::Tensor& x) { return std::get<0>(at::linalg_qr(x)); };
+  at::Tensor q = basis(weight.matmul(start.to(weight.scalar_type())));
+  for (int i = 0; i < iterations; ++i) q = basis(weight.matmul(basis(weight.t().matmul(q))));
+  const Decomposition small = greatest_terms(q.t().matmul(weight), r);
+  return {q.matmul(small.u), small.s, small.vt};
+}
+
+}  // namespace
+
+LoraMatrices split_from(const at::Tensor& weight, const std::string& name, std::int64_t r, double scale,
+                        const std::string& init, std::uint64_t seed) {
+  const std::int64_t most = std::min(weight.size(0), weight.size(1));
+  if (r > most)
+    throw ConfigError(
+        fmt::format("{}: its weight is [{}, {}], so the initialisation '{}' has at most rank {}, not {}; give a "
+                    "lower rank, or one of its own by a rank pattern",
+                    name, weight.size(0), weight.size(1), init, most, r));
+  LoraMatrices result;
+  kernels::for_row_chunks(1, 1, [&](std::int64_t, std::int64_t) {
+    const at::Tensor wide = weight.detach().to(weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+    if (init == "olora") {
+      // The first r columns of Q and rows of R depend on the first r columns of W alone.
+      result.b0 = std::get<0>(at::linalg_qr(wide.narrow(1, 0, r))).contiguous();
+      result.a0 = result.b0.t().matmul(wide).contiguous();
+      return;
+    }
+    constexpr std::size_t kFast = sizeof("pissa_niter_") - 1;
+    const Decomposition terms = init == "pissa" ? greatest_terms(wide, r)
+                                                : randomised_terms(wide, r, std::stoi(init.substr(kFast)), name, seed);
+    const at::Tensor root = terms.s.div(scale).sqrt();
+    result.a0 = terms.vt.mul(root.unsqueeze(1)).contiguous();
+    result.b0 = terms.u.mul(root).contiguous();
+  });
+  result.a = result.a0.clone();
+  result.b = result.b0.clone();
+  result.r = r;
+  result.scale = scale;
+  return result;
+}
+
+}  // namespace lowrank::lora
