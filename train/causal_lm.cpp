@@ -106,6 +106,14 @@ void CausalLm::save(const std::filesystem::path& directory) {
   if (parts_.save_extra) parts_.save_extra(directory);
 }
 
+void CausalLm::save_state(const std::filesystem::path& checkpoint) {
+  if (parts_.adapter != nullptr) lora::save_initial(*parts_.adapter, checkpoint);
+}
+
+void CausalLm::load_state(const std::filesystem::path& checkpoint) {
+  if (parts_.adapter != nullptr) lora::load_initial(*parts_.adapter, checkpoint);
+}
+
 void CausalLm::check_inputs() {
   if (parts_.weights != nullptr) parts_.weights->check_unchanged();
 }

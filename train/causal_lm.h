@@ -48,6 +48,8 @@ class CausalLm : public Objective {
   std::vector<EvalResult> evaluate() override;
   bool has_validation() const override;
   void save(const std::filesystem::path& directory) override;
+  void save_state(const std::filesystem::path& checkpoint) override;
+  void load_state(const std::filesystem::path& checkpoint) override;
   void check_inputs() override;
 
  private:

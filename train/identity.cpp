@@ -10,6 +10,7 @@ core::Json complete_identity(core::Json given, const TrainOptions& options, std:
                           {"--warmup", options.warmup},
                           {"--clip", options.clip},
                           {"--weight-decay", options.weight_decay},
+                          {"--lora-plus-ratio", options.lora_plus_ratio},
                           {"--beta1", options.beta1},
                           {"--beta2", options.beta2},
                           {"--eps", options.eps},

@@ -3,15 +3,42 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>
 
+#include <string>
+#include <utility>
+
 namespace lowrank::train {
 
-Optimizer::Optimizer(std::int64_t size, const kernels::AdamWOptions& options)
-    : options_(options), exp_avg_(at::zeros({size}, at::kFloat)), exp_avg_sq_(at::zeros({size}, at::kFloat)) {}
+std::vector<RateRange> rate_ranges(const std::vector<lora::NamedTensor>& parameters, double ratio) {
+  std::vector<RateRange> ranges;
+  std::int64_t begin = 0;
+  for (const auto& [name, tensor] : parameters) {
+    const bool other = name.find("lora_B") != std::string::npos || tensor.dim() == 1;
+    const double factor = other ? ratio : 1;
+    const std::int64_t end = begin + tensor.numel();
+    if (!ranges.empty() && ranges.back().factor == factor) {
+      ranges.back().end = end;
+    } else {
+      ranges.push_back({begin, end, factor});
+    }
+    begin = end;
+  }
+  return ranges;
+}
+
+Optimizer::Optimizer(std::int64_t size, const kernels::AdamWOptions& options, std::vector<RateRange> ranges)
+    : options_(options),
+      ranges_(std::move(ranges)),
+      exp_avg_(at::zeros({size}, at::kFloat)),
+      exp_avg_sq_(at::zeros({size}, at::kFloat)) {}
 
 void Optimizer::step(at::Tensor& values, const at::Tensor& gradients, std::int64_t step, double lr) {
   at::NoGradGuard no_grad;
-  options_.lr = lr;
-  kernels::adamw_step(values, gradients, exp_avg_, exp_avg_sq_, step, options_);
+  for (const RateRange& range : ranges_) {
+    const auto part = [&](const at::Tensor& buffer) { return buffer.narrow(0, range.begin, range.end - range.begin); };
+    at::Tensor value = part(values), first = part(exp_avg_), second = part(exp_avg_sq_);
+    options_.lr = lr * range.factor;
+    kernels::adamw_step(value, part(gradients), first, second, step, options_);
+  }
 }
 
 }  // namespace lowrank::train

@@ -55,7 +55,8 @@ class Run {
         sync_(sync),
         observer_(observer),
         parameters_(objective.parameters()),
-        optimizer_(parameters_.size(), {options.lr, options.beta1, options.beta2, options.eps, options.weight_decay}),
+        optimizer_(parameters_.size(), {options.lr, options.beta1, options.beta2, options.eps, options.weight_decay},
+                   rate_ranges(parameters_.parameters(), options.lora_plus_ratio)),
         steps_(objective.steps()),
         warmup_(warmup_steps(options.warmup, steps_)),
         eval_every_(interval(options.eval_every, steps_, 10)),
@@ -110,6 +111,7 @@ class Run {
     }
     if (!differences.empty()) observer_.on_note("not bit-exact: resumed although these differ: " + list);
     state_ = load_checkpoint(checkpoint, parameters_, optimizer_.exp_avg(), optimizer_.exp_avg_sq());
+    objective_.load_state(checkpoint);
     state_.identity = now;
     saved_step_ = state_.step;
     last_evaluation_ = from_json(state_.last);

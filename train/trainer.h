@@ -23,6 +23,7 @@ struct TrainOptions {
   double warmup = 0.03;
   double clip = 1.0;  // 0: off
   double weight_decay = 0;
+  double lora_plus_ratio = 1;  // LoRA+ (Hayou et al. 2024): the rate of lora_B and of vectors is lr times this
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
   double l1 = 0;                    // proximal step after the optimiser: p <- sign(p)·max(|p| - lr·l1, 0)
   double l2 = 0;                    // gradient of l2/2·‖p‖² added once a step

@@ -7,8 +7,10 @@
 2. Token ids of random and adversarial strings against tokenizers that PyPI `tokenizers` trains.
 3. An adapter that `lowrank finetune` trains (rsLoRA, a rank pattern, regex targets) is loaded by PEFT without a warning and
    gives the same logits; one that PEFT makes does so here; with lora_alpha doubled in the file neither does.
+4. The same for DoRA, PiSSA, OLoRA, the orthogonal initialisation and LoRA+: the adapter and a checkpoint of each, and what
+   `lowrank merge` makes of them.
 
-2 and 3 use the model and the texts under --assets ($LOWRANK_ASSETS); without them they are left out, and that is said.
+2, 3 and 4 use the model and the texts under --assets ($LOWRANK_ASSETS); without them they are left out, and that is said.
 """
 import argparse
 import json
@@ -36,6 +38,7 @@ def golden_tests(build, assets, work):
     shutil.copytree(HERE.parent / "goldens", goldens)
     run(sys.executable, HERE / "make_goldens.py", "--out", goldens, *(["--assets", assets] if assets else []))
     run(sys.executable, HERE / "make_adapter_goldens.py", "--out", goldens / "lora")
+    run(sys.executable, HERE / "make_method_goldens.py", "--out", goldens)
     for test in ["test_lora", "test_models", "test_eval", "test_train"]:
         run(build / "tests" / test, env={**os.environ, "LOWRANK_GOLDENS": str(goldens)})
 
@@ -99,6 +102,42 @@ def adapters(build, assets, work):
     check("and other ones when lora_alpha is doubled in the file", error > 100 * TOLERANCE, error)
 
 
+METHODS = {
+    "DoRA": ["--dora"],
+    "DoRA with rsLoRA, dropout and LoRA+": ["--dora", "--rslora", "--dropout", 0.1, "--lora-plus-ratio", 4],
+    "LoRA+": ["--lora-plus-ratio", 16, "--lr", 5e-4],
+    "PiSSA": ["--init", "pissa"],
+    "fast PiSSA with rsLoRA and a rank pattern": ["--init", "pissa_niter_4", "--rslora", "--rank-pattern", "v_proj=3"],
+    "OLoRA": ["--init", "olora"],
+    "the orthogonal initialisation": ["--init", "orthogonal"],
+}
+
+
+def methods(build, assets, work):
+    model = assets / "models" / "stories260K-hf"
+    vocabulary = json.loads((model / "config.json").read_text())["vocab_size"]
+    sequences = [[1] + [(11 * i * i + 5 * i + s) % (vocabulary - 3) + 3 for i in range(50)] for s in range(2)]
+    text = work / "pater.txt"
+    base = ours(build, model, "-", sequences)
+    for number, (name, options) in enumerate(METHODS.items()):
+        out = work / f"method-{number}"
+        run(build / "bin" / "lowrank", "finetune", model, "--data", text, "--out", out, "--max-steps", 20, "--seq-len", 256,
+            "--val-split", 0, "--rank", 8, "--alpha", 16, "--targets", REGEX, *(options if "--lr" in options else ["--lr", 5e-3, *options]),
+            "--quiet")
+        made_here = ours(build, model, out, sequences)
+        moved = difference(base, made_here)
+        check(f"{name}: 20 steps move the logits by at least 0.2", moved >= 0.2, moved)
+        error = difference(made_here, peft.logits(model, out, sequences))
+        check(f"{name}: PEFT gives the same logits, without a warning", error <= TOLERANCE, error)
+        checkpoint = out / "checkpoints" / "checkpoint-20"
+        error = difference(ours(build, model, checkpoint, sequences), peft.logits(model, checkpoint, sequences))
+        check(f"{name}: so do both with the last checkpoint", error <= TOLERANCE, error)
+        merged = work / f"merged-{number}"
+        run(build / "bin" / "lowrank", "merge", model, "--adapter", out, "--out", merged, "--quiet")
+        error = difference(made_here, ours(build, merged, "-", sequences))
+        check(f"{name}: and the merged model", error <= TOLERANCE, error)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=HERE.parents[1] / "build")
@@ -110,6 +149,7 @@ def main():
         work = pathlib.Path(folder)
         if arguments.assets:
             adapters(build, arguments.assets, work)
+            methods(build, arguments.assets, work)
             run(sys.executable, HERE / "tokenizer_parity.py", "--tool", build / "tests" / "tokenize_lines", "--count", arguments.count,
                 env={**os.environ, "LOWRANK_ASSETS": str(arguments.assets)})
         else:
