@@ -30,7 +30,11 @@ models::LoadOptions load_options(const Options& options, const core::Json& earli
 /// New matrices, or those of the adapter that the run starts from.
 lora::Adapter make_adapter(const Options& options, const std::optional<fs::path>& start, const lora::SlotTable& slots,
                            core::ProgressObserver& progress) {
-  if (!start) return lora::attach(slots, lora_config(options), static_cast<std::uint64_t>(options.integer("seed")));
+  if (!start) {
+    const lora::LoraConfig config = lora_config(options);
+    if (config.splits_base()) progress.note(fmt::format("taking the weights apart for --init {}", config.init_lora_weights));
+    return lora::attach(slots, config, static_cast<std::uint64_t>(options.integer("seed")));
+  }
   check_against_adapter(options, lora::read_adapter_config(*start));
   std::vector<std::string> notes;
   lora::Adapter adapter = lora::load_peft(slots, *start, &notes);
@@ -85,6 +89,7 @@ RunOutcome run_finetune(const Options& options, const Console& console, SharedBa
     }
   }
   if (resume && options.flag("overwrite")) options.fail("overwrite", "contradicts --resume; give one of them");
+  if (!full && !start) lora_config(options);  // its mistakes show before anything is read
 
   std::vector<fs::path> inputs = {resolved.model};
   if (start) inputs.push_back(*start);

@@ -132,6 +132,7 @@ Inspection inspect_adapter(const fs::path& directory, bool tensors) {
           {"alpha", config.lora_alpha},
           {"dropout", config.lora_dropout},
           {"rslora", config.use_rslora},
+          {"dora", config.use_dora},
           {"targets", to_json(config.target_modules)},
           {"modules", contents.all.modules},
           {"tensors", contents.tensors},
@@ -145,8 +146,8 @@ Inspection inspect_adapter(const fs::path& directory, bool tensors) {
   std::string text = fields({
       {"adapter", directory.string()},
       {"base", config.base_model_name_or_path.empty() ? "not named" : config.base_model_name_or_path},
-      {"rank", fmt::format("{}, alpha {:g}{}, dropout {:g}{}", config.r, config.lora_alpha, config.use_rslora ? " (rsLoRA)" : "",
-                           config.lora_dropout, config.rank_pattern.empty() ? "" : ", with a rank pattern")},
+      {"rank", fmt::format("{}, alpha {:g}{}{}, dropout {:g}{}", config.r, config.lora_alpha, config.use_rslora ? " (rsLoRA)" : "",
+                           config.use_dora ? ", DoRA" : "", config.lora_dropout, config.rank_pattern.empty() ? "" : ", with a rank pattern")},
       {"targets", list_or_regex(config.target_modules)},
       {"parameters", fmt::format("{} in {} modules, {}", core::format_count(contents.parameters), contents.all.modules,
                                  core::format_bytes(contents.bytes))},

@@ -88,7 +88,8 @@ std::vector<std::pair<std::string, std::string>> describe(const Opened& opened) 
                                          core::format_count(config.parameter_count())));
   rows.emplace_back("dtype", opened.model.dtype_reason);
   if (opened.adapter) {
-    rows.emplace_back("adapter", fmt::format("{} (rank {}, {} parameters on {} modules)", opened.adapter_path.string(),
+    rows.emplace_back("adapter", fmt::format("{} ({}rank {}, {} parameters on {} modules)", opened.adapter_path.string(),
+                                             opened.adapter->config().use_dora ? "DoRA, " : "",
                                              opened.adapter->config().r,
                                              core::format_count(opened.adapter->parameter_count()),
                                              opened.adapter->slots().size()));

@@ -42,6 +42,14 @@ std::string joined(const std::variant<std::vector<std::string>, std::string>& na
   return fmt::format("{}", fmt::join(std::get<std::vector<std::string>>(names), ", "));
 }
 
+/// How the matrices begin, where that is worth a word.
+std::string beginning(const lora::LoraConfig& c) {
+  if (c.init_lora_weights == "default") return "";
+  std::string text = ", " + c.init_lora_weights + " initialisation";
+  if (c.splits_base()) text += fmt::format(" (saved as plain LoRA, r = {})", lora::saved_form(c).r);
+  return text;
+}
+
 std::vector<std::string> data_row(const DataUsed& used) {
   const data::ReadReport& r = used.report;
   const double masked = r.tokens == 0 ? 0 : 100.0 * static_cast<double>(r.tokens - r.learned_tokens) / static_cast<double>(r.tokens);
@@ -94,9 +102,10 @@ void print_opening(const Console& console, const RunReport& report) {
   rows.emplace_back("dtype", report.dtype + " (" + report.dtype_reason + ")");
   if (report.adapter) {
     const lora::LoraConfig& c = *report.adapter;
-    rows.emplace_back("adapter", fmt::format("LoRA r = {}, alpha = {}{}{}, on {} linear layers: {}", c.r, c.lora_alpha,
-                                             c.lora_dropout > 0 ? fmt::format(", dropout {}", c.lora_dropout) : "",
-                                             c.use_rslora ? ", rsLoRA" : "", report.adapted_modules, joined(c.target_modules)));
+    rows.emplace_back("adapter", fmt::format("{} r = {}, alpha = {}{}{}{}, on {} linear layers: {}", c.use_dora ? "DoRA" : "LoRA", c.r,
+                                             c.lora_alpha, c.lora_dropout > 0 ? fmt::format(", dropout {}", c.lora_dropout) : "",
+                                             c.use_rslora ? ", rsLoRA" : "", beginning(c), report.adapted_modules,
+                                             joined(c.target_modules)));
   } else {
     rows.emplace_back("method", "every weight is trained");
   }
@@ -198,10 +207,10 @@ Json run_json(const RunReport& report, const train::TrainResult* result, const s
 }
 
 std::string model_card(const RunReport& report, const train::TrainResult& result) {
-  const lora::LoraConfig& c = *report.adapter;
+  const lora::LoraConfig c = lora::saved_form(*report.adapter);
   std::string text = fmt::format("---\nbase_model: {}\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- base_model:adapter:{}\n- lora\n- lowrank\n---\n\n",
                                  report.model_name, report.model_name);
-  text += fmt::format("# LoRA adapter for {}\n\nTrained with `lowrank` {} by\n\n    {}\n\n", report.model_name, LOWRANK_VERSION, report.command);
+  text += fmt::format("# {} adapter for {}\n\nTrained with `lowrank` {} by\n\n    {}\n\n", c.use_dora ? "DoRA" : "LoRA", report.model_name, LOWRANK_VERSION, report.command);
   text += fmt::format("- rank {}, alpha {}{}, on {} linear layers ({})\n- {} trainable parameters of {} ({:.3f} %), {} beside a base of {}\n"
                       "- {} optimiser steps, {} tokens\n\n",
                       c.r, c.lora_alpha, c.use_rslora ? " (rsLoRA)" : "", report.adapted_modules, joined(c.target_modules),

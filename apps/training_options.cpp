@@ -98,7 +98,11 @@ std::vector<OptionSpec> adapter_options() {
       {"rslora", OptionType::kFlag, "", false, "Adapter", "Scale by alpha/sqrt(r) (rsLoRA)", {}},
       {"rank-pattern", OptionType::kTexts, "MODULE=N...", nullptr, "Adapter", "Other ranks for modules, as PEFT's rank_pattern", {}},
       {"alpha-pattern", OptionType::kTexts, "MODULE=X...", nullptr, "Adapter", "Other alphas, as PEFT's alpha_pattern", {}},
-      {"init", OptionType::kText, "NAME", nullptr, "Adapter", "How A starts; B is zero (default: default)", {"default", "gaussian"}},
+      {"dora", OptionType::kFlag, "", false, "Adapter", "DoRA: a trained magnitude for every row of the weight beside A and B", {}},
+      {"init", OptionType::kText, "NAME", nullptr, "Adapter",
+       "How A and B start: default, gaussian, orthogonal; pissa, pissa_niter_N (fast), olora: from the weight, saved at twice the rank "
+       "(default: default)", {}},
+      {"lora-plus-ratio", OptionType::kNumber, "X", nullptr, "Adapter", "LoRA+: B learns at X times --lr (default: 1; its paper: 16)", {}},
       {"adapter", OptionType::kText, "DIR", nullptr, "Adapter", "Start from this PEFT adapter; it brings rank, alpha and targets", {}},
   };
 }
@@ -153,6 +157,7 @@ lora::LoraConfig lora_config(const Options& options) {
   config.use_rslora = options.flag("rslora");
   config.rank_pattern = pattern_entries<std::int64_t>(options, "rank-pattern");
   config.alpha_pattern = pattern_entries<double>(options, "alpha-pattern");
+  config.use_dora = options.flag("dora");
   if (options.has("init")) config.init_lora_weights = options.text("init");
   if (config.layers_to_transform && std::holds_alternative<std::string>(config.target_modules)) {
     options.fail("layers", "works with a list of --targets only; put the layer numbers into the regular expression");
@@ -174,6 +179,7 @@ void check_against_adapter(const Options& options, const lora::LoraConfig& confi
     differs("dropout", fmt::format("lora_dropout = {}", config.lora_dropout));
   }
   if (options.flag("rslora") && !config.use_rslora) differs("rslora", "use_rslora = false");
+  if (options.flag("dora") && !config.use_dora) differs("dora", "use_dora = false");
   if (options.given("targets") && names_or_regex(options.text("targets")) != config.target_modules) {
     differs("targets", "target_modules of its own");
   }
@@ -221,6 +227,7 @@ train::TrainOptions train_options(const Options& options, double default_lr) {
   result.warmup = options.number_in("warmup", 0, 1e12);
   result.clip = options.number_in("clip", 0, 1e12);
   result.weight_decay = options.number_in("weight-decay", 0, 1e3);
+  if (options.has("lora-plus-ratio")) result.lora_plus_ratio = options.number_in("lora-plus-ratio", 1e-3, 1e6);
   result.l1 = options.number_in("l1", 0, 1e6);
   result.l2 = options.number_in("l2", 0, 1e6);
   if (options.has("eval-every")) result.eval_every = options.integer_in("eval-every", 1, std::int64_t{1} << 40);
