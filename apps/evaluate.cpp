@@ -6,12 +6,14 @@
 #include <filesystem>
 #include <optional>
 
+#include "lowrank/apps/frontier.h"
 #include "lowrank/apps/opening.h"
 #include "lowrank/apps/terminal.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/dataset.h"
+#include "lowrank/data/shots.h"
 #include "lowrank/eval/perplexity.h"
 
 namespace lowrank::apps {
@@ -20,6 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using core::Json;
+constexpr std::uint64_t kShotsSeed = 42;
 
 struct Set {
   std::string name;
@@ -126,6 +129,31 @@ void print_table(const std::vector<Set>& sets, const Console& console) {
   console.line("nll: mean negative log-likelihood in nats a token; perplexity: its exponential");
 }
 
+/// --shots: examples of --shots-data go before each one of the sets. The number of tokens shown.
+std::int64_t show_shots(const Options& options, std::vector<Set>& sets, Opened& opened, const data::DataOptions& reading,
+                        const Console& console) {
+  if (options.has("shots") != options.has("shots-data")) {
+    options.fail(options.has("shots") ? "shots" : "shots-data", "--shots K and --shots-data PATH go together; give both");
+  }
+  if (!options.has("shots")) return 0;
+  const auto shots = static_cast<int>(options.integer_in("shots", 1, 1000));
+  ConsoleProgress progress(console);
+  const data::Dataset pool = data::load(options.paths("shots-data"), opened.tokenizer(), reading, &progress);
+  std::int64_t tokens = 0, cut = 0;
+  for (Set& set : sets) {
+    data::Prompted prompted = data::with_shots(set.data, pool, shots, opened.decoder().config().max_positions, kShotsSeed);
+    set.data = std::move(prompted.data);
+    tokens += prompted.context_tokens;
+    cut += prompted.cut;
+  }
+  if (cut > 0) {
+    console.warning(fmt::format("{} examples had no room for all {} shots, whose beginning was cut; a smaller --seq-len makes "
+                                "shorter pieces",
+                                core::format_count(cut), shots));
+  }
+  return tokens;
+}
+
 int evaluate(const Options& options) {
   const Console console(options);
   const bool per_token = options.flag("per-token");
@@ -141,7 +169,13 @@ int evaluate(const Options& options) {
     ConsoleProgress progress(console);
     set.data = data::load(set.paths, opened.tokenizer(), reading_options, &progress);
   }
+  const std::int64_t context = show_shots(options, sets, opened, reading_options, console);
+  if (options.flag("frontier") && !opened.adapter) options.fail("frontier", "scales an adapter's update; give --adapter");
   auto opening = describe(opened);
+  if (options.has("shots")) {
+    opening.emplace_back("shots", fmt::format("{} before each example, {} tokens in all that are not counted",
+                                              options.integer("shots"), core::format_count(context)));
+  }
   opening.emplace_back("seq-len", std::to_string(reading_options.seq_len));
   for (const Set& set : sets) opening.emplace_back(set.name, reading(set));
   if (!console.silent()) print_out(fields(opening));
@@ -166,6 +200,12 @@ int evaluate(const Options& options) {
     result["sets"] = Json::object();
     for (const Set& set : sets) result["sets"][set.name] = to_json(set, per_token);
   }
+  if (options.has("shots")) result["shots"] = options.integer("shots");
+  if (options.flag("frontier")) {
+    std::vector<FrontierSet> measured;
+    for (const Set& set : sets) measured.push_back({set.name, &set.data, set.base.nll, set.adapter->nll});
+    result["frontier"] = frontier(measured, opened, options.integer("batch-tokens"), console);
+  }
   console.result(result);
   return 0;
 }
@@ -184,6 +224,9 @@ Verb evaluate_verb() {
       option_seq_len("Tokens a piece or row has at most [min(1024, the model's positions)]"),
       {"train-on-prompt", OptionType::kFlag, "", false, "Data", "Count the prompts' tokens too", {}},
       {"batch-tokens", OptionType::kInt, "N", 2048, "System", "Tokens computed at a time", {}},
+      {"shots", OptionType::kInt, "K", nullptr, "Data", "Show K of --shots-data before each example (not counted)", {}},
+      {"shots-data", OptionType::kTexts, "PATH...", nullptr, "Data", "Documents or examples for --shots, the training data say", {}},
+      {"frontier", OptionType::kFlag, "", false, "Output", "Also at the scales 0, 1/8 ... 1 of the adapter's update", {}},
       {"per-token", OptionType::kFlag, "", false, "Output", "With --json: the loss of every counted token", {}},
       option_adapter(),
       option_dtype(),

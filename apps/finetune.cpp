@@ -1,4 +1,7 @@
 #include "lowrank/apps/finetune_run.h"
+#include "lowrank/apps/preset.h"
+#include "lowrank/apps/regularisation.h"
+#include "lowrank/apps/repeated_runs.h"
 #include "lowrank/apps/verbs.h"
 
 namespace lowrank::apps {
@@ -6,8 +9,11 @@ namespace lowrank::apps {
 namespace {
 
 int finetune(const Options& options) {
+  const Console console(options);
+  const Options resolved = with_preset(options, console);
   SharedBase base;
-  return run_finetune(options, Console(options), base).exit_code;
+  if (asks_for_several_runs(resolved)) return run_several(resolved, console, base);
+  return run_finetune(resolved, console, base).exit_code;
 }
 
 }  // namespace
@@ -18,7 +24,8 @@ Verb finetune_verb() {
   verb.summary = "Fine-tune a model on a corpus or an instruction set; writes a PEFT adapter";
   verb.positionals = {"MODEL"};
   verb.example = "lowrank finetune models/SmolLM2-135M --data corpus/ --out runs/art";
-  for (const auto& group : {data_options(), adapter_options(), training_options("2e-4; 2e-5 for --method full"),
+  for (const auto& group : {data_options(), adapter_options(), training_options("2e-4; 2e-5 for --method full"), regularisation_options(),
+                            little_data_options(),
                             std::vector<OptionSpec>{option_dtype()}, run_options()}) {
     verb.options.insert(verb.options.end(), group.begin(), group.end());
   }

@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
+#include "lowrank/apps/preset.h"
+#include "lowrank/apps/regularisation.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 #include "lowrank/kernels/mode.h"
@@ -71,7 +73,8 @@ models::LoadedModel& SharedBase::get(const models::Resolved& resolved, const mod
   return *model_;
 }
 
-RunOutcome run_finetune(const Options& options, const Console& console, SharedBase& base, train::TrainObserver* observer) {
+RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase& base, train::TrainObserver* observer) {
+  const Options options = with_preset(asked, console);
   ConsoleProgress progress(console);
   if (options.has("threads")) at::set_num_threads(static_cast<int>(options.integer_in("threads", 1, 4096)));
   kernels::set_mode(options.text("kernels") == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused);
@@ -87,7 +90,11 @@ RunOutcome run_finetune(const Options& options, const Console& console, SharedBa
     for (const OptionSpec& option : adapter_options()) {
       if (option.name != "method" && options.given(option.name)) options.fail(option.name, "is for --method lora");
     }
+    for (const char* name : {"delta-l1", "delta-l2", "orthogonality", "max-delta-norm"}) {
+      if (options.given(name)) options.fail(name, "is for --method lora");
+    }
   }
+  const std::optional<double> bound = max_forgetting(options);
   if (resume && options.flag("overwrite")) options.fail("overwrite", "contradicts --resume; give one of them");
   if (!full && !start) lora_config(options);  // its mistakes show before anything is read
 
@@ -145,6 +152,8 @@ RunOutcome run_finetune(const Options& options, const Console& console, SharedBa
   parts.tokenizer = model.tokenizer.get();
   parts.weights = &model.weights;
   parts.plan = plan_options(options);
+  parts.label_smoothing = options.number_in("label-smoothing", 0, 0.999);
+  parts.neftune = options.number_in("neftune", 0, 1e6);
   parts.seed = static_cast<std::uint64_t>(options.integer("seed"));
   std::vector<std::int64_t> lengths;
   for (const data::Example& example : data.train.examples) lengths.push_back(static_cast<std::int64_t>(example.ids.size()));
@@ -159,8 +168,16 @@ RunOutcome run_finetune(const Options& options, const Console& console, SharedBa
   parts.train = std::move(data.train);
   parts.evaluation = std::move(data.evaluation);
   train::CausalLm objective(std::move(parts));
-  return train_and_report(options, console, objective, report, train_options(options, full ? 2e-5 : 2e-4), facts,
-                          observer);
+  train::TrainOptions training = train_options(options, full ? 2e-5 : 2e-4);
+  if (options.has("preset") && training.early_stopping > 0 && !objective.has_validation()) {
+    progress.note("there is no validation data, so the run is not stopped early");
+    training.early_stopping = 0;
+  }
+  const auto afterwards = [&](RunReport& about, train::TrainResult& result) {
+    if (bound) bound_forgetting(about, result, objective, *model.decoder, *adapter, data.choosing, *bound, out, progress);
+    report_overfitting(about, result, objective, adapter ? &*adapter : nullptr);
+  };
+  return train_and_report(options, console, objective, report, training, facts, observer, afterwards);
 }
 
 }  // namespace lowrank::apps

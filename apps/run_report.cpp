@@ -155,6 +155,7 @@ void print_closing(const Console& console, const RunReport& report, const train:
   }
   const auto rows = result_rows(result);
   if (!rows.empty()) text += "\n" + table(kResultHeader, rows);
+  if (!report.findings_text.empty()) text += "\n" + report.findings_text;
   text += fmt::format("\n{}: {} ({}), run.json, metrics.jsonl, checkpoints/\n", out.string(),
                       report.adapter ? "adapter_model.safetensors, adapter_config.json, README.md" : "a model folder",
                       core::format_bytes(report.result_bytes));
@@ -194,6 +195,7 @@ Json run_json(const RunReport& report, const train::TrainResult* result, const s
                       {"exact_zeros", result->exact_zeros},
                       {"before", to_json(result->before)},
                       {"after", to_json(result->after)}};
+    json["result"].update(report.findings);
     Json files = Json::array();
     for (const auto& entry : std::filesystem::directory_iterator(out)) {
       if (entry.path().filename().string().front() != '.') files.push_back(entry.path().filename().string());

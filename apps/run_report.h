@@ -35,6 +35,8 @@ struct RunReport {
   std::int64_t steps = 0, planned_tokens = 0;
   std::string recompute;                               // "none" or "layer", with the reason
   core::Json environment;                              // versions, CPU, threads
+  core::Json findings = core::Json::object();          // what was found of the result, for run.json's "result" …
+  std::string findings_text;                           // … and for the closing lines
 
   std::int64_t all_parameters() const;                 // base + adapter, or the base that is trained
   double trainable_percent() const;

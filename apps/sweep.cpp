@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "lowrank/apps/finetune_run.h"
+#include "lowrank/apps/repeated_runs.h"
 #include "lowrank/apps/sweep_space.h"
 #include "lowrank/apps/sweep_trials.h"
 #include "lowrank/apps/verbs.h"
@@ -124,6 +125,8 @@ class Sweep {
       if (options.given(d.name))
         options.fail(d.name,
                      fmt::format("is fixed here, but {} searches over it; leave it out of one", options.positional(0)));
+    if (asks_for_several_runs(options))
+      throw ConfigError("--folds, --seeds and --learning-curve are not for a sweep, whose trials are one run each");
     if (!options.has("val-data") && options.number("val-split") == 0)
       options.fail("val-split", "a sweep chooses by validation; give --val-data, or a share above 0");
     if (sampler_ == train::Sampler::kGrid) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "lowrank/apps/regularisation.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 
@@ -235,6 +236,7 @@ train::TrainOptions train_options(const Options& options, double default_lr) {
   if (options.has("save-every")) result.save_every = options.integer_in("save-every", 1, std::int64_t{1} << 40);
   result.keep_last = options.integer_in("keep-last", 1, 1 << 20);
   result.seed = static_cast<std::uint64_t>(options.integer("seed"));
+  read_regularisation(options, result);
   return result;
 }
 

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <fstream>
 
+#include "lowrank/apps/repeated_runs.h"
 #include "lowrank/apps/signals.h"
 #include "lowrank/apps/training_view.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/parts.h"
 #include "lowrank/train/checkpoint.h"
 #include "lowrank/train/run_folder.h"
 
@@ -24,7 +26,12 @@ RunData read_run_data(const Options& options, const data::Tokenizer& tokenizer, 
   RunData result;
   result.train = load("data");
   const double share = options.number_in("val-split", 0, 0.9);
-  if (options.has("val-data")) {
+  if (options.has("fold")) {
+    data::Split parts = held_out_fold(options, result.train);
+    report.validation_how = parts.how;
+    result.train = std::move(parts.train);
+    result.evaluation.emplace_back("validation", std::move(parts.validation));
+  } else if (options.has("val-data")) {
     result.evaluation.emplace_back("validation", load("val-data"));
     report.validation_how = "on --val-data";
   } else if (share > 0) {
@@ -37,14 +44,28 @@ RunData read_run_data(const Options& options, const data::Tokenizer& tokenizer, 
   } else {
     report.validation_how = "none (--val-split 0)";
   }
+  if (options.has("share")) {
+    result.train = data::share_of(result.train, training_share(options), static_cast<std::uint64_t>(options.integer("seed")));
+  }
   if (options.has("general-data")) {
     // What is forgotten is measured on plain text, whatever the rows of --data are.
     data::DataOptions general = read;
     general.format = data::Format::kAuto;
-    result.evaluation.emplace_back("general", data::load(options.paths("general-data"), tokenizer, general, &progress));
+    data::Dataset text = data::load(options.paths("general-data"), tokenizer, general, &progress);
+    if (options.has("max-forgetting")) {
+      data::Split halves = data::split(text, 0.5, static_cast<std::uint64_t>(options.integer("seed")));
+      if (halves.validation.examples.empty()) {
+        options.fail("max-forgetting", "needs general text that can be parted, one half to choose by and one to report; "
+                                       "give --general-data of 20 documents or of more than one piece");
+      }
+      result.choosing = std::move(halves.train);
+      text = std::move(halves.validation);
+    }
+    result.evaluation.emplace_back("general", std::move(text));
   }
   report.data.push_back({"train", result.train.report});
   for (const auto& [name, set] : result.evaluation) report.data.push_back({name, set.report});
+  if (!result.choosing.examples.empty()) report.data.push_back({"general, to choose by", result.choosing.report});
   return result;
 }
 
@@ -110,7 +131,8 @@ std::string hash_files(const std::vector<fs::path>& files) {
 }
 
 RunOutcome train_and_report(const Options& options, const Console& console, train::CausalLm& objective, RunReport& report,
-                            const train::TrainOptions& training, const core::Json& facts, train::TrainObserver* observer) {
+                            const train::TrainOptions& training, const core::Json& facts, train::TrainObserver* observer,
+                            const Afterwards& afterwards) {
   report.steps = objective.plan().steps();
   report.planned_tokens = objective.plan().total_tokens();
   report.environment = environment();
@@ -129,12 +151,13 @@ RunOutcome train_and_report(const Options& options, const Console& console, trai
   same["LibTorch"] = report.environment["libtorch"];
   same["CPU capability"] = report.environment["cpu_capability"];
   train::Trainer trainer(objective, training, out, same, &catch_stop_signals());
-  const train::TrainResult result = trainer.run(observer != nullptr ? *observer : view, options.flag("resume"), options.flag("force"));
+  train::TrainResult result = trainer.run(observer != nullptr ? *observer : view, options.flag("resume"), options.flag("force"));
   if (result.stop == train::TrainResult::Stop::kSignal) {
     console.line(fmt::format("stopped by signal {} after step {} of {}; go on with the same command and --resume", result.signal,
                              result.steps, report.steps));
     return {128 + result.signal, result};
   }
+  if (afterwards) afterwards(report, result);
   if (report.adapter) core::write_file(out / "README.md", model_card(report, result));
   const core::Json json = run_json(report, &result, out);
   train::write_run_json(out, json);

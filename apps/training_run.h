@@ -14,6 +14,7 @@ namespace lowrank::apps {
 struct RunData {
   data::Dataset train;
   std::vector<std::pair<std::string, data::Dataset>> evaluation;
+  data::Dataset choosing;  // with --max-forgetting: the half of the general data that the scale is chosen on
 };
 RunData read_run_data(const Options& options, const data::Tokenizer& tokenizer, std::int64_t max_positions,
                       RunReport& report, core::ProgressObserver& progress);
@@ -34,9 +35,12 @@ struct RunOutcome {
   std::optional<train::TrainResult> result;
 };
 
+/// What is done with a run that was trained to its end, before it is reported.
+using Afterwards = std::function<void(RunReport&, train::TrainResult&)>;
+
 /// Opening lines, the loop, closing lines, run.json, model card. `observer`: instead of the view on the console.
 RunOutcome train_and_report(const Options& options, const Console& console, train::CausalLm& objective, RunReport& report,
                             const train::TrainOptions& training, const core::Json& facts,
-                            train::TrainObserver* observer = nullptr);
+                            train::TrainObserver* observer = nullptr, const Afterwards& afterwards = {});
 
 }  // namespace lowrank::apps

@@ -8,6 +8,7 @@
 #include "lowrank/core/random.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/dataset.h"
+#include "lowrank/data/parts.h"
 
 namespace lowrank::data {
 namespace {
@@ -45,20 +46,6 @@ std::vector<bool> held_out_tails(const Dataset& all, const std::map<std::uint32_
   return held;
 }
 
-/// The figures of the report that follow from the examples alone.
-void recount(Dataset& part) {
-  std::set<std::uint32_t> documents;
-  ReadReport& report = part.report;
-  report.tokens = report.learned_tokens = 0;
-  for (const Example& example : part.examples) {
-    documents.insert(example.document);
-    report.tokens += static_cast<std::int64_t>(example.ids.size());
-    report.learned_tokens += example.counted();
-  }
-  report.documents = static_cast<std::int64_t>(documents.size());
-  report.examples = static_cast<std::int64_t>(part.examples.size());
-}
-
 }  // namespace
 
 Split split(const Dataset& all, double fraction, std::uint64_t seed) {
@@ -76,14 +63,10 @@ Split split(const Dataset& all, double fraction, std::uint64_t seed) {
   if (fraction > 0 && by_document) held = held_out_documents(all, documents, fraction, seed);
   if (fraction > 0 && !by_document) held = held_out_tails(all, pieces, fraction);
 
-  result.train.documents = result.validation.documents = all.documents;
-  result.train.report = result.validation.report = all.report;
+  result.validation = part_of(all, held);
   result.validation.report.notes.clear();  // said once, with the training part
-  for (std::size_t i = 0; i < held.size(); ++i) {
-    (held[i] ? result.validation : result.train).examples.push_back(all.examples[i]);
-  }
-  recount(result.train);
-  recount(result.validation);
+  held.flip();
+  result.train = part_of(all, held);
 
   const auto n = result.validation.report.examples;
   if (fraction == 0) {

@@ -17,6 +17,7 @@
 
 #include "lowrank/kernels/lora_linear.h"
 #include "lowrank/kernels/ops.h"
+#include "lowrank/kernels/smoothed_cross_entropy.h"
 
 namespace lowrank::kernels::composite {
 
@@ -91,10 +92,17 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 }
 
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
+  return smoothed_cross_entropy(hidden, weight, labels, 0);
+}
+
+at::Tensor smoothed_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                                  double smoothing) {
   const at::Tensor logits = at::linear(hidden, weight.to(hidden.scalar_type())).to(wide(hidden));
   const at::Tensor counted = labels != -100;
   const at::Tensor index = at::where(counted, labels, at::zeros({}, labels.options())).unsqueeze(1);
-  const at::Tensor losses = -at::log_softmax(logits, -1).gather(1, index).squeeze(1);
+  const at::Tensor logs = at::log_softmax(logits, -1);
+  at::Tensor losses = -logs.gather(1, index).squeeze(1);
+  if (smoothing != 0) losses = losses * (1 - smoothing) - logs.mean(1) * smoothing;
   return at::where(counted, losses, at::zeros({}, losses.options()));
 }
 

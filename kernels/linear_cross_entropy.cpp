@@ -13,6 +13,7 @@
 #include "lowrank/kernels/loops.h"
 #include "lowrank/kernels/ops.h"
 #include "lowrank/kernels/rows.h"
+#include "lowrank/kernels/smoothed_cross_entropy.h"
 
 namespace lowrank::kernels {
 
@@ -61,9 +62,30 @@ void for_chunks(const at::Tensor& hidden, const at::Tensor& weight, const at::Te
   }
 }
 
-// Losses of a chunk; its logits become scale[row] · (softmax − onehot) where `scales` or `gradient` says so.
+// Label smoothing around the cross-entropy of a row: the mean of its logits before they are overwritten, then what the
+// target's share on every token adds to loss and gradient.
+template <typename T>
+T rounded(T x, bool round) {
+  return round ? static_cast<T>(c10::BFloat16(static_cast<float>(x))) : x;
+}
+
+template <typename T>
+double mean_logit(const T* z, std::int64_t n, bool round) {
+  double sum = 0;
+  for (std::int64_t j = 0; j < n; ++j) sum += static_cast<double>(rounded(z[j], round));
+  return sum / static_cast<double>(n);
+}
+
+template <typename T>
+void smooth_gradient(T* z, std::int64_t n, std::int64_t label, double smoothing, T scale) {
+  const T each = static_cast<T>(static_cast<double>(scale) * smoothing / static_cast<double>(n));
+  for (std::int64_t j = 0; j < n; ++j) z[j] -= each;
+  z[label] += static_cast<T>(static_cast<double>(scale) * smoothing);
+}
+
+// Losses of a chunk; its logits become scale[row] · (softmax − target) where `scales` or `gradient` says so.
 void chunk_losses(const at::Tensor& logits, const at::Tensor& rows, const at::Tensor& labels, std::int64_t begin,
-                  bool round, bool gradient, const at::Tensor& scales, at::Tensor* losses) {
+                  bool round, bool gradient, const at::Tensor& scales, double smoothing, at::Tensor* losses) {
   with_wide_type(logits, [&](auto tag) {
     using T = decltype(tag);
     const std::int64_t n = logits.size(1);
@@ -75,7 +97,15 @@ void chunk_losses(const at::Tensor& logits, const at::Tensor& rows, const at::Te
     for_row_chunks(logits.size(0), 4, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t i = first; i < last; ++i) {
         const T factor = scale != nullptr ? scale[index[i]] : T{1};
-        const T value = loops::cross_entropy_row(z + i * n, n, label[index[i]], round, gradient, factor);
+        T* const row = z + i * n;
+        const std::int64_t target = label[index[i]];
+        double above = 0;  // the label's logit above the mean
+        if (smoothing != 0) above = static_cast<double>(rounded(row[target], round)) - mean_logit(row, n, round);
+        T value = loops::cross_entropy_row(row, n, target, round, gradient, factor);
+        if (smoothing != 0) {
+          value += static_cast<T>(smoothing * above);
+          if (gradient) smooth_gradient(row, n, target, smoothing, factor);
+        }
         if (loss != nullptr) loss[index[i]] = value;
       }
     });
@@ -98,11 +128,11 @@ at::Tensor scattered(const at::Tensor& gradients, const at::Tensor& rows, const 
 }
 
 at::Tensor losses_of(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
-                     const at::Tensor& rows, at::Tensor* gradients) {
+                     const at::Tensor& rows, double smoothing, at::Tensor* gradients) {
   at::Tensor losses = at::zeros({hidden.size(0)}, hidden.options().dtype(wide_dtype(hidden)));
   const bool round = hidden.scalar_type() == at::kBFloat16;
   for_chunks(hidden, weight, rows, [&](std::int64_t begin, const at::Tensor& h, const at::Tensor& logits) {
-    chunk_losses(logits, rows, labels, begin, round, gradients != nullptr, {}, &losses);
+    chunk_losses(logits, rows, labels, begin, round, gradients != nullptr, {}, smoothing, &losses);
     if (gradients != nullptr) multiply(gradients->narrow(0, begin, h.size(0)), logits, weight);
   });
   return losses;
@@ -113,14 +143,15 @@ at::Tensor losses_of(const at::Tensor& hidden, const at::Tensor& weight, const a
 // are computed again in the backward pass.
 struct LinearCrossEntropyFunction : torch::autograd::Function<LinearCrossEntropyFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& weight,
-                            const at::Tensor& labels) {
+                            const at::Tensor& labels, double smoothing) {
     const at::Tensor rows = labelled_rows(labels, weight.size(0));
     if (weight.requires_grad()) {
       ctx->save_for_backward({hidden, weight, labels, rows});
-      return losses_of(hidden, weight, labels, rows, nullptr);
+      ctx->saved_data["smoothing"] = smoothing;
+      return losses_of(hidden, weight, labels, rows, smoothing, nullptr);
     }
     at::Tensor gradients = at::empty({rows.size(0), hidden.size(1)}, hidden.options().dtype(wide_dtype(hidden)));
-    const at::Tensor losses = losses_of(hidden, weight, labels, rows, &gradients);
+    const at::Tensor losses = losses_of(hidden, weight, labels, rows, smoothing, &gradients);
     ctx->save_for_backward({gradients, rows});
     ctx->saved_data["dtype"] = static_cast<std::int64_t>(hidden.scalar_type());
     return losses;
@@ -131,19 +162,20 @@ struct LinearCrossEntropyFunction : torch::autograd::Function<LinearCrossEntropy
     const at::Tensor g = grads[0].contiguous();
     if (saved.size() == 2) {
       const auto dtype = static_cast<at::ScalarType>(ctx->saved_data["dtype"].toInt());
-      return {scattered(saved[0], saved[1], g, g.size(0), dtype), at::Tensor(), at::Tensor()};
+      return {scattered(saved[0], saved[1], g, g.size(0), dtype), at::Tensor(), at::Tensor(), at::Tensor()};
     }
     const at::Tensor &hidden = saved[0], &weight = saved[1], &labels = saved[2], &rows = saved[3];
     const auto options = hidden.options().dtype(wide_dtype(hidden));
     at::Tensor gradients, dw = at::zeros(weight.sizes(), options);
     if (ctx->needs_input_grad(0)) gradients = at::empty({rows.size(0), hidden.size(1)}, options);
     const bool round = hidden.scalar_type() == at::kBFloat16;
+    const double smoothing = ctx->saved_data["smoothing"].toDouble();
     for_chunks(hidden, weight, rows, [&](std::int64_t begin, const at::Tensor& h, const at::Tensor& logits) {
-      chunk_losses(logits, rows, labels, begin, round, true, g, nullptr);
+      chunk_losses(logits, rows, labels, begin, round, true, g, smoothing, nullptr);
       multiply_outer(dw, logits, h, 1, /*accumulate=*/true);
       if (gradients.defined()) multiply(gradients.narrow(0, begin, h.size(0)), logits, weight);
     });
-    variable_list result(3);
+    variable_list result(4);
     if (gradients.defined()) result[0] = scattered(gradients, rows, {}, hidden.size(0), hidden.scalar_type());
     result[1] = dw.to(weight.scalar_type());
     return result;
@@ -153,16 +185,21 @@ struct LinearCrossEntropyFunction : torch::autograd::Function<LinearCrossEntropy
 }  // namespace
 
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
-  if (!use_fused(hidden)) return composite::linear_cross_entropy(hidden, weight, labels);
+  return smoothed_cross_entropy(hidden, weight, labels, 0);
+}
+
+at::Tensor smoothed_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                                  double smoothing) {
+  if (!use_fused(hidden)) return composite::smoothed_cross_entropy(hidden, weight, labels, smoothing);
   if (hidden.dim() != 2 || weight.dim() != 2 || hidden.size(1) != weight.size(1) || labels.scalar_type() != at::kLong ||
       labels.dim() != 1 || labels.size(0) != hidden.size(0)) {
     throw InternalError(
         "kernels::linear_cross_entropy: hidden [T, d], weight [V, d] and int64 labels [T] are expected");
   }
   const at::Tensor h = hidden.contiguous(), l = labels.contiguous();
-  if (records(h, weight)) return LinearCrossEntropyFunction::apply(h, weight, l);
+  if (records(h, weight)) return LinearCrossEntropyFunction::apply(h, weight, l, smoothing);
   const at::NoGradGuard no_grad;
-  return losses_of(h, weight, l, labelled_rows(l, weight.size(0)), nullptr);
+  return losses_of(h, weight, l, labelled_rows(l, weight.size(0)), smoothing, nullptr);
 }
 
 }  // namespace lowrank::kernels

@@ -11,6 +11,8 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/checkpoint.h"
+#include "lowrank/kernels/neftune.h"
+#include "lowrank/kernels/smoothed_cross_entropy.h"
 #include "lowrank/models/decoder_layer.h"
 #include "lowrank/models/head_loss.h"
 #include "lowrank/models/rope.h"
@@ -100,6 +102,9 @@ at::Tensor DecoderImpl::hidden(const at::Tensor& ids, const kernels::Segments& s
                          pass->options);
   };
   at::Tensor x = embed(ids);
+  if (options.neftune != 0 && options.dropout != nullptr) {
+    x = x.add(kernels::neftune_noise(segments, x.size(1), options.neftune, *options.dropout).to(x.scalar_type()));
+  }
   const std::int64_t first = at::GradMode::is_enabled() ? first_trained_layer() : config_.layers;
   {
     at::NoGradGuard nothing_to_train;
@@ -117,10 +122,10 @@ at::Tensor DecoderImpl::hidden(const at::Tensor& ids, const kernels::Segments& s
 at::Tensor DecoderImpl::logits(const at::Tensor& hidden) { return head_->forward(hidden).to(at::kFloat); }
 
 at::Tensor DecoderImpl::token_losses(const at::Tensor& hidden, const at::Tensor& labels,
-                                     const kernels::DropoutContext* dropout) {
+                                     const kernels::DropoutContext* dropout, double label_smoothing) {
   const bool plain = !head_->merged() && !head_->enabled();
-  if (plain) return kernels::linear_cross_entropy(hidden, head_->base().weight(), labels);
-  return adapted_head_losses(head_, hidden, labels, dropout);
+  if (plain) return kernels::smoothed_cross_entropy(hidden, head_->base().weight(), labels, label_smoothing);
+  return adapted_head_losses(head_, hidden, labels, dropout, label_smoothing);
 }
 
 }  // namespace lowrank::models

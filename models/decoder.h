@@ -36,6 +36,7 @@ struct ForwardOptions {
   const kernels::DropoutContext* dropout = nullptr;   // null: evaluation; must outlive the backward pass
   KvCache* cache = nullptr;
   bool recompute = false;                             // activation checkpointing, a layer at a time
+  double neftune = 0;                                 // α of kernels::neftune_noise on the embeddings; needs `dropout`'s place
 };
 
 /// The decoder must outlive the backward pass of what it computed.
@@ -49,9 +50,9 @@ class DecoderImpl {
   /// hidden [T, d] -> logits [T, V] fp32 (through the head's adapter too).
   at::Tensor logits(const at::Tensor& hidden);
   /// Per-token cross-entropy [T] fp32, 0 where labels are -100; logits are never whole in memory.
-  /// `dropout` concerns an adapter on the head only.
+  /// `dropout` concerns an adapter on the head only; `label_smoothing` as kernels::smoothed_cross_entropy has it.
   at::Tensor token_losses(const at::Tensor& hidden, const at::Tensor& labels,
-                          const kernels::DropoutContext* dropout = nullptr);
+                          const kernels::DropoutContext* dropout = nullptr, double label_smoothing = 0);
 
   const DecoderConfig& config() const { return config_; }
   at::ScalarType dtype() const { return dtype_; }

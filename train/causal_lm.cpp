@@ -48,6 +48,10 @@ std::vector<lora::NamedTensor> CausalLm::parameters() {
   return parts_.adapter != nullptr ? parts_.adapter->parameters() : parts_.decoder->named_weights();
 }
 
+std::vector<lora::Factors> CausalLm::factors() {
+  return parts_.adapter != nullptr ? lora::factors_of(*parts_.adapter) : std::vector<lora::Factors>{};
+}
+
 void CausalLm::parameters_moved() {
   if (parts_.adapter == nullptr) parts_.decoder->rebind();
 }
@@ -65,8 +69,9 @@ MicroLoss CausalLm::forward(std::int64_t step, std::int64_t micro) {
   models::ForwardOptions options;
   options.dropout = &dropout_;
   options.recompute = parts_.recompute;
+  options.neftune = parts_.neftune;
   const at::Tensor hidden = parts_.decoder->hidden(batch_.ids, batch_.segments, options);
-  const at::Tensor losses = parts_.decoder->token_losses(hidden, batch_.labels, &dropout_);
+  const at::Tensor losses = parts_.decoder->token_losses(hidden, batch_.labels, &dropout_, parts_.label_smoothing);
   // The sum of LibTorch depends on the thread count: it only carries the gradient (of ones); the value is ours.
   return {losses.sum(), ordered_total(losses.detach()), batch_.counted, batch_.segments.tokens()};
 }
@@ -91,6 +96,17 @@ std::vector<EvalResult> CausalLm::evaluate() {
     results.push_back({split, found.nll, found.tokens});
   }
   return results;
+}
+
+EvalResult CausalLm::evaluate_train(std::int64_t tokens) {
+  const std::vector<data::Example>& all = parts_.train.examples;
+  std::int64_t total = 0;
+  for (const data::Example& example : all) total += example.counted();
+  const std::int64_t every = std::max<std::int64_t>(1, total / std::max<std::int64_t>(1, tokens));
+  data::Dataset sample;
+  for (std::size_t i = 0; i < all.size(); i += static_cast<std::size_t>(every)) sample.examples.push_back(all[i]);
+  const eval::Perplexity found = eval::perplexity(*parts_.decoder, sample);
+  return {"train", found.nll, found.tokens};
 }
 
 bool CausalLm::has_validation() const {

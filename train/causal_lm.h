@@ -31,6 +31,8 @@ class CausalLm : public Objective {
     data::PlanOptions plan;
     bool recompute = false;
     at::ScalarType save_dtype = at::kFloat;  // of a full model's file
+    double label_smoothing = 0;  // of the training loss; evaluation has none
+    double neftune = 0;          // α of the noise on the embeddings in training
     std::uint64_t seed = 42;
     std::function<void(const std::filesystem::path&)> save_extra;  // model card and the like, beside the adapter
   };
@@ -38,6 +40,7 @@ class CausalLm : public Objective {
 
   const data::Plan& plan() const { return plan_; }
   std::vector<lora::NamedTensor> parameters() override;
+  std::vector<lora::Factors> factors() override;
   void parameters_moved() override;
   std::int64_t steps() const override { return plan_.steps(); }
   double epoch_after(std::int64_t step) const override { return plan_.step(step).epoch; }
@@ -46,7 +49,11 @@ class CausalLm : public Objective {
   MicroLoss forward(std::int64_t step, std::int64_t micro) override;
   std::string describe(std::int64_t step) const override;
   std::vector<EvalResult> evaluate() override;
+  /// The loss, as evaluate() has it, on examples of the training data spread evenly over it, of about so many tokens.
+  EvalResult evaluate_train(std::int64_t tokens);
   bool has_validation() const override;
+  /// The validation data; null where there is none.
+  const data::Dataset* validation() const { return has_validation() ? &parts_.evaluation.front().second : nullptr; }
   void save(const std::filesystem::path& directory) override;
   void save_state(const std::filesystem::path& checkpoint) override;
   void load_state(const std::filesystem::path& checkpoint) override;

@@ -117,7 +117,8 @@ std::string checkpoint_fault(const fs::path& checkpoint) {
 }
 
 void save_checkpoint(const fs::path& run, const CheckpointState& state, FlatParameters& parameters,
-                     const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, Objective& objective) {
+                     const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, Objective& objective,
+                     Ema* ema) {
   if (!parameters.finite()) {
     throw DataError("after step " + std::to_string(state.step) +
                     " a trained parameter is not finite; nothing was saved (a lower --lr usually helps)");
@@ -129,11 +130,15 @@ void save_checkpoint(const fs::path& run, const CheckpointState& state, FlatPara
 
   if (fs::exists(destination)) remove_checkpoint(destination);
   core::StagedDirectory staged(destination);
-  objective.save(staged.path());
-  objective.save_state(staged.path());
-  formats::write_safetensors(staged.path() / kTensors,
-                             {flat_tensor("parameters", parameters.values()), flat_tensor("exp_avg", exp_avg),
-                              flat_tensor("exp_avg_sq", exp_avg_sq)});
+  {
+    const Averaged averaged(ema, parameters.values());
+    objective.save(staged.path());
+    objective.save_state(staged.path());
+  }
+  std::vector<formats::TensorToWrite> tensors = {flat_tensor("parameters", parameters.values()),
+                                                 flat_tensor("exp_avg", exp_avg), flat_tensor("exp_avg_sq", exp_avg_sq)};
+  if (ema != nullptr) tensors.push_back(flat_tensor("ema", ema->average()));
+  formats::write_safetensors(staged.path() / kTensors, std::move(tensors));
   core::write_file(staged.path() / kState, state_json(state, layout_of(parameters)).dump(2) + "\n");
   write_manifest(staged.path(), state.step);
   staged.commit();
@@ -169,7 +174,7 @@ CheckpointState read_checkpoint_state(const fs::path& checkpoint) {
 }
 
 CheckpointState load_checkpoint(const fs::path& checkpoint, FlatParameters& parameters, at::Tensor& exp_avg,
-                                at::Tensor& exp_avg_sq) {
+                                at::Tensor& exp_avg_sq, Ema* ema) {
   const CheckpointState state = read_checkpoint_state(checkpoint);
   const core::Json json = core::read_json(checkpoint / kState);
   if (core::JsonView(json, kState).at("layout").as_string() != layout_of(parameters)) {
@@ -180,6 +185,7 @@ CheckpointState load_checkpoint(const fs::path& checkpoint, FlatParameters& para
   read_tensor(*file, "parameters", parameters.values());
   read_tensor(*file, "exp_avg", exp_avg);
   read_tensor(*file, "exp_avg_sq", exp_avg_sq);
+  if (ema != nullptr) read_tensor(*file, file->find("ema") != nullptr ? "ema" : "parameters", ema->average());
   return state;
 }
 

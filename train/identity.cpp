@@ -16,8 +16,14 @@ core::Json complete_identity(core::Json given, const TrainOptions& options, std:
                           {"--eps", options.eps},
                           {"--l1", options.l1},
                           {"--l2", options.l2},
+                          {"--delta-l1", options.delta.l1},
+                          {"--delta-l2", options.delta.l2},
+                          {"--orthogonality", options.delta.orthogonality},
+                          {"--max-delta-norm", options.max_delta_norm},
+                          {"--ema", options.ema},
                           {"--eval-every", options.eval_every},
                           {"--early-stopping", options.early_stopping},
+                          {"--min-gain", options.min_gain},
                           {"--seed", options.seed}};
   for (const auto& [key, value] : own.items()) {
     if (!given.contains(key)) given[key] = value;

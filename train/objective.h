@@ -9,6 +9,7 @@
 
 #include "lowrank/core/json.h"
 #include "lowrank/lora/adapter.h"
+#include "lowrank/lora/update_norms.h"
 
 namespace lowrank::train {
 
@@ -31,6 +32,8 @@ class Objective {
   virtual ~Objective() = default;
   /// Trainable tensors, in a fixed order, with the names under which they are saved.
   virtual std::vector<lora::NamedTensor> parameters() = 0;
+  /// The factors of the adapted layers, for the penalties on ΔW; empty where what is trained is no low-rank adapter.
+  virtual std::vector<lora::Factors> factors() { return {}; }
   /// Called after the trainer moved the parameters into its flat buffer.
   virtual void parameters_moved() {}
   virtual std::int64_t steps() const = 0;

@@ -7,6 +7,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/train/checkpoint.h"
+#include "lowrank/train/ema.h"
 #include "lowrank/train/flat_parameters.h"
 #include "lowrank/train/gradients.h"
 #include "lowrank/train/identity.h"
@@ -55,6 +56,7 @@ class Run {
         sync_(sync),
         observer_(observer),
         parameters_(objective.parameters()),
+        factors_(objective.factors()),
         optimizer_(parameters_.size(), {options.lr, options.beta1, options.beta2, options.eps, options.weight_decay},
                    rate_ranges(parameters_.parameters(), options.lora_plus_ratio)),
         steps_(objective.steps()),
@@ -62,6 +64,7 @@ class Run {
         eval_every_(interval(options.eval_every, steps_, 10)),
         save_every_(interval(options.save_every, steps_, 5)) {
     objective_.parameters_moved();
+    if (options.ema > 0) ema_.emplace(options.ema, parameters_.values());
     state_.identity = complete_identity(std::move(identity), options, steps_);
   }
 
@@ -110,7 +113,7 @@ class Run {
                         "): resume with those, or give --force to go on without bit-exactness");
     }
     if (!differences.empty()) observer_.on_note("not bit-exact: resumed although these differ: " + list);
-    state_ = load_checkpoint(checkpoint, parameters_, optimizer_.exp_avg(), optimizer_.exp_avg_sq());
+    state_ = load_checkpoint(checkpoint, parameters_, optimizer_.exp_avg(), optimizer_.exp_avg_sq(), ema());
     objective_.load_state(checkpoint);
     state_.identity = now;
     saved_step_ = state_.step;
@@ -149,6 +152,7 @@ class Run {
     StepMetrics metrics;
     metrics.penalty = penalty_value(values, options_.l1, options_.l2);
     if (options_.l2 != 0) add_l2_gradient(gradients, values, options_.l2);
+    if (options_.delta.any()) metrics.penalty += add_delta_penalties(factors_, options_.delta);
     metrics.loss = totals.loss / static_cast<double>(std::max<std::int64_t>(1, totals.count));
     metrics.grad_norm = parameters_.gradient_norm();
     check_finite(index, metrics);
@@ -156,6 +160,8 @@ class Run {
     metrics.lr = learning_rate(options_.schedule, options_.lr, index, steps_, warmup_);
     optimizer_.step(values, gradients, index + 1, metrics.lr);
     if (options_.l1 != 0) shrink(values, metrics.lr * options_.l1);
+    if (options_.max_delta_norm > 0) cap_delta_norms(factors_, options_.max_delta_norm);
+    if (ema_) ema_->update(values, index + 1);
 
     state_.step = metrics.step = index + 1;
     state_.tokens += totals.tokens;
@@ -191,7 +197,7 @@ class Run {
                       {"tokens", m.tokens},
                       {"tokens_per_second", m.tokens_per_second},
                       {"peak_rss_bytes", m.peak_rss_bytes}};
-    if (options_.l1 != 0 || options_.l2 != 0) row["penalty"] = m.penalty;
+    if (options_.l1 != 0 || options_.l2 != 0 || options_.delta.any()) row["penalty"] = m.penalty;
     metrics_->row(row);
   }
 
@@ -200,6 +206,7 @@ class Run {
     observer_.on_eval_begin(state_.step);
     {
       at::NoGradGuard no_grad;
+      const Averaged averaged(ema(), parameters_.values());
       last_evaluation_ = objective_.evaluate();
     }
     for (const EvalResult& result : last_evaluation_) {
@@ -213,8 +220,10 @@ class Run {
     state_.last = to_json(last_evaluation_);
     bool better = false;
     if (objective_.has_validation() && !last_evaluation_.empty()) {
-      better = !state_.best_loss || last_evaluation_.front().loss < *state_.best_loss;
-      state_.evals_without_gain = better ? 0 : state_.evals_without_gain + 1;
+      const double loss = last_evaluation_.front().loss;
+      better = !state_.best_loss || loss < *state_.best_loss;
+      const bool gain = !state_.best_loss || loss < *state_.best_loss - options_.min_gain;
+      state_.evals_without_gain = gain ? 0 : state_.evals_without_gain + 1;
     }
     if (better) {
       state_.best_loss = last_evaluation_.front().loss;
@@ -236,11 +245,13 @@ class Run {
     objective_.check_inputs();
     metrics_->sync();
     state_.metrics_bytes = metrics_->bytes();
-    save_checkpoint(out_, state_, parameters_, optimizer_.exp_avg(), optimizer_.exp_avg_sq(), objective_);
+    save_checkpoint(out_, state_, parameters_, optimizer_.exp_avg(), optimizer_.exp_avg_sq(), objective_, ema());
     saved_step_ = state_.step;
     prune();
     observer_.on_checkpoint(checkpoint_path(out_, state_.step));
   }
+
+  Ema* ema() { return ema_ ? &*ema_ : nullptr; }
 
   void prune() { prune_checkpoints(out_, options_.keep_last, state_.best_loss ? state_.best_step : -1); }
 
@@ -260,7 +271,7 @@ class Run {
       const fs::path best = checkpoint_path(out_, state_.best_step);
       const std::string fault = checkpoint_fault(best);
       if (fault.empty()) {
-        load_checkpoint(best, parameters_, optimizer_.exp_avg(), optimizer_.exp_avg_sq());
+        load_checkpoint(best, parameters_, optimizer_.exp_avg(), optimizer_.exp_avg_sq(), ema());
         result.after = from_json(state_.best);
         result.top_is_best = true;
       } else {
@@ -268,6 +279,7 @@ class Run {
                           "): the last one is taken");
       }
     }
+    if (ema_) ema_->exchange(parameters_.values());  // for good: the model holds what is saved
     objective_.check_inputs();
     objective_.save(out_);
     metrics_->sync();
@@ -295,6 +307,8 @@ class Run {
   GradSync& sync_;
   TrainObserver& observer_;
   FlatParameters parameters_;
+  std::vector<lora::Factors> factors_;
+  std::optional<Ema> ema_;
   Optimizer optimizer_;
   std::int64_t steps_, warmup_, eval_every_, save_every_;
   CheckpointState state_;
@@ -319,6 +333,10 @@ Trainer::Trainer(Objective& objective, TrainOptions options, fs::path out, core:
 TrainResult Trainer::run(TrainObserver& observer, bool resume, bool force) {
   if (options_.early_stopping > 0 && !objective_.has_validation()) {
     throw ConfigError("--early-stopping needs validation data: give --val-data or --val-split");
+  }
+  if ((options_.delta.any() || options_.max_delta_norm > 0) && objective_.factors().empty()) {
+    throw ConfigError("--delta-l1, --delta-l2, --orthogonality and --max-delta-norm act on the factors of a low-rank "
+                      "adapter, and there is none: leave them out, or use --method lora");
   }
   OneRank alone;
   GradSync& sync = sync_ != nullptr ? *sync_ : alone;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lowrank/core/json.h"
+#include "lowrank/train/delta_penalties.h"
 #include "lowrank/train/grad_sync.h"
 #include "lowrank/train/objective.h"
 #include "lowrank/train/schedule.h"
@@ -27,8 +28,12 @@ struct TrainOptions {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
   double l1 = 0;                    // proximal step after the optimiser: p <- sign(p)·max(|p| - lr·l1, 0)
   double l2 = 0;                    // gradient of l2/2·‖p‖² added once a step
+  DeltaPenalties delta;             // on ΔW and its factors
+  double max_delta_norm = 0;        // cap on ‖ΔW‖_F of a layer, by projection after the step; 0: off
+  double ema = 0;                   // decay of the average that is evaluated and saved as the result; 0: off
   std::int64_t eval_every = 0;      // steps; 0: ten a run
-  std::int64_t early_stopping = 0;  // evaluations without a better validation loss; 0: off
+  std::int64_t early_stopping = 0;  // evaluations without a gain in validation loss; 0: off
+  double min_gain = 0;              // nats a token below the best so far that early stopping counts as a gain
   std::int64_t save_every = 0;      // steps; 0: five a run
   std::int64_t keep_last = 2;
   std::uint64_t seed = 42;

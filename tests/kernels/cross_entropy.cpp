@@ -1,5 +1,6 @@
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/ops.h"
+#include "lowrank/kernels/smoothed_cross_entropy.h"
 #include "support.h"
 
 namespace k = lowrank::kernels;
@@ -14,6 +15,10 @@ at::Tensor labels_of(std::int64_t tokens, std::int64_t vocabulary, double masked
 
 Op op_of(const at::Tensor& labels) {
   return [labels](const Tensors& t) { return k::linear_cross_entropy(t[0], t[1], labels); };
+}
+
+Op smoothed(const at::Tensor& labels, double smoothing) {
+  return [labels, smoothing](const Tensors& t) { return k::smoothed_cross_entropy(t[0], t[1], labels, smoothing); };
 }
 
 }  // namespace
@@ -55,6 +60,30 @@ TEST_CASE("linear_cross_entropy's gradients are those of finite differences", "[
   const Tensors inputs{random({6, 5}, at::kDouble), random({11, 5}, at::kDouble)};
   require_finite_differences(op_of(labels), inputs, {true, false});
   require_finite_differences(op_of(labels), inputs, {true, true});
+}
+
+TEST_CASE("with label smoothing, losses and gradients are those of torch's cross_entropy_loss, and of the twin", "[unit]") {
+  torch::manual_seed(14);
+  for (const double smoothing : {0.05, 0.3}) {
+    const at::Tensor labels = labels_of(40, 131, 0.4);
+    const Tensors inputs{random({40, 33}, at::kDouble), random({131, 33}, at::kDouble, 0.5)};
+    const Op reference = [&](const Tensors& t) {
+      return at::cross_entropy_loss(at::linear(t[0], t[1]), labels, {}, at::Reduction::None, -100, smoothing);
+    };
+    for (const bool weight : {false, true}) {
+      INFO("smoothing " << smoothing << ", trainable head " << weight);
+      const Tensors expected = run(reference, inputs, {true, weight});
+      const Tensors found = run(smoothed(labels, smoothing), inputs, {true, weight});
+      for (std::size_t i = 0; i < found.size(); ++i) {
+        REQUIRE(found[i].defined() == expected[i].defined());
+        if (found[i].defined()) CHECK(distance(found[i], expected[i]) <= 1e-12);
+      }
+      require_twins(smoothed(labels, smoothing), inputs, {true, weight}, 1e-11);
+      require_twins(smoothed(labels, smoothing), to(inputs, at::kFloat), {true, weight}, 1e-5);
+      require_finite_differences(smoothed(labels, smoothing), inputs, {true, weight});
+      require_thread_independence(smoothed(labels, smoothing), to(inputs, at::kFloat), {true, weight});
+    }
+  }
 }
 
 TEST_CASE("linear_cross_entropy over several chunks of rows equals its fp64 twin", "[unit]") {

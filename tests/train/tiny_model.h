@@ -53,7 +53,7 @@ inline lowrank::data::Dataset tiny_data(std::uint32_t rows, std::uint64_t seed) 
 }
 
 struct TinyOptions {
-  double dropout = 0.1;
+  double dropout = 0.1, label_smoothing = 0, neftune = 0;
   bool recompute = false, full = false, validation = false;
   int batch_size = 4, grad_accum = 1;
   std::int64_t steps = 20;
@@ -88,6 +88,8 @@ struct Tiny {
     parts.plan.grad_accum = options.grad_accum;
     parts.plan.max_steps = options.steps;
     parts.recompute = options.recompute;
+    parts.label_smoothing = options.label_smoothing;
+    parts.neftune = options.neftune;
     objective = std::make_unique<train::CausalLm>(std::move(parts));
   }
   lowrank::models::Decoder decoder{nullptr};

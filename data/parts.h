@@ -1,0 +1,22 @@
+// Parts of a data set: cross-validation folds and nested shares, by document and by the seed.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "lowrank/data/dataset.h"
+
+namespace lowrank::data {
+
+/// The examples that are chosen, in their order, and a report that counts them alone.
+Dataset part_of(const Dataset& all, const std::vector<bool>& chosen);
+
+/// Fold `index` (from 1) of `folds`: the documents are dealt in the seed's order, every `folds`-th is validation. Over
+/// all folds each document is validation once. ConfigError with fewer documents than folds.
+Split fold(const Dataset& all, int index, int folds, std::uint64_t seed);
+
+/// ⌈share · n⌉ of the documents in the seed's order (of the pieces, where there are fewer than 8 documents): a smaller
+/// share is part of a larger one. `share` in (0, 1].
+Dataset share_of(const Dataset& all, double share, std::uint64_t seed);
+
+}  // namespace lowrank::data

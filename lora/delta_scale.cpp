@@ -1,0 +1,20 @@
+#include "lowrank/lora/delta_scale.h"
+
+#include <ATen/core/grad_mode.h>
+
+namespace lowrank::lora {
+
+DeltaScale::DeltaScale(Adapter& adapter) : adapter_(adapter) {
+  for (const LinearSlot& slot : adapter_.slots()) scales_.push_back(adapter_.at(slot).scale);
+}
+
+void DeltaScale::set(double t) {
+  for (std::size_t i = 0; i < scales_.size(); ++i) adapter_.slots()[i]->lora(adapter_.name()).scale = t * scales_[i];
+}
+
+void fold_scale(Adapter& adapter, double t) {
+  const at::NoGradGuard no_grad;
+  for (const LinearSlot& slot : adapter.slots()) adapter.at(slot).b.detach().mul_(t);
+}
+
+}  // namespace lowrank::lora

@@ -1,0 +1,61 @@
+#include "lowrank/lora/update_norms.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/dot.h>
+#include <ATen/ops/sum.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "lowrank/kernels/rows.h"
+#include "lowrank/lora/delta.h"
+
+namespace lowrank::lora {
+namespace {
+
+// Σ w² in row blocks, so that a mapped bf16 weight is never whole in fp64.
+double squared_norm(const at::Tensor& weight) {
+  const std::int64_t rows = weight.size(0), block = rows_per_block(weight.size(1));
+  double sum = 0;
+  for (std::int64_t begin = 0; begin < rows; begin += block) {
+    const at::Tensor wide = weight.slice(0, begin, std::min(begin + block, rows)).to(at::kDouble).flatten();
+    sum += wide.dot(wide).item<double>();
+  }
+  return sum;
+}
+
+}  // namespace
+
+std::vector<Factors> factors_of(const Adapter& adapter) {
+  std::vector<Factors> all;
+  all.reserve(adapter.slots().size());
+  for (const LinearSlot& slot : adapter.slots()) {
+    const LoraMatrices& matrices = adapter.at(slot);
+    all.push_back({slot->path(), matrices.a, matrices.b, matrices.scale});
+  }
+  return all;
+}
+
+Grams grams_of(const Factors& factors) {
+  const at::Tensor a = factors.a.detach().to(at::kDouble), b = factors.b.detach().to(at::kDouble);
+  return {a.matmul(a.t()), b.t().matmul(b)};
+}
+
+double delta_norm(const Factors& factors) {
+  const Grams grams = grams_of(factors);
+  return std::abs(factors.scale) * std::sqrt(std::max(0.0, grams.a.mul(grams.b).sum().item<double>()));
+}
+
+std::vector<UpdateNorm> update_norms(const Adapter& adapter) {
+  const at::NoGradGuard no_grad;
+  const std::vector<Factors> factors = factors_of(adapter);
+  std::vector<UpdateNorm> norms(factors.size());
+  kernels::for_row_chunks(static_cast<std::int64_t>(factors.size()), 1, [&](std::int64_t first, std::int64_t last) {
+    for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
+      norms[i] = {factors[i].path, delta_norm(factors[i]), std::sqrt(squared_norm(adapter.slots()[i]->weight()))};
+    }
+  });
+  return norms;
+}
+
+}  // namespace lowrank::lora

@@ -1,0 +1,39 @@
+// How large an adapter's update is: ‖ΔW‖ and ‖ΔW‖/‖W‖ of every adapted layer, without forming ΔW.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "lowrank/lora/adapter.h"
+
+namespace lowrank::lora {
+
+/// The factors of one adapted linear layer: ΔW = scale · B A with A [r, in] and B [out, r], the trained tensors
+/// themselves.
+struct Factors {
+  std::string path;
+  at::Tensor a, b;
+  double scale = 1;
+};
+/// Those of every slot, in the adapter's order.
+std::vector<Factors> factors_of(const Adapter& adapter);
+
+/// A Aᵀ and Bᵀ B in fp64 [r, r]; by one thread.
+struct Grams {
+  at::Tensor a, b;
+};
+Grams grams_of(const Factors& factors);
+/// ‖ΔW‖_F = s · √tr((BᵀB)(AAᵀ)); by one thread.
+double delta_norm(const Factors& factors);
+
+struct UpdateNorm {
+  std::string path;
+  double delta = 0, base = 0;  // ‖ΔW‖_F, ‖W‖_F
+  double ratio() const { return base > 0 ? delta / base : 0; }
+};
+/// Of every slot, in the adapter's order; the same for any number of threads.
+std::vector<UpdateNorm> update_norms(const Adapter& adapter);
+
+}  // namespace lowrank::lora

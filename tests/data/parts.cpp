@@ -1,0 +1,78 @@
+#include "lowrank/data/parts.h"
+
+#include <set>
+
+#include "catch.h"
+#include "errors.h"
+#include "fake_tokenizer.h"
+#include "lowrank/core/error.h"
+
+using namespace lowrank;
+using data::Dataset;
+using lowrank_test::contains;
+using lowrank_test::FakeTokenizer;
+using lowrank_test::message_of;
+
+namespace {
+
+/// n documents, the i-th of i % 3 + 1 pieces of 10 tokens.
+Dataset documents(int n) {
+  std::vector<std::string> texts;
+  for (int i = 0; i < n; ++i) texts.push_back(std::to_string(1000 + i) + std::string(4 + 10 * (i % 3), 'x'));
+  data::DataOptions options;
+  options.seq_len = 10;
+  return data::from_texts(texts, FakeTokenizer(), options);
+}
+
+std::set<std::uint32_t> documents_in(const Dataset& part) {
+  std::set<std::uint32_t> all;
+  for (const data::Example& example : part.examples) all.insert(example.document);
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("over all folds each document is validation once, and never trained on beside it", "[unit]") {
+  const Dataset all = documents(11);
+  std::multiset<std::uint32_t> held;
+  std::size_t examples = 0;
+  for (int i = 1; i <= 4; ++i) {
+    const data::Split split = data::fold(all, i, 4, 42);
+    const auto out = documents_in(split.validation), in = documents_in(split.train);
+    CHECK((out.size() == 2 || out.size() == 3));
+    CHECK(out.size() + in.size() == 11);
+    for (const std::uint32_t document : out) CHECK(in.count(document) == 0);
+    held.insert(out.begin(), out.end());
+    examples += split.validation.examples.size();
+    CHECK(split.train.report.documents == static_cast<std::int64_t>(in.size()));
+    CHECK(split.train.examples.size() + split.validation.examples.size() == all.examples.size());
+    CHECK(contains(split.how, "fold " + std::to_string(i) + " of 4"));
+  }
+  CHECK(held.size() == 11);
+  CHECK(std::set<std::uint32_t>(held.begin(), held.end()).size() == 11);
+  CHECK(examples == all.examples.size());
+  CHECK(documents_in(data::fold(all, 1, 4, 42).validation) == documents_in(data::fold(all, 1, 4, 42).validation));
+  CHECK(documents_in(data::fold(all, 1, 4, 43).validation) != documents_in(data::fold(all, 1, 4, 42).validation));
+}
+
+TEST_CASE("more folds than documents are refused in a sentence that says how many there are", "[unit]") {
+  const Dataset all = documents(3);
+  CHECK(data::fold(all, 3, 3, 1).validation.report.documents == 1);
+  const std::string message = message_of<ConfigError>([&] { data::fold(all, 1, 4, 1); });
+  CHECK(contains(message, "4 folds"));
+  CHECK(contains(message, "the data has 3"));
+}
+
+TEST_CASE("a smaller share of the data is part of a larger one", "[unit]") {
+  const Dataset all = documents(16);
+  const auto eighth = documents_in(data::share_of(all, 0.125, 5)), half = documents_in(data::share_of(all, 0.5, 5));
+  CHECK(eighth.size() == 2);
+  CHECK(half.size() == 8);
+  for (const std::uint32_t document : eighth) CHECK(half.count(document) == 1);
+  const Dataset whole = data::share_of(all, 1, 5);
+  CHECK(whole.examples.size() == all.examples.size());
+  CHECK(whole.report.tokens == all.report.tokens);
+  // Of a few long documents, pieces.
+  const Dataset book = documents(3);  // 6 pieces
+  CHECK(data::share_of(book, 0.5, 5).examples.size() == 3);
+}
