@@ -7,9 +7,12 @@
 #include "lowrank/core/error.h"
 #include "lowrank/data/tokenizer/unicode.h"
 #include "lowrank/eval/text_scores.h"
+#include "lowrank/models/generate_batch.h"
 
 namespace lowrank::eval {
 namespace {
+
+constexpr std::int64_t kAnswersAtATime = 16;
 
 double mean_percent(const Statistics& sums) { return 100 * sums[0] / sums[1]; }
 double mean(const Statistics& sums) { return sums[0] / sums[1]; }
@@ -118,25 +121,30 @@ QuestionResults ask_for_text(const std::vector<Candidate>& candidates, const dat
         fmt::format("--max-new-tokens {} leaves no room for a prompt in the model's {} positions; give less",
                     options.generate.max_new_tokens, positions));
   }
-  std::vector<std::vector<data::TokenId>> prompts;
+  std::vector<models::BatchPrompt> prompts;
   for (const Question& question : set.questions) {
     if (set.kind == QuestionKind::kAnswer && options.extract != nullptr && !(*options.extract)(question.reference)) {
       throw DataError(question.where + ": the pattern of --extract finds nothing in the answer of this row");
     }
-    prompts.push_back(encode(tokenizer, question.prompt));
+    prompts.push_back({encode(tokenizer, question.prompt), prompts.size()});
     results.shortened +=
-        shorten(prompts.back(), static_cast<std::size_t>(positions - options.generate.max_new_tokens), tokenizer);
+        shorten(prompts.back().ids, static_cast<std::size_t>(positions - options.generate.max_new_tokens), tokenizer);
   }
   if (progress != nullptr) {
     progress->begin("generating", static_cast<std::int64_t>(prompts.size() * candidates.size()), "answers");
   }
   std::int64_t done = 0;
+  models::BatchOptions batch;
+  batch.size = kAnswersAtATime;
+  batch.on_answer = [&](std::size_t, const models::Generated&) {
+    if (progress != nullptr) progress->advance(++done);
+  };
   for (const Candidate& candidate : candidates) {
     const Active active(candidate);
     std::vector<std::string>& texts = results.generated.emplace_back();
-    for (const std::vector<data::TokenId>& prompt : prompts) {
-      texts.push_back(models::generate(*candidate.decoder, tokenizer, prompt, options.generate).text);
-      if (progress != nullptr) progress->advance(++done);
+    for (models::Generated& answer :
+         models::generate_batch(*candidate.decoder, tokenizer, prompts, options.generate, batch)) {
+      texts.push_back(std::move(answer.text));
     }
   }
   if (progress != nullptr) progress->end();
