@@ -1,12 +1,13 @@
 // `lowrank evaluate`: perplexity on any number of sets, the base against the adapter in one table.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <optional>
 
+#include "lowrank/apps/evaluate_compare.h"
 #include "lowrank/apps/frontier.h"
+#include "lowrank/apps/named_paths.h"
 #include "lowrank/apps/opening.h"
 #include "lowrank/apps/terminal.h"
 #include "lowrank/apps/verbs.h"
@@ -33,30 +34,10 @@ struct Set {
   std::optional<eval::Perplexity> adapter;
 };
 
-/// [NAME=]PATH... in order. Equal names are one set; a path that exists as it is written is a path, '=' or not.
 std::vector<Set> sets_asked_for(const Options& options) {
   std::vector<Set> sets;
-  const auto set_named = [&](const std::string& name) {
-    return std::find_if(sets.begin(), sets.end(), [&](const Set& set) { return set.name == name; });
-  };
-  for (const std::string& word : options.texts("data")) {
-    const std::size_t equals = word.find('=');
-    std::error_code ignored;
-    const bool named = equals != std::string::npos && equals > 0 && !fs::exists(word, ignored) &&
-                       word.find('/') > equals;
-    if (named) {
-      const std::string name = word.substr(0, equals);
-      if (equals + 1 == word.size()) options.fail("data", fmt::format("'{}' names a set without a path; write {}=PATH", word, name));
-      auto it = set_named(name);
-      if (it == sets.end()) it = sets.insert(sets.end(), Set{name, {}, true, {}, {}, {}});
-      it->paths.emplace_back(word.substr(equals + 1));
-    } else {
-      const fs::path path = word;
-      std::string name = path.has_filename() ? path.stem().string() : path.parent_path().filename().string();
-      if (name.empty() || set_named(name) != sets.end()) name = word;
-      if (set_named(name) != sets.end()) options.fail("data", fmt::format("'{}' is given twice", word));
-      sets.push_back(Set{name, {path}, false, {}, {}, {}});
-    }
+  for (NamedPaths& named : named_paths(options, "data")) {
+    sets.push_back(Set{std::move(named.name), std::move(named.paths), named.named, {}, {}, {}});
   }
   return sets;
 }
@@ -158,6 +139,8 @@ int evaluate(const Options& options) {
   const Console console(options);
   const bool per_token = options.flag("per-token");
   if (per_token && !console.json()) options.fail("per-token", "the losses of single tokens come with --json only; add --json");
+  if (comparison_asked_for(options)) return compare(options, console);
+  if (!options.has("data")) throw ConfigError("lowrank evaluate: --data is missing; example: " + evaluate_verb().example);
   std::vector<Set> sets = sets_asked_for(options);
 
   Opened opened = open_model(options, console);
@@ -219,7 +202,7 @@ Verb evaluate_verb() {
   verb.positionals = {"MODEL"};
   verb.example = "lowrank evaluate MODEL --adapter out --data domain=held-out.txt general=stories.txt";
   verb.options = {
-      {"data", OptionType::kTexts, "[NAME=]PATH...", nullptr, "Data", "Files or folders; equal names are one set", {}, true},
+      {"data", OptionType::kTexts, "[NAME=]PATH...", nullptr, "Data", "Files or folders; equal names are one set", {}},
       option_format(),
       option_seq_len("Tokens a piece or row has at most [min(1024, the model's positions)]"),
       {"train-on-prompt", OptionType::kFlag, "", false, "Data", "Count the prompts' tokens too", {}},
@@ -234,6 +217,7 @@ Verb evaluate_verb() {
       option_json(),
       option_quiet(),
   };
+  for (const OptionSpec& option : comparison_options()) verb.options.push_back(option);
   verb.run = evaluate;
   return verb;
 }

@@ -5,6 +5,7 @@
 
 #include "lowrank/apps/preset.h"
 #include "lowrank/apps/regularisation.h"
+#include "lowrank/apps/samples.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 #include "lowrank/kernels/mode.h"
@@ -165,6 +166,10 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
                       {"tokenizer", hash_files(model.tokenizer->files())}};
   for (const DataUsed& used : report.data) facts[used.name + " data"] = used.report.sha256;
   if (start) facts["starting adapter"] = core::sha256_file(*start / "adapter_model.safetensors");
+  report.masks = label_masks(data.train, *model.tokenizer);
+  const bool held_out = !data.evaluation.empty() && data.evaluation.front().first == "validation";
+  report.samples = before_and_after(model, start, held_out ? data.evaluation.front().second : data.train,
+                                    static_cast<int>(options.integer_in("samples", 0, 100)));
   parts.train = std::move(data.train);
   parts.evaluation = std::move(data.evaluation);
   train::CausalLm objective(std::move(parts));

@@ -58,7 +58,13 @@ std::vector<std::string> data_row(const DataUsed& used) {
           core::format_count(r.duplicates)};
 }
 
-/// The rows of the closing table: a set, its loss and perplexity before and after.
+}  // namespace
+
+const std::vector<std::string>& result_header() {
+  static const std::vector<std::string> header = {"set", "tokens", "loss before", "after", "perplexity before", "after", "change"};
+  return header;
+}
+
 std::vector<std::vector<std::string>> result_rows(const train::TrainResult& result) {
   std::vector<std::vector<std::string>> rows;
   for (const train::EvalResult& after : result.after) {
@@ -72,10 +78,6 @@ std::vector<std::vector<std::string>> result_rows(const train::TrainResult& resu
   }
   return rows;
 }
-
-const std::vector<std::string> kResultHeader = {"set", "tokens", "loss before", "after", "perplexity before", "after", "change"};
-
-}  // namespace
 
 Json to_json(const data::ReadReport& r) {
   return {{"format", r.format}, {"files", r.files}, {"documents", r.documents}, {"examples", r.examples}, {"tokens", r.tokens},
@@ -154,7 +156,7 @@ void print_closing(const Console& console, const RunReport& report, const train:
     text += fmt::format("{:.1f} % of the trained parameters are exactly zero\n", 100.0 * result.exact_zeros);
   }
   const auto rows = result_rows(result);
-  if (!rows.empty()) text += "\n" + table(kResultHeader, rows);
+  if (!rows.empty()) text += "\n" + table(result_header(), rows);
   if (!report.findings_text.empty()) text += "\n" + report.findings_text;
   text += fmt::format("\n{}: {} ({}), run.json, metrics.jsonl, checkpoints/\n", out.string(),
                       report.adapter ? "adapter_model.safetensors, adapter_config.json, README.md" : "a model folder",
@@ -221,7 +223,7 @@ std::string model_card(const RunReport& report, const train::TrainResult& result
                       core::format_count(result.steps), core::format_count(result.tokens));
   const auto rows = result_rows(result);
   if (!rows.empty()) {
-    text += fmt::format("| {} |\n|---|---|---|---|---|---|---|\n", fmt::join(kResultHeader, " | "));
+    text += fmt::format("| {} |\n|---|---|---|---|---|---|---|\n", fmt::join(result_header(), " | "));
     for (const auto& row : rows) text += fmt::format("| {} |\n", fmt::join(row, " | "));
     text += "\n";
   }

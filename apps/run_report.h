@@ -2,12 +2,14 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "lowrank/apps/terminal.h"
 #include "lowrank/data/dataset.h"
+#include "lowrank/eval/report.h"
 #include "lowrank/lora/config.h"
 #include "lowrank/train/trainer.h"
 
@@ -37,6 +39,8 @@ struct RunReport {
   core::Json environment;                              // versions, CPU, threads
   core::Json findings = core::Json::object();          // what was found of the result, for run.json's "result" …
   std::string findings_text;                           // … and for the closing lines
+  std::vector<eval::MaskedText> masks;                 // a few examples, for report.html
+  std::function<std::vector<eval::Sample>()> samples;  // made after training, for report.html; null: none
 
   std::int64_t all_parameters() const;                 // base + adapter, or the base that is trained
   double trainable_percent() const;
@@ -48,6 +52,9 @@ core::Json environment();
 void print_opening(const Console& console, const RunReport& report);
 void print_closing(const Console& console, const RunReport& report, const train::TrainResult& result,
                    const std::filesystem::path& out);
+/// The closing table: a set, its loss and perplexity before and after.
+const std::vector<std::string>& result_header();
+std::vector<std::vector<std::string>> result_rows(const train::TrainResult& result);
 /// `result` null: the run has only begun.
 core::Json run_json(const RunReport& report, const train::TrainResult* result, const std::filesystem::path& out);
 /// README.md of an adapter folder, as PEFT lays out its model cards.

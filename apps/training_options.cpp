@@ -142,6 +142,7 @@ std::vector<OptionSpec> run_options() {
       {"force", OptionType::kFlag, "", false, "Run", "Resume although options or machine differ (not bit-exact)", {}},
       {"dry-run", OptionType::kFlag, "", false, "Run", "Say what would be done, and stop", {}},
       {"log-every", OptionType::kInt, "N", nullptr, "Run", "Steps between console lines (default: twenty a run)", {}},
+      {"tensorboard", OptionType::kFlag, "", false, "Run", "Write an event file for TensorBoard into --out", {}},
       option_quiet(),
       option_json(),
   };
@@ -242,7 +243,7 @@ train::TrainOptions train_options(const Options& options, double default_lr) {
 
 const std::vector<std::string>& free_options() {
   static const std::vector<std::string> names = {"out",   "resume",    "overwrite",  "force",     "dry-run", "quiet", "json",
-                                                 "threads", "log-every", "save-every", "keep-last"};
+                                                 "threads", "log-every", "save-every", "keep-last", "samples", "tensorboard"};
   return names;
 }
 

@@ -6,7 +6,9 @@
 #include <fstream>
 
 #include "lowrank/apps/repeated_runs.h"
+#include "lowrank/apps/run_page.h"
 #include "lowrank/apps/signals.h"
+#include "lowrank/apps/tensorboard_log.h"
 #include "lowrank/apps/training_view.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
@@ -151,7 +153,11 @@ RunOutcome train_and_report(const Options& options, const Console& console, trai
   same["LibTorch"] = report.environment["libtorch"];
   same["CPU capability"] = report.environment["cpu_capability"];
   train::Trainer trainer(objective, training, out, same, &catch_stop_signals());
-  train::TrainResult result = trainer.run(observer != nullptr ? *observer : view, options.flag("resume"), options.flag("force"));
+  if (observer != nullptr) report.samples = nullptr;  // one run of many
+  train::TrainObserver& shown = observer != nullptr ? *observer : view;
+  TensorBoardLog logged(shown, out / kEventFile);
+  train::TrainObserver& all = options.flag("tensorboard") ? logged : shown;
+  train::TrainResult result = trainer.run(all, options.flag("resume"), options.flag("force"));
   if (result.stop == train::TrainResult::Stop::kSignal) {
     console.line(fmt::format("stopped by signal {} after step {} of {}; go on with the same command and --resume", result.signal,
                              result.steps, report.steps));
@@ -159,6 +165,7 @@ RunOutcome train_and_report(const Options& options, const Console& console, trai
   }
   if (afterwards) afterwards(report, result);
   if (report.adapter) core::write_file(out / "README.md", model_card(report, result));
+  core::write_file(out / "report.html", run_page(report, result, out));
   const core::Json json = run_json(report, &result, out);
   train::write_run_json(out, json);
   print_closing(console, report, result, out);

@@ -1,5 +1,6 @@
 #include "lowrank/data/dataset.h"
 
+#include <functional>
 #include <set>
 
 #include "lowrank/core/error.h"
@@ -7,6 +8,7 @@
 #include "lowrank/core/text.h"
 #include "lowrank/data/assemble.h"
 #include "lowrank/data/conversation.h"
+#include "lowrank/data/perturb.h"
 #include "lowrank/data/row_file.h"
 #include "lowrank/data/rows.h"
 #include "lowrank/data/sniff.h"
@@ -15,6 +17,9 @@
 
 namespace lowrank::data {
 namespace {
+
+/// What happens to a text, the n-th that is read, before it is tokenized; null: nothing.
+using Change = std::function<std::string(const std::string& text, std::uint64_t n)>;
 
 /// What a reading collects beside the examples.
 struct Reading {
@@ -26,6 +31,13 @@ struct Reading {
   bool conversations = false, questions = false, alpaca = false;
   core::ProgressObserver* progress;
   std::uint64_t bytes_done = 0;
+  Change change = nullptr;
+  std::uint64_t texts = 0;  // read so far
+
+  std::string changed(const std::string& text) {
+    const std::uint64_t n = texts++;
+    return change ? change(text, n) : text;
+  }
 
   void advance(std::uint64_t bytes_of_source) const {
     if (progress != nullptr) progress->advance(static_cast<std::int64_t>(bytes_done + bytes_of_source));
@@ -49,7 +61,7 @@ void read_text(Reading& reading, const std::filesystem::path& file) {
   const std::vector<TextPart> parts = split_documents(clean.text);
   for (const TextPart& part : parts) {
     const std::string line = parts.size() == 1 ? "" : " line " + std::to_string(part.line);
-    reading.assembler.add_text(std::string(part.text), file.string() + line);
+    reading.assembler.add_text(reading.changed(std::string(part.text)), file.string() + line);
     reading.advance(static_cast<std::uint64_t>(part.text.data() + part.text.size() - clean.text.data()));
   }
   reading.formats.insert(row_keys_name(RowKeys::kText));
@@ -68,11 +80,14 @@ void read_rows(Reading& reading, const Source& source) {
   RowReader reader(source.file.string(), reading.options.format, reading.tokenizer.eos().has_value());
   const RowFileFacts facts = for_each_row(source, [&](const core::JsonView& row, std::uint64_t bytes) {
     const bool first = !reader.keys();
-    const std::vector<Span> spans = reader.read(row);
+    std::vector<Span> spans = reader.read(row);
     if (first) refuse_chat_template(reading, *reader.keys(), row.where());
     if (*reader.keys() == RowKeys::kText) {
-      reading.assembler.add_text(spans.front().text, row.where());
+      reading.assembler.add_text(reading.changed(spans.front().text), row.where());
     } else {
+      for (Span& span : spans) {
+        if (!span.learned) span.text = reading.changed(span.text);
+      }
       reading.assembler.add_row(spans, row.where());
     }
     reading.advance(bytes);
@@ -133,11 +148,9 @@ struct ProgressScope {
   ProgressScope& operator=(const ProgressScope&) = delete;
 };
 
-}  // namespace
-
-Dataset load(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, const DataOptions& options,
-             core::ProgressObserver* progress) {
-  Reading reading{tokenizer, options, Assembler(tokenizer, options), {}, {}, {}, false, false, false, progress, 0};
+Dataset read_all(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, const DataOptions& options,
+                 const Change& change, core::ProgressObserver* progress) {
+  Reading reading{tokenizer, options, Assembler(tokenizer, options), {}, {}, {}, false, false, false, progress, 0, change};
   std::vector<std::string>& notes = reading.assembler.report().notes;
   const std::vector<Source> sources = find_sources(paths, options.format, notes);
   std::vector<std::uint64_t> sizes;
@@ -164,6 +177,19 @@ Dataset load(const std::vector<std::filesystem::path>& paths, const Tokenizer& t
   report.sha256 = combined(reading.digests);
   add_notes(reading, report);
   return reading.assembler.finish();
+}
+
+}  // namespace
+
+Dataset load(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, const DataOptions& options,
+             core::ProgressObserver* progress) {
+  return read_all(paths, tokenizer, options, nullptr, progress);
+}
+
+Dataset load_perturbed(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, const DataOptions& options,
+                       const Perturbation& perturbation, std::uint64_t seed, core::ProgressObserver* progress) {
+  const Change change = [&](const std::string& text, std::uint64_t n) { return perturb(text, perturbation, seed, n); };
+  return read_all(paths, tokenizer, options, change, progress);
 }
 
 Dataset from_texts(const std::vector<std::string>& texts, const Tokenizer& tokenizer, const DataOptions& options) {

@@ -19,6 +19,8 @@ trap 'rm -rf "$scratch"' EXIT
 if [ -n "${LOWRANK_ASSETS:-}" ]; then
   say "whole runs of the command"
   python3 tests/e2e/runs.py "$build/bin/lowrank" "$LOWRANK_ASSETS"
+  say "reports in a browser, events in TensorBoard"
+  python3 tests/e2e/report.py "$build/bin/lowrank" "$LOWRANK_ASSETS"
 fi
 say "consumers of the library"
 tests/consumers/run.sh "$build"

@@ -47,7 +47,8 @@ void delete_all(const fs::path& path) {
 /// The files of the run that is there, and no others: what every run makes, and what its checkpoints hold too (the
 /// files of a full model).
 void remove_run(const fs::path& out) {
-  std::set<std::string> names = {"adapter_config.json", "adapter_model.safetensors", "README.md"};
+  std::set<std::string> names = {"adapter_config.json", "adapter_model.safetensors", "README.md", "report.html",
+                                 "events.out.tfevents.lowrank"};
   const auto checkpoints = list_checkpoints(out);
   for (const auto& [step, folder] : checkpoints) {
     for (const auto& entry : fs::directory_iterator(folder)) names.insert(entry.path().filename().string());

@@ -1,0 +1,28 @@
+// The answer in a text: what a pattern finds, made comparable.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace lowrank::eval {
+
+class Extractor {
+ public:
+  /// PCRE2 syntax ("####\s*(-?[0-9.,]+)"). ConfigError naming what is wrong with it.
+  explicit Extractor(const std::string& pattern);
+
+  /// Of the first match: its first group, or all of it where the pattern has none. Without a match nothing. DataError
+  /// when a match needs more steps than the limits allow.
+  std::optional<std::string> operator()(std::string_view text) const;
+
+ private:
+  std::string pattern_;
+  std::shared_ptr<const void> code_;  // pcre2_code_8
+};
+
+/// For comparing: white space around, a final full stop, and commas between digits taken away.
+std::string comparable_answer(std::string_view text);
+
+}  // namespace lowrank::eval
