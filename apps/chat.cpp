@@ -8,7 +8,7 @@
 #include <deque>
 #include <iostream>
 
-#include "lowrank/apps/opening.h"
+#include "lowrank/apps/adapters.h"
 #include "lowrank/apps/sampling_options.h"
 #include "lowrank/apps/signals.h"
 #include "lowrank/apps/style.h"
@@ -26,9 +26,10 @@ namespace {
 using core::Json;
 
 constexpr const char* kHelp =
-    "/reset  forget what was said\n"
-    "/exit   end (Ctrl-D does too)\n"
-    "/help   this\n"
+    "/reset         forget what was said\n"
+    "/adapter NAME  go on with another adapter (base: without); alone: which there are\n"
+    "/exit          end (Ctrl-D does too)\n"
+    "/help          this\n"
     "Ctrl-C stops an answer. Everything else is said to the model.\n";
 
 struct Turn {
@@ -53,6 +54,12 @@ class Chat {
   }
 
   void reset() { turns_.clear(); }
+
+  /// What was read is another model's: it is read again.
+  void model_changed() {
+    cache_.truncate(0);
+    read_.clear();
+  }
 
   /// The model's answer, streamed. Returns the signal that stopped it, or 0.
   int answer(const std::string& question) {
@@ -142,9 +149,27 @@ class Chat {
   std::deque<Turn> turns_;
 };
 
+/// "/adapter NAME", or "/adapter" alone.
+void switch_adapter(const std::string& line, AdapterSwitch& adapters, Chat& conversation, const Console& console) {
+  const std::size_t name = line.find_first_not_of(" \t", std::string_view("/adapter").size());
+  if (name == std::string::npos) {
+    for (const std::string& one : adapters.names()) console.line(one + (one == adapters.current() ? "  (now)" : ""));
+    return;
+  }
+  try {
+    adapters.use(line.substr(name, line.find_last_not_of(" \t") + 1 - name));
+    conversation.model_changed();
+    console.line(fmt::format("(from now on: {})", adapters.current()));
+  } catch (const ConfigError& error) {
+    console.warning(error.what());
+  }
+}
+
 int chat(const Options& options) {
   const Console console(options);
-  Opened opened = open_model(options, console);
+  const std::vector<NamedAdapter> named = adapters_asked_for(options);
+  Opened opened = open_base(options, console);
+  AdapterSwitch adapters(opened, named, console);
   if (opened.tokenizer().has_chat_template()) {
     throw ConfigError(fmt::format("{} has a chat template, which this version does not read, and the plain role layout is not what it "
                                   "was trained on; write the prompt out as its template would and use `lowrank generate`",
@@ -153,7 +178,9 @@ int chat(const Options& options) {
   Chat conversation(opened, options);
   const bool terminal = ::isatty(STDIN_FILENO) == 1 && stdout_is_terminal();
   if (terminal && !console.silent()) {
-    print_out(fields(describe(opened)));
+    std::vector<std::pair<std::string, std::string>> rows = describe(opened);
+    for (auto& row : adapters.describe()) rows.push_back(std::move(row));
+    print_out(fields(rows));
     console.line(data::conversation_layout(opened.tokenizer().eos().has_value()));
     print_out("\n" + std::string(kHelp));
   }
@@ -168,9 +195,11 @@ int chat(const Options& options) {
     } else if (line == "/reset") {
       conversation.reset();
       console.line("(forgotten)");
+    } else if (line == "/adapter" || line.starts_with("/adapter ")) {
+      switch_adapter(line, adapters, conversation, console);
     } else if (line.front() == '/' && line.find(' ') == std::string::npos) {
       console.warning(fmt::format("'{}' is not a command{}; /help lists them", core::printable(line),
-                                  core::did_you_mean(line, {"/reset", "/exit", "/help"})));
+                                  core::did_you_mean(line, {"/reset", "/adapter", "/exit", "/help"})));
     } else if (conversation.answer(line) == SIGTERM) {
       return 128 + SIGTERM;
     }
@@ -191,7 +220,7 @@ Verb chat_verb() {
       {"system", OptionType::kText, "TEXT", nullptr, "Input", "What the model is told first", {}},
   };
   append_sampling_options(verb, 512);
-  verb.options.insert(verb.options.end(), {option_adapter(), option_dtype(), option_threads(), option_quiet()});
+  verb.options.insert(verb.options.end(), {option_adapters(), option_dtype(), option_threads(), option_quiet()});
   verb.run = chat;
   return verb;
 }

@@ -1,10 +1,14 @@
-// `lowrank generate`: a prompt continued.
+// `lowrank generate`: a prompt continued, or every prompt of a file.
 #include <fmt/format.h>
 
-#include <filesystem>
+#include <optional>
+#include <utility>
 
-#include "lowrank/apps/opening.h"
+#include "lowrank/apps/adapters.h"
+#include "lowrank/apps/generate_file.h"
+#include "lowrank/apps/prompt_layout.h"
 #include "lowrank/apps/sampling_options.h"
+#include "lowrank/apps/search_options.h"
 #include "lowrank/apps/style.h"
 #include "lowrank/apps/terminal.h"
 #include "lowrank/apps/verbs.h"
@@ -21,14 +25,23 @@ std::string prompt_text(const Options& options) {
   if (options.given("prompt") && options.given("prompt-file")) options.fail("prompt-file", "give --prompt or --prompt-file, not both");
   if (options.given("prompt")) return options.text("prompt");
   if (options.given("prompt-file")) return core::read_file(options.text("prompt-file"));
-  throw ConfigError("lowrank generate: give --prompt TEXT or --prompt-file FILE");
+  throw ConfigError("lowrank generate: give --prompt TEXT, --prompt-file FILE, or --input FILE of many prompts");
 }
 
 int generate(const Options& options) {
+  if (options.given("input")) return generate_file(options);
+  for (const char* name : {"output", "batch-size", "resume", "overwrite"}) {
+    if (options.given(name)) options.fail(name, "goes with --input");
+  }
   const Console console(options);
-  const std::string prompt = prompt_text(options);
-  const models::GenerateOptions sampling = sampling_options(options);
-  Opened opened = open_model(options, console);
+  const PromptLayout layout = prompt_layout(options);
+  const std::string prompt = layout.apply(prompt_text(options));
+  models::GenerateOptions sampling = sampling_options(options);
+  if (!layout.stop.empty()) sampling.stop.push_back(layout.stop);
+  const std::optional<models::BeamOptions> beams = search_options(options);
+  const std::vector<NamedAdapter> named = adapters_asked_for(options);
+  Opened opened = open_base(options, console);
+  const AdapterSwitch adapters(opened, named, console);
 
   const std::vector<data::TokenId> ids = opened.tokenizer().encode(prompt);
   const std::int64_t positions = opened.decoder().config().max_positions;
@@ -37,23 +50,30 @@ int generate(const Options& options) {
                                   "shorten the prompt",
                                   ids.size(), positions));
   }
+  // Word by word where words come one by one and nothing is cut off them.
+  const bool streams = !beams && layout.after.empty() && !console.json();
   const auto on_text = [&](const std::string& text) {
-    if (!console.json()) print_out(text);
+    if (streams) print_out(text);
   };
   // On a terminal the prompt stands before its continuation; a pipe gets the continuation alone.
   if (!console.silent() && stdout_is_terminal()) print_out(dim(prompt));
   const double begun = now_seconds();
-  const models::Generated generated = models::generate(opened.decoder(), opened.tokenizer(), ids, sampling, on_text);
+  models::Generated generated =
+      beams ? std::move(models::beam_search(opened.decoder(), opened.tokenizer(), {{ids, 0}}, sampling, *beams).front())
+            : models::generate(opened.decoder(), opened.tokenizer(), ids, sampling, on_text);
   const double seconds = now_seconds() - begun;
-  if (!console.json()) print_out("\n");
+  generated.text = layout.answer(generated.text);
+  if (!console.json()) print_out(streams ? "\n" : (layout.after.empty() ? "" : " ") + generated.text + "\n");
   if (console.live()) {
     print_error(fmt::format("{} tokens in {:.1f} s ({:.1f} tokens/s), ended by {}\n", generated.ids.size(), seconds,
                             static_cast<double>(generated.ids.size()) / seconds, generated.finish));
   }
-  console.result({{"text", generated.text},
-                  {"prompt_ids", generated.prompt_ids},
-                  {"ids", generated.ids},
-                  {"finish", generated.finish}});
+  core::Json result = {{"text", generated.text},
+                       {"prompt_ids", generated.prompt_ids},
+                       {"ids", generated.ids},
+                       {"finish", generated.finish}};
+  if (beams) result["score"] = generated.score;
+  console.result(result);
   return 0;
 }
 
@@ -62,16 +82,19 @@ int generate(const Options& options) {
 Verb generate_verb() {
   Verb verb;
   verb.name = "generate";
-  verb.summary = "Continue a prompt";
+  verb.summary = "Continue a prompt, or every prompt of a file";
   verb.positionals = {"MODEL"};
   verb.example = "lowrank generate MODEL --adapter out --prompt \"The fresco\" --max-new-tokens 64";
   verb.options = {
       {"prompt", OptionType::kText, "TEXT", nullptr, "Input", "The text to continue", {}},
       {"prompt-file", OptionType::kText, "FILE", nullptr, "Input", "A file with it, as it is", {}},
   };
+  append_layout_options(verb);
+  append_file_options(verb);
   append_sampling_options(verb, 128);
+  append_search_options(verb);
   verb.options.insert(verb.options.end(),
-                      {option_adapter(), option_dtype(), option_threads(), option_json(), option_quiet()});
+                      {option_adapters(), option_dtype(), option_threads(), option_json(), option_quiet()});
   verb.run = generate;
   return verb;
 }

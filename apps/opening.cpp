@@ -23,20 +23,44 @@ models::DTypeChoice dtype_asked_for(const Options& options) {
 
 }  // namespace
 
+void refuse_adapter_as_model(const Options& options, const models::Resolved& resolved) {
+  if (!resolved.adapter) return;
+  options.fail("adapter", fmt::format("{} is itself an adapter (its base is {}); give that base as MODEL, or leave --adapter out",
+                                      options.positional(0), resolved.model.string()));
+}
+
+void require_adapter(const fs::path& directory) {
+  if (fs::is_regular_file(directory / "adapter_config.json")) return;
+  throw MissingError(fmt::format("{}: no adapter there (adapter_config.json is missing); --adapter names a folder that "
+                                 "`lowrank finetune --out` or PEFT's save_pretrained wrote",
+                                 directory.string()));
+}
+
 std::optional<fs::path> adapter_asked_for(const Options& options) {
   const models::Resolved resolved = models::resolve(options.positional(0));
   if (!options.given("adapter")) return resolved.adapter;
+  refuse_adapter_as_model(options, resolved);
   const fs::path directory = options.text("adapter");
-  if (resolved.adapter) {
-    options.fail("adapter", fmt::format("{} is itself an adapter (its base is {}); give that base as MODEL, or leave --adapter out",
-                                        options.positional(0), resolved.model.string()));
-  }
-  if (!fs::is_regular_file(directory / "adapter_config.json")) {
-    throw MissingError(fmt::format("{}: no adapter there (adapter_config.json is missing); --adapter names a folder that "
-                                   "`lowrank finetune --out` or PEFT's save_pretrained wrote",
-                                   directory.string()));
-  }
+  require_adapter(directory);
   return directory;
+}
+
+namespace {
+
+Opened open_base(const Options& options, const Console& console, models::DTypeChoice dtype) {
+  set_threads(options);
+  ConsoleProgress progress(console);
+  models::LoadOptions load;
+  load.dtype = dtype;
+  Opened opened;
+  opened.model = models::load(options.positional(0), load, &progress);
+  return opened;
+}
+
+}  // namespace
+
+Opened open_base(const Options& options, const Console& console) {
+  return open_base(options, console, dtype_asked_for(options));
 }
 
 Opened open_model(const Options& options, const Console& console) {
@@ -44,13 +68,8 @@ Opened open_model(const Options& options, const Console& console) {
 }
 
 Opened open_model(const Options& options, const Console& console, models::DTypeChoice dtype) {
-  set_threads(options);
   const std::optional<fs::path> adapter = adapter_asked_for(options);
-  ConsoleProgress progress(console);
-  models::LoadOptions load;
-  load.dtype = dtype;
-  Opened opened;
-  opened.model = models::load(options.positional(0), load, &progress);
+  Opened opened = open_base(options, console, dtype);
   if (adapter) {
     std::vector<std::string> notes;
     opened.adapter = lora::load_peft(opened.model.decoder->slot_table(), *adapter, &notes);

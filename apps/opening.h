@@ -28,6 +28,13 @@ struct Opened {
 /// there.
 std::optional<std::filesystem::path> adapter_asked_for(const Options& options);
 
+/// ConfigError when MODEL is an adapter: --adapter does not go with it.
+void refuse_adapter_as_model(const Options& options, const models::Resolved& resolved);
+/// MissingError when there is no adapter in the folder that --adapter names.
+void require_adapter(const std::filesystem::path& directory);
+
+/// --threads, --dtype and positional 0, without an adapter.
+Opened open_base(const Options& options, const Console& console);
 /// --threads, --dtype, positional 0 and --adapter. Warnings and notes go to the console.
 Opened open_model(const Options& options, const Console& console);
 /// The same with the dtype decided by the caller.

@@ -277,6 +277,8 @@ std::optional<Options> parse_options(const Verb& verb, const std::vector<std::st
       handle = app.add_flag(flag, flag_values[option.name], help);
     } else if (option.type == OptionType::kTexts) {
       handle = app.add_option(flag, list_values[option.name], help)->type_name(option.value);
+      // "N..." takes what follows, "N" one value each time it is given.
+      if (!option.value.ends_with("...")) handle->allow_extra_args(false);
     } else {
       handle = app.add_option(flag, text_values[option.name], help)->type_name(option.value)->expected(1);
     }

@@ -13,6 +13,7 @@ void append_sampling_options(Verb& verb, std::int64_t max_new_tokens) {
           {"top-k", OptionType::kInt, "N", 0, "Sampling", "Only the N likeliest tokens; 0: all", {}},
           {"top-p", OptionType::kNumber, "X", 1.0, "Sampling", "Only the likeliest tokens that hold this share", {}},
           {"repetition-penalty", OptionType::kNumber, "X", 1.0, "Sampling", "Above 1: tokens that were there get rarer", {}},
+          {"no-repeat-ngram", OptionType::kInt, "N", 0, "Sampling", "No run of N tokens twice, the prompt's included; 0: off", {}},
           {"stop", OptionType::kTexts, "TEXT...", nullptr, "Sampling", "Texts that end the answer and are not part of it", {}},
           {"seed", OptionType::kInt, "N", 42, "Sampling", "Of the draws", {}},
           {"ignore-eos", OptionType::kFlag, "", false, "Sampling", "Go on after the end token", {}},
@@ -29,6 +30,7 @@ models::GenerateOptions sampling_options(const Options& options) {
   if (sampling.top_p == 0) options.fail("top-p", "expected more than 0 and at most 1 (--temperature 0 is greedy), found 0");
   sampling.repetition_penalty = options.number_in("repetition-penalty", 0, kMax);
   if (sampling.repetition_penalty == 0) options.fail("repetition-penalty", "expected more than 0 (1: none), found 0");
+  sampling.no_repeat_ngram = options.integer_in("no-repeat-ngram", 0, 1 << 24);
   sampling.stop = options.texts("stop");
   for (const std::string& text : sampling.stop) {
     if (text.empty()) options.fail("stop", "an empty text would stop every answer at once; leave it out");

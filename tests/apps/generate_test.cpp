@@ -1,0 +1,304 @@
+// generate over files of prompts, with layouts, beams and several adapters; chat with several adapters.
+#include <algorithm>
+
+#include "lowrank/core/text.h"
+#include "verbs_helpers.h"
+
+using namespace lowrank_test;
+
+namespace {
+
+const std::vector<std::string> kPrompts = {"Once upon a time", "Lily and Ben", "The dog", "One day, Tom", "A big red ball",
+                                           "The cat said", "Mom was"};
+
+/// Rows of JSON lines.
+std::vector<Json> rows_of(const std::string& text) {
+  std::vector<Json> rows;
+  for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    rows.push_back(lowrank::core::parse_json(text.substr(begin, end - begin), "row"));
+  }
+  return rows;
+}
+
+std::string lines(const std::vector<Json>& rows) {
+  std::string text;
+  for (const Json& row : rows) text += row.dump() + "\n";
+  return text;
+}
+
+/// A folder with prompts.jsonl, an adapter that changes much ("art") and one that changes much otherwise ("sea").
+struct Workplace {
+  TempDir dir;
+  std::string input = (dir / "prompts.jsonl").string(), output = (dir / "answers.jsonl").string(), art = (dir / "art").string(),
+              sea = (dir / "sea").string();
+  Workplace() {
+    std::vector<Json> rows;
+    for (const std::string& prompt : kPrompts) rows.push_back({{"id", rows.size()}, {"prompt", prompt}, {"tag", {1, "x"}}});
+    write_text(input, lines(rows));
+    write_adapter(art, 0.2);
+    write_adapter(sea, -0.2);
+  }
+  std::vector<std::string> command(const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> words = {"generate", stories(), "--input", input, "--output", output, "--max-new-tokens", "12"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  std::string text_of(const std::string& prompt, const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> words = {"generate", stories(), "--prompt", prompt, "--max-new-tokens", "12"};
+    words.insert(words.end(), more.begin(), more.end());
+    return run_json(words)["text"];
+  }
+};
+
+void check_mistake(const std::vector<std::string>& arguments, int exit, const std::vector<std::string>& parts) {
+  const CommandResult result = run(arguments);
+  CAPTURE(arguments, result.err, result.out);
+  CHECK(result.exit == exit);
+  for (const std::string& part : parts) CHECK(contains(result.err, part));
+  CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
+  CHECK(result.out.empty());
+}
+
+}  // namespace
+
+TEST_CASE("every prompt of a file is answered, in order, with its own keys", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Workplace place;
+  const Json summary = run_json(place.command({"--batch-size", "3"}));
+  CHECK(summary["prompts"] == 7);
+  CHECK(summary["answers"] == 7);
+  CHECK(summary["tokens_per_second"].get<double>() > 0);
+  const std::vector<Json> rows = rows_of(read_text(place.output));
+  REQUIRE(rows.size() == kPrompts.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    CHECK(rows[i]["id"] == i);
+    CHECK(rows[i]["prompt"] == kPrompts[i]);
+    CHECK(rows[i]["tag"] == Json({1, "x"}));
+    CHECK(rows[i]["generated"] == place.text_of(kPrompts[i]));
+    CHECK(rows[i]["finish"] == "length");
+    CHECK(rows[i].size() == 5);
+  }
+  // Lines of text give the same; the summary is said.
+  write_text(place.dir / "lines.txt", "Once upon a time\n\n  \r\nLily and Ben\r\nThe dog");
+  const std::string output = (place.dir / "lines.out").string();
+  const CommandResult plain = run({"generate", stories(), "--input", (place.dir / "lines.txt").string(), "--output", output,
+                                   "--max-new-tokens", "12"});
+  CHECK(plain.exit == 0);
+  CHECK(plain.err.empty());
+  CHECK(contains(plain.out, "3 answers, 36 tokens in "));
+  const std::vector<Json> of_lines = rows_of(read_text(output));
+  REQUIRE(of_lines.size() == 3);
+  for (std::size_t i = 0; i < 3; ++i) {
+    CHECK(of_lines[i] == Json{{"prompt", kPrompts[i]}, {"generated", rows[i]["generated"]}, {"finish", "length"}});
+  }
+}
+
+TEST_CASE("an output is gone on with, begun anew, or left alone", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Workplace place;
+  const std::vector<std::string> drawn = {"--temperature", "1.1", "--top-k", "60", "--seed", "4", "--batch-size", "2"};
+  const auto command = [&](std::vector<std::string> more) {
+    more.insert(more.end(), drawn.begin(), drawn.end());
+    return place.command(more);
+  };
+  REQUIRE(run(command({})).exit == 0);
+  const std::string whole = read_text(place.output);
+  check_mistake(command({}), 2, {"--resume goes on", "--overwrite starts anew"});
+  CHECK(read_text(place.output) == whole);
+  // Cut at many places, in the middle of a row too: the same bytes come back.
+  for (const std::size_t bytes : {whole.find('\n') + 1, whole.find('\n') + 20, std::size_t{7}, std::size_t{0}, whole.size()}) {
+    write_text(place.output, whole.substr(0, bytes));
+    const CommandResult resumed = run(command({"--resume"}));
+    CAPTURE(bytes, resumed.err);
+    CHECK(resumed.exit == 0);
+    CHECK(read_text(place.output) == whole);
+  }
+  fs::remove(place.output);
+  CHECK(run(command({"--resume"})).exit == 0);
+  CHECK(read_text(place.output) == whole);
+  // Another batch size, another composition: the draws are the same.
+  CHECK(run(place.command({"--temperature", "1.1", "--top-k", "60", "--seed", "4", "--batch-size", "7", "--overwrite"})).exit == 0);
+  CHECK(read_text(place.output) == whole);
+
+  check_mistake(command({"--resume", "--overwrite"}), 2, {"contradicts --resume"});
+  const std::string row = whole.substr(0, whole.find('\n') + 1);
+  write_text(place.output, row + row);
+  check_mistake(command({"--resume"}), 65, {"answers.jsonl line 2: is not the answer to", "prompts.jsonl line 2"});
+  write_text(place.output, whole + row);
+  check_mistake(command({"--resume"}), 65, {"line 8", "more answers than the 7 prompts"});
+  write_text(place.output, "a text of mine\n");
+  check_mistake(command({"--resume"}), 65, {"answers.jsonl line 1"});
+  CHECK(read_text(place.output) == "a text of mine\n");
+}
+
+TEST_CASE("a signal leaves whole rows, and --resume gives what would have been", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Workplace place;
+  std::vector<Json> rows;
+  for (int i = 0; i < 400; ++i) rows.push_back({{"prompt", kPrompts[static_cast<std::size_t>(i) % 7]}, {"id", i}});
+  write_text(place.input, lines(rows));
+  const std::vector<std::string> words = place.command({"--batch-size", "4", "--temperature", "0.9", "--threads", "1"});
+  Command command(words);
+  for (int tenths = 0; tenths < 600; ++tenths) {
+    if (fs::exists(place.output) && fs::file_size(place.output) > 0) break;
+    ::usleep(100'000);
+  }
+  command.signal(SIGTERM);
+  const CommandResult stopped = command.wait();
+  const std::string part = read_text(place.output);
+  CAPTURE(stopped.err, part.size());
+  REQUIRE(!part.empty());
+  CHECK(part.back() == '\n');
+  if (stopped.exit == 0) return;  // it was done before the signal came
+  CHECK(stopped.exit == 128 + SIGTERM);
+  CHECK(contains(stopped.err, "of 400 prompts answered; the same command with --resume goes on"));
+  std::vector<std::string> resume = words;
+  resume.emplace_back("--resume");
+  CHECK(run(resume).exit == 0);
+  const std::string resumed = read_text(place.output);
+  resume.back() = "--overwrite";
+  CHECK(run(resume).exit == 0);
+  CHECK(read_text(place.output) == resumed);
+  CHECK(resumed.substr(0, part.size()) == part);
+}
+
+TEST_CASE("rows pick their adapters by name, --prompt takes the first, and the base has a name too", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Workplace place;
+  std::vector<Json> rows;
+  const std::vector<Json> adapters = {"sea", nullptr, "art", "base", "sea", "art"};
+  for (std::size_t i = 0; i < adapters.size(); ++i) rows.push_back({{"prompt", kPrompts[i]}, {"adapter", adapters[i]}});
+  rows.push_back({{"prompt", kPrompts[6]}});
+  write_text(place.input, lines(rows));
+  const std::vector<std::string> both = {"--adapter", "art=" + place.art, "--adapter", "sea=" + place.sea};
+  std::vector<std::string> more = both;
+  more.insert(more.end(), {"--batch-size", "2"});
+  run_json(place.command(more));
+  const std::vector<Json> answers = rows_of(read_text(place.output));
+  REQUIRE(answers.size() == 7);
+  int different = 0;
+  for (std::size_t i = 0; i < 7; ++i) {
+    CAPTURE(i);
+    const std::string name = i < 6 && !adapters[i].is_null() ? adapters[i].get<std::string>() : "art";
+    const std::string base = place.text_of(kPrompts[i]);
+    const std::string expected = name == "base" ? base : place.text_of(kPrompts[i], {"--adapter", name == "art" ? place.art : place.sea});
+    CHECK(answers[i]["generated"] == expected);
+    CHECK(answers[i].value("adapter", Json()) == rows[i].value("adapter", Json()));
+    different += expected != base;
+  }
+  CHECK(different >= 5);
+  CHECK(place.text_of(kPrompts[0], both) == place.text_of(kPrompts[0], {"--adapter", place.art}));
+  // Without names they go by their folders.
+  run_json(place.command({"--adapter", place.art, "--adapter", place.sea, "--overwrite"}));
+  CHECK(rows_of(read_text(place.output)) == answers);
+  // The model may stand after the one value of --adapter.
+  CHECK(run({"generate", "--adapter", place.art, stories(), "--prompt", "A", "--max-new-tokens", "1"}).exit == 0);
+
+  rows[3]["adapter"] = "see";
+  write_text(place.input, lines(rows));
+  more.emplace_back("--overwrite");
+  check_mistake(place.command(more), 65, {"prompts.jsonl line 4: no adapter is called 'see', did you mean 'sea'?"});
+  CHECK(rows_of(read_text(place.output)) == answers);
+  check_mistake(place.command({"--adapter", "a=" + place.art, "--adapter", "a=" + place.sea, "--overwrite"}), 2, {"two are called 'a'"});
+  check_mistake(place.command({"--adapter", "base=" + place.art, "--overwrite"}), 2, {"'base' means the model without"});
+  check_mistake(place.command({"--adapter", "a.b=" + place.art, "--overwrite"}), 2, {"'a.b' cannot be a name"});
+  check_mistake(place.command({"--adapter", "a=" + place.input, "--overwrite"}), 66, {"no adapter there"});
+}
+
+TEST_CASE("chat goes on with another adapter when told", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Workplace place;
+  const auto chat = [&](const std::vector<std::string>& more, const std::string& input) {
+    std::vector<std::string> words = {"chat", stories(), "--max-new-tokens", "10"};
+    words.insert(words.end(), more.begin(), more.end());
+    const CommandResult result = run(words, {}, input);
+    CAPTURE(result.err);
+    CHECK(result.exit == 0);
+    return result;
+  };
+  const std::vector<std::string> both = {"--adapter", "art=" + place.art, "--adapter", "sea=" + place.sea};
+  const std::string sea = chat({"--adapter", place.sea}, "Tell me a story\n").out;
+  const CommandResult switched = chat(both, "Tell me a story\n/reset\n/adapter sea\nTell me a story\n/reset\n/adapter base\nTell me a story\n/adapter\n/adapter saa\n");
+  CHECK(switched.out == chat({"--adapter", place.art}, "Tell me a story\n").out + "(forgotten)\n(from now on: sea)\n" + sea +
+                            "(forgotten)\n(from now on: base)\n" + chat({}, "Tell me a story\n").out + "art\nsea\nbase  (now)\n");
+  CHECK(contains(switched.err, "no adapter is called 'saa', did you mean 'sea'?"));
+  // Without /reset the conversation goes on, read anew by the other adapter.
+  const std::string alone = chat({"--adapter", place.sea}, "Hello\n").out;
+  const std::string changed = chat(both, "/adapter sea\nHello\n").out;
+  CHECK(changed == "(from now on: sea)\n" + alone);
+}
+
+TEST_CASE("tasks are plain layouts around the prompt", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Workplace place;
+  const std::string translated = place.text_of("The dog ran.", {"--task", "translate", "--from", "English", "--to", "Portuguese"});
+  const std::string by_hand = place.text_of("Translate from English to Portuguese.\nEnglish: The dog ran.\nPortuguese:", {"--stop", "\nEnglish:"});
+  const auto trimmed = [](const std::string& text) {
+    const std::size_t begin = text.find_first_not_of(" \t\n");
+    return begin == std::string::npos ? "" : text.substr(begin, text.find_last_not_of(" \t\n") + 1 - begin);
+  };
+  CHECK(translated == trimmed(by_hand));
+  CHECK(place.text_of("Who ran?", {"--task", "answer"}) == trimmed(place.text_of("Question: Who ran?\nAnswer:", {"--stop", "\nQuestion:"})));
+  run_json(place.command({"--task", "summarize"}));
+  const std::vector<Json> rows = rows_of(read_text(place.output));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    CHECK(rows[i]["prompt"] == kPrompts[i]);
+    CHECK(rows[i]["generated"] == trimmed(place.text_of("Text: " + kPrompts[i] + "\nSummary:", {"--stop", "\nText:"})));
+  }
+  check_mistake({"generate", stories(), "--prompt", "a", "--task", "translate", "--to", "Portuguese"}, 2, {"--from", "needed"});
+  check_mistake({"generate", stories(), "--prompt", "a", "--task", "answer", "--to", "Portuguese"}, 2, {"goes with --task translate"});
+  check_mistake({"generate", stories(), "--prompt", "a", "--task", "translat"}, 2, {"translate"});
+}
+
+TEST_CASE("beams search alike for one prompt and for a file of them", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Workplace place;
+  const std::vector<std::string> beams = {"--beams", "4", "--length-penalty", "0.8", "--no-repeat-ngram", "2", "--beam-stop", "never"};
+  run_json(place.command(beams));
+  const std::vector<Json> rows = rows_of(read_text(place.output));
+  REQUIRE(rows.size() == kPrompts.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    std::vector<std::string> words = {"generate", stories(), "--prompt", kPrompts[i], "--max-new-tokens", "12"};
+    words.insert(words.end(), beams.begin(), beams.end());
+    const Json alone = run_json(words);
+    CHECK(rows[i]["generated"] == alone["text"]);
+    CHECK(rows[i]["score"].get<double>() == Approx(alone["score"].get<double>()).margin(1e-4));
+    const CommandResult plain = run(words);
+    CHECK(plain.out == alone["text"].get<std::string>() + "\n");
+  }
+}
+
+TEST_CASE("mistakes with files of prompts are named in one line, and nothing is written", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Workplace place;
+  const auto with_input = [&](const std::string& text) {
+    write_text(place.input, text);
+    return place.command();
+  };
+  const std::string good = "{\"prompt\": \"Once\"}\n";
+  check_mistake(with_input(good + "{\"question\": \"Who?\"}\n"), 65, {"prompts.jsonl line 2: the row has no \"prompt\"", "question"});
+  check_mistake(with_input(good + "{\"prompt\": 3}\n"), 65, {"prompts.jsonl line 2", "not a text"});
+  check_mistake(with_input(good + "[1]\n"), 65, {"prompts.jsonl line 2", "an object"});
+  check_mistake(with_input(good + "{\"prompt\": \n"), 65, {"prompts.jsonl line 2"});
+  check_mistake(with_input(good + "{\"prompt\": \"a\", \"generated\": \"b\"}\n"), 65, {"prompts.jsonl line 2", "\"generated\"", "rename it"});
+  check_mistake(with_input(good + "{\"prompt\": \"a\", \"adapter\": 1}\n"), 65, {"prompts.jsonl line 2", "\"adapter\""});
+  check_mistake(with_input(good + "{\"prompt\": \"a\", \"adapter\": \"art\"}\n"), 65, {"prompts.jsonl line 2", "no adapter is called 'art'"});
+  check_mistake(with_input("\n\n"), 65, {"prompts.jsonl holds no rows"});
+  std::string longer;
+  for (int i = 0; i < 600; ++i) longer += " dog";
+  check_mistake(with_input(good + Json{{"prompt", longer}}.dump() + "\n"), 65, {"prompts.jsonl line 2: the prompt has ", "512 positions"});
+  CHECK(!fs::exists(place.output));
+
+  with_input(good);
+  check_mistake({"generate", stories(), "--input", place.input}, 2, {"--output", "missing"});
+  check_mistake({"generate", stories(), "--input", place.input, "--output", place.input, "--overwrite"}, 2, {"is the input itself"});
+  check_mistake({"generate", stories(), "--input", (place.dir / "promts.jsonl").string(), "--output", place.output}, 66, {"promts.jsonl"});
+  check_mistake(place.command({"--prompt", "a"}), 2, {"--prompt", "does not go with --input"});
+  check_mistake(place.command({"--beams", "3", "--temperature", "0.7"}), 2, {"--temperature", "does not go with --beams"});
+  check_mistake(place.command({"--length-penalty", "2"}), 2, {"--length-penalty", "goes with --beams"});
+  check_mistake(place.command({"--beams", "0"}), 2, {"--beams"});
+  check_mistake(place.command({"--batch-size", "0"}), 2, {"--batch-size"});
+  check_mistake({"generate", stories(), "--prompt", "a", "--output", place.output}, 2, {"--output", "goes with --input"});
+  CHECK(!fs::exists(place.output));
+  CHECK(read_text(place.input) == good);
+}
