@@ -239,7 +239,7 @@ TEST_CASE("PPO killed within a rollout resumes to the same bytes, on any threads
   }
   at::set_num_threads(threads);
   struct Killed : std::exception {};
-  for (const std::int64_t kill : {2, 4, 7, 17}) {
+  for (const std::int64_t kill : {5, 16}) {  // within a rollout, and between two
     TempDir out;
     Recorder killer;
     killer.after_step = [&](std::int64_t step) {
@@ -329,7 +329,7 @@ TEST_CASE("built-in rewards", "[unit]") {
 
 TEST_CASE("a reward program is spoken to by JSON lines, and its faults stop the run with one sentence", "[unit]") {
   const train::Reward reward = train::make_reward(
-      "exec:while read -r line; do case \"$line\" in *'\"answer\":\"yes\"'*good*) echo '{\"score\": 2.5}';; *) echo "
+      "exec:while read -r line; do case \"$line\" in *good*'\"answer\":\"yes\"'*) echo '{\"score\": 2.5}';; *) echo "
       "'{\"score\": -1, \"why\": \"bad\"}';; esac; done",
       20);
   CHECK(reward({an_answer("good"), an_answer("bad"), an_answer("so good")}) == std::vector<double>{2.5, -1, 2.5});
@@ -342,7 +342,7 @@ TEST_CASE("a reward program is spoken to by JSON lines, and its faults stop the 
                              Fault{"exec:read l; echo '{\"score\": \"high\"}'", "number"},
                              Fault{"exec:/no/such/program 2>/dev/null", "has ended"},
                              Fault{"exec:sleep 60 & sleep 60", "gave no score within"},
-                             Fault{"exec:head -c 3000000 /dev/zero; sleep 60", "1 MiB"}}) {
+                             Fault{"exec:head -c 3000000 /dev/zero 2>/dev/null; sleep 60", "1 MiB"}}) {
     INFO(fault.command);
     const auto began = std::chrono::steady_clock::now();
     const std::string message = message_of<DataError>([&] { score_of(fault.command, "text", 0.5); });
