@@ -119,8 +119,9 @@ std::string run_page(const RunReport& report, const train::TrainResult& result, 
   }
   page.facts.emplace_back("options", options);
 
-  const auto rows = result_rows(result);
-  if (!rows.empty()) page.tables.push_back({"Before and after", "Losses in nats a token.", result_header(), rows});
+  const auto [header, rows] = result_table(report, result);
+  if (!rows.empty())
+    page.tables.push_back({"Before and after", report.shown_metrics.empty() ? "Losses in nats a token." : "", header, rows});
   eval::Chart losses{"Loss", "step", "nats a token", {metrics.loss}};
   losses.curves.insert(losses.curves.end(), metrics.evaluations.begin(), metrics.evaluations.end());
   page.charts = {losses, {"Learning rate", "step", "", {metrics.rate}}};

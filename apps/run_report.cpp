@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lowrank/apps/training_view.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::apps {
@@ -32,7 +33,12 @@ std::string stop_name(const train::TrainResult& result) {
 Json to_json(const std::vector<train::EvalResult>& results) {
   Json list = Json::array();
   for (const train::EvalResult& r : results) {
-    list.push_back({{"split", r.split}, {"loss", r.loss}, {"perplexity", std::exp(r.loss)}, {"tokens", r.tokens}});
+    list.push_back({{"split", r.split}, {"loss", r.loss}, {"tokens", r.tokens}});
+    if (r.metrics.empty()) {
+      list.back()["perplexity"] = std::exp(r.loss);
+    } else {
+      list.back()["metrics"] = r.metrics;
+    }
   }
   return list;
 }
@@ -58,13 +64,6 @@ std::vector<std::string> data_row(const DataUsed& used) {
           core::format_count(r.duplicates)};
 }
 
-}  // namespace
-
-const std::vector<std::string>& result_header() {
-  static const std::vector<std::string> header = {"set", "tokens", "loss before", "after", "perplexity before", "after", "change"};
-  return header;
-}
-
 std::vector<std::vector<std::string>> result_rows(const train::TrainResult& result) {
   std::vector<std::vector<std::string>> rows;
   for (const train::EvalResult& after : result.after) {
@@ -77,6 +76,27 @@ std::vector<std::vector<std::string>> result_rows(const train::TrainResult& resu
     }
   }
   return rows;
+}
+
+std::vector<std::vector<std::string>> metric_rows(const RunReport& report, const train::TrainResult& result) {
+  std::vector<std::vector<std::string>> rows;
+  for (const train::EvalResult& after : result.after) {
+    for (const train::EvalResult& before : result.before) {
+      if (before.split != after.split) continue;
+      rows.push_back({after.split, "loss", fmt::format("{:.4f}", before.loss), fmt::format("{:.4f}", after.loss)});
+      for (const std::string& name : report.shown_metrics) {
+        rows.push_back({after.split, name, metric_text(before.metrics, name), metric_text(after.metrics, name)});
+      }
+    }
+  }
+  return rows;
+}
+
+}  // namespace
+
+ResultTable result_table(const RunReport& report, const train::TrainResult& result) {
+  if (!report.shown_metrics.empty()) return {{"set", "measure", "before", "after"}, metric_rows(report, result)};
+  return {{"set", "tokens", "loss before", "after", "perplexity before", "after", "change"}, result_rows(result)};
 }
 
 Json to_json(const data::ReadReport& r) {
@@ -117,7 +137,9 @@ void print_opening(const Console& console, const RunReport& report) {
                                           report.base_bytes == 0 ? 100.0 : 100.0 * static_cast<double>(report.result_bytes) /
                                                                                static_cast<double>(report.base_bytes)));
   rows.emplace_back("validation", report.validation_how);
-  rows.emplace_back("plan", fmt::format("{} steps, {} tokens", core::format_count(report.steps), core::format_count(report.planned_tokens)));
+  rows.insert(rows.end(), report.remarks.begin(), report.remarks.end());
+  rows.emplace_back("plan", core::format_count(report.steps) + " steps" +
+                                (report.planned_tokens > 0 ? ", " + core::format_count(report.planned_tokens) + " tokens" : ""));
   rows.emplace_back("recompute", report.recompute);
   rows.emplace_back("machine", fmt::format("LibTorch {}, {}, {} threads", report.environment["libtorch"].get<std::string>(),
                                            report.environment["cpu_capability"].get<std::string>(),
@@ -155,8 +177,8 @@ void print_closing(const Console& console, const RunReport& report, const train:
   if (report.options.contains("l1") && report.options["l1"].get<double>() > 0) {
     text += fmt::format("{:.1f} % of the trained parameters are exactly zero\n", 100.0 * result.exact_zeros);
   }
-  const auto rows = result_rows(result);
-  if (!rows.empty()) text += "\n" + table(result_header(), rows);
+  const auto [header, rows] = result_table(report, result);
+  if (!rows.empty()) text += "\n" + table(header, rows);
   if (!report.findings_text.empty()) text += "\n" + report.findings_text;
   text += fmt::format("\n{}: {} ({}), run.json, metrics.jsonl, checkpoints/\n", out.string(),
                       report.adapter ? "adapter_model.safetensors, adapter_config.json, README.md" : "a model folder",
@@ -221,9 +243,11 @@ std::string model_card(const RunReport& report, const train::TrainResult& result
                       core::format_count(report.trainable_parameters), core::format_count(report.all_parameters()),
                       report.trainable_percent(), core::format_bytes(report.result_bytes), core::format_bytes(report.base_bytes),
                       core::format_count(result.steps), core::format_count(result.tokens));
-  const auto rows = result_rows(result);
+  const auto [header, rows] = result_table(report, result);
   if (!rows.empty()) {
-    text += fmt::format("| {} |\n|---|---|---|---|---|---|---|\n", fmt::join(result_header(), " | "));
+    text += fmt::format("| {} |\n|", fmt::join(header, " | "));
+    for (std::size_t i = 0; i < header.size(); ++i) text += "---|";
+    text += "\n";
     for (const auto& row : rows) text += fmt::format("| {} |\n", fmt::join(row, " | "));
     text += "\n";
   }

@@ -41,6 +41,8 @@ struct RunReport {
   std::string findings_text;                           // … and for the closing lines
   std::vector<eval::MaskedText> masks;                 // a few examples, for report.html
   std::function<std::vector<eval::Sample>()> samples;  // made after training, for report.html; null: none
+  std::vector<std::pair<std::string, std::string>> remarks;  // further rows of the opening lines
+  std::vector<std::string> shown_metrics;              // of the objective's own, those that lines and tables give
 
   std::int64_t all_parameters() const;                 // base + adapter, or the base that is trained
   double trainable_percent() const;
@@ -52,9 +54,13 @@ core::Json environment();
 void print_opening(const Console& console, const RunReport& report);
 void print_closing(const Console& console, const RunReport& report, const train::TrainResult& result,
                    const std::filesystem::path& out);
-/// The closing table: a set, its loss and perplexity before and after.
-const std::vector<std::string>& result_header();
-std::vector<std::vector<std::string>> result_rows(const train::TrainResult& result);
+struct ResultTable {
+  std::vector<std::string> header;
+  std::vector<std::vector<std::string>> rows;
+};
+/// The closing table: a set, its loss and perplexity before and after; of an objective with measures of its own those that
+/// are shown, instead of the perplexity.
+ResultTable result_table(const RunReport& report, const train::TrainResult& result);
 /// `result` null: the run has only begun.
 core::Json run_json(const RunReport& report, const train::TrainResult* result, const std::filesystem::path& out);
 /// README.md of an adapter folder, as PEFT lays out its model cards.

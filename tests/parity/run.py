@@ -13,6 +13,7 @@
 2, 3 and 4 use the model and the texts under --assets ($LOWRANK_ASSETS); without them they are left out, and that is said.
 """
 import argparse
+import importlib.util
 import json
 import os
 import pathlib
@@ -42,6 +43,11 @@ def golden_tests(build, assets, work):
     run(sys.executable, HERE / "make_beam_goldens.py", "--out", goldens, *(["--assets", assets] if assets else []))
     run(sys.executable, HERE / "make_conv_goldens.py", "--out", goldens / "lora")
     run(sys.executable, HERE / "make_resnet_goldens.py", "--out", goldens / "models")
+    run(sys.executable, HERE / "make_ppo_goldens.py", "--out", goldens)
+    if importlib.util.find_spec("trl"):
+        run(sys.executable, HERE / "make_dpo_goldens.py", "--out", goldens)
+    else:
+        print("trl is not installed: DPO is held against the committed goldens", flush=True)
     for test in ["test_lora", "test_models", "test_eval", "test_train"]:
         run(build / "tests" / test, env={**os.environ, "LOWRANK_GOLDENS": str(goldens)})
 
