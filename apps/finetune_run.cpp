@@ -134,6 +134,7 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
     lora::SlotTable slots = model.decoder->slot_table();
     slots.base_name = resolved.name;
     adapter = make_adapter(options, start, slots, progress);
+    check_update_options(options, adapter->config());
     report.adapter = adapter->config();
     report.adapted_modules = adapter->slots().size();
     report.trainable_parameters = adapter->parameter_count();

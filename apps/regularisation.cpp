@@ -124,6 +124,17 @@ std::optional<double> max_forgetting(const Options& options) {
   return value;
 }
 
+void check_update_options(const Options& options, const lora::LoraConfig& config) {
+  const char* const form = config.use_dora ? "DoRA's magnitudes" : config.splits_base() ? "PiSSA's and OLoRA's beginning" : nullptr;
+  if (form == nullptr) return;
+  for (const char* name : {"delta-l1", "delta-l2", "orthogonality", "max-delta-norm"}) {
+    if (options.given(name)) options.fail(name, fmt::format("is computed from A and B alone, which {} make a part of the update only; leave it out", form));
+  }
+  if (config.use_dora && options.given("max-forgetting")) {
+    options.fail("max-forgetting", "scales the update, and with DoRA's magnitudes a scaled one is no adapter of the same form; leave it out");
+  }
+}
+
 void report_overfitting(RunReport& report, const train::TrainResult& result, train::CausalLm& objective,
                         const lora::Adapter* adapter) {
   if (const train::EvalResult* validation = find(result.after, "validation")) {

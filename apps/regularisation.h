@@ -15,6 +15,10 @@ void read_regularisation(const Options& options, train::TrainOptions& training);
 /// --method full.
 std::optional<double> max_forgetting(const Options& options);
 
+/// ConfigError for options on ΔW that an adapter's form does not have: with DoRA it is no product of the factors, with PiSSA
+/// and OLoRA not of the trained ones alone.
+void check_update_options(const Options& options, const lora::LoraConfig& config);
+
 /// Into the report's findings: the gap between training and validation loss of what was trained, and ‖ΔW‖/‖W‖ of each
 /// adapted layer (`adapter` null: the gap alone).
 void report_overfitting(RunReport& report, const train::TrainResult& result, train::CausalLm& objective,

@@ -7,7 +7,8 @@
 
 namespace lowrank::lora {
 
-/// Turns an adapter's scales for a while; the destructor puts back what was there.
+/// Turns an adapter's scales for a while; the destructor puts back what was there. ConfigError for an adapter with DoRA's
+/// magnitudes, which would not be at the base with t = 0.
 class DeltaScale {
  public:
   explicit DeltaScale(Adapter& adapter);
@@ -22,7 +23,7 @@ class DeltaScale {
   std::vector<double> scales_;
 };
 
-/// ΔW becomes t·ΔW for good: every B times t, so that the adapter stays an ordinary one whatever its rank, alpha and
+/// ΔW becomes t·ΔW for good: every B (and B0) times t, so that the adapter stays an ordinary one whatever its rank, alpha and
 /// patterns say.
 void fold_scale(Adapter& adapter, double t);
 

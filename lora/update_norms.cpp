@@ -24,6 +24,18 @@ double squared_norm(const at::Tensor& weight) {
   return sum;
 }
 
+// ‖W' − W‖ in row blocks, for an update that is no product of factors.
+double dense_norm(const at::Tensor& weight, const LoraMatrices& lora) {
+  const at::Tensor wide = weight.detach().to(at::kFloat);
+  const std::int64_t rows = wide.size(0), block = rows_per_block(wide.size(1));
+  double sum = 0;
+  for (std::int64_t begin = 0; begin < rows; begin += block) {
+    const std::int64_t end = std::min(begin + block, rows);
+    sum += squared_norm(merged_rows(wide, lora, begin, end).sub(wide.slice(0, begin, end)));
+  }
+  return std::sqrt(sum);
+}
+
 }  // namespace
 
 std::vector<Factors> factors_of(const Adapter& adapter) {
@@ -48,11 +60,15 @@ double delta_norm(const Factors& factors) {
 
 std::vector<UpdateNorm> update_norms(const Adapter& adapter) {
   const at::NoGradGuard no_grad;
-  const std::vector<Factors> factors = factors_of(adapter);
-  std::vector<UpdateNorm> norms(factors.size());
-  kernels::for_row_chunks(static_cast<std::int64_t>(factors.size()), 1, [&](std::int64_t first, std::int64_t last) {
+  const std::vector<LinearSlot>& slots = adapter.slots();
+  std::vector<UpdateNorm> norms(slots.size());
+  kernels::for_row_chunks(static_cast<std::int64_t>(slots.size()), 1, [&](std::int64_t first, std::int64_t last) {
     for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
-      norms[i] = {factors[i].path, delta_norm(factors[i]), std::sqrt(squared_norm(adapter.slots()[i]->weight()))};
+      const LoraMatrices& lora = adapter.at(slots[i]);
+      const LoraMatrices whole = plain(lora);
+      const double delta = lora.magnitude.defined() ? dense_norm(slots[i]->weight(), lora)
+                                                    : delta_norm({slots[i]->path(), whole.a, whole.b, whole.scale});
+      norms[i] = {slots[i]->path(), delta, std::sqrt(squared_norm(slots[i]->weight()))};
     }
   });
   return norms;
