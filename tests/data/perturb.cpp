@@ -1,6 +1,7 @@
 #include "lowrank/data/perturb.h"
 
-#include <cstdlib>
+#include <cctype>
+#include <cmath>
 
 #include "catch.h"
 #include "fake_tokenizer.h"
