@@ -10,7 +10,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/random.h"
-#include "lowrank/models/generate.h"
+#include "lowrank/models/generate_batch.h"
 
 namespace lowrank::train {
 namespace {
@@ -82,17 +82,21 @@ Rollout Ppo::roll(const std::vector<data::Prompt>& prompts, const std::vector<st
                   std::string_view stream, std::uint64_t number) {
   const at::NoGradGuard no_grad;
   act_as(Role::kPolicy);
-  const core::RandomStream seeds(parts_.seed, stream);
+  models::GenerateOptions options;
+  options.max_new_tokens = parts_.response_length;
+  options.temperature = 1;
+  const auto words = core::RandomStream(parts_.seed, stream).words(number, 0);
+  options.seed = (std::uint64_t{words[0]} << 32) | words[1];
+  std::vector<models::BatchPrompt> starts;
+  for (std::size_t i = 0; i < which.size(); ++i) starts.push_back({prompts[which[i]].ids, i});
+  const std::vector<models::Generated> all =
+      models::generate_batch(*parts_.decoder, *parts_.tokenizer, starts, options);
+
   Rollout rollout;
   std::vector<Answer> answers;
   for (std::size_t i = 0; i < which.size(); ++i) {
     const data::Prompt& prompt = prompts[which[i]];
-    models::GenerateOptions options;
-    options.max_new_tokens = parts_.response_length;
-    options.temperature = 1;
-    const auto words = seeds.words(number, i);
-    options.seed = (std::uint64_t{words[0]} << 32) | words[1];
-    const models::Generated drawn = models::generate(*parts_.decoder, *parts_.tokenizer, prompt.ids, options);
+    const models::Generated& drawn = all[i];
     const bool ended = drawn.finish == "eos";
     rollout.ended += ended ? 1 : 0;
     data::Example example;
