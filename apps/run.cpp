@@ -63,7 +63,12 @@ int dispatch(const std::vector<std::string>& words) {
   const auto [verb, taken] = find_verb(words);
   if (verb == nullptr) {
     std::vector<std::string> names;
-    for (const Verb& v : verbs()) names.push_back(v.name);
+    std::string beneath;  // verbs of two words that begin with this one
+    for (const Verb& v : verbs()) {
+      names.push_back(v.name);
+      if (v.name.starts_with(words[0] + " ")) beneath += (beneath.empty() ? "" : ", ") + v.name;
+    }
+    if (!beneath.empty()) throw ConfigError(fmt::format("'{}' goes with a second word: {}", words[0], beneath));
     throw ConfigError(fmt::format("'{}' is not a verb of lowrank{}; `lowrank --help` lists them", core::printable(words[0]),
                                   core::did_you_mean(words[0], names)));
   }
@@ -81,7 +86,8 @@ int complain(int code, const std::string& message) {
 const std::vector<Verb>& verbs() {
   static const std::vector<Verb> all = {finetune_verb(), evaluate_verb(), generate_verb(), chat_verb(),
                                         merge_verb(),    inspect_verb(),  tokenize_verb(), runs_verb(),
-                                        sweep_verb(),    pretrain_verb(), tokenizer_train_verb()};
+                                        sweep_verb(),    pretrain_verb(), tokenizer_train_verb(),
+                                        align_dpo_verb()};
   return all;
 }
 

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lowrank/apps/training_view.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::apps {
@@ -32,7 +33,12 @@ std::string stop_name(const train::TrainResult& result) {
 Json to_json(const std::vector<train::EvalResult>& results) {
   Json list = Json::array();
   for (const train::EvalResult& r : results) {
-    list.push_back({{"split", r.split}, {"loss", r.loss}, {"perplexity", std::exp(r.loss)}, {"tokens", r.tokens}});
+    list.push_back({{"split", r.split}, {"loss", r.loss}, {"tokens", r.tokens}});
+    if (r.metrics.empty()) {
+      list.back()["perplexity"] = std::exp(r.loss);
+    } else {
+      list.back()["metrics"] = r.metrics;
+    }
   }
   return list;
 }
@@ -65,7 +71,34 @@ std::vector<std::vector<std::string>> result_rows(const train::TrainResult& resu
   return rows;
 }
 
+/// The closing table of an objective with measures of its own: those that are shown, instead of the perplexity.
+std::vector<std::vector<std::string>> metric_rows(const RunReport& report, const train::TrainResult& result) {
+  std::vector<std::vector<std::string>> rows;
+  for (const train::EvalResult& after : result.after) {
+    for (const train::EvalResult& before : result.before) {
+      if (before.split != after.split) continue;
+      rows.push_back({after.split, "loss", fmt::format("{:.4f}", before.loss), fmt::format("{:.4f}", after.loss)});
+      for (const std::string& name : report.shown_metrics) {
+        rows.push_back({after.split, name, metric_text(before.metrics, name), metric_text(after.metrics, name)});
+      }
+    }
+  }
+  return rows;
+}
+
+const std::vector<std::string> kMetricHeader = {"set", "measure", "before", "after"};
+
 const std::vector<std::string> kResultHeader = {"set", "tokens", "loss before", "after", "perplexity before", "after", "change"};
+
+struct ResultTable {
+  std::vector<std::string> header;
+  std::vector<std::vector<std::string>> rows;
+};
+
+ResultTable result_table(const RunReport& report, const train::TrainResult& result) {
+  if (report.shown_metrics.empty()) return {kResultHeader, result_rows(result)};
+  return {kMetricHeader, metric_rows(report, result)};
+}
 
 }  // namespace
 
@@ -106,7 +139,9 @@ void print_opening(const Console& console, const RunReport& report) {
                                           report.base_bytes == 0 ? 100.0 : 100.0 * static_cast<double>(report.result_bytes) /
                                                                                static_cast<double>(report.base_bytes)));
   rows.emplace_back("validation", report.validation_how);
-  rows.emplace_back("plan", fmt::format("{} steps, {} tokens", core::format_count(report.steps), core::format_count(report.planned_tokens)));
+  rows.insert(rows.end(), report.remarks.begin(), report.remarks.end());
+  rows.emplace_back("plan", core::format_count(report.steps) + " steps" +
+                                (report.planned_tokens > 0 ? ", " + core::format_count(report.planned_tokens) + " tokens" : ""));
   rows.emplace_back("recompute", report.recompute);
   rows.emplace_back("machine", fmt::format("LibTorch {}, {}, {} threads", report.environment["libtorch"].get<std::string>(),
                                            report.environment["cpu_capability"].get<std::string>(),
@@ -144,8 +179,8 @@ void print_closing(const Console& console, const RunReport& report, const train:
   if (report.options.contains("l1") && report.options["l1"].get<double>() > 0) {
     text += fmt::format("{:.1f} % of the trained parameters are exactly zero\n", 100.0 * result.exact_zeros);
   }
-  const auto rows = result_rows(result);
-  if (!rows.empty()) text += "\n" + table(kResultHeader, rows);
+  const auto [header, rows] = result_table(report, result);
+  if (!rows.empty()) text += "\n" + table(header, rows);
   text += fmt::format("\n{}: {} ({}), run.json, metrics.jsonl, checkpoints/\n", out.string(),
                       report.adapter ? "adapter_model.safetensors, adapter_config.json, README.md" : "a model folder",
                       core::format_bytes(report.result_bytes));
@@ -208,9 +243,11 @@ std::string model_card(const RunReport& report, const train::TrainResult& result
                       core::format_count(report.trainable_parameters), core::format_count(report.all_parameters()),
                       report.trainable_percent(), core::format_bytes(report.result_bytes), core::format_bytes(report.base_bytes),
                       core::format_count(result.steps), core::format_count(result.tokens));
-  const auto rows = result_rows(result);
+  const auto [header, rows] = result_table(report, result);
   if (!rows.empty()) {
-    text += fmt::format("| {} |\n|---|---|---|---|---|---|---|\n", fmt::join(kResultHeader, " | "));
+    text += fmt::format("| {} |\n|", fmt::join(header, " | "));
+    for (std::size_t i = 0; i < header.size(); ++i) text += "---|";
+    text += "\n";
     for (const auto& row : rows) text += fmt::format("| {} |\n", fmt::join(row, " | "));
     text += "\n";
   }

@@ -35,6 +35,8 @@ struct RunReport {
   std::int64_t steps = 0, planned_tokens = 0;
   std::string recompute;                               // "none" or "layer", with the reason
   core::Json environment;                              // versions, CPU, threads
+  std::vector<std::pair<std::string, std::string>> remarks;  // further rows of the opening lines
+  std::vector<std::string> shown_metrics;              // of the objective's own, those that lines and tables give
 
   std::int64_t all_parameters() const;                 // base + adapter, or the base that is trained
   double trainable_percent() const;

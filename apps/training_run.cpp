@@ -75,6 +75,14 @@ std::optional<std::uint64_t> available_memory() {
 
 bool choose_recompute(const Options& options, const core::Json& earlier, const models::DecoderConfig& config,
                       const data::Plan& plan, const data::Dataset& train, at::ScalarType dtype, RunReport& report) {
+  std::vector<std::int64_t> lengths;
+  for (const data::Example& example : train.examples) lengths.push_back(static_cast<std::int64_t>(example.ids.size()));
+  return choose_recompute(options, earlier, config, plan, lengths, dtype, report);
+}
+
+bool choose_recompute(const Options& options, const core::Json& earlier, const models::DecoderConfig& config,
+                      const data::Plan& plan, const std::vector<std::int64_t>& lengths, at::ScalarType dtype,
+                      RunReport& report) {
   const std::string wanted = options.text("recompute");
   if (wanted != "auto") {
     report.recompute = wanted + " (as asked)";
@@ -88,7 +96,7 @@ bool choose_recompute(const Options& options, const core::Json& earlier, const m
   for (std::int64_t step = 0; step < std::min<std::int64_t>(plan.steps(), plan.steps_per_epoch()); ++step) {
     for (const auto& micro : plan.micro_batches(step)) {
       std::int64_t tokens = 0;
-      for (const std::uint32_t i : micro) tokens += static_cast<std::int64_t>(train.examples[i].ids.size());
+      for (const std::uint32_t i : micro) tokens += lengths[i];
       most = std::max(most, tokens);
     }
   }
@@ -109,10 +117,10 @@ std::string hash_files(const std::vector<fs::path>& files) {
   return core::sha256(all);
 }
 
-RunOutcome train_and_report(const Options& options, const Console& console, train::CausalLm& objective, RunReport& report,
+RunOutcome train_and_report(const Options& options, const Console& console, train::Objective& objective, RunReport& report,
                             const train::TrainOptions& training, const core::Json& facts, train::TrainObserver* observer) {
-  report.steps = objective.plan().steps();
-  report.planned_tokens = objective.plan().total_tokens();
+  report.steps = objective.steps();
+  report.planned_tokens = objective.planned_tokens();
   report.environment = environment();
   print_opening(console, report);
   const fs::path out = options.text("out");
@@ -123,7 +131,8 @@ RunOutcome train_and_report(const Options& options, const Console& console, trai
   }
   train::write_run_json(out, run_json(report, nullptr, out));
 
-  TrainingView view(console, options.has("log-every") ? options.integer_in("log-every", 1, std::int64_t{1} << 40) : 0);
+  TrainingView view(console, options.has("log-every") ? options.integer_in("log-every", 1, std::int64_t{1} << 40) : 0,
+                    report.shown_metrics);
   core::Json same = run_identity(options, facts);
   same["lowrank"] = report.environment["lowrank"];
   same["LibTorch"] = report.environment["libtorch"];

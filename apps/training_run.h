@@ -24,6 +24,10 @@ core::Json earlier_choices(const std::filesystem::path& out, bool resume);
 /// --recompute auto: layer where the activations of the largest micro-batch would not fit into memory. Sets `report.recompute`.
 bool choose_recompute(const Options& options, const core::Json& earlier, const models::DecoderConfig& config,
                       const data::Plan& plan, const data::Dataset& train, at::ScalarType dtype, RunReport& report);
+/// The same for a plan over things of these lengths in tokens.
+bool choose_recompute(const Options& options, const core::Json& earlier, const models::DecoderConfig& config,
+                      const data::Plan& plan, const std::vector<std::int64_t>& lengths, at::ScalarType dtype,
+                      RunReport& report);
 
 /// SHA-256 over the files' own SHA-256, in order.
 std::string hash_files(const std::vector<std::filesystem::path>& files);
@@ -35,7 +39,7 @@ struct RunOutcome {
 };
 
 /// Opening lines, the loop, closing lines, run.json, model card. `observer`: instead of the view on the console.
-RunOutcome train_and_report(const Options& options, const Console& console, train::CausalLm& objective, RunReport& report,
+RunOutcome train_and_report(const Options& options, const Console& console, train::Objective& objective, RunReport& report,
                             const train::TrainOptions& training, const core::Json& facts,
                             train::TrainObserver* observer = nullptr);
 

@@ -9,6 +9,7 @@ namespace lowrank::apps {
 
 Verb finetune_verb();
 Verb pretrain_verb();
+Verb align_dpo_verb();
 Verb evaluate_verb();
 Verb generate_verb();
 Verb chat_verb();

@@ -108,7 +108,35 @@ void Assembler::add_row(const std::vector<Span>& spans, const std::string& where
   if (!any_learned && !spans.empty()) blank = false;  // a conversation without an answer: masked, not blank
   if (!is_new_document(content, blank, where)) return;
   ++rows_;
+  Example example = encode_row(spans);
+  cut(example);
+  if (example.counted() == 0) {
+    ++dataset_.report.all_masked;
+    return;
+  }
+  keep_row(std::move(example));
+}
 
+void Assembler::add_pair(const std::vector<Span>& chosen, const std::vector<Span>& rejected, const std::string& where) {
+  std::string content;
+  for (const auto* side : {&chosen, &rejected}) {
+    for (const Span& span : *side) content += span.text + (span.learned ? '\1' : '\2');
+    content += '\3';
+  }
+  if (!is_new_document(content, false, where)) return;
+  rows_ += 2;
+  Example first = encode_row(chosen), second = encode_row(rejected);
+  cut(first);
+  cut(second);
+  if (first.counted() == 0 || second.counted() == 0 || first.ids == second.ids) {
+    dataset_.report.all_masked += 2;
+    return;
+  }
+  keep_row(std::move(first));
+  keep_row(std::move(second));
+}
+
+Example Assembler::encode_row(const std::vector<Span>& spans) const {
   Example example;
   for (std::size_t from = 0; from < spans.size();) {
     std::size_t to = from;
@@ -117,18 +145,20 @@ void Assembler::add_row(const std::vector<Span>& spans, const std::string& where
     add_unit(spans, from, to, example);
     from = to;
   }
+  return example;
+}
+
+void Assembler::cut(Example& example) {
   longest_row_ = std::max(longest_row_, example.ids.size());
   const auto length = static_cast<std::size_t>(options_.seq_len);
-  if (example.ids.size() > length) {
-    ++dataset_.report.truncated;
-    dataset_.report.truncated_tokens += static_cast<std::int64_t>(example.ids.size() - length);
-    example.ids.resize(length);
-    example.learned.resize(length);
-  }
-  if (example.counted() == 0) {
-    ++dataset_.report.all_masked;
-    return;
-  }
+  if (example.ids.size() <= length) return;
+  ++dataset_.report.truncated;
+  dataset_.report.truncated_tokens += static_cast<std::int64_t>(example.ids.size() - length);
+  example.ids.resize(length);
+  example.learned.resize(length);
+}
+
+void Assembler::keep_row(Example example) {
   ++rows_kept_;
   for (std::size_t i = 1; i < example.ids.size(); ++i) {
     if (example.learned[i] != 0 && example.ids[i] == tokenizer_.eos()) {

@@ -25,6 +25,10 @@ class Assembler {
   /// with the joint ids. A token that reaches over the border belongs to what follows it. BOS comes once, at the start.
   void add_row(const std::vector<Span>& spans, const std::string& where);
 
+  /// A preference pair as two examples of one document, the chosen first, each as add_row makes it. Dropped, and counted
+  /// as all masked, where nothing of an answer is left of either side, or where the cut left both sides the same.
+  void add_pair(const std::vector<Span>& chosen, const std::vector<Span>& rejected, const std::string& where);
+
   /// Checks the whole and gives it away. DataError: nothing read, all masked, no answer reaches its end token.
   Dataset finish();
 
@@ -34,6 +38,9 @@ class Assembler {
   bool is_new_document(const std::string& content, bool blank, const std::string& where);
   std::vector<TokenId> encode(const std::string& text, bool first) const;
   void add_unit(const std::vector<Span>& spans, std::size_t from, std::size_t to, Example& example) const;
+  Example encode_row(const std::vector<Span>& spans) const;
+  void cut(Example& example);
+  void keep_row(Example example);
   void keep(Example example);
   void check_rows() const;
 

@@ -75,7 +75,8 @@ void RowReader::settle_keys(const core::JsonView& row) {
   if (row.has("chosen") && row.has("rejected")) {
     throw DataError(row.where() +
                     ": a row with \"chosen\" and \"rejected\" is a preference pair, which fine-tuning does "
-                    "not learn from; keep the chosen answer as {\"prompt\", \"completion\"}");
+                    "not learn from; give it to `lowrank align dpo`, or keep the chosen answer as {\"prompt\", "
+                    "\"completion\"}");
   }
   std::string known;
   for (const Keys& keys : table()) {

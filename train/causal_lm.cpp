@@ -2,16 +2,14 @@
 
 #include <ATen/ops/sum.h>
 
-#include <algorithm>
 #include <numeric>
 
 #include "lowrank/core/error.h"
 #include "lowrank/eval/perplexity.h"
+#include "lowrank/train/documents.h"
 
 namespace lowrank::train {
 namespace {
-
-constexpr std::size_t kNamedDocuments = 8;  // in a message
 
 std::vector<std::int64_t> lengths_of(const std::vector<data::Example>& examples) {
   std::vector<std::int64_t> lengths;
@@ -72,16 +70,7 @@ MicroLoss CausalLm::forward(std::int64_t step, std::int64_t micro) {
 }
 
 std::string CausalLm::describe(std::int64_t step) const {
-  std::vector<std::string> names;
-  for (const std::uint32_t i : plan_.step(step).examples) {
-    const std::uint32_t document = parts_.train.examples[i].document;
-    const std::string& name = parts_.train.documents.at(document).where;
-    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
-  }
-  std::string text;
-  for (std::size_t i = 0; i < std::min(names.size(), kNamedDocuments); ++i) text += (i > 0 ? ", " : "") + names[i];
-  if (names.size() > kNamedDocuments) text += " and " + std::to_string(names.size() - kNamedDocuments) + " more";
-  return text;
+  return documents_of(parts_.train, plan_.step(step).examples);
 }
 
 std::vector<EvalResult> CausalLm::evaluate() {

@@ -40,6 +40,7 @@ class CausalLm : public Objective {
   std::vector<lora::NamedTensor> parameters() override;
   void parameters_moved() override;
   std::int64_t steps() const override { return plan_.steps(); }
+  std::int64_t planned_tokens() const override { return plan_.total_tokens(); }
   double epoch_after(std::int64_t step) const override { return plan_.step(step).epoch; }
   std::int64_t micro_batches(std::int64_t step) const override;
   /// Its backward must come before the next call.

@@ -130,6 +130,7 @@ void save_checkpoint(const fs::path& run, const CheckpointState& state, FlatPara
   if (fs::exists(destination)) remove_checkpoint(destination);
   core::StagedDirectory staged(destination);
   objective.save(staged.path());
+  objective.save_state(staged.path());
   formats::write_safetensors(staged.path() / kTensors,
                              {flat_tensor("parameters", parameters.values()), flat_tensor("exp_avg", exp_avg),
                               flat_tensor("exp_avg_sq", exp_avg_sq)});

@@ -5,12 +5,15 @@
 
 #include <cstdint>
 
+#include "lowrank/train/metrics.h"
+
 namespace lowrank::train {
 
 /// Totals of a step over its micro-batches.
 struct StepTotals {
   double loss = 0;  // sum, not yet divided
   std::int64_t count = 0, tokens = 0;
+  Metrics metrics;  // sums, as the loss
 };
 
 class GradSync {

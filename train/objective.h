@@ -9,6 +9,7 @@
 
 #include "lowrank/core/json.h"
 #include "lowrank/lora/adapter.h"
+#include "lowrank/train/metrics.h"
 
 namespace lowrank::train {
 
@@ -18,12 +19,14 @@ struct MicroLoss {
   double value = 0;         // the same sum, added up in a fixed order in double
   std::int64_t count = 0;   // what the sum is divided by, over the whole step (counted tokens)
   std::int64_t tokens = 0;  // all tokens that were computed, for tokens/s
+  Metrics metrics = {};     // sums, as `value`: the step's row has them divided by the step's count
 };
 
 struct EvalResult {
   std::string split;  // "validation", "general"
-  double loss = 0;    // mean nats a token
+  double loss = 0;    // mean nats a token, or the objective's own loss where there are metrics
   std::int64_t tokens = 0;
+  Metrics metrics = {};  // further measures; "x_low" and "x_high" bound "x" with 95 % confidence
 };
 
 class Objective {
@@ -34,6 +37,8 @@ class Objective {
   /// Called after the trainer moved the parameters into its flat buffer.
   virtual void parameters_moved() {}
   virtual std::int64_t steps() const = 0;
+  /// Tokens of all steps together; 0: not known beforehand.
+  virtual std::int64_t planned_tokens() const { return 0; }
   virtual double epoch_after(std::int64_t step) const = 0;  // step from 0
   virtual std::int64_t micro_batches(std::int64_t step) const = 0;
   virtual MicroLoss forward(std::int64_t step, std::int64_t micro) = 0;
@@ -44,6 +49,9 @@ class Objective {
   virtual bool has_validation() const = 0;
   /// The adapter (or model) into a folder, as a user of PEFT (or transformers) would load it.
   virtual void save(const std::filesystem::path& directory) = 0;
+  /// What goes on with the run beside the parameters (rollouts), into a checkpoint's folder and from it.
+  virtual void save_state(const std::filesystem::path& /*checkpoint*/) {}
+  virtual void load_state(const std::filesystem::path& /*checkpoint*/) {}
   /// Throws when a file that is in use (base weights) is no longer the one that was opened.
   virtual void check_inputs() {}
 };

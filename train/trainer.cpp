@@ -29,7 +29,10 @@ std::int64_t interval(std::int64_t every, std::int64_t steps, std::int64_t times
 
 core::Json to_json(const std::vector<EvalResult>& results) {
   core::Json json = core::Json::array();
-  for (const EvalResult& r : results) json.push_back({{"split", r.split}, {"loss", r.loss}, {"tokens", r.tokens}});
+  for (const EvalResult& r : results) {
+    json.push_back({{"split", r.split}, {"loss", r.loss}, {"tokens", r.tokens}});
+    if (!r.metrics.empty()) json.back()["metrics"] = r.metrics;
+  }
   return json;
 }
 
@@ -38,7 +41,10 @@ std::vector<EvalResult> from_json(const core::Json& json) {
   const core::JsonView view(json, "trainer_state.json: evaluation");
   for (std::size_t i = 0; i < view.size(); ++i) {
     const core::JsonView one = view.at(i);
-    results.push_back({one.at("split").as_string(), one.at("loss").as_double(), one.at("tokens").as_int(0)});
+    results.push_back({one.at("split").as_string(), one.at("loss").as_double(), one.at("tokens").as_int(0), {}});
+    if (!one.has("metrics")) continue;
+    const core::JsonView metrics = one.at("metrics");
+    for (const std::string& name : metrics.keys()) results.back().metrics[name] = metrics.at(name).as_double();
   }
   return results;
 }
@@ -111,6 +117,7 @@ class Run {
     if (!differences.empty()) observer_.on_note("not bit-exact: resumed although these differ: " + list);
     state_ = load_checkpoint(checkpoint, parameters_, optimizer_.exp_avg(), optimizer_.exp_avg_sq());
     state_.identity = now;
+    objective_.load_state(checkpoint);
     saved_step_ = state_.step;
     last_evaluation_ = from_json(state_.last);
     discard_checkpoints_after(out_, state_.step);
@@ -136,6 +143,7 @@ class Run {
       totals.loss += loss.value;
       totals.count += loss.count;
       totals.tokens += loss.tokens;
+      for (const auto& [name, sum] : loss.metrics) totals.metrics[name] += sum;
       if (signalled()) return false;
     }
     parameters_.check_aliasing();
@@ -147,7 +155,9 @@ class Run {
     StepMetrics metrics;
     metrics.penalty = penalty_value(values, options_.l1, options_.l2);
     if (options_.l2 != 0) add_l2_gradient(gradients, values, options_.l2);
-    metrics.loss = totals.loss / static_cast<double>(std::max<std::int64_t>(1, totals.count));
+    const auto count = static_cast<double>(std::max<std::int64_t>(1, totals.count));
+    metrics.loss = totals.loss / count;
+    for (const auto& [name, sum] : totals.metrics) metrics.metrics[name] = sum / count;
     metrics.grad_norm = parameters_.gradient_norm();
     check_finite(index, metrics);
     clip_gradients(gradients, metrics.grad_norm, options_.clip);
@@ -190,6 +200,7 @@ class Run {
                       {"tokens_per_second", m.tokens_per_second},
                       {"peak_rss_bytes", m.peak_rss_bytes}};
     if (options_.l1 != 0 || options_.l2 != 0) row["penalty"] = m.penalty;
+    for (const auto& [name, value] : m.metrics) row[name] = value;
     metrics_->row(row);
   }
 
@@ -205,8 +216,10 @@ class Run {
         throw DataError("after step " + std::to_string(state_.step) + " the loss on the " + result.split + " data is " +
                         std::to_string(result.loss) + "; nothing of it was saved");
       }
-      metrics_->row(
-          {{"step", state_.step}, {"eval_loss", result.loss}, {"split", result.split}, {"tokens", result.tokens}});
+      core::Json row = {
+          {"step", state_.step}, {"eval_loss", result.loss}, {"split", result.split}, {"tokens", result.tokens}};
+      for (const auto& [name, value] : result.metrics) row["eval_" + name] = value;
+      metrics_->row(row);
     }
     state_.last = to_json(last_evaluation_);
     bool better = false;

@@ -39,6 +39,7 @@ struct StepMetrics {
   std::int64_t tokens = 0;  // so far
   double tokens_per_second = 0;
   std::int64_t peak_rss_bytes = 0;
+  Metrics metrics;  // the objective's own
 };
 
 /// What the app draws.

@@ -1,0 +1,111 @@
+#include <fmt/format.h>
+
+#include "lowrank/apps/align_run.h"
+#include "lowrank/apps/opening.h"
+#include "lowrank/apps/terminal.h"
+#include "lowrank/apps/training_run.h"
+#include "lowrank/apps/verbs.h"
+#include "lowrank/data/preferences.h"
+#include "lowrank/train/dpo.h"
+
+namespace lowrank::apps {
+
+namespace {
+
+/// Training and validation pairs, as the options say.
+RunData read_pairs(const Options& options, AlignRun& run, core::ProgressObserver& progress) {
+  const int seq_len = sequence_length(options, run.model.decoder->config());
+  const auto load = [&](const char* name) {
+    return data::load_preferences(options.paths(name), *run.model.tokenizer, seq_len, &progress);
+  };
+  RunData result;
+  result.train = load("data");
+  const double share = options.number_in("val-split", 0, 0.9);
+  if (options.has("val-data")) {
+    result.evaluation.emplace_back("validation", load("val-data"));
+    run.report.validation_how = "on --val-data";
+  } else if (share > 0) {
+    data::Split parts = data::split_preferences(result.train, share, static_cast<std::uint64_t>(options.integer("seed")));
+    run.report.validation_how = parts.how;
+    result.train = std::move(parts.train);
+    if (!parts.validation.examples.empty()) result.evaluation.emplace_back("validation", std::move(parts.validation));
+  } else {
+    run.report.validation_how = "none (--val-split 0)";
+  }
+  run.report.data.push_back({"train", result.train.report});
+  for (const auto& [name, set] : result.evaluation) run.report.data.push_back({name, set.report});
+  for (const DataUsed& used : run.report.data) run.facts[used.name + " data"] = used.report.sha256;
+  return result;
+}
+
+/// What a judge without any training would score on the held-out pairs: the figures that training must beat.
+void report_baselines(const train::Dpo& objective, const std::vector<std::pair<std::string, double>>& shorter,
+                      RunReport& report) {
+  for (std::size_t i = 0; i < shorter.size(); ++i) {
+    report.remarks.emplace_back(shorter[i].first + " baselines",
+                                fmt::format("\"shorter wins\" {:.1f} %, the reference's own log-probabilities {:.1f} %",
+                                            100 * shorter[i].second, 100 * objective.reference_accuracy(i)));
+  }
+}
+
+int align_dpo(const Options& options) {
+  const Console console(options);
+  ConsoleProgress progress(console);
+  std::optional<AlignRun> run = open_align_run(options, console, progress);
+  if (!run) return 0;
+  RunData data = read_pairs(options, *run, progress);
+
+  train::Dpo::Parts parts;
+  parts.decoder = run->model.decoder;
+  parts.adapter = &*run->adapter;
+  parts.weights = &run->model.weights;
+  parts.plan = plan_options(options);
+  parts.loss = train::parse_dpo_loss(options.text("loss"));
+  parts.beta = options.number("beta");
+  parts.reference_is_start = run->start.has_value();
+  parts.seed = parts.plan.seed;
+  const std::vector<std::int64_t> lengths = train::pair_lengths(data.train);
+  parts.recompute = choose_recompute(options, run->earlier, run->model.decoder->config(),
+                                     data::Plan(lengths, parts.plan), lengths, run->model.decoder->dtype(), run->report);
+  run->facts["recompute"] = parts.recompute ? "layer" : "none";
+  std::vector<std::pair<std::string, double>> shorter;
+  for (const auto& [name, set] : data.evaluation) shorter.emplace_back(name, data::shorter_wins(set));
+  parts.train = std::move(data.train);
+  parts.evaluation = std::move(data.evaluation);
+  parts.progress = &progress;
+  train::Dpo objective(std::move(parts));
+
+  run->report.shown_metrics = {"rewards/accuracies", "rewards/margins"};
+  run->report.remarks.emplace_back(
+      "objective", fmt::format("DPO, {} loss, beta = {}; the reference is {}", options.text("loss"),
+                               options.number("beta"),
+                               run->start ? "the adapter that the run starts from" : "the base with the adapter off"));
+  report_baselines(objective, shorter, run->report);
+  return train_and_report(options, console, objective, run->report, train_options(options, 5e-5), run->facts).exit_code;
+}
+
+}  // namespace
+
+Verb align_dpo_verb() {
+  Verb verb;
+  verb.name = "align dpo";
+  verb.summary = "Learn from preference pairs (DPO); writes a PEFT adapter";
+  verb.positionals = {"MODEL"};
+  verb.example = "lowrank align dpo runs/sft --data pairs.jsonl --out runs/dpo";
+  verb.options = align_options(
+      {
+          {"data", OptionType::kTexts, "PATH...", nullptr, "Data",
+           "Pairs, .jsonl or .json: {\"prompt\", \"chosen\", \"rejected\"} as text or messages, or LLaMA-Factory's forms", {}, true},
+          option_seq_len("Tokens of a prompt with an answer at most; cut at the end (default: 1024, or the model's positions if fewer)"),
+          {"val-data", OptionType::kTexts, "PATH...", nullptr, "Data", "Validation pairs (best checkpoint, early stopping)", {}},
+          {"val-split", OptionType::kNumber, "F", 0.05, "Data", "Share of --data kept for validation without --val-data; 0: none", {}},
+          {"no-shuffle", OptionType::kFlag, "", false, "Data", "Take the pairs in file order", {}},
+          {"beta", OptionType::kNumber, "X", 0.1, "Preferences", "How strongly the reference holds; for ipo, the tau of the paper", {}},
+          {"loss", OptionType::kText, "NAME", "sigmoid", "Preferences", "Loss of a pair's margin", {"sigmoid", "ipo", "hinge"}},
+      },
+      "5e-5");
+  verb.run = align_dpo;
+  return verb;
+}
+
+}  // namespace lowrank::apps

@@ -1,0 +1,151 @@
+// Preference pairs: their forms, masks, cuts and faults.
+#include "lowrank/data/preferences.h"
+
+#include <string>
+
+#include "catch.h"
+#include "errors.h"
+#include "fake_tokenizer.h"
+
+using namespace lowrank;
+using namespace lowrank_test;
+using data::Dataset;
+
+namespace {
+
+Dataset load(const std::string& content, int seq_len = 1024, const std::string& name = "pairs.jsonl",
+             const FakeOptions& tokenizer = {}) {
+  TempDir dir;
+  write_text(dir / name, content);
+  return data::load_preferences({dir / name}, FakeTokenizer(tokenizer), seq_len);
+}
+
+std::string text(const data::Example& e) { return FakeTokenizer().decode(e.ids, false); }
+std::string learned(const data::Example& e) { return learned_text(FakeTokenizer(), e.ids, e.learned); }
+
+void check_pair(const Dataset& pairs, const std::string& prompt, const std::string& chosen,
+                const std::string& rejected) {
+  REQUIRE(pairs.examples.size() == 2);
+  CHECK(text(pairs.examples[0]) == "<s>" + prompt + chosen + "</s>");
+  CHECK(text(pairs.examples[1]) == "<s>" + prompt + rejected + "</s>");
+  CHECK(learned(pairs.examples[0]) == chosen + "</s>");
+  CHECK(learned(pairs.examples[1]) == rejected + "</s>");
+  CHECK(pairs.examples[0].document == pairs.examples[1].document);
+}
+
+}  // namespace
+
+TEST_CASE("a pair's answers and their ends are learned, its prompt is not", "[unit]") {
+  const Dataset pairs = load("{\"prompt\": \"Q:\", \"chosen\": \" yes\", \"rejected\": \" no\"}\n");
+  check_pair(pairs, "Q:", " yes", " no");
+  CHECK(pairs.report.format == "prompt/chosen/rejected");
+  CHECK(pairs.report.documents == 1);
+  CHECK(pairs.report.examples == 2);
+  CHECK(pairs.report.learned_tokens == 5 + 4);
+  CHECK(data::pair_count(pairs) == 1);
+  CHECK(data::shorter_wins(pairs) == 0);
+}
+
+TEST_CASE("the forms that TRL and LLaMA-Factory write are read", "[unit]") {
+  const std::string prompt = "User: Hi\nAssistant:";
+  const char* forms[] = {
+      R"({"prompt": [{"role": "user", "content": "Hi"}], "chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]})",
+      R"({"chosen": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "a"}], "rejected": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "b"}]})",
+      R"({"prompt": "Hi", "chosen": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "a"}], "rejected": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "b"}]})",
+      R"({"conversations": [{"from": "human", "value": "Hi"}], "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}})"};
+  for (const char* form : forms) {
+    INFO(form);
+    check_pair(load(std::string(form) + "\n"), prompt, " a", " b");
+    check_pair(load("[" + std::string(form) + "]", 1024, "pairs.json"), prompt, " a", " b");
+  }
+  // Earlier answers of the prompt end as they do in training, and are not learned.
+  const Dataset turns = load(
+      R"({"conversations": [{"from": "human", "value": "1"}, {"from": "gpt", "value": "x"}, {"from": "human", "value": "2"}], "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}, "system": "S"})"
+      "\n");
+  check_pair(turns, "System: S\n\nUser: 1\nAssistant: x</s>User: 2\nAssistant:", " a", " b");
+  const Dataset alpaca = load(R"({"instruction": "Do", "input": "", "chosen": "a", "rejected": "b", "id": 3})" "\n");
+  CHECK(learned(alpaca.examples[0]) == "a</s>");
+  CHECK(contains(text(alpaca.examples[1]), "### Instruction:\nDo\n\n### Response:\nb</s>"));
+  CHECK(contains(alpaca.report.notes.at(0), "id"));
+}
+
+TEST_CASE("a pair is cut at --seq-len, and dropped where nothing is left to compare", "[unit]") {
+  const std::string row = "{\"prompt\": \"12345\", \"chosen\": \"same, but\", \"rejected\": \"same, and\"}\n";
+  const Dataset cut = load(row + "{\"prompt\": \"1\", \"chosen\": \"a\", \"rejected\": \"b\"}\n", 14);
+  REQUIRE(cut.examples.size() == 4);
+  CHECK(text(cut.examples[0]) == "<s>12345same, bu");
+  CHECK(cut.report.truncated == 2);
+  CHECK(cut.report.truncated_tokens == 4);
+  // What is left of both sides is the same, or nothing.
+  for (const int length : {8, 6}) {
+    const Dataset dropped = load(row + "{\"prompt\": \"1\", \"chosen\": \"a\", \"rejected\": \"b\"}\n", length);
+    REQUIRE(dropped.examples.size() == 2);
+    CHECK(dropped.report.all_masked == 2);
+    CHECK(dropped.documents.at(dropped.examples[0].document).where.ends_with("line 2"));
+  }
+}
+
+TEST_CASE("faults of pairs are named with their row", "[unit]") {
+  struct Fault {
+    const char* row;
+    const char* part;
+  };
+  const std::string good = "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}\n";
+  for (const Fault& fault : {Fault{R"({"prompt": "p", "chosen": "a", "rejected": "a"})", "are the same"},
+                             Fault{R"({"prompt": "p", "chosen": "a"})", "\"rejected\" is missing"},
+                             Fault{R"({"prompt": "p", "chosen": "a", "rejected": 3})", "expected a string"},
+                             Fault{R"(["p"])", "a row is an object"}}) {
+    INFO(fault.row);
+    const std::string message = message_of<DataError>([&] { load(good + fault.row + "\n"); });
+    CHECK(contains(message, "pairs.jsonl line 2"));
+    CHECK(contains(message, fault.part));
+  }
+  CHECK(contains(message_of<DataError>([] { load("{\"prompt\": \"p\", \"completion\": \"c\"}\n"); }), "not a preference pair"));
+  CHECK(contains(message_of<DataError>([] { load("{\"chosen\": \"p\", \"rejected\": \"c\"}\n"); }), "give the prompt"));
+  CHECK(contains(message_of<DataError>([] { load("hello\n", 99, "pairs.txt"); }), "plain text"));
+  const std::string messages =
+      R"({"chosen": [{"role": "user", "content": "Hi"}], "rejected": [{"role": "user", "content": "Ho"}]})" "\n";
+  CHECK(contains(message_of<DataError>([&] { load(messages); }), "no answer"));
+  FakeOptions chat;
+  chat.chat_template = true;
+  const std::string turns =
+      R"({"conversations": [{"from": "human", "value": "Hi"}], "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}})" "\n";
+  CHECK(contains(message_of<DataError>([&] { load(turns, 99, "pairs.jsonl", chat); }), "chat templates"));
+  CHECK(load(good, 99, "pairs.jsonl", chat).examples.size() == 2);
+}
+
+TEST_CASE("pairs are held out whole, from twenty on", "[unit]") {
+  std::string rows;
+  for (int i = 0; i < 40; ++i) {
+    rows += "{\"prompt\": \"p" + std::to_string(i) + "\", \"chosen\": \"a\", \"rejected\": \"bb\"}\n";
+  }
+  const data::Split parts = data::split_preferences(load(rows), 0.25, 1);
+  CHECK(data::pair_count(parts.validation) == 10);
+  CHECK(data::pair_count(parts.train) == 30);
+  for (const Dataset* part : {&parts.train, &parts.validation}) {
+    for (std::size_t i = 0; i < part->examples.size(); i += 2) {
+      CHECK(part->examples[i].document == part->examples[i + 1].document);
+      CHECK(learned(part->examples[i]) == "a</s>");
+    }
+  }
+  CHECK(data::shorter_wins(parts.validation) == 1);
+  std::string few;
+  for (std::size_t at = 0, n = 0; n < 19; ++n) {
+    const std::size_t end = rows.find('\n', at) + 1;
+    few += rows.substr(at, end - at);
+    at = end;
+  }
+  const data::Split none = data::split_preferences(load(few), 0.25, 1);
+  CHECK(none.validation.examples.empty());
+  CHECK(data::pair_count(none.train) == 19);
+  CHECK(contains(none.how, "--val-data"));
+}
+
+TEST_CASE("LLaMA-Factory's 300 pairs", "[unit]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Dataset pairs =
+      data::load_preferences({*assets() / "instruct" / "llamafactory" / "dpo_en_demo.json"}, FakeTokenizer(), 4096);
+  CHECK(pairs.report.documents == 300);
+  CHECK(pairs.report.format == "conversations/chosen/rejected");
+  CHECK(data::shorter_wins(pairs) == Approx(0.56).margin(0.03));
+}

@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Golden files of tests/train/dpo.cpp from TRL's own DPOTrainer (pip install trl; 1.16 made the committed ones).
+
+On the tiny Llama of tests/goldens/models/llama with its PEFT adapter (B != 0), six random pairs: the reference is the
+adapter switched off. For each loss, under tests/goldens/train/dpo/:
+
+    pairs.json        ids and masks of every side; of each loss: its value and TRL's metrics, beta
+    <loss>.safetensors   d(loss)/d(adapter) under PEFT's names
+
+    python3 tests/parity/make_dpo_goldens.py [--out tests/goldens]
+"""
+import argparse
+import json
+import pathlib
+import tempfile
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from safetensors.torch import save_file
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, models
+from trl import DPOConfig, DPOTrainer
+
+HERE = pathlib.Path(__file__).resolve().parent
+BETA = {"sigmoid": 0.1, "hinge": 0.05, "ipo": 0.1}
+METRICS = ["rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected"]
+
+
+def random_pairs(seed, n):
+    """[(prompt, chosen, rejected)] of token ids; answers end in 2, BOS is 1."""
+    g = torch.Generator().manual_seed(seed)
+    draw = lambda low, high: int(torch.randint(low, high, (1,), generator=g))
+    ids = lambda k: torch.randint(3, 128, (k,), generator=g).tolist()
+    return [([1] + ids(draw(2, 9)), ids(draw(1, 14)) + [2], ids(draw(1, 14)) + [2]) for _ in range(n)]
+
+
+def batch(pairs):
+    """TRL's collated batch: the chosen sides first, padded at the right."""
+    rows = [(p, c) for p, c, _ in pairs] + [(p, r) for p, _, r in pairs]
+    longest = max(len(p) + len(a) for p, a in rows)
+    pad = lambda values: values + [0] * (longest - len(values))
+    return {
+        "input_ids": torch.tensor([pad(p + a) for p, a in rows]),
+        "attention_mask": torch.tensor([pad([1] * (len(p) + len(a))) for p, a in rows]),
+        "completion_mask": torch.tensor([pad([0] * len(p) + [1] * len(a)) for p, a in rows]),
+    }
+
+
+def tokenizer():
+    words = {f"t{i}": i for i in range(128)}
+    fast = Tokenizer(models.WordLevel(words, unk_token="t3"))
+    return PreTrainedTokenizerFast(tokenizer_object=fast, bos_token="t1", eos_token="t2", pad_token="t0", unk_token="t3")
+
+
+def measure(folder, pairs, loss, work):
+    base = LlamaForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    model = PeftModel.from_pretrained(base, folder / "adapter", is_trainable=True)
+    args = DPOConfig(output_dir=work, loss_type=[loss], beta=BETA[loss], report_to=[], use_cpu=True, bf16=False,
+                     gradient_checkpointing=False, disable_dropout=True)
+    rows = Dataset.from_list([{"prompt": "t4", "chosen": "t5", "rejected": "t6"}])
+    trainer = DPOTrainer(model=model, args=args, train_dataset=rows, processing_class=tokenizer())
+    inputs = batch(pairs)
+    with torch.no_grad(), model.disable_adapter():
+        labels = inputs["input_ids"][:, 1:]
+        logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits[:, :-1]
+        picked = logits.log_softmax(-1).gather(2, labels[..., None])[..., 0] * inputs["completion_mask"][:, 1:]
+        inputs["ref_chosen_logps"], inputs["ref_rejected_logps"] = picked.sum(1).chunk(2)
+    trainer.precompute_ref_logps = True
+    trainer.model.train()
+    value = trainer.compute_loss(trainer.model, inputs)
+    value.backward()
+    metrics = {name: float(trainer._metrics["train"][name][-1]) for name in METRICS}
+    gradients = {name.replace(".default", ""): p.grad.clone() for name, p in model.named_parameters()
+                 if ".lora_" in name and ".default." in name}
+    return float(value.detach()), metrics, gradients
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=pathlib.Path, default=HERE.parent / "goldens")
+    out = parser.parse_args().out
+    folder, target = out / "models" / "llama", out / "train" / "dpo"
+    target.mkdir(parents=True, exist_ok=True)
+    pairs = random_pairs(7, 6)
+    golden = {"pairs": [{"prompt": p, "chosen": c, "rejected": r} for p, c, r in pairs], "losses": {}}
+    with tempfile.TemporaryDirectory() as work:
+        for loss in BETA:
+            value, metrics, gradients = measure(folder, pairs, loss, work)
+            golden["losses"][loss] = {"beta": BETA[loss], "loss": value, "metrics": metrics}
+            save_file(gradients, target / f"{loss}.safetensors")
+    (target / "pairs.json").write_text(json.dumps(golden) + "\n")
+
+
+if __name__ == "__main__":
+    main()
