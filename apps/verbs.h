@@ -10,6 +10,7 @@ namespace lowrank::apps {
 Verb finetune_verb();
 Verb pretrain_verb();
 Verb align_dpo_verb();
+Verb align_ppo_verb();
 Verb evaluate_verb();
 Verb generate_verb();
 Verb chat_verb();

@@ -11,6 +11,7 @@
 2 and 3 use the model and the texts under --assets ($LOWRANK_ASSETS); without them they are left out, and that is said.
 """
 import argparse
+import importlib.util
 import json
 import os
 import pathlib
@@ -36,6 +37,11 @@ def golden_tests(build, assets, work):
     shutil.copytree(HERE.parent / "goldens", goldens)
     run(sys.executable, HERE / "make_goldens.py", "--out", goldens, *(["--assets", assets] if assets else []))
     run(sys.executable, HERE / "make_adapter_goldens.py", "--out", goldens / "lora")
+    run(sys.executable, HERE / "make_ppo_goldens.py", "--out", goldens)
+    if importlib.util.find_spec("trl"):
+        run(sys.executable, HERE / "make_dpo_goldens.py", "--out", goldens)
+    else:
+        print("trl is not installed: DPO is held against the committed goldens", flush=True)
     for test in ["test_lora", "test_models", "test_eval", "test_train"]:
         run(build / "tests" / test, env={**os.environ, "LOWRANK_GOLDENS": str(goldens)})
 

@@ -1,0 +1,124 @@
+#include "lowrank/data/prompts.h"
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/files.h"
+#include "lowrank/core/random.h"
+#include "lowrank/core/text.h"
+#include "lowrank/data/row_file.h"
+#include "lowrank/data/sniff.h"
+#include "lowrank/data/sources.h"
+#include "lowrank/data/text_documents.h"
+
+namespace lowrank::data {
+namespace {
+
+/// What a reading knows beside the prompts.
+struct Reading {
+  const Tokenizer& tokenizer;
+  std::size_t longest;
+  Prompts result;
+};
+
+void add(Reading& reading, Prompt prompt) {
+  ReadReport& report = reading.result.report;
+  if (is_blank(prompt.text)) {
+    ++report.empty;
+    return;
+  }
+  prompt.ids = reading.tokenizer.encode(prompt.text, true);
+  const bool ended = reading.tokenizer.adds_eos() && !prompt.ids.empty() && prompt.ids.back() == reading.tokenizer.eos();
+  if (ended) prompt.ids.pop_back();
+  if (prompt.ids.empty() || prompt.ids.size() > reading.longest) {
+    ++report.truncated;
+    return;
+  }
+  report.tokens += static_cast<std::int64_t>(prompt.ids.size());
+  reading.result.prompts.push_back(std::move(prompt));
+}
+
+void read_lines(Reading& reading, const std::filesystem::path& file) {
+  std::string raw = core::read_file(file);
+  refuse_foreign_bytes(raw, file.string());
+  std::istringstream lines(clean_text(std::move(raw)).text);
+  std::size_t number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    add(reading, {{}, line, file.string() + " line " + std::to_string(++number), std::nullopt});
+  }
+}
+
+Prompt prompt_of(const core::JsonView& row) {
+  try {
+    Prompt prompt{{}, "", row.where(), std::nullopt};
+    if (row.has("prompt")) {
+      prompt.text = row.at("prompt").as_string();
+    } else if (row.has("question")) {
+      prompt.text = row.at("question").as_string() + "\n";
+    } else {
+      throw DataError(row.where() + ": no prompt; expected the key \"prompt\" (and \"answer\"), or \"question\"");
+    }
+    if (row.has_value("answer")) prompt.answer = row.at("answer").as_string();
+    return prompt;
+  } catch (const FormatError& error) {  // a value of a wrong type: a fault of the data
+    throw DataError(error.what());
+  }
+}
+
+}  // namespace
+
+Prompts load_prompts(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, std::int64_t longest) {
+  Reading reading{tokenizer, static_cast<std::size_t>(std::max<std::int64_t>(0, longest)), {}};
+  ReadReport& report = reading.result.report;
+  std::string digests;
+  bool rows = false, lines = false;
+  for (const Source& source : find_sources(paths, Format::kAuto, report.notes)) {
+    if (source.kind == SourceKind::kText) {
+      read_lines(reading, source.file);
+      lines = true;
+    } else {
+      for_each_row(source, [&](const core::JsonView& row, std::uint64_t) { add(reading, prompt_of(row)); });
+      rows = true;
+    }
+    digests += core::sha256_file(source.file) + "\n";
+    ++report.files;
+  }
+  report.sha256 = core::sha256(digests);
+  report.format = rows && lines ? "prompts + lines" : rows ? "prompts" : "lines";
+  report.documents = report.examples = static_cast<std::int64_t>(reading.result.prompts.size());
+  if (reading.result.prompts.empty()) {
+    throw DataError("no prompt is left: " + core::format_count(report.empty) + " are blank, and " +
+                    core::format_count(report.truncated) + " have more than " + std::to_string(longest) +
+                    " tokens, which is what --seq-len leaves beside --response-length");
+  }
+  if (report.truncated > 0) {
+    report.notes.push_back(core::format_count(report.truncated) + " prompts of more than " + std::to_string(longest) +
+                           " tokens were dropped: --seq-len must hold the prompt and --response-length tokens");
+  }
+  return std::move(reading.result);
+}
+
+Prompts hold_out(Prompts& all, double fraction, std::uint64_t seed) {
+  const auto n = static_cast<std::uint32_t>(all.prompts.size());
+  if (n < 2) throw DataError("a single prompt cannot be split; give --val-data or --val-split 0");
+  const auto wanted = static_cast<std::uint32_t>(std::ceil(fraction * n - 1e-9));
+  const std::uint32_t count = std::clamp<std::uint32_t>(wanted, 1, n - 1);
+  const std::vector<std::uint32_t> order = core::RandomStream(seed, "split").permutation(n, 0);
+  std::vector<bool> held(n, false);
+  for (std::uint32_t i = 0; i < count; ++i) held[order[i]] = true;
+  Prompts out, rest;
+  out.report = rest.report = all.report;
+  out.report.notes.clear();
+  for (std::uint32_t i = 0; i < n; ++i) (held[i] ? out : rest).prompts.push_back(std::move(all.prompts[i]));
+  for (Prompts* part : {&out, &rest}) {
+    part->report.tokens = 0;
+    for (const Prompt& prompt : part->prompts) part->report.tokens += static_cast<std::int64_t>(prompt.ids.size());
+    part->report.documents = part->report.examples = static_cast<std::int64_t>(part->prompts.size());
+  }
+  all = std::move(rest);
+  return out;
+}
+
+}  // namespace lowrank::data

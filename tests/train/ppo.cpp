@@ -1,0 +1,370 @@
+// PPO against torch by TRL's formulas (tests/parity/make_ppo_goldens.py), its rewards, and as every other run: resumed.
+#include "lowrank/train/ppo.h"
+
+#include <ATen/Parallel.h>
+
+#include <chrono>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/json.h"
+#include "lowrank/train/flat_parameters.h"
+#include "lowrank/train/optimizer.h"
+#include "message.h"
+#include "tiny_model.h"
+#include "toy.h"
+
+using namespace lowrank;
+using namespace lowrank_test;
+
+namespace {
+
+/// Ids as letters: id 3 is 'D'.
+class LetterTokenizer : public data::Tokenizer {
+ public:
+  LetterTokenizer() { eos_ = 2; }
+  std::vector<data::TokenId> encode(std::string_view text, bool) const override {
+    std::vector<data::TokenId> ids;
+    for (const char c : text) ids.push_back(static_cast<data::TokenId>(c - 'A'));
+    return ids;
+  }
+  std::string decode(std::span<const data::TokenId> ids, bool) const override {
+    std::string text;
+    for (const data::TokenId id : ids) text += id_to_token(id);
+    return text;
+  }
+  std::optional<data::TokenId> token_to_id(std::string_view) const override { return std::nullopt; }
+  std::string id_to_token(data::TokenId id) const override { return std::string(1, static_cast<char>('A' + id % 58)); }
+  bool is_special(data::TokenId id) const override { return id < 3; }
+  data::TokenId size() const override { return 97; }
+};
+
+train::PpoOptions golden_options(const core::Json& options) {
+  train::PpoOptions ppo;
+  ppo.gamma = options["gamma"].get<double>();
+  ppo.lambda = options["lam"].get<double>();
+  ppo.clip = options["cliprange"].get<double>();
+  ppo.value_clip = options["cliprange_value"].get<double>();
+  ppo.value_coef = options["vf_coef"].get<double>();
+  ppo.kl_coef = options["kl_coef"].get<double>();
+  ppo.whiten_rewards = options["whiten_rewards"].get<bool>();
+  return ppo;
+}
+
+double largest_difference(const std::vector<double>& a, const std::vector<double>& b) {
+  REQUIRE(a.size() == b.size());
+  double most = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) most = std::max(most, std::abs(a[i] - b[i]));
+  return most;
+}
+
+/// Loss and metrics of a step over all its micro-batches; its gradients are in `flat`, not yet divided.
+struct Update {
+  double loss = 0;
+  std::int64_t count = 0;
+  train::Metrics metrics;
+};
+Update update(train::Ppo& objective, train::FlatParameters& flat, std::int64_t step) {
+  Update result;
+  flat.zero_gradients();
+  for (std::int64_t micro = 0; micro < objective.micro_batches(step); ++micro) {
+    const train::MicroLoss part = objective.forward(step, micro);
+    part.loss_sum.backward();
+    result.loss += part.value;
+    result.count += part.count;
+    for (const auto& [name, sum] : part.metrics) result.metrics[name] += sum;
+  }
+  result.loss /= static_cast<double>(result.count);
+  for (auto& [name, sum] : result.metrics) sum /= static_cast<double>(result.count);
+  return result;
+}
+
+/// Prompts of two letters; the reward counts 'E' to 'Z' tokens among the first answers' letters.
+struct TinyPpo {
+  explicit TinyPpo(const fs::path& samples = {}, bool recompute = false, train::PpoOptions ppo = {}) {
+    models::DecoderConfig config = tiny_config();
+    config.eos_token_ids = {2};
+    decoder = models::random_decoder(config, 5, false);
+    lora::LoraConfig lora;
+    lora.r = 5;
+    lora.lora_alpha = 10;
+    policy = lora::attach(decoder->slot_table(), lora, 9);
+    value = lora::attach(decoder->slot_table(), lora, 9, "value");
+    train::Ppo::Parts parts;
+    parts.decoder = decoder;
+    parts.policy = &*policy;
+    parts.value = &*value;
+    parts.tokenizer = &tokenizer;
+    for (int i = 0; i < 14; ++i) {
+      data::Prompt prompt;
+      prompt.text = {static_cast<char>('D' + i), static_cast<char>('F' + 2 * i)};
+      prompt.ids = tokenizer.encode(prompt.text, true);
+      prompt.where = fmt::format("prompts.txt line {}", i + 1);
+      (i < 11 ? parts.prompts : parts.validation).push_back(prompt);
+    }
+    parts.plan.batch_size = 3;
+    parts.plan.grad_accum = 2;
+    parts.plan.epochs = 3;
+    parts.mini_batches = 2;
+    parts.epochs = 2;
+    parts.response_length = 8;
+    parts.ppo = ppo;
+    parts.recompute = recompute;
+    parts.samples = samples;
+    parts.reward = [](const std::vector<train::Answer>& answers) {
+      std::vector<double> scores;
+      for (const train::Answer& answer : answers) {
+        double score = 0;
+        for (const char c : answer.response) score += c < 'X' ? 1 : -1;
+        scores.push_back(score / 8);
+      }
+      return scores;
+    };
+    objective = std::make_unique<train::Ppo>(std::move(parts));
+  }
+  LetterTokenizer tokenizer;
+  models::Decoder decoder{nullptr};
+  std::optional<lora::Adapter> policy, value;
+  std::unique_ptr<train::Ppo> objective;
+};
+
+train::TrainOptions training() {
+  train::TrainOptions options;
+  options.lr = 1e-2;
+  options.eval_every = 8;
+  options.save_every = 3;  // in the middle of rollouts of four steps
+  keep_files_in_memory();
+  return options;
+}
+
+std::map<std::string, std::string> results(const fs::path& out) {
+  std::map<std::string, std::string> files = results_of(out);
+  files["samples"] = read_text(out / "samples.jsonl");
+  return files;
+}
+
+train::Answer an_answer(const std::string& response) {
+  return {"Say it", response, static_cast<std::int64_t>(response.size()), "yes", "p.jsonl line 7"};
+}
+
+double score_of(const std::string& spec, const std::string& response, double timeout = 20) {
+  return train::make_reward(spec, timeout)({an_answer(response)}).at(0);
+}
+
+}  // namespace
+
+TEST_CASE("advantages, returns, losses, gradients and one update are those of TRL's formulas in torch", "[parity]") {
+  const fs::path folder = golden_dir() / "models" / "llama", goldens = golden_dir() / "train" / "ppo";
+  const core::Json golden = core::read_json(goldens / "update.json");
+  const core::Json state = core::read_json(goldens / "ppo_state.json");
+  const train::PpoOptions ppo = golden_options(golden["options"]);
+
+  const train::Rollout expected = train::rollout_from_json(core::JsonView(state["rollout"], "rollout"));
+  std::vector<train::Episode> episodes = expected.episodes;
+  for (train::Episode& episode : episodes) episode.rewards = episode.returns = episode.advantages = {};
+  train::score_episodes(episodes, ppo.kl_coef, ppo);
+  for (std::size_t i = 0; i < episodes.size(); ++i) {
+    INFO("answer " << i);
+    CHECK(largest_difference(episodes[i].rewards, expected.episodes[i].rewards) < 1e-5);
+    CHECK(largest_difference(episodes[i].returns, expected.episodes[i].returns) < 1e-5);
+    CHECK(largest_difference(episodes[i].advantages, expected.episodes[i].advantages) < 1e-5);
+  }
+
+  const auto weights = formats::WeightFiles::open(folder);
+  train::Ppo::Parts parts;
+  parts.decoder = models::load_decoder(models::read_config(folder), weights, at::kFloat);
+  lora::Adapter policy = lora::load_peft(parts.decoder->slot_table(), folder / "adapter");
+  lora::Adapter value = lora::load_peft(parts.decoder->slot_table(), goldens / "value", nullptr, "value");
+  parts.policy = &policy;
+  parts.value = &value;
+  for (const data::Example& example : expected.examples) {
+    parts.prompts.push_back({example.ids, "", "prompts.txt", std::nullopt});
+  }
+  parts.plan.batch_size = 2;
+  parts.plan.grad_accum = 3;
+  parts.ppo = ppo;
+  train::Ppo objective(std::move(parts));
+  train::FlatParameters flat(objective.parameters());
+  {
+    const at::NoGradGuard no_grad;
+    const auto head = golden["head"].get<std::vector<float>>();
+    at::Tensor to = flat.parameters().back().tensor;
+    REQUIRE(to.numel() == static_cast<std::int64_t>(head.size()));
+    std::copy(head.begin(), head.end(), to.data_ptr<float>());
+  }
+  objective.load_state(goldens);
+
+  const auto check = [&](const Update& found, const core::Json& wanted) {
+    CHECK(found.loss == Approx(wanted["loss"].get<double>()).epsilon(1e-4));
+    for (const auto& [name, number] : wanted["metrics"].items()) {
+      INFO(name);
+      CHECK(found.metrics.at(name) == Approx(number.get<double>()).epsilon(1e-4).margin(1e-6));
+    }
+  };
+  const Update first = update(objective, flat, 0);
+  CHECK(first.count == 6);
+  check(first, golden["updates"][0]);
+  const auto file = formats::SafetensorsFile::open(goldens / "gradients.safetensors");
+  flat.gradients().div_(6);
+  for (const auto& [name, tensor] : flat.parameters()) {
+    INFO(name);
+    const formats::TensorInfo* info = file->find(name);
+    REQUIRE(info != nullptr);
+    const at::Tensor gradient = formats::tensor_view(file, *info);
+    CHECK(gradient.abs().max().item<double>() > 0);
+    CHECK((tensor.grad() - gradient).abs().max().item<double>() <= 1e-4 * gradient.abs().max().item<double>());
+  }
+  const double lr = golden["options"]["lr"].get<double>();
+  train::Optimizer optimizer(flat.size(), {lr, 0.9, 0.999, 1e-8, 0});
+  optimizer.step(flat.values(), flat.gradients(), 1, lr);
+  check(update(objective, flat, 1), golden["updates"][1]);
+}
+
+TEST_CASE("PPO killed within a rollout resumes to the same bytes, on any threads, with recomputation too", "[unit]") {
+  TempDir whole;
+  Recorder recorder;
+  {
+    TinyPpo tiny(whole / "samples.jsonl");
+    train::Trainer(*tiny.objective, training(), whole.path(), {}).run(recorder);
+  }
+  CHECK(recorder.steps.size() == 24);  // 11 prompts in rollouts of 6: two an epoch, three epochs, four steps each
+  const auto expected = results(whole.path());
+  const int threads = at::get_num_threads();
+  for (const bool recompute : {false, true}) {
+    at::set_num_threads(recompute ? 1 : 3);
+    TempDir out;
+    TinyPpo tiny(out / "samples.jsonl", recompute);
+    train::Trainer(*tiny.objective, training(), out.path(), {}).run(recorder);
+    INFO("recompute " << recompute);
+    CHECK(differing(results(out.path()), expected) == "");
+  }
+  at::set_num_threads(threads);
+  struct Killed : std::exception {};
+  for (const std::int64_t kill : {5, 16}) {  // within a rollout, and between two
+    TempDir out;
+    Recorder killer;
+    killer.after_step = [&](std::int64_t step) {
+      if (step == kill) throw Killed();
+    };
+    {
+      TinyPpo tiny(out / "samples.jsonl");
+      CHECK_THROWS_AS(train::Trainer(*tiny.objective, training(), out.path(), {}).run(killer), Killed);
+    }
+    TinyPpo tiny(out / "samples.jsonl");
+    train::Trainer(*tiny.objective, training(), out.path(), {}).run(recorder, true);
+    INFO("killed after step " << kill);
+    CHECK(differing(results(out.path()), expected) == "");
+  }
+}
+
+TEST_CASE("the first update of a rollout begins where the policy stands, and the score rises", "[unit]") {
+  TinyPpo tiny;
+  const train::Rollout& rollout = tiny.objective->rollout_for(0);
+  REQUIRE(rollout.episodes.size() == 6);
+  CHECK(train::mean_kl(rollout.episodes) == 0);  // B is zero: the policy is the reference
+  for (std::size_t i = 0; i < 6; ++i) {
+    const train::Episode& episode = rollout.episodes[i];
+    CHECK(episode.logprobs.size() + train::prompt_length(rollout.examples[i]) == rollout.examples[i].ids.size());
+    const bool ended = rollout.examples[i].ids.back() == 2;
+    CHECK(episode.values.size() == episode.logprobs.size() + (ended && episode.logprobs.size() < 8 ? 1 : 0));
+  }
+  TempDir out;
+  Recorder recorder;
+  train::TrainOptions options = training();
+  options.lr = 2e-2;
+  TinyPpo learning(out / "samples.jsonl");
+  train::Trainer(*learning.objective, options, out.path(), {}).run(recorder);
+  CHECK(recorder.steps.front().metrics.at("val/ratio") == Approx(1).margin(1e-4));
+  CHECK(recorder.steps.back().metrics.at("objective/scores") >
+        recorder.steps.front().metrics.at("objective/scores") + 0.1);
+  CHECK(recorder.steps.back().metrics.at("objective/kl") > 0);
+  CHECK(fs::exists(out / "adapter_model.safetensors"));
+  const auto saved = formats::SafetensorsFile::open(out / "adapter_model.safetensors");
+  CHECK(saved->find("value.score.weight") == nullptr);  // the policy alone
+}
+
+TEST_CASE("the KL coefficient follows its target by a fifth at most, scaled by the horizon", "[unit]") {
+  train::PpoOptions options;
+  CHECK(train::adapted_kl_coef(0.05, 9, 32, options) == 0.05);
+  options.target_kl = 6;
+  options.kl_horizon = 100;
+  CHECK(train::adapted_kl_coef(0.05, 600, 50, options) == Approx(0.05 * 1.1));
+  CHECK(train::adapted_kl_coef(0.05, 0, 50, options) == Approx(0.05 * 0.9));
+  CHECK(train::adapted_kl_coef(0.05, 6.6, 50, options) == Approx(0.05 * 1.05));
+}
+
+TEST_CASE("slopes of the clipped losses are their differences", "[unit]") {
+  for (const double old : {-1.0, -0.9, -1.6}) {
+    for (const double advantage : {-2.0, 0.7}) {
+      const double h = 1e-6;
+      const auto policy = train::policy_loss(-1.05, old, advantage, 0.2);
+      CHECK(policy.slope == Approx((train::policy_loss(-1.05 + h, old, advantage, 0.2).loss -
+                                    train::policy_loss(-1.05 - h, old, advantage, 0.2).loss) / (2 * h)).margin(1e-6));
+      const auto value = train::value_loss(-1.05, old, advantage, 0.2);
+      CHECK(value.slope == Approx((train::value_loss(-1.05 + h, old, advantage, 0.2).loss -
+                                   train::value_loss(-1.05 - h, old, advantage, 0.2).loss) / (2 * h)).margin(1e-6));
+    }
+  }
+}
+
+TEST_CASE("built-in rewards", "[unit]") {
+  CHECK(score_of("length:8", "12345678") == 1);
+  CHECK(score_of("length:8", "1234") == 0.5);
+  CHECK(score_of("length:2", std::string(50, 'x')) == -1);
+  CHECK(score_of("regex:[0-9]{2}", "in 42 days") == 1);
+  CHECK(score_of("regex:[0-9]{2}", "in 4 days") == 0);
+  CHECK(score_of("exact", " yes\n") == 1);
+  CHECK(score_of("exact", "yes it is") == 0);
+  TempDir dir;
+  write_text(dir / "words.txt", "Blue\nsea\nsky\n");
+  CHECK(score_of("words:" + (dir / "words.txt").string(), "The sea, the SEA is blue. Blues!") == 2);
+  for (const char* wrong : {"length:x", "length:0", "lenght:3", "regex:", "exact:", "nonsense"}) {
+    INFO(wrong);
+    CHECK(contains(message_of<ConfigError>([&] { train::make_reward(wrong, 1); }), "--reward"));
+  }
+  CHECK(contains(message_of<ConfigError>([] { train::make_reward("lenght:3", 1); }), "length"));
+  train::Answer without = an_answer("x");
+  without.expected.reset();
+  CHECK(contains(message_of<DataError>([&] { train::make_reward("exact", 1)({without}); }), "p.jsonl line 7"));
+}
+
+TEST_CASE("a reward program is spoken to by JSON lines, and its faults stop the run with one sentence", "[unit]") {
+  const train::Reward reward = train::make_reward(
+      "exec:while read -r line; do case \"$line\" in *good*'\"answer\":\"yes\"'*) echo '{\"score\": 2.5}';; *) echo "
+      "'{\"score\": -1, \"why\": \"bad\"}';; esac; done",
+      20);
+  CHECK(reward({an_answer("good"), an_answer("bad"), an_answer("so good")}) == std::vector<double>{2.5, -1, 2.5});
+  struct Fault {
+    const char* command;
+    const char* part;
+  };
+  for (const Fault& fault : {Fault{"exec:exit 3", "has ended"}, Fault{"exec:read l; echo 7 is the score", "wrote '7 is"},
+                             Fault{"exec:read l; echo '{\"scroe\": 1}'", "score"},
+                             Fault{"exec:read l; echo '{\"score\": \"high\"}'", "number"},
+                             Fault{"exec:/no/such/program 2>/dev/null", "has ended"},
+                             Fault{"exec:sleep 60 & sleep 60", "gave no score within"},
+                             Fault{"exec:head -c 3000000 /dev/zero 2>/dev/null; sleep 60", "1 MiB"}}) {
+    INFO(fault.command);
+    const auto began = std::chrono::steady_clock::now();
+    const std::string message = message_of<DataError>([&] { score_of(fault.command, "text", 0.5); });
+    CHECK(contains(message, fault.part));
+    CHECK(contains(message, "p.jsonl line 7"));
+    CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(30));
+  }
+}
+
+TEST_CASE("a reward that is no number stops the run and names the prompt", "[unit]") {
+  train::PpoOptions ppo;
+  TinyPpo tiny;
+  train::Ppo::Parts parts;
+  parts.decoder = tiny.decoder;
+  parts.policy = &*tiny.policy;
+  parts.value = &*tiny.value;
+  parts.tokenizer = &tiny.tokenizer;
+  parts.prompts = {{{5, 6}, "FG", "prompts.txt line 1", std::nullopt}};
+  parts.response_length = 3;
+  parts.reward = [](const std::vector<train::Answer>& answers) {
+    return std::vector<double>(answers.size(), std::nan(""));
+  };
+  train::Ppo objective(std::move(parts));
+  CHECK(contains(message_of<DataError>([&] { objective.rollout_for(0); }), "prompts.txt line 1"));
+}
