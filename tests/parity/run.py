@@ -36,6 +36,8 @@ def golden_tests(build, assets, work):
     shutil.copytree(HERE.parent / "goldens", goldens)
     run(sys.executable, HERE / "make_goldens.py", "--out", goldens, *(["--assets", assets] if assets else []))
     run(sys.executable, HERE / "make_adapter_goldens.py", "--out", goldens / "lora")
+    run(sys.executable, HERE / "make_conv_goldens.py", "--out", goldens / "lora")
+    run(sys.executable, HERE / "make_resnet_goldens.py", "--out", goldens / "models")
     for test in ["test_lora", "test_models", "test_eval", "test_train"]:
         run(build / "tests" / test, env={**os.environ, "LOWRANK_GOLDENS": str(goldens)})
 
