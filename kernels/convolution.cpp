@@ -59,14 +59,14 @@ at::Tensor forward_pass(const at::Tensor& x, const at::Tensor& weight, const at:
 
 struct ConvolutionFunction : torch::autograd::Function<ConvolutionFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                            const ConvShape& shape, const std::vector<std::int64_t>& padding) {
+                            bool has_bias, const ConvShape& shape, const std::vector<std::int64_t>& padding) {
     ctx->save_for_backward({x, weight});
     ctx->saved_data["stride"] = shape.stride;
     ctx->saved_data["dilation"] = shape.dilation;
     ctx->saved_data["padding"] = padding;
     ctx->saved_data["groups"] = shape.groups;
-    ctx->saved_data["bias"] = bias.defined();
-    return forward_pass(x, weight, bias, shape, padding);
+    ctx->saved_data["bias"] = has_bias;
+    return forward_pass(x, weight, has_bias ? bias : at::Tensor(), shape, padding);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -103,7 +103,7 @@ struct ConvolutionFunction : torch::autograd::Function<ConvolutionFunction> {
       if (with_weight) dweight = samples == 0 ? weight.new_zeros(weight.sizes()) : total(weights);
       if (with_bias) dbias = samples == 0 ? weight.new_zeros(bias_sizes) : total(biases);
     }
-    return {dx, dweight, dbias, at::Tensor(), at::Tensor()};
+    return {dx, dweight, dbias, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -112,9 +112,12 @@ struct ConvolutionFunction : torch::autograd::Function<ConvolutionFunction> {
 at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const ConvShape& shape) {
   if (!use_fused(x)) return composite::convolution(x, weight, bias, shape);
   const Plain input = plain(x, shape);
-  const bool recorded = records(x, weight) || (bias.defined() && records(bias, bias));
-  return recorded ? ConvolutionFunction::apply(input.x, weight, bias, shape, input.padding)
-                  : forward_pass(input.x, weight, bias, shape, input.padding);
+  const bool has_bias = bias.defined();
+  if (!records(x, weight) && !(has_bias && records(bias)))
+    return forward_pass(input.x, weight, bias, shape, input.padding);
+  // An undefined tensor cannot be an input of a Function.
+  return ConvolutionFunction::apply(input.x, weight, has_bias ? bias : at::empty({0}, weight.options()), has_bias,
+                                    shape, input.padding);
 }
 
 at::Tensor composite::convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,

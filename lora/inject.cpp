@@ -210,6 +210,11 @@ Injected inject(Module& network, const LoraConfig& config, std::uint64_t seed,
         fmt::format("lora_dropout is {}, but weights that are composed before the forward pass have no adapter "
                     "input to drop; set it to 0, or build the network of LoraLinear and LoraConv2d",
                     config.lora_dropout));
+  if (config.init_lora_weights != "default" && config.init_lora_weights != "gaussian")
+    throw ConfigError(
+        fmt::format("init_lora_weights is '{}'; adapters that are put into a network begin by 'default' or "
+                    "'gaussian'",
+                    config.init_lora_weights));
   const Survey found = survey(network);
   const std::vector<std::string> matched = targets(config, config.all_linear() ? found.linears : paths_of(found));
   check_saved_whole(network, modules_to_save);
@@ -376,6 +381,8 @@ void save_injected(const Injected& injected, const std::filesystem::path& direct
 Injected load_injected(Module& network, const std::filesystem::path& directory) {
   PeftRequest request = read_peft_request(directory);
   request.config.lora_dropout = 0;  // acts in training alone; a network's own weights have no adapter input to drop
+  if (request.config.init_lora_weights != "gaussian")
+    request.config.init_lora_weights = "default";  // the file has them
   Injected injected = inject(network, request.config, 0, request.modules_to_save);
   read_peft_tensors(injected.named_parameters(), directory);
   injected.compose();

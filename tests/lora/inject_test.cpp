@@ -184,7 +184,7 @@ TEST_CASE("merge_and_detach leaves a plain network with the sums", "[unit]") {
   const at::Tensor adapted = net->forward(x);
   injected.merge_and_detach();
   injected.detach();
-  CHECK(same_bytes(net->forward(x), adapted));
+  CHECK(far(net->forward(x), adapted) < 1e-5);  // LibTorch's matmul takes another path where weights require gradients
   CHECK(net->deep->weight.sizes() == at::IntArrayRef({8, 8, 3, 3}));
   CHECK(same_bytes(net->named_parameters()["deep.weight"], net->deep->weight));
 }
