@@ -3,11 +3,12 @@
 #include <ATen/ops/convolution.h>
 #include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/im2col.h>
 #include <ATen/ops/pad.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <array>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -57,6 +58,37 @@ at::Tensor forward_pass(const at::Tensor& x, const at::Tensor& weight, const at:
   return at::convolution(x, weight, optional(bias), shape.stride, padding, shape.dilation, false, zeros, shape.groups);
 }
 
+// The shape of a convolution over one dimension as one over two, the first of which has a single place.
+struct Plane {
+  std::vector<std::int64_t> kernel, stride, dilation, padding;
+};
+
+Plane plane(const at::Tensor& weight, std::vector<std::int64_t> stride, std::vector<std::int64_t> dilation,
+            std::vector<std::int64_t> padding) {
+  Plane result{weight.sizes().slice(2).vec(), std::move(stride), std::move(dilation), std::move(padding)};
+  if (result.kernel.size() == 1) {
+    for (auto* numbers : {&result.kernel, &result.stride, &result.dilation}) numbers->insert(numbers->begin(), 1);
+    result.padding.insert(result.padding.begin(), 0);
+  }
+  return result;
+}
+
+// Gradient of the weight [out, in / groups, k…] from some samples, by one thread: Σ g · columns(x)ᵀ. Not by LibTorch's
+// own (oneDNN's threads wait for each other, and inside a parallel region there is only one).
+at::Tensor weight_gradient(const at::Tensor& g, const at::Tensor& x, const at::Tensor& weight, const Plane& p,
+                           std::int64_t groups) {
+  const at::ScalarType wide = wide_dtype(x);
+  const std::int64_t samples = x.size(0), out = weight.size(0) / groups, in = weight.numel() / weight.size(0);
+  const at::Tensor places = x.dim() == 3 ? x.unsqueeze(2) : x;
+  const at::Tensor columns =
+      at::im2col(places.to(wide), p.kernel, p.dilation, p.padding, p.stride).view({samples, groups, in, -1});
+  const at::Tensor gradients = g.to(wide).view({samples, groups, out, -1});
+  at::Tensor sum = at::zeros({groups, out, in}, columns.options());
+  for (std::int64_t n = 0; n < samples; ++n)
+    for (std::int64_t k = 0; k < groups; ++k) sum[k].addmm_(gradients[n][k], columns[n][k].t());
+  return sum.view(weight.sizes()).to(weight.scalar_type());
+}
+
 struct ConvolutionFunction : torch::autograd::Function<ConvolutionFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                             bool has_bias, const ConvShape& shape, const std::vector<std::int64_t>& padding) {
@@ -78,30 +110,28 @@ struct ConvolutionFunction : torch::autograd::Function<ConvolutionFunction> {
     const std::int64_t groups = ctx->saved_data["groups"].toInt();
     const bool with_weight = ctx->needs_input_grad(1);
     const bool with_bias = ctx->saved_data["bias"].toBool() && ctx->needs_input_grad(2);
-    const std::vector<std::int64_t> zeros(padding.size(), 0), bias_sizes = {weight.size(0)};
-    const auto gradients = [&](const at::Tensor& gradient, const at::Tensor& input, std::array<bool, 3> wanted) {
-      return at::convolution_backward(gradient, input, weight, bias_sizes, stride, padding, dilation, false, zeros,
-                                      groups, wanted);
-    };
+    const std::vector<std::int64_t> zeros(padding.size(), 0);
 
     at::Tensor dx, dweight, dbias;
-    if (ctx->needs_input_grad(0)) dx = std::get<0>(gradients(g, x, {true, false, false}));
+    if (ctx->needs_input_grad(0))
+      dx = std::get<0>(at::convolution_backward(g, x, weight, at::OptionalIntArrayRef(), stride, padding, dilation,
+                                                false, zeros, groups, {true, false, false}));
     if (with_weight || with_bias) {
       const std::int64_t samples = x.size(0), parts = std::max<std::int64_t>(1, (samples + kSamples - 1) / kSamples);
+      const Plane p = plane(weight, stride, dilation, padding);
       std::vector<at::Tensor> weights(static_cast<std::size_t>(parts)), biases(weights.size());
       for_row_chunks(samples, kSamples, [&](std::int64_t begin, std::int64_t end) {
         const auto part = static_cast<std::size_t>(begin / kSamples);
-        auto sums = gradients(g.narrow(0, begin, end - begin), x.narrow(0, begin, end - begin),
-                              {false, with_weight, with_bias});
-        weights[part] = std::get<1>(sums);
-        biases[part] = std::get<2>(sums);
+        const at::Tensor gradient = g.narrow(0, begin, end - begin);
+        if (with_weight) weights[part] = weight_gradient(gradient, x.narrow(0, begin, end - begin), weight, p, groups);
+        if (with_bias) biases[part] = gradient.flatten(2).sum({0, 2});
       });
       const auto total = [](std::vector<at::Tensor>& sums) {
         for (std::size_t i = 1; i < sums.size(); ++i) sums[0].add_(sums[i]);
         return sums[0];
       };
       if (with_weight) dweight = samples == 0 ? weight.new_zeros(weight.sizes()) : total(weights);
-      if (with_bias) dbias = samples == 0 ? weight.new_zeros(bias_sizes) : total(biases);
+      if (with_bias) dbias = samples == 0 ? weight.new_zeros({weight.size(0)}) : total(biases);
     }
     return {dx, dweight, dbias, at::Tensor(), at::Tensor(), at::Tensor()};
   }
