@@ -37,6 +37,7 @@ double add_l2(const lora::Factors& layer, const lora::Grams& grams, double weigh
 double add_l1(const lora::Factors& layer, double weight, Gradients& out) {
   const at::Tensor a = layer.a.detach().to(at::kDouble), b = layer.b.detach().to(at::kDouble);
   const std::int64_t rows = b.size(0), block = lora::rows_per_block(a.size(1));
+  const double factor = weight * std::abs(layer.scale);
   double sum = 0;
   for (std::int64_t begin = 0; begin < rows; begin += block) {
     const std::int64_t end = std::min(begin + block, rows);
@@ -44,10 +45,10 @@ double add_l1(const lora::Factors& layer, double weight, Gradients& out) {
     at::Tensor delta = b_rows.matmul(a);
     const at::Tensor sign = delta.sign();
     sum += delta.abs_().sum().item<double>();
-    out.a.add_(b_rows.t().matmul(sign), weight * layer.scale);
-    out.b.slice(0, begin, end).add_(sign.matmul(a.t()), weight * layer.scale);
+    out.a.add_(b_rows.t().matmul(sign), factor);
+    out.b.slice(0, begin, end).add_(sign.matmul(a.t()), factor);
   }
-  return weight * std::abs(layer.scale) * sum;
+  return factor * sum;
 }
 
 double add_orthogonality(const lora::Factors& layer, const lora::Grams& grams, double weight, Gradients& out) {

@@ -48,6 +48,25 @@ data::Dataset rows(std::uint32_t count, std::uint64_t seed) {
   return set;
 }
 
+/// What the base itself would say, from a first token on: text that it knows and an adapter makes it forget.
+data::Dataset own_text(models::DecoderImpl& decoder, std::int32_t count) {
+  const at::NoGradGuard no_grad;
+  data::Dataset set;
+  for (std::int32_t first = 0; first < count; ++first) {
+    data::Example example;
+    example.ids = {first};
+    while (example.ids.size() < 14) {
+      at::Tensor ids = torch::empty({static_cast<std::int64_t>(example.ids.size())}, at::kLong);
+      for (std::size_t i = 0; i < example.ids.size(); ++i) ids.data_ptr<std::int64_t>()[i] = example.ids[i];
+      const at::Tensor logits = decoder.logits(decoder.hidden(ids, kernels::Segments::of_lengths({ids.numel()})));
+      example.ids.push_back(static_cast<std::int32_t>(logits[-1].argmax().item<std::int64_t>()));
+    }
+    example.learned.assign(example.ids.size(), 1);
+    set.examples.push_back(std::move(example));
+  }
+  return set;
+}
+
 /// A decoder with an adapter that moves its losses by a fair amount.
 struct Adapted {
   Adapted() {
@@ -128,7 +147,9 @@ TEST_CASE("the change of loss is paired, and its interval goes by pieces", "[uni
 
 TEST_CASE("the scale chosen keeps the bound, and no larger one that was tried does", "[unit]") {
   Adapted it;
-  const data::Dataset general = rows(24, 2), validation = rows(6, 3);
+  it.adapter.set_enabled(false);
+  const data::Dataset general = own_text(*it.decoder, 24), validation = rows(6, 3);
+  it.adapter.set_enabled(true);
   const double whole = eval::perplexity(*it.decoder, general).nll;
   it.adapter.set_enabled(false);
   const double none = eval::perplexity(*it.decoder, general).nll;
