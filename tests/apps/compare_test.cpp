@@ -16,14 +16,6 @@ void write_stories(const fs::path& file, int documents, std::size_t skip = 0) {
   write_text(file, text);
 }
 
-Json run_json(std::vector<std::string> arguments) {
-  arguments.push_back("--json");
-  const CommandResult result = run(arguments);
-  INFO(result.err);
-  REQUIRE(result.exit == 0);
-  return lowrank::core::parse_json(result.out, "stdout");
-}
-
 }  // namespace
 
 TEST_CASE("base, adapters and a full model side by side", "[unit]") {
