@@ -78,11 +78,12 @@ void PairReader::settle_keys(const core::JsonView& row) {
   }
   std::string found;
   for (const std::string& key : row.keys()) found += (found.empty() ? "\"" : ", \"") + core::printable(key, 40) + "\"";
-  throw DataError(row.where() +
-                  ": not a preference pair; expected the keys {\"prompt\", \"chosen\", \"rejected\"}, {\"instruction\", "
-                  "\"chosen\", \"rejected\"}, {\"conversations\", \"chosen\", \"rejected\"} or {\"chosen\", "
-                  "\"rejected\"} with messages, found " +
-                  (found.empty() ? "none" : found));
+  throw DataError(
+      row.where() +
+      ": not a preference pair; expected the keys {\"prompt\", \"chosen\", \"rejected\"}, {\"instruction\", "
+      "\"chosen\", \"rejected\"}, {\"conversations\", \"chosen\", \"rejected\"} or {\"chosen\", "
+      "\"rejected\"} with messages, found " +
+      (found.empty() ? "none" : found));
 }
 
 PairSpans PairReader::of_messages(const core::JsonView& prompt, const core::JsonView& row, const std::string& system,
@@ -102,9 +103,10 @@ PairSpans PairReader::of_messages(const core::JsonView& prompt, const core::Json
 PairSpans PairReader::of_whole(const core::JsonView& row) {
   const core::JsonView chosen = row.at("chosen"), rejected = row.at("rejected");
   if (!chosen.is_array() || !rejected.is_array()) {
-    throw DataError(row.where() +
-                    ": \"chosen\" and \"rejected\" are no lists of messages and there is no \"prompt\" of messages; give "
-                    "the prompt beside two strings, or both sides as lists of messages");
+    throw DataError(
+        row.where() +
+        ": \"chosen\" and \"rejected\" are no lists of messages and there is no \"prompt\" of messages; give "
+        "the prompt beside two strings, or both sides as lists of messages");
   }
   core::Json prompt = core::Json::array();
   while (prompt.size() < std::min(chosen.size(), rejected.size()) &&

@@ -9,10 +9,10 @@
 
 namespace lowrank::data {
 
-/// Reads .jsonl and .json files (and folders of .jsonl) of preference pairs, in the forms of PairReader. The examples come
-/// in twos: example 2i is the chosen side of pair i, 2i + 1 the rejected one, both of the same document; learned are the
-/// answer's tokens and its end token. A side is cut at `seq_len` tokens; pairs that the cut left nothing to compare of
-/// are dropped and counted as all masked. Throws as `load` does, and DataError for equal sides.
+/// Reads .jsonl and .json files (and folders of .jsonl) of preference pairs, in the forms of PairReader. The examples
+/// come in twos: example 2i is the chosen side of pair i, 2i + 1 the rejected one, both of the same document; learned
+/// are the answer's tokens and its end token. A side is cut at `seq_len` tokens; pairs that the cut left nothing to
+/// compare of are dropped and counted as all masked. Throws as `load` does, and DataError for equal sides.
 Dataset load_preferences(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, int seq_len,
                          core::ProgressObserver* progress = nullptr);
 

@@ -30,7 +30,8 @@ void add(Reading& reading, Prompt prompt) {
     return;
   }
   prompt.ids = reading.tokenizer.encode(prompt.text, true);
-  const bool ended = reading.tokenizer.adds_eos() && !prompt.ids.empty() && prompt.ids.back() == reading.tokenizer.eos();
+  const bool ended =
+      reading.tokenizer.adds_eos() && !prompt.ids.empty() && prompt.ids.back() == reading.tokenizer.eos();
   if (ended) prompt.ids.pop_back();
   if (prompt.ids.empty() || prompt.ids.size() > reading.longest) {
     ++report.truncated;
@@ -69,7 +70,8 @@ Prompt prompt_of(const core::JsonView& row) {
 
 }  // namespace
 
-Prompts load_prompts(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, std::int64_t longest) {
+Prompts load_prompts(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer,
+                     std::int64_t longest) {
   Reading reading{tokenizer, static_cast<std::size_t>(std::max<std::int64_t>(0, longest)), {}};
   ReadReport& report = reading.result.report;
   std::string digests;

@@ -139,7 +139,8 @@ MicroLoss Dpo::forward(std::int64_t step, std::int64_t micro) {
   const auto batches = plan_.micro_batches(step);
   const auto& pairs = batches.at(static_cast<std::size_t>(micro));
   std::int64_t before = 0;  // dropout counts tokens by their place in the step
-  for (std::int64_t m = 0; m < micro; ++m) before += tokens_of(examples, both_sides(batches[static_cast<std::size_t>(m)]));
+  for (std::int64_t m = 0; m < micro; ++m)
+    before += tokens_of(examples, both_sides(batches[static_cast<std::size_t>(m)]));
   batch_ = data::make_batch(examples, both_sides(pairs), before);
   dropout_ = {parts_.seed, static_cast<std::uint64_t>(step), batch_.token_in_step.data()};
   models::ForwardOptions options;

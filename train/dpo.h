@@ -17,16 +17,17 @@
 
 namespace lowrank::train {
 
-/// The policy is a frozen decoder with an adapter; the reference is the same weights, so there is one copy of the model.
-/// The reference's log-probabilities are computed once, by the constructor, in batches that depend on the data alone: a
-/// resumed run has the same bytes. The loss is the mean over the step's pairs. `adapter` and `weights` must outlive this.
+/// The policy is a frozen decoder with an adapter; the reference is the same weights, so there is one copy of the
+/// model. The reference's log-probabilities are computed once, by the constructor, in batches that depend on the data
+/// alone: a resumed run has the same bytes. The loss is the mean over the step's pairs. `adapter` and `weights` must
+/// outlive this.
 class Dpo : public Objective {
  public:
   struct Parts {
     models::Decoder decoder{nullptr};
     lora::Adapter* adapter = nullptr;
-    const formats::WeightFiles* weights = nullptr;  // for check_inputs(); may be null
-    data::Dataset train;                            // pairs, as data::load_preferences gives them
+    const formats::WeightFiles* weights = nullptr;                  // for check_inputs(); may be null
+    data::Dataset train;                                            // pairs, as data::load_preferences gives them
     std::vector<std::pair<std::string, data::Dataset>> evaluation;  // "validation" first where there is one
     data::PlanOptions plan;                                         // over pairs
     DpoLoss loss = DpoLoss::kSigmoid;

@@ -159,8 +159,8 @@ void Ppo::measure(Rollout& rollout) {
           }
           continue;
         }
-        const std::size_t n = rollout.examples[which[k]].ids.size() -
-                              static_cast<std::size_t>(prompt_length(rollout.examples[which[k]]));
+        const std::size_t n =
+            rollout.examples[which[k]].ids.size() - static_cast<std::size_t>(prompt_length(rollout.examples[which[k]]));
         std::vector<double>& logprobs = role == Role::kPolicy ? episode.logprobs : episode.reference;
         const float* loss = losses.const_data_ptr<float>() + first;
         for (std::size_t t = 0; t < n; ++t) logprobs.push_back(-double{loss[t]});

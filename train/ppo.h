@@ -24,9 +24,9 @@ namespace lowrank::train {
 ///
 /// The run goes in rollouts: for each, answers to the plan's next prompts are drawn from the policy (temperature 1, so
 /// that the ratios are those of the model itself) and rewarded; then come `epochs` passes over them in `mini_batches`
-/// optimiser steps each. A rollout depends on (seed, its number, the adapters) and the reward alone, so a run resumes to
-/// the same bytes. There is no dropout. Losses are means over the tokens of a whole mini-batch, and so are approxkl and
-/// the ratio, where TRL's means take padding in.
+/// optimiser steps each. A rollout depends on (seed, its number, the adapters) and the reward alone, so a run resumes
+/// to the same bytes. There is no dropout. Losses are means over the tokens of a whole mini-batch, and so are approxkl
+/// and the ratio, where TRL's means take padding in.
 class Ppo : public Objective {
  public:
   struct Parts {
@@ -37,9 +37,10 @@ class Ppo : public Objective {
     const formats::WeightFiles* weights = nullptr;  // for check_inputs(); may be null
     std::vector<data::Prompt> prompts;
     std::vector<data::Prompt> validation;  // may be empty
-    data::PlanOptions plan;  // over prompts; batch_size: answers in a micro-batch, grad_accum: micro-batches in a rollout
-    int mini_batches = 1;    // optimiser steps an epoch; divides the plan's grad_accum
-    int epochs = 4;          // over a rollout
+    /// Over prompts; batch_size: answers in a micro-batch, grad_accum: micro-batches in a rollout.
+    data::PlanOptions plan;
+    int mini_batches = 1;  // optimiser steps an epoch; divides the plan's grad_accum
+    int epochs = 4;        // over a rollout
     std::optional<std::int64_t> max_steps;
     std::int64_t response_length = 53;
     PpoOptions ppo;

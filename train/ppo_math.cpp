@@ -8,8 +8,8 @@ namespace {
 
 using Rows = std::vector<double> Episode::*;
 
-/// (x - mean)/sqrt(var + 1e-8) over all numbers of all episodes, var with Bessel's correction; the mean is put back where
-/// it is not to be shifted. Fewer than two numbers stay as they are.
+/// (x - mean)/sqrt(var + 1e-8) over all numbers of all episodes, var with Bessel's correction; the mean is put back
+/// where it is not to be shifted. Fewer than two numbers stay as they are.
 void whiten(std::vector<Episode>& episodes, Rows rows, bool shift_mean) {
   double n = 0, sum = 0, squares = 0;
   for (const Episode& episode : episodes) {

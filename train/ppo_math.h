@@ -1,5 +1,6 @@
-// The arithmetic of proximal policy optimisation on plain numbers: rewards, advantages, clipped losses with their slopes.
-// Formulas and conventions are those of TRL's PPOTrainer (0.21), after Schulman et al. 2017 and Stiennon et al. 2020.
+// The arithmetic of proximal policy optimisation on plain numbers: rewards, advantages, clipped losses with their
+// slopes. Formulas and conventions are those of TRL's PPOTrainer (0.21), after Schulman et al. 2017 and Stiennon et al.
+// 2020.
 #pragma once
 
 #include <cstdint>

@@ -11,10 +11,10 @@
 namespace lowrank::train {
 
 struct Answer {
-  std::string prompt, response;       // as text; the end token is not part of it
-  std::int64_t tokens = 0;            // of the response, without the end token
+  std::string prompt, response;         // as text; the end token is not part of it
+  std::int64_t tokens = 0;              // of the response, without the end token
   std::optional<std::string> expected;  // the row's "answer"
-  std::string where;                  // the prompt's row, for messages
+  std::string where;                    // the prompt's row, for messages
 };
 
 /// A score for each answer; greater is better. It must depend on the answers alone for a run to be reproducible.

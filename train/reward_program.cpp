@@ -102,9 +102,10 @@ void RewardProgram::stop() {
 
 void RewardProgram::fail(const Answer& answer, const std::string& problem) {
   stop();
-  throw DataError(fmt::format("{}: the reward program ({}) {}; it must write one line {{\"score\": X}} for each line it "
-                              "reads, and flush it; mend it and go on with --resume",
-                              answer.where, core::printable(command_, 80), problem));
+  throw DataError(
+      fmt::format("{}: the reward program ({}) {}; it must write one line {{\"score\": X}} for each line it "
+                  "reads, and flush it; mend it and go on with --resume",
+                  answer.where, core::printable(command_, 80), problem));
 }
 
 void RewardProgram::send(const std::string& line, const Answer& answer) {

@@ -10,8 +10,8 @@
 namespace lowrank::train {
 
 /// `/bin/sh -c COMMAND`, started at the first answer and kept. For each answer it reads one line
-/// {"prompt": "…", "response": "…"} (and "answer" where the row has one) and writes one line {"score": X}; its stderr is
-/// the user's. DataError naming the answer's row where it has ended, says nothing within the time limit, or says
+/// {"prompt": "…", "response": "…"} (and "answer" where the row has one) and writes one line {"score": X}; its stderr
+/// is the user's. DataError naming the answer's row where it has ended, says nothing within the time limit, or says
 /// anything but a finite score. The program and what it started in its process group are always ended and reaped.
 class RewardProgram {
  public:

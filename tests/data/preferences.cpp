@@ -63,7 +63,8 @@ TEST_CASE("the forms that TRL and LLaMA-Factory write are read", "[unit]") {
       R"({"conversations": [{"from": "human", "value": "1"}, {"from": "gpt", "value": "x"}, {"from": "human", "value": "2"}], "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}, "system": "S"})"
       "\n");
   check_pair(turns, "System: S\n\nUser: 1\nAssistant: x</s>User: 2\nAssistant:", " a", " b");
-  const Dataset alpaca = load(R"({"instruction": "Do", "input": "", "chosen": "a", "rejected": "b", "id": 3})" "\n");
+  const Dataset alpaca = load(R"({"instruction": "Do", "input": "", "chosen": "a", "rejected": "b", "id": 3})"
+                              "\n");
   CHECK(learned(alpaca.examples[0]) == "a</s>");
   CHECK(contains(text(alpaca.examples[1]), "### Instruction:\nDo\n\n### Response:\nb</s>"));
   CHECK(contains(alpaca.report.notes.at(0), "id"));
@@ -100,16 +101,19 @@ TEST_CASE("faults of pairs are named with their row", "[unit]") {
     CHECK(contains(message, "pairs.jsonl line 2"));
     CHECK(contains(message, fault.part));
   }
-  CHECK(contains(message_of<DataError>([] { load("{\"prompt\": \"p\", \"completion\": \"c\"}\n"); }), "not a preference pair"));
+  CHECK(contains(message_of<DataError>([] { load("{\"prompt\": \"p\", \"completion\": \"c\"}\n"); }),
+                 "not a preference pair"));
   CHECK(contains(message_of<DataError>([] { load("{\"chosen\": \"p\", \"rejected\": \"c\"}\n"); }), "give the prompt"));
   CHECK(contains(message_of<DataError>([] { load("hello\n", 99, "pairs.txt"); }), "plain text"));
   const std::string messages =
-      R"({"chosen": [{"role": "user", "content": "Hi"}], "rejected": [{"role": "user", "content": "Ho"}]})" "\n";
+      R"({"chosen": [{"role": "user", "content": "Hi"}], "rejected": [{"role": "user", "content": "Ho"}]})"
+      "\n";
   CHECK(contains(message_of<DataError>([&] { load(messages); }), "no answer"));
   FakeOptions chat;
   chat.chat_template = true;
   const std::string turns =
-      R"({"conversations": [{"from": "human", "value": "Hi"}], "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}})" "\n";
+      R"({"conversations": [{"from": "human", "value": "Hi"}], "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}})"
+      "\n";
   CHECK(contains(message_of<DataError>([&] { load(turns, 99, "pairs.jsonl", chat); }), "chat templates"));
   CHECK(load(good, 99, "pairs.jsonl", chat).examples.size() == 2);
 }

@@ -1,4 +1,5 @@
-// DPO against TRL's own trainer (tests/parity/make_dpo_goldens.py), and as every other run: resumed, cut, on other threads.
+// DPO against TRL's own trainer (tests/parity/make_dpo_goldens.py), and as every other run: resumed, cut, on other
+// threads.
 #include "lowrank/train/dpo.h"
 
 #include <ATen/Parallel.h>
@@ -28,8 +29,8 @@ data::Dataset golden_pairs(const core::Json& golden) {
   data::Dataset pairs;
   for (const core::Json& row : golden["pairs"]) {
     for (const char* name : {"chosen", "rejected"}) {
-      pairs.examples.push_back(side(row["prompt"].get<std::vector<data::TokenId>>(),
-                                    row[name].get<std::vector<data::TokenId>>()));
+      pairs.examples.push_back(
+          side(row["prompt"].get<std::vector<data::TokenId>>(), row[name].get<std::vector<data::TokenId>>()));
       pairs.examples.back().document = static_cast<std::uint32_t>(pairs.documents.size());
     }
     pairs.documents.push_back({fmt::format("pairs.jsonl line {}", pairs.documents.size() + 1)});
@@ -214,7 +215,8 @@ TEST_CASE("DPO learns: margins of the training pairs rise, and the rows of metri
   Recorder recorder;
   TinyDpo tiny(false, 4, 1, 0);
   train::Trainer(*tiny.objective, training(), out.path(), {}).run(recorder);
-  CHECK(recorder.steps.back().metrics.at("rewards/margins") > recorder.steps.front().metrics.at("rewards/margins") + 0.1);
+  CHECK(recorder.steps.back().metrics.at("rewards/margins") >
+        recorder.steps.front().metrics.at("rewards/margins") + 0.1);
   CHECK(recorder.steps.back().loss < recorder.steps.front().loss);
   int steps = 0, evaluations = 0;
   std::istringstream in(read_text(out / "metrics.jsonl"));

@@ -298,10 +298,14 @@ TEST_CASE("slopes of the clipped losses are their differences", "[unit]") {
       const double h = 1e-6;
       const auto policy = train::policy_loss(-1.05, old, advantage, 0.2);
       CHECK(policy.slope == Approx((train::policy_loss(-1.05 + h, old, advantage, 0.2).loss -
-                                    train::policy_loss(-1.05 - h, old, advantage, 0.2).loss) / (2 * h)).margin(1e-6));
+                                    train::policy_loss(-1.05 - h, old, advantage, 0.2).loss) /
+                                   (2 * h))
+                                .margin(1e-6));
       const auto value = train::value_loss(-1.05, old, advantage, 0.2);
       CHECK(value.slope == Approx((train::value_loss(-1.05 + h, old, advantage, 0.2).loss -
-                                   train::value_loss(-1.05 - h, old, advantage, 0.2).loss) / (2 * h)).margin(1e-6));
+                                   train::value_loss(-1.05 - h, old, advantage, 0.2).loss) /
+                                  (2 * h))
+                               .margin(1e-6));
     }
   }
 }
@@ -337,12 +341,13 @@ TEST_CASE("a reward program is spoken to by JSON lines, and its faults stop the 
     const char* command;
     const char* part;
   };
-  for (const Fault& fault : {Fault{"exec:exit 3", "has ended"}, Fault{"exec:read l; echo 7 is the score", "wrote '7 is"},
-                             Fault{"exec:read l; echo '{\"scroe\": 1}'", "score"},
-                             Fault{"exec:read l; echo '{\"score\": \"high\"}'", "number"},
-                             Fault{"exec:/no/such/program 2>/dev/null", "has ended"},
-                             Fault{"exec:sleep 60 & sleep 60", "gave no score within"},
-                             Fault{"exec:head -c 3000000 /dev/zero 2>/dev/null; sleep 60", "1 MiB"}}) {
+  for (const Fault& fault :
+       {Fault{"exec:exit 3", "has ended"}, Fault{"exec:read l; echo 7 is the score", "wrote '7 is"},
+        Fault{"exec:read l; echo '{\"scroe\": 1}'", "score"},
+        Fault{"exec:read l; echo '{\"score\": \"high\"}'", "number"},
+        Fault{"exec:/no/such/program 2>/dev/null", "has ended"},
+        Fault{"exec:sleep 60 & sleep 60", "gave no score within"},
+        Fault{"exec:head -c 3000000 /dev/zero 2>/dev/null; sleep 60", "1 MiB"}}) {
     INFO(fault.command);
     const auto began = std::chrono::steady_clock::now();
     const std::string message = message_of<DataError>([&] { score_of(fault.command, "text", 0.5); });
