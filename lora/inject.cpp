@@ -210,6 +210,8 @@ Injected inject(Module& network, const LoraConfig& config, std::uint64_t seed,
         fmt::format("lora_dropout is {}, but weights that are composed before the forward pass have no adapter "
                     "input to drop; set it to 0, or build the network of LoraLinear and LoraConv2d",
                     config.lora_dropout));
+  if (config.use_dora)
+    throw ConfigError("use_dora: adapters that are put into a network have no magnitudes; leave DoRA off");
   if (config.init_lora_weights != "default" && config.init_lora_weights != "gaussian")
     throw ConfigError(
         fmt::format("init_lora_weights is '{}'; adapters that are put into a network begin by 'default' or "
