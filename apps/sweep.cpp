@@ -129,6 +129,7 @@ class Sweep {
       throw ConfigError("--folds, --seeds and --learning-curve are not for a sweep, whose trials are one run each");
     if (!options.has("val-data") && options.number("val-split") == 0)
       options.fail("val-split", "a sweep chooses by validation; give --val-data, or a share above 0");
+    check_choices();
     if (sampler_ == train::Sampler::kGrid) {
       const auto all = static_cast<std::int64_t>(space_.grid().size());
       if (!options.given("trials") || count_ > all) count_ = all;
@@ -163,6 +164,16 @@ class Sweep {
   }
 
  private:
+  /// Values that no adapter can have show before anything is read or run.
+  void check_choices() const {
+    for (const train::Dimension& d : space_.dimensions()) {
+      for (const Json& value : d.choices) {
+        const Options trial = trial_options({{d.name, value}}, out_, false);
+        if (trial.text("method") == "lora") lora_config(trial);
+      }
+    }
+  }
+
   /// The folder: locked, new or resumed.
   void open() {
     const bool resume = options_.flag("resume");

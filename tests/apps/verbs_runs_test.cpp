@@ -77,7 +77,7 @@ TEST_CASE("Ctrl-C stops an answer and the chat goes on", "[e2e]") {
   const CommandResult result = chat.wait();
   CAPTURE(result.out, result.err);
   CHECK(result.exit == 0);
-  CHECK(contains(result.out, "/reset  forget"));
+  CHECK(contains(result.out, "/reset         forget"));
 }
 
 TEST_CASE("runs shows what differs between runs and where they stand", "[unit]") {
