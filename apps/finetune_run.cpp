@@ -6,6 +6,7 @@
 #include "lowrank/apps/preset.h"
 #include "lowrank/apps/regularisation.h"
 #include "lowrank/apps/samples.h"
+#include "lowrank/apps/training_base.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 #include "lowrank/kernels/mode.h"
@@ -16,34 +17,6 @@ namespace lowrank::apps {
 namespace {
 
 namespace fs = std::filesystem;
-
-models::LoadOptions load_options(const Options& options, const core::Json& earlier, bool full) {
-  models::LoadOptions load;
-  const std::string dtype = options.text("dtype");
-  if (full && dtype == "bfloat16") options.fail("dtype", "--method full trains float32 weights; leave --dtype out");
-  if (full || dtype == "float32") load.dtype = models::DTypeChoice::kFloat32;
-  if (dtype == "bfloat16") load.dtype = models::DTypeChoice::kBFloat16;
-  if (dtype == "auto" && !full && earlier.contains("dtype")) {  // the choice that the run began with
-    load.dtype = earlier["dtype"] == "bfloat16" ? models::DTypeChoice::kBFloat16 : models::DTypeChoice::kFloat32;
-  }
-  load.trainable = full;
-  return load;
-}
-
-/// New matrices, or those of the adapter that the run starts from.
-lora::Adapter make_adapter(const Options& options, const std::optional<fs::path>& start, const lora::SlotTable& slots,
-                           core::ProgressObserver& progress) {
-  if (!start) {
-    const lora::LoraConfig config = lora_config(options);
-    if (config.splits_base()) progress.note(fmt::format("taking the weights apart for --init {}", config.init_lora_weights));
-    return lora::attach(slots, config, static_cast<std::uint64_t>(options.integer("seed")));
-  }
-  check_against_adapter(options, lora::read_adapter_config(*start));
-  std::vector<std::string> notes;
-  lora::Adapter adapter = lora::load_peft(slots, *start, &notes);
-  for (const std::string& note : notes) progress.note(note);
-  return adapter;
-}
 
 /// Takes an adapter off the shared base at the end of its run, however that ends.
 class Detach {
@@ -115,16 +88,8 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
   const models::DecoderConfig& config = model.decoder->config();
 
   RunReport report;
-  report.verb = "finetune";
-  report.command = options.command_line();
-  report.options = options.resolved();
-  report.model_path = model.path.string();
-  report.model_name = resolved.name;
-  report.model_type = config.model_type;
-  report.base_parameters = config.parameter_count();
-  report.base_bytes = model.weights.total_bytes();
-  report.dtype = model.decoder->dtype() == at::kBFloat16 ? "bfloat16" : "float32";
-  report.dtype_reason = full ? "all weights are trained" : model.dtype_reason;
+  report_model(report, options, resolved, model);
+  if (full) report.dtype_reason = "all weights are trained";
 
   RunData data = read_run_data(options, *model.tokenizer, config.max_positions, report, progress);
 
@@ -135,18 +100,11 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
     slots.base_name = resolved.name;
     adapter = make_adapter(options, start, slots, progress);
     check_update_options(options, adapter->config());
-    report.adapter = adapter->config();
-    report.adapted_modules = adapter->slots().size();
-    report.trainable_parameters = adapter->parameter_count();
-    report.result_bytes = lora::peft_bytes(*adapter);
+    report_adapter(report, *adapter);
   } else {
     report.trainable_parameters = config.parameter_count();
     report.result_bytes = static_cast<std::uint64_t>(config.parameter_count()) * 4;
   }
-
-  std::vector<fs::path> weight_files;
-  for (const auto& file : model.weights.files()) weight_files.push_back(file->path());
-  report.model_sha256 = hash_files(weight_files);
 
   train::CausalLm::Parts parts;
   parts.decoder = model.decoder;
@@ -161,12 +119,9 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
   for (const data::Example& example : data.train.examples) lengths.push_back(static_cast<std::int64_t>(example.ids.size()));
   parts.recompute = choose_recompute(options, earlier, config, data::Plan(lengths, parts.plan), data.train,
                                      model.decoder->dtype(), report);
-  core::Json facts = {{"base model's weights", report.model_sha256},
-                      {"dtype", report.dtype},
-                      {"recompute", parts.recompute ? "layer" : "none"},
-                      {"tokenizer", hash_files(model.tokenizer->files())}};
+  core::Json facts = input_facts(report, model, start);
+  facts["recompute"] = parts.recompute ? "layer" : "none";
   for (const DataUsed& used : report.data) facts[used.name + " data"] = used.report.sha256;
-  if (start) facts["starting adapter"] = core::sha256_file(*start / "adapter_model.safetensors");
   report.masks = label_masks(data.train, *model.tokenizer);
   const bool held_out = !data.evaluation.empty() && data.evaluation.front().first == "validation";
   report.samples = before_and_after(model, start, held_out ? data.evaluation.front().second : data.train,

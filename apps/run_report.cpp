@@ -180,7 +180,7 @@ void print_closing(const Console& console, const RunReport& report, const train:
   const auto [header, rows] = result_table(report, result);
   if (!rows.empty()) text += "\n" + table(header, rows);
   if (!report.findings_text.empty()) text += "\n" + report.findings_text;
-  text += fmt::format("\n{}: {} ({}), run.json, metrics.jsonl, checkpoints/\n", out.string(),
+  text += fmt::format("\n{}: {} ({}), run.json, metrics.jsonl, report.html, checkpoints/\n", out.string(),
                       report.adapter ? "adapter_model.safetensors, adapter_config.json, README.md" : "a model folder",
                       core::format_bytes(report.result_bytes));
   console.line(text);
