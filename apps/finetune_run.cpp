@@ -124,7 +124,7 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
   for (const DataUsed& used : report.data) facts[used.name + " data"] = used.report.sha256;
   report.masks = label_masks(data.train, *model.tokenizer);
   const bool held_out = !data.evaluation.empty() && data.evaluation.front().first == "validation";
-  report.samples = before_and_after(model, start, held_out ? data.evaluation.front().second : data.train,
+  report.samples = before_and_after(model, adapter ? &*adapter : nullptr, start, held_out ? data.evaluation.front().second : data.train,
                                     static_cast<int>(options.integer_in("samples", 0, 100)));
   parts.train = std::move(data.train);
   parts.evaluation = std::move(data.evaluation);

@@ -57,7 +57,7 @@ std::vector<eval::Sample> continue_prompts(const std::vector<SamplePrompt>& prom
   return samples;
 }
 
-std::function<std::vector<eval::Sample>()> before_and_after(const models::LoadedModel& model,
+std::function<std::vector<eval::Sample>()> before_and_after(const models::LoadedModel& model, lora::Adapter* adapter,
                                                             const std::optional<std::filesystem::path>& start,
                                                             const data::Dataset& dataset, int count) {
   const auto prompts = sample_prompts(dataset, *model.tokenizer, model.decoder->config().max_positions, count);
@@ -65,14 +65,16 @@ std::function<std::vector<eval::Sample>()> before_and_after(const models::Loaded
       model.decoder->dtype() == at::kBFloat16 ? models::DTypeChoice::kBFloat16 : models::DTypeChoice::kFloat32;
   return [=, &model]() -> std::vector<eval::Sample> {
     if (prompts.empty()) return {};
-    const models::LoadedModel found = models::load(model.path.string(), {.dtype = dtype});
+    std::optional<models::LoadedModel> found;
     std::optional<lora::Adapter> begun;
-    if (start) begun = lora::load_peft(found.decoder->slot_table(), *start);
-    const auto before =
-        continue_prompts(prompts, {{"before", found.decoder.get(), begun ? &*begun : nullptr}}, *model.tokenizer);
-    auto samples = continue_prompts(prompts, {{"after", model.decoder.get(), nullptr}}, *model.tokenizer);
-    for (std::size_t i = 0; i < samples.size(); ++i)
-      samples[i].answers.insert(samples[i].answers.begin(), before[i].answers.front());
+    if (adapter == nullptr || start) found = models::load(model.path.string(), {.dtype = dtype});
+    if (start) begun = lora::load_peft(found->decoder->slot_table(), *start);
+    if (adapter != nullptr) adapter->set_enabled(false);
+    auto samples = continue_prompts(prompts,
+                                    {{"before", (found ? *found : model).decoder.get(), begun ? &*begun : nullptr},
+                                     {"after", model.decoder.get(), adapter}},
+                                    *model.tokenizer);
+    if (adapter != nullptr) adapter->set_enabled(true);
     return samples;
   };
 }

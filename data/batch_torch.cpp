@@ -44,4 +44,15 @@ Batch make_batch(const std::vector<Example>& all, std::span<const std::uint32_t>
   return batch;
 }
 
+std::vector<std::uint32_t> examples_from(const std::vector<Example>& all, std::size_t first, std::int64_t max_tokens) {
+  std::vector<std::uint32_t> which;
+  std::int64_t tokens = 0;
+  for (std::size_t next = first; next < all.size(); ++next) {
+    tokens += static_cast<std::int64_t>(all[next].ids.size());
+    if (!which.empty() && tokens > max_tokens) break;
+    which.push_back(static_cast<std::uint32_t>(next));
+  }
+  return which;
+}
+
 }  // namespace lowrank::data

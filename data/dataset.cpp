@@ -5,6 +5,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/progress_scope.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/assemble.h"
 #include "lowrank/data/conversation.h"
@@ -135,19 +136,6 @@ std::string combined(const std::vector<std::string>& digests) {
   return core::sha256(lines);
 }
 
-/// begin() and, however it ends, end().
-struct ProgressScope {
-  core::ProgressObserver* progress;
-  ProgressScope(core::ProgressObserver* observer, std::uint64_t bytes) : progress(observer) {
-    if (progress != nullptr) progress->begin("reading data", static_cast<std::int64_t>(bytes), "bytes");
-  }
-  ~ProgressScope() {
-    if (progress != nullptr) progress->end();
-  }
-  ProgressScope(const ProgressScope&) = delete;
-  ProgressScope& operator=(const ProgressScope&) = delete;
-};
-
 Dataset read_all(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, const DataOptions& options,
                  const Change& change, core::ProgressObserver* progress) {
   Reading reading{tokenizer, options, Assembler(tokenizer, options), {}, {}, {}, false, false, false, progress, 0, change};
@@ -160,7 +148,7 @@ Dataset read_all(const std::vector<std::filesystem::path>& paths, const Tokenize
     total += sizes.back();
   }
   {
-    const ProgressScope scope(progress, total);
+    const core::ProgressScope scope(progress, "reading data", static_cast<std::int64_t>(total), "bytes");
     for (std::size_t i = 0; i < sources.size(); ++i) {
       if (sources[i].kind == SourceKind::kText) {
         read_text(reading, sources[i].file);

@@ -4,6 +4,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/progress_scope.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/assemble.h"
 #include "lowrank/data/conversation.h"
@@ -62,19 +63,6 @@ std::string joined(const std::set<std::string>& names, const char* by) {
   return all;
 }
 
-/// begin() and, however it ends, end().
-struct ProgressScope {
-  core::ProgressObserver* progress;
-  ProgressScope(core::ProgressObserver* observer, std::size_t files) : progress(observer) {
-    if (progress != nullptr) progress->begin("reading pairs", static_cast<std::int64_t>(files), "files");
-  }
-  ~ProgressScope() {
-    if (progress != nullptr) progress->end();
-  }
-  ProgressScope(const ProgressScope&) = delete;
-  ProgressScope& operator=(const ProgressScope&) = delete;
-};
-
 }  // namespace
 
 Dataset load_preferences(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, int seq_len,
@@ -83,10 +71,10 @@ Dataset load_preferences(const std::vector<std::filesystem::path>& paths, const 
   ReadReport& report = reading.assembler.report();
   const std::vector<Source> sources = find_sources(paths, Format::kAuto, report.notes);
   {
-    const ProgressScope scope(progress, sources.size());
+    const core::ProgressScope scope(progress, "reading pairs", static_cast<std::int64_t>(sources.size()), "files");
     for (std::size_t i = 0; i < sources.size(); ++i) {
       read_pairs(reading, sources[i]);
-      if (progress != nullptr) progress->advance(static_cast<std::int64_t>(i + 1));
+      scope.advance(static_cast<std::int64_t>(i + 1));
     }
   }
   report.files = static_cast<std::int64_t>(sources.size());

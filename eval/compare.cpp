@@ -12,6 +12,7 @@
 #include <set>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/progress_scope.h"
 #include "lowrank/data/batch_torch.h"
 #include "lowrank/kernels/rows.h"
 
@@ -145,22 +146,18 @@ std::vector<std::vector<UnitLoss>> compare(const std::vector<Candidate>& candida
   }
   const std::vector<data::Example>& examples = dataset.examples;
   std::vector<std::vector<UnitLoss>> losses(candidates.size(), std::vector<UnitLoss>(units.count));
-  if (progress != nullptr) progress->begin("evaluating", static_cast<std::int64_t>(examples.size()), "examples");
+  const core::ProgressScope scope(progress, "evaluating", static_cast<std::int64_t>(examples.size()), "examples");
   std::int64_t counted_tokens = 0;
   for (std::size_t next = 0; next < examples.size();) {
-    std::vector<std::uint32_t> which, unit_of_segment;
-    std::int64_t tokens = 0;
-    do {
-      tokens += static_cast<std::int64_t>(examples[next].ids.size());
-      unit_of_segment.push_back(units.of_example[next]);
-      which.push_back(static_cast<std::uint32_t>(next++));
-    } while (next < examples.size() && tokens + static_cast<std::int64_t>(examples[next].ids.size()) <= batch_tokens);
+    const std::vector<std::uint32_t> which = data::examples_from(examples, next, batch_tokens);
+    next += which.size();
+    std::vector<std::uint32_t> unit_of_segment;
+    for (const std::uint32_t example : which) unit_of_segment.push_back(units.of_example[example]);
     const data::Batch batch = data::make_batch(examples, which);
     counted_tokens += batch.counted;
     if (batch.counted > 0) add_batch(candidates, batch, counted_rows(batch, unit_of_segment), losses);
-    if (progress != nullptr) progress->advance(static_cast<std::int64_t>(next));
+    scope.advance(static_cast<std::int64_t>(next));
   }
-  if (progress != nullptr) progress->end();
   if (counted_tokens == 0) throw DataError("there is nothing to evaluate: no token is predicted in the data set");
   for (std::size_t c = 0; c < candidates.size(); ++c) {
     for (const UnitLoss& unit : losses[c]) {

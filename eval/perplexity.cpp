@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/progress_scope.h"
 #include "lowrank/data/batch_torch.h"
 
 namespace lowrank::eval {
@@ -17,17 +18,10 @@ Perplexity perplexity(models::DecoderImpl& decoder, const data::Dataset& dataset
   const std::vector<data::Example>& examples = dataset.examples;
   Perplexity result;
   double sum = 0;
-  if (progress != nullptr) progress->begin("evaluating", static_cast<std::int64_t>(examples.size()), "examples");
+  const core::ProgressScope scope(progress, "evaluating", static_cast<std::int64_t>(examples.size()), "examples");
   for (std::size_t next = 0; next < examples.size();) {
-    // Whole examples up to batch_tokens, at least one.
-    std::vector<std::uint32_t> which;
-    std::int64_t tokens = 0;
-    do {
-      tokens += static_cast<std::int64_t>(examples[next].ids.size());
-      which.push_back(static_cast<std::uint32_t>(next++));
-    } while (next < examples.size() &&
-             tokens + static_cast<std::int64_t>(examples[next].ids.size()) <= batch_tokens);
-
+    const std::vector<std::uint32_t> which = data::examples_from(examples, next, batch_tokens);
+    next += which.size();
     const data::Batch batch = data::make_batch(examples, which);
     if (batch.counted > 0) {
       const at::Tensor hidden = decoder.hidden(batch.ids, batch.segments);
@@ -41,9 +35,8 @@ Perplexity perplexity(models::DecoderImpl& decoder, const data::Dataset& dataset
         if (keep_per_token) result.per_token.push_back(double{loss[i]});
       }
     }
-    if (progress != nullptr) progress->advance(static_cast<std::int64_t>(next));
+    scope.advance(static_cast<std::int64_t>(next));
   }
-  if (progress != nullptr) progress->end();
   if (result.tokens == 0) throw DataError("there is nothing to evaluate: no token is predicted in the data set");
   result.nll = sum / static_cast<double>(result.tokens);
   return result;

@@ -87,14 +87,8 @@ std::vector<double> Dpo::answer_logps(const data::Dataset& set) {
   std::vector<double> all;
   all.reserve(set.examples.size());
   while (all.size() < set.examples.size()) {
-    std::vector<std::uint32_t> which;
-    std::int64_t tokens = 0;
-    for (std::size_t next = all.size(); next < set.examples.size(); ++next) {
-      tokens += static_cast<std::int64_t>(set.examples[next].ids.size());
-      if (!which.empty() && tokens > kReferenceTokens) break;
-      which.push_back(static_cast<std::uint32_t>(next));
-    }
-    const data::Batch batch = data::make_batch(set.examples, which);
+    const data::Batch batch =
+        data::make_batch(set.examples, data::examples_from(set.examples, all.size(), kReferenceTokens));
     const at::Tensor hidden = parts_.decoder->hidden(batch.ids, batch.segments);
     const auto logps = segment_logps(parts_.decoder->token_losses(hidden, batch.labels), batch.segments);
     all.insert(all.end(), logps.begin(), logps.end());

@@ -3,34 +3,17 @@
 #include <set>
 
 #include "catch.h"
+#include "documents.h"
 #include "errors.h"
-#include "fake_tokenizer.h"
 #include "lowrank/core/error.h"
 
 using namespace lowrank;
 using data::Dataset;
 using lowrank_test::contains;
+using lowrank_test::documents;
+using lowrank_test::documents_in;
 using lowrank_test::FakeTokenizer;
 using lowrank_test::message_of;
-
-namespace {
-
-/// n documents, the i-th of i % 3 + 1 pieces of 10 tokens.
-Dataset documents(int n) {
-  std::vector<std::string> texts;
-  for (int i = 0; i < n; ++i) texts.push_back(std::to_string(1000 + i) + std::string(4 + 10 * (i % 3), 'x'));
-  data::DataOptions options;
-  options.seq_len = 10;
-  return data::from_texts(texts, FakeTokenizer(), options);
-}
-
-std::set<std::uint32_t> documents_in(const Dataset& part) {
-  std::set<std::uint32_t> all;
-  for (const data::Example& example : part.examples) all.insert(example.document);
-  return all;
-}
-
-}  // namespace
 
 TEST_CASE("over all folds each document is validation once, and never trained on beside it", "[unit]") {
   const Dataset all = documents(11);
