@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "lowrank/apps/training_options.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/parts.h"
@@ -34,8 +35,10 @@ std::vector<Repetition> repetitions(const Options& options) {
     }
   } else if (options.has("seeds")) {
     const std::int64_t seeds = options.integer_in("seeds", 2, 1000), first = options.integer("seed");
+    const auto split = static_cast<std::int64_t>(split_seed(options));  // one for all: only the training differs
     for (std::int64_t i = 0; i < seeds; ++i) {
-      all.push_back({fmt::format("seed-{}", first + i), {{"seeds", nullptr}, {"seed", first + i}}});
+      all.push_back(
+          {fmt::format("seed-{}", first + i), {{"seeds", nullptr}, {"seed", first + i}, {"split-seed", split}}});
     }
   } else {
     for (const int part : {8, 4, 2, 1}) {
@@ -160,7 +163,7 @@ data::Split held_out_fold(const Options& options, const data::Dataset& all) {
                  fmt::format("expected I/K with I from 1 to K, such as 2/5, found '{}'", core::printable(text)));
   }
   if (options.has("val-data")) options.fail("fold", "takes the validation data from --data; leave --val-data out");
-  return data::fold(all, index, folds, static_cast<std::uint64_t>(options.integer("seed")));
+  return data::fold(all, index, folds, split_seed(options));
 }
 
 double training_share(const Options& options) {

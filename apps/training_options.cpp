@@ -80,6 +80,7 @@ std::vector<OptionSpec> data_options() {
       option_seq_len("Tokens in a piece or example at most (default: 1024, or the model's positions if fewer)"),
       {"val-data", OptionType::kTexts, "PATH...", nullptr, "Data", "Validation data (best checkpoint, early stopping)", {}},
       {"val-split", OptionType::kNumber, "F", 0.05, "Data", "Share of --data kept for validation without --val-data; 0: none", {}},
+      {"split-seed", OptionType::kInt, "N", nullptr, "Data", "Seed of what is kept for validation (default: --seed)", {}},
       {"general-data", OptionType::kTexts, "PATH...", nullptr, "Data", "Text of other kinds: what is forgotten is measured on it", {}},
       {"train-on-prompt", OptionType::kFlag, "", false, "Data", "Learn the prompts' tokens too", {}},
       {"no-shuffle", OptionType::kFlag, "", false, "Data", "Take the examples in file order", {}},
@@ -204,6 +205,10 @@ data::DataOptions read_options(const Options& options, std::int64_t max_position
     result.seq_len = static_cast<int>(wanted);
   }
   return result;
+}
+
+std::uint64_t split_seed(const Options& options) {
+  return static_cast<std::uint64_t>(options.integer(options.has("split-seed") ? "split-seed" : "seed"));
 }
 
 data::PlanOptions plan_options(const Options& options) {

@@ -25,6 +25,8 @@ void check_against_adapter(const Options& options, const lora::LoraConfig& confi
 
 data::DataOptions read_options(const Options& options, std::int64_t max_positions);
 data::PlanOptions plan_options(const Options& options);
+/// --split-seed, or --seed: what is kept for validation.
+std::uint64_t split_seed(const Options& options);
 train::TrainOptions train_options(const Options& options, double default_lr);
 
 /// Names of options that may differ between a run and its --resume.

@@ -37,7 +37,7 @@ RunData read_run_data(const Options& options, const data::Tokenizer& tokenizer, 
     result.evaluation.emplace_back("validation", load("val-data"));
     report.validation_how = "on --val-data";
   } else if (share > 0) {
-    data::Split parts = data::split(result.train, share, static_cast<std::uint64_t>(options.integer("seed")));
+    data::Split parts = data::split(result.train, share, split_seed(options));
     report.validation_how = parts.how;
     if (!parts.validation.examples.empty()) {
       result.train = std::move(parts.train);
@@ -55,7 +55,7 @@ RunData read_run_data(const Options& options, const data::Tokenizer& tokenizer, 
     general.format = data::Format::kAuto;
     data::Dataset text = data::load(options.paths("general-data"), tokenizer, general, &progress);
     if (options.has("max-forgetting")) {
-      data::Split halves = data::split(text, 0.5, static_cast<std::uint64_t>(options.integer("seed")));
+      data::Split halves = data::split(text, 0.5, split_seed(options));
       if (halves.validation.examples.empty()) {
         options.fail("max-forgetting", "needs general text that can be parted, one half to choose by and one to report; "
                                        "give --general-data of 20 documents or of more than one piece");

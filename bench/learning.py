@@ -14,8 +14,9 @@ import json
 import math
 import os
 import statistics
-import subprocess
 from pathlib import Path
+
+from bench_common import model_of, run, run_json, spread
 
 METHODS = {
     "LoRA r=1": ["--rank", "1", "--alpha", "2"],
@@ -37,10 +38,6 @@ SETS = {
 }
 
 
-def run(*command) -> None:
-    subprocess.run([str(c) for c in command], check=True)
-
-
 def train(arguments, work: Path, name: str, options: list, lr: float, seed: int) -> dict:
     out = work / f"{name.replace(' ', '-').replace('=', '')}-lr{lr:g}-seed{seed}"
     if not (out / "run.json").is_file() or not json.loads((out / "run.json").read_text()).get("finished"):
@@ -53,15 +50,8 @@ def train(arguments, work: Path, name: str, options: list, lr: float, seed: int)
 def measure(arguments, work: Path, runs: dict) -> dict:
     data = [f"{name}={work / (name + '.txt')}" for name in SETS]
     compare = [f"{name}={run['out']}" for name, run in runs.items()]
-    done = subprocess.run([arguments.lowrank, "evaluate", arguments.model, "--compare", *compare, "--data", *data, "--perturb", "typos:0.05",
-                           "--seq-len", "256", "--json"], check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)["models"]
-
-
-def spread(values: list, digits: int) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+    return run_json(arguments.lowrank, "evaluate", arguments.model, "--compare", *compare, "--data", *data, "--perturb", "typos:0.05",
+                    "--seq-len", 256, "--json")["models"]
 
 
 def main() -> None:
@@ -70,11 +60,11 @@ def main() -> None:
     parser.add_argument("--assets", type=Path, default=os.environ.get("LOWRANK_ASSETS"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--lrs", type=float, nargs="+", default=[3e-4, 1e-3, 3e-3, 1e-2])
+    parser.add_argument("--lrs", type=float, nargs="+", default=[3e-4, 1e-3, 3e-3, 1e-2, 3e-2])
     parser.add_argument("--only", nargs="+", choices=list(METHODS), default=list(METHODS))
     arguments = parser.parse_args()
     assets, work = Path(arguments.assets), arguments.out
-    arguments.model = assets / "models" / "stories260K-hf"
+    arguments.model = model_of(assets)
     work.mkdir(parents=True, exist_ok=True)
     vasari = (assets / "corpora/art-history/vasari-lives-vol01.pg25326.txt").read_text(encoding="utf-8")
     (work / "train.txt").write_text(vasari[:200000], encoding="utf-8")

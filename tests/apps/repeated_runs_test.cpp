@@ -87,12 +87,17 @@ TEST_CASE("seeds, and a learning curve on nested shares of the data", "[e2e]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   TempDir folder;
   const fs::path data = documents(folder / "documents.txt");
-  const CommandResult seeds = run(finetune(data, folder / "seeds", {"--seeds", "2", "--val-data", data.string()}));
+  const CommandResult seeds = run(finetune(data, folder / "seeds", {"--seeds", "2", "--val-split", "0.3"}));
   CAPTURE(seeds.out, seeds.err);
   CHECK(seeds.exit == 0);
-  CHECK(contains(seeds.out, "seed-42"));
-  CHECK(contains(seeds.out, "seed-43"));
   CHECK(contains(seeds.out, "over 2 runs"));
+  std::vector<Json> results;
+  for (const char* name : {"seed-42", "seed-43"}) {
+    CHECK(contains(seeds.out, name));
+    results.push_back(lowrank::core::parse_json(read_text(folder / "seeds" / name / "run.json"), "run.json")["result"]);
+  }
+  CHECK(results[0]["before"] == results[1]["before"]);  // the same pieces are held out
+  CHECK(results[0]["after"] != results[1]["after"]);
   const Json curve = run_json(finetune(data, folder / "curve", {"--learning-curve", "--val-data", data.string()}));
   REQUIRE(curve["runs"].size() == 4);
   CHECK(curve["runs"][0]["train_tokens"] < curve["runs"][1]["train_tokens"]);
