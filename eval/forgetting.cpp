@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::int64_t kBatchTokens = 2048;
 constexpr int kSteps = 8, kHalvings = 6;
-constexpr double kOneSided95 = 1.645;
+constexpr double kOneSided99 = 2.326;
 
 }  // namespace
 
@@ -41,7 +41,8 @@ Change paired_change(const std::vector<data::Example>& examples, const std::vect
   // The ratio estimator's variance, pieces as the unit.
   double squares = 0;
   for (std::size_t i = 0; i < sums.size(); ++i) squares += std::pow(sums[i] - change.mean * counts[i], 2);
-  change.upper += kOneSided95 * std::sqrt(n / (n - 1) * squares) / count;
+  const double variance = n / (n - 1) * squares / (count * count);
+  change.upper += kOneSided99 * std::sqrt(2 * variance);  // of this sample and of the one to come
   return change;
 }
 

@@ -13,8 +13,9 @@ namespace lowrank::eval {
 /// The mean change of the loss against the base, nats a token, on the same tokens.
 struct Change {
   double mean = 0;
-  /// Upper end of the one-sided 95 % interval of `mean`: mean + 1.645 standard errors, by pieces (tokens of a piece are
-  /// not independent). Of a single piece: the mean.
+  /// What the mean of another text of the same kind and size stays below with 99 % confidence (a one-sided prediction
+  /// interval): mean + 2.326 √2 standard errors, by pieces (tokens of a piece are not independent). Of a single piece:
+  /// the mean.
   double upper = 0;
 };
 /// `base` and `now`: losses of the counted tokens of `examples`, in order.

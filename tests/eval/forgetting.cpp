@@ -141,7 +141,7 @@ TEST_CASE("the change of loss is paired, and its interval goes by pieces", "[uni
   const eval::Change change = eval::paired_change(set.examples, base, now);
   CHECK(change.mean == Approx(0.3));
   // Residuals of the pieces' sums: 0.6 − 0.6, 0.3 − 0.9, 0.9 − 0.3; variance 3/2 · 0.72 / 36.
-  CHECK(change.upper == Approx(0.3 + 1.645 * std::sqrt(0.03)));
+  CHECK(change.upper == Approx(0.3 + 2.326 * std::sqrt(2 * 0.03)));
   CHECK(eval::paired_change(set.examples, base, base).upper == 0);
 }
 
