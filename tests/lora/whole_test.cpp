@@ -176,7 +176,7 @@ TEST_CASE("what cannot be trained beside A and B is refused by name", "[unit]") 
     CHECK_FALSE(table.embedding->adapted());
     return message;
   };
-  CHECK(contains(refused(config_of({"q_proj"}, {"lm_hed"})), "modules_to_save: no module's path ends in 'lm_hed'; did you mean 'lm_head'?"));
+  CHECK(contains(refused(config_of({"q_proj"}, {"lm_hed"})), "modules_to_save: no module's path ends in 'lm_hed', did you mean 'lm_head'?"));
   CHECK(contains(refused(config_of({"q_proj", "k_proj"}, {"q_proj"})), "target_modules and modules_to_save both name 'q_proj'"));
   CHECK(contains(refused(config_of({"q_proj"}, {"proj"})), "modules_to_save takes in model.layers.0.self_attn.q_proj by the end"));
   CHECK(contains(refused(config_of({"lm_head"}, {"lm_head", "norm"})), "both name 'lm_head'"));
