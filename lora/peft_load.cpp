@@ -344,9 +344,12 @@ void check_redundant(Loading& loading, const Contents& contents, const PathChang
                         "resized), and such a base is not supported{}",
                         core::printable(info->name, 200), module->path(), module->path(), loading.made_for()));
     }
-    loading.notes.push_back(
-        fmt::format("'{}' is a copy of the base's own tensor, and was passed over", core::printable(info->name, 200)));
   }
+  if (contents.redundant.empty()) return;
+  const std::size_t more = contents.redundant.size() - 1;
+  loading.notes.push_back(fmt::format("'{}' is a copy of the base's own tensor{}, and was passed over",
+                                      core::printable(contents.redundant.begin()->second->name, 200),
+                                      more > 0 ? fmt::format(", as are {} more", more) : ""));
 }
 
 // The config to keep: this model's paths, and targets that PEFT resolves to just these modules.
