@@ -99,7 +99,7 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
     lora::SlotTable slots = model.decoder->slot_table();
     slots.base_name = resolved.name;
     adapter = make_adapter(options, start, slots, progress);
-    check_update_options(options, adapter->config());
+    check_update_options(options, *adapter);
     report_adapter(report, *adapter);
   } else {
     report.trainable_parameters = config.parameter_count();

@@ -157,7 +157,7 @@ TEST_CASE("a malformed adapter file is refused with its own message", "[unit]") 
   CHECK(contains(broken([](Tensors& t) {
                    t["base_model.model.model.embed_tokens.lora_embedding_A"] = torch::zeros({4, 32});
                  }),
-                 "an adapter on an embedding"));
+                 "target_modules in adapter_config.json does not take in 'model.embed_tokens'"));
   CHECK(contains(broken([](Tensors& t) { t[kQ0 + "B.bias"] = torch::zeros({16}); }), "a bias on lora_B"));
   CHECK(contains(broken([](Tensors& t) {
                    t[kQ0 + "A.weight"] = torch::zeros({4, 12});
@@ -263,10 +263,14 @@ TEST_CASE("GPT-2's adapter by PEFT is read, fan_in_fan_out and all", "[parity]")
   lora::SlotTable table;  // GPT-2's shapes over one zero each
   for (int i = 0; i < 12; ++i) {
     const std::string layer = "transformer.h." + std::to_string(i) + ".";
-    table.slots.push_back(std::make_shared<lora::LinearSlotImpl>(layer + "attn.c_attn", torch::zeros({1, 1}).expand({2304, 768}), at::Tensor()));
-    table.slots.push_back(std::make_shared<lora::LinearSlotImpl>(layer + "attn.c_proj", torch::zeros({1, 1}).expand({768, 768}), at::Tensor()));
-    table.slots.push_back(std::make_shared<lora::LinearSlotImpl>(layer + "mlp.c_fc", torch::zeros({1, 1}).expand({3072, 768}), at::Tensor()));
-    table.slots.push_back(std::make_shared<lora::LinearSlotImpl>(layer + "mlp.c_proj", torch::zeros({1, 1}).expand({768, 3072}), at::Tensor()));
+    table.slots.push_back(std::make_shared<lora::LinearSlotImpl>(
+        layer + "attn.c_attn", torch::zeros({1, 1}).expand({2304, 768}), at::Tensor()));
+    table.slots.push_back(std::make_shared<lora::LinearSlotImpl>(
+        layer + "attn.c_proj", torch::zeros({1, 1}).expand({768, 768}), at::Tensor()));
+    table.slots.push_back(std::make_shared<lora::LinearSlotImpl>(
+        layer + "mlp.c_fc", torch::zeros({1, 1}).expand({3072, 768}), at::Tensor()));
+    table.slots.push_back(std::make_shared<lora::LinearSlotImpl>(
+        layer + "mlp.c_proj", torch::zeros({1, 1}).expand({768, 3072}), at::Tensor()));
   }
   table.head = "lm_head";
   table.layers = 12;
