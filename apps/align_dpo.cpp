@@ -7,6 +7,7 @@
 #include "lowrank/apps/verbs.h"
 #include "lowrank/data/preferences.h"
 #include "lowrank/train/dpo.h"
+#include "lowrank/train/pairs.h"
 
 namespace lowrank::apps {
 
