@@ -8,25 +8,23 @@
 #include <vector>
 
 #include "lowrank/lora/config.h"
+#include "lowrank/lora/embedding_slot.h"
 #include "lowrank/lora/linear_slot.h"
+#include "lowrank/lora/whole_module.h"
 
 namespace lowrank::lora {
 
-/// What lora/ knows of a model: its linear slots in order, and which is the output head.
+/// What lora/ knows of a model: its linear slots in order, which is the output head, and what else can be trained.
 struct SlotTable {
   std::vector<LinearSlot> slots;
+  EmbeddingSlot embedding;           // null where the model has none that can be adapted
+  std::vector<WholeModule> whole;    // modules for modules_to_save beside the slots and the embedding: norms, a score
   std::string head;  // path of the output embedding ("lm_head"), which all-linear leaves out
   std::int64_t layers = 0;
   std::string base_name;  // written as base_model_name_or_path
   /// Paths of modules that are no linear layers (norms, embeddings), where known: PEFT matches targets against these
   /// too, and a saved config must not name them. Modules that contain the slots need not be listed.
   std::vector<std::string> others;
-};
-
-/// A trainable tensor with the name PEFT gives it in the file ("base_model.model.….lora_A.weight").
-struct NamedTensor {
-  std::string name;
-  at::Tensor tensor;
 };
 
 /// An adapter that is attached: its config with targets expanded, and the slots that carry it under its name. Several
@@ -36,15 +34,23 @@ class Adapter {
   const std::string& name() const { return name_; }
   const LoraConfig& config() const { return config_; }
   const std::vector<LinearSlot>& slots() const { return slots_; }
+  /// The model's embedding (null where it has none), and whether the adapter has A and B on it.
+  const EmbeddingSlot& embedding() const { return embedding_; }
+  bool adapts_embedding() const { return embedding_ != nullptr && embedding_->adapted(name_); }
+  /// The modules of which it keeps trained copies (modules_to_save, biases), in the model's order.
+  const std::vector<WholeModule>& whole() const { return whole_; }
+  /// Its copies at the module of this path. InternalError where it has none.
+  const std::vector<NamedTensor>& at_whole(const std::string& path) const;
   const std::string& head() const { return head_; }                      // SlotTable::head
   const std::filesystem::path& directory() const { return directory_; }  // what load_peft read, else empty
-  /// lora_A, lora_B and, of DoRA, the magnitude of every slot, in the order of the slots.
+  /// Under the names of PEFT's file: A and B of the embedding; lora_A, lora_B and, of DoRA, the magnitude of every slot,
+  /// in the order of the slots; then the trained copies.
   std::vector<NamedTensor> parameters() const;
   std::int64_t parameter_count() const;
   void set_enabled(bool enabled);
   /// The matrices at one of its slots.
   const LoraMatrices& at(const LinearSlot& slot) const { return slot->lora(name_); }
-  void merge();  // every slot: LinearSlotImpl::merge
+  void merge();  // every linear slot: LinearSlotImpl::merge
   void unmerge();
   void detach();  // the slots are bare again, and this adapter empty
 
@@ -55,15 +61,19 @@ class Adapter {
   std::string name_ = kDefaultAdapter;
   LoraConfig config_;
   std::vector<LinearSlot> slots_;
+  EmbeddingSlot embedding_;
+  std::vector<WholeModule> whole_;
   std::string head_;
   std::filesystem::path directory_;
 };
 
 /// New matrices on every matching slot, as init.h makes them from (seed, path) by counters; fp32 leaves that require
-/// grad. With use_dora also the magnitude, which begins as the norms of W + s·B A. The config kept has targets that
-/// PEFT resolves to the same modules. ConfigError as match_modules, for a key of rank_pattern or alpha_pattern that no
-/// target has, for a rank that an initialisation cannot give a module, and where a slot carries an adapter of this name
-/// already; then nothing is attached.
+/// grad. With use_dora also the magnitude, which begins as the norms of W + s·B A. Copies of what modules_to_save and
+/// bias name, equal to the base's. The config kept has targets that PEFT resolves to the same modules. ConfigError as
+/// match_modules, for a key of rank_pattern or alpha_pattern that no target has, an entry of modules_to_save that names
+/// nothing, a bias where there is none, for a rank that an initialisation cannot give a module, DoRA or an
+/// initialisation from the weight on the embedding, and where a slot carries an adapter of this name already; then
+/// nothing is attached.
 Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t seed = 42,
                const std::string& name = kDefaultAdapter);
 

@@ -111,6 +111,14 @@ double LoraConfig::scale_for(const std::string& module) const {
 
 bool LoraConfig::splits_base() const { return init_lora_weights.starts_with("pissa") || init_lora_weights == "olora"; }
 
+bool LoraConfig::saves_whole(const std::string& module) const {
+  for (const std::string& entry : modules_to_save)
+    for (std::size_t end = module.size(); end != std::string::npos && end > 0; end = module.rfind('.', end - 1)) {
+      if (std::string_view(module).substr(0, end).ends_with(entry)) return true;
+    }
+  return false;
+}
+
 LoraConfig saved_form(const LoraConfig& config) {
   if (!config.splits_base()) return config;
   const double alphas = config.use_rslora ? std::sqrt(2.0) : 2.0;
@@ -135,6 +143,13 @@ void LoraConfig::validate() const {
   if (!all_linear()) check_modules(target_modules, "target_modules");
   const auto* excluded = std::get_if<std::string>(&exclude_modules);
   if (excluded == nullptr || !excluded->empty()) check_modules(exclude_modules, "exclude_modules");
+
+  for (const std::string& entry : modules_to_save)
+    if (entry.empty()) throw ConfigError("modules_to_save has an empty entry; every entry names a module");
+  static const std::vector<std::string> biases = {"none", "all", "lora_only"};
+  if (std::find(biases.begin(), biases.end(), bias) == biases.end())
+    throw ConfigError(fmt::format("bias is '{}'; it is one of none, all and lora_only{}", core::printable(bias),
+                                  core::did_you_mean(bias, biases)));
 
   if (layers_to_transform && targets == nullptr && !all_linear())
     throw ConfigError(

@@ -32,9 +32,13 @@ struct LoraConfig {
   /// Keys are matched as PEFT does, re.match(r"(.*\.)?(KEY)$", path), first hit wins; kept in file order.
   std::vector<std::pair<std::string, std::int64_t>> rank_pattern;
   std::vector<std::pair<std::string, double>> alpha_pattern;
+  /// Modules that are trained and saved whole beside A and B: those whose path ends with an entry, to the letter (PEFT:
+  /// "norm" takes in input_layernorm too), and all that is inside them. They are no targets.
+  std::vector<std::string> modules_to_save;
+  std::string bias = "none";  // trained copies of biases: none | all | lora_only (those of the targets)
   std::string base_model_name_or_path;
   std::optional<std::string> revision;
-  std::string task_type = "CAUSAL_LM";  // or empty: null in the file
+  std::string task_type = "CAUSAL_LM";  // or SEQ_CLS, or empty: null in the file
 
   std::int64_t rank_for(const std::string& module) const;
   double alpha_for(const std::string& module) const;
@@ -44,11 +48,14 @@ struct LoraConfig {
   /// Whether the adapter begins as a part of the base's weight (PiSSA, OLoRA), see LoraMatrices::a0.
   bool splits_base() const;
 
+  /// Whether modules_to_save takes in the module of this path, itself or with what it is in.
+  bool saves_whole(const std::string& module) const;
+
   bool all_linear() const;  // target_modules is "all-linear", alone in a list or a string
 
   /// Throws ConfigError for a rank outside [1, 65536], an alpha that is not finite or not > 0, dropout outside [0, 1),
   /// empty targets, a regular expression that does not compile, layers given with a regular expression as targets, an
-  /// odd rank with the orthogonal initialisation, DoRA with PiSSA or OLoRA …
+  /// odd rank with the orthogonal initialisation, DoRA with PiSSA or OLoRA, an unknown bias …
   void validate() const;
 };
 
@@ -65,9 +72,10 @@ LoraConfig saved_form(const LoraConfig& config);
 /// versions of PEFT refuse or warn of keys that they do not know, and none misses one that has its default value.
 std::string adapter_config_json(const LoraConfig& config);
 
-/// The module paths that the config targets among `linears` (all linear modules of the model, in order; `head` is the
+/// The module paths that the config targets among `linears` (all modules that can be adapted, in order; `head` is the
 /// output embedding's path, left out of all-linear). ConfigError when an entry of target_modules or exclude_modules
-/// matches nothing (with the nearest name), a layer is out of range, or nothing is left.
+/// matches nothing (with the nearest name) or only what modules_to_save takes in, a layer is out of range, or nothing is
+/// left.
 std::vector<std::string> match_modules(const LoraConfig& config, const std::vector<std::string>& linears,
                                        const std::string& head);
 

@@ -23,7 +23,7 @@ constexpr std::array kRead = {"alpha_pattern",  "base_model_name_or_path",
                               "fan_in_fan_out", "init_lora_weights",
                               "layers_pattern", "layers_to_transform",
                               "lora_alpha",     "lora_dropout",
-                              "peft_type",      "r",
+                              "modules_to_save", "peft_type",      "r",
                               "rank_pattern",   "revision",
                               "target_modules", "task_type",
                               "use_dora",       "use_rslora"};
@@ -40,7 +40,6 @@ struct Unsupported {
 };
 constexpr std::array kUnsupported = {
     Unsupported{"lora_bias", "a bias on lora_B, which is not supported"},
-    Unsupported{"modules_to_save", "whole modules saved beside the adapter, which are not supported"},
     Unsupported{"trainable_token_indices", "trained token rows, which are not supported"},
     Unsupported{"target_parameters", "adapters on bare parameters, which are not supported"},
     Unsupported{"layer_replication", "layers of the base repeated, which is not supported"},
@@ -152,14 +151,10 @@ void check_fixed(const JsonView& json) {
   const std::string type = json.at("peft_type").as_string();
   if (type != "LORA")
     json.at("peft_type").fail(fmt::format("this is a {} adapter; only LORA is supported", core::printable(type)));
-  const std::string bias = json.get_string("bias", "none");
-  if (bias != "none")
-    json.at("bias").fail(
-        fmt::format("'{}' asks for trained biases, which are not supported; expected 'none'", core::printable(bias)));
   const std::string task = json.get_string("task_type", "CAUSAL_LM");
-  if (task != "CAUSAL_LM")
+  if (task != "CAUSAL_LM" && task != "SEQ_CLS")
     json.at("task_type")
-        .fail(fmt::format("'{}' is not supported; expected 'CAUSAL_LM' or null", core::printable(task)));
+        .fail(fmt::format("'{}' is not supported; expected 'CAUSAL_LM', 'SEQ_CLS' or null", core::printable(task)));
 }
 
 // Python writes whole numbers given as int without ".0".
@@ -202,6 +197,8 @@ LoraConfig parse_adapter_config(const JsonView& json) {
   if (json.has_value("exclude_modules")) config.exclude_modules = read_names(json.at("exclude_modules"));
   read_layers(json, config);
   read_patterns(json, config);
+  if (json.has_value("modules_to_save")) config.modules_to_save = json.at("modules_to_save").as_strings();
+  config.bias = json.get_string("bias", "none");
   config.base_model_name_or_path = json.get_string("base_model_name_or_path", "");
   if (json.has_value("revision")) config.revision = json.at("revision").as_string();
   config.task_type = json.get_string("task_type", "");
@@ -227,7 +224,7 @@ std::string adapter_config_json(const LoraConfig& given) {
   if (!config.alpha_pattern.empty()) json["alpha_pattern"] = pattern_json(config.alpha_pattern, number);
   json["auto_mapping"] = nullptr;
   json["base_model_name_or_path"] = text_or_null(config.base_model_name_or_path);
-  json["bias"] = "none";
+  json["bias"] = config.bias;
   const bool excludes = std::visit([](const auto& names) { return !names.empty(); }, config.exclude_modules);
   if (excludes) json["exclude_modules"] = names_json(config.exclude_modules);
   json["fan_in_fan_out"] = config.fan_in_fan_out;
@@ -239,7 +236,7 @@ std::string adapter_config_json(const LoraConfig& given) {
   json["layers_to_transform"] = config.layers_to_transform ? Json(*config.layers_to_transform) : Json(nullptr);
   json["lora_alpha"] = number(config.lora_alpha);
   json["lora_dropout"] = config.lora_dropout;
-  json["modules_to_save"] = nullptr;
+  json["modules_to_save"] = config.modules_to_save.empty() ? Json(nullptr) : Json(config.modules_to_save);
   json["peft_type"] = "LORA";
   json["r"] = config.r;
   if (!config.rank_pattern.empty())

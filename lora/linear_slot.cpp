@@ -74,7 +74,21 @@ LinearSlotImpl::LinearSlotImpl(std::string path, at::Tensor weight, at::Tensor b
   const torch::nn::Linear base_layer = module_->register_module("base_layer", linear_over(weight, bias));
   weight_ = base_layer->weight;
   bias_ = base_layer->bias;
+  std::vector<NamedTensor> tensors = {{"weight", weight_}};
+  if (bias_.defined()) tensors.push_back({"bias", bias_});
+  whole_ = std::make_shared<WholeModuleImpl>(path_, std::move(tensors));
   rebind();
+}
+
+kernels::BaseWeight LinearSlotImpl::current() const {
+  if (!whole_->enabled()) return base_;
+  return kernels::BaseWeight(whole_->current("weight"), whole_->current("bias"));
+}
+
+bool LinearSlotImpl::trains() const {
+  if (enabled() && !merged()) return true;
+  const kernels::BaseWeight now = current();
+  return now.weight().requires_grad() || (now.bias().defined() && now.bias().requires_grad());
 }
 
 void LinearSlotImpl::rebind() {
@@ -111,7 +125,11 @@ bool LinearSlotImpl::enabled() const {
 }
 
 at::Tensor LinearSlotImpl::forward(const at::Tensor& x, const kernels::DropoutContext* dropout) {
-  if (!enabled()) return kernels::lora_linear(x, base_, {}, nullptr);
+  const kernels::BaseWeight base = current();
+  if (!enabled()) return kernels::lora_linear(x, base, {}, nullptr);
+  if (!base.weight().is_same(base_.weight()))
+    throw ConfigError(fmt::format(
+        "one adapter brings a weight of its own for {}, and another changes the base's; enable one at a time", path_));
   if (merged()) {
     if (dropout != nullptr || (at::GradMode::is_enabled() && x.requires_grad()))
       throw ConfigError(
@@ -135,7 +153,7 @@ at::Tensor LinearSlotImpl::forward(const at::Tensor& x, const kernels::DropoutCo
     const std::string stream = one.name == kDefaultAdapter ? path_ : one.name + ":" + path_;
     operand.dropout_key = core::RandomStream(dropout->seed, "dropout:" + stream).key();
   }
-  return kernels::lora_linear(x, base_, operands, any_drops ? dropout : nullptr);
+  return kernels::lora_linear(x, base, operands, any_drops ? dropout : nullptr);
 }
 
 void LinearSlotImpl::attach(LoraMatrices matrices, const std::string& adapter) {
@@ -182,7 +200,7 @@ void LinearSlotImpl::merge() {
     const std::int64_t end = std::min(begin + block, weight.size(0));
     sum.slice(0, begin, end).copy_(merged_rows(weight, *lora, begin, end));
   }
-  merged_base_ = kernels::BaseWeight(sum, base_.bias());
+  merged_base_ = kernels::BaseWeight(sum, current().bias());
   merged_weight_ = sum;
 }
 

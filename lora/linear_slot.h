@@ -10,6 +10,7 @@
 
 #include "lowrank/kernels/lora_linear.h"
 #include "lowrank/lora/row_norms.h"
+#include "lowrank/lora/whole_module.h"
 
 namespace torch::nn {
 class Module;
@@ -33,9 +34,6 @@ struct LoraMatrices {
 /// PiSSA and OLoRA to plain LoRA). What has no beginning is given as it is.
 LoraMatrices plain(const LoraMatrices& lora);
 
-/// What an adapter is called on its slots where nobody says otherwise, as in PEFT.
-inline constexpr const char* kDefaultAdapter = "default";
-
 /// y = x Wᵀ + b + Σ s·drop(x) Aᵀ Bᵀ, over the mapped weight of a torch::nn::Linear; the sum is over the adapters that
 /// are enabled, each known by a name (an adapter with a magnitude or a beginning: kernels::LoraOperand, LoraMatrices).
 /// (This header stays free of LibTorch's module headers, which cost every file that includes them 10 s of compilation.)
@@ -53,6 +51,10 @@ class LinearSlotImpl {
   /// The tensors of the torch::nn::Linear itself.
   const at::Tensor& weight() const { return weight_; }
   const at::Tensor& bias() const { return bias_; }
+  /// Weight and bias as a module of which an adapter may keep trained copies (a bias beside A and B too).
+  const WholeModule& whole() const { return whole_; }
+  /// What forward() begins with: weight and bias, or an enabled adapter's copies of them.
+  kernels::BaseWeight current() const;
   /// The layer as LibTorch's modules, children named as PEFT names them: base_layer (a torch::nn::Linear), and with an
   /// adapter lora_A and lora_B, whose "weight" are the tensors of lora() themselves.
   const std::shared_ptr<torch::nn::Module>& module() const { return module_; }
@@ -68,8 +70,10 @@ class LinearSlotImpl {
   void detach(const std::string& adapter = kDefaultAdapter);
   /// Off: as if it were not there. Nothing where no adapter has this name.
   void set_enabled(bool enabled, const std::string& adapter = kDefaultAdapter);
-  /// Whether an adapter acts on forward().
+  /// Whether an adapter's A and B act on forward().
   bool enabled() const;
+  /// Whether something of it is trained now, so that what it gives carries a gradient.
+  bool trains() const;
   bool merged() const { return merged_weight_.defined(); }
 
   /// W' = round(W + s B A), or round((m/n)∘(W + s B A)) with a magnitude, in a copy, rounded once; forward then uses W'
@@ -95,6 +99,7 @@ class LinearSlotImpl {
   std::shared_ptr<torch::nn::Module> module_;
   at::Tensor weight_, bias_;
   kernels::BaseWeight base_;
+  WholeModule whole_;
   std::vector<Attached> adapters_;  // in the order in which they came
   kernels::BaseWeight merged_base_;
   at::Tensor merged_weight_;

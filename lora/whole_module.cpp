@@ -1,0 +1,90 @@
+#include "lowrank/lora/whole_module.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "lowrank/core/error.h"
+
+namespace lowrank::lora {
+namespace {
+
+const NamedTensor* find(const std::vector<NamedTensor>& tensors, const std::string& name) {
+  const auto it = std::find_if(tensors.begin(), tensors.end(), [&](const NamedTensor& one) { return one.name == name; });
+  return it == tensors.end() ? nullptr : &*it;
+}
+
+}  // namespace
+
+WholeModuleImpl::WholeModuleImpl(std::string path, std::vector<NamedTensor> base)
+    : path_(std::move(path)), base_(std::move(base)) {}
+
+at::Tensor WholeModuleImpl::current(const std::string& name) const {
+  const Attached* owner = nullptr;
+  at::Tensor result;
+  for (const Attached& one : adapters_) {
+    if (!one.enabled) continue;
+    const NamedTensor* const copy = find(one.copies, name);
+    if (copy == nullptr) continue;
+    if (owner != nullptr)
+      throw ConfigError(fmt::format("the adapters '{}' and '{}' both bring a {} of their own for {}; enable one at a time",
+                                    owner->name, one.name, name, path_));
+    owner = &one;
+    result = copy->tensor;
+  }
+  if (owner != nullptr) return result;
+  const NamedTensor* const own = find(base_, name);
+  return own == nullptr ? at::Tensor() : own->tensor;
+}
+
+bool WholeModuleImpl::enabled() const {
+  return std::any_of(adapters_.begin(), adapters_.end(), [](const Attached& one) { return one.enabled; });
+}
+
+bool WholeModuleImpl::adapted(const std::string& adapter) const {
+  return std::any_of(adapters_.begin(), adapters_.end(), [&](const Attached& one) { return one.name == adapter; });
+}
+
+const std::vector<NamedTensor>& WholeModuleImpl::copies(const std::string& adapter) const {
+  for (const Attached& one : adapters_)
+    if (one.name == adapter) return one.copies;
+  throw InternalError(fmt::format("the adapter '{}' keeps no copy of {}", adapter, path_));
+}
+
+std::vector<NamedTensor> WholeModuleImpl::fresh_copies(const std::vector<std::string>& names) const {
+  std::vector<NamedTensor> result;
+  for (const std::string& name : names) {
+    const NamedTensor* const own = find(base_, name);
+    if (own == nullptr) continue;
+    const at::Tensor copy = own->tensor.detach().to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous();
+    result.push_back({name, at::Tensor(copy).set_requires_grad(true)});
+  }
+  return result;
+}
+
+void WholeModuleImpl::attach(std::vector<NamedTensor> copies, const std::string& adapter) {
+  if (adapted(adapter))
+    throw ConfigError(fmt::format("{} already carries the adapter '{}'; detach it, or give the new one another name",
+                                  path_, adapter));
+  for (const NamedTensor& copy : copies) {
+    const NamedTensor* const own = find(base_, copy.name);
+    if (own == nullptr) throw ModelError(fmt::format("{} has no {} that an adapter could replace", path_, copy.name));
+    if (copy.tensor.sizes() != own->tensor.sizes())
+      throw ModelError(fmt::format("{}.{} must be [{}], found [{}]", path_, copy.name,
+                                   fmt::join(own->tensor.sizes(), ", "), fmt::join(copy.tensor.sizes(), ", ")));
+  }
+  adapters_.push_back({adapter, std::move(copies)});
+}
+
+void WholeModuleImpl::detach(const std::string& adapter) {
+  std::erase_if(adapters_, [&](const Attached& one) { return one.name == adapter; });
+}
+
+void WholeModuleImpl::set_enabled(bool enabled, const std::string& adapter) {
+  for (Attached& one : adapters_)
+    if (one.name == adapter) one.enabled = enabled;
+}
+
+}  // namespace lowrank::lora

@@ -1,0 +1,63 @@
+// A module of a model whose parameters an adapter may replace by trained copies of its own (PEFT: modules_to_save, and
+// the biases that `bias` names). The base's tensors stay as they are.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace lowrank::lora {
+
+/// A tensor by name: a trainable one as PEFT's file has it ("base_model.model.….lora_A.weight"), a module's own as
+/// "weight" or "bias".
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;
+};
+
+/// What an adapter is called where nobody says otherwise, as in PEFT.
+inline constexpr const char* kDefaultAdapter = "default";
+
+/// An embedding, a norm, a head, or the own tensors of a linear layer. Adapters are known by name; what is not enabled
+/// costs nothing.
+class WholeModuleImpl {
+ public:
+  /// `path` as the model names the module ("model.norm"); `base`: its tensors "weight" and, where it has one, "bias".
+  WholeModuleImpl(std::string path, std::vector<NamedTensor> base);
+
+  const std::string& path() const { return path_; }
+  const std::vector<NamedTensor>& base() const { return base_; }
+
+  /// What the model computes with: the enabled adapter's copy (an fp32 leaf), else the base's own tensor; undefined
+  /// where the module has none of this name. ConfigError when two enabled adapters both bring one.
+  at::Tensor current(const std::string& name) const;
+  /// Whether an enabled adapter brings copies.
+  bool enabled() const;
+
+  bool adapted(const std::string& adapter = kDefaultAdapter) const;
+  /// An adapter's copies. InternalError where it has none here.
+  const std::vector<NamedTensor>& copies(const std::string& adapter = kDefaultAdapter) const;
+  /// fp32 leaves that require grad, one for each tensor of `names` ("weight", "bias"; those the module has not are
+  /// passed over), equal to the base's.
+  std::vector<NamedTensor> fresh_copies(const std::vector<std::string>& names = {"weight", "bias"}) const;
+  /// Enabled from the start. ModelError for a name or shape that the base does not have; ConfigError when the adapter
+  /// has copies here already.
+  void attach(std::vector<NamedTensor> copies, const std::string& adapter = kDefaultAdapter);
+  void detach(const std::string& adapter = kDefaultAdapter);
+  void set_enabled(bool enabled, const std::string& adapter = kDefaultAdapter);
+
+ private:
+  struct Attached {
+    std::string name;
+    std::vector<NamedTensor> copies;
+    bool enabled = true;
+  };
+  std::string path_;
+  std::vector<NamedTensor> base_;
+  std::vector<Attached> adapters_;
+};
+using WholeModule = std::shared_ptr<WholeModuleImpl>;  // shared by a model and the adapters attached to it
+
+}  // namespace lowrank::lora
