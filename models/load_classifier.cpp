@@ -56,6 +56,11 @@ SequenceClassifier new_classifier(const LoadedModel& model, std::int64_t labels,
   return {model.decoder, score};
 }
 
+std::int64_t own_labels(const LoadedModel& model) {
+  const auto* stored = model.weights.find(kStoredScore);
+  return stored != nullptr && stored->info->shape.size() == 2 ? stored->info->shape[0] : 0;
+}
+
 LoadedClassifier load_classifier(const Decoder& decoder, const fs::path& directory, std::vector<std::string>* notes,
                                  const std::string& name) {
   const std::int64_t labels = saved_labels(directory, *decoder);

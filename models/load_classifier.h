@@ -17,6 +17,9 @@ SequenceClassifier new_classifier(const LoadedModel& model, std::int64_t labels,
 /// Labels of the head in a PEFT folder. MissingError where it has no weights, ModelError where they have no head that fits.
 std::int64_t saved_labels(const std::filesystem::path& directory, const DecoderImpl& decoder);
 
+/// Labels of the score head that a model has itself; 0 where it has none.
+std::int64_t own_labels(const LoadedModel& model);
+
 struct LoadedClassifier {
   SequenceClassifier classifier;
   lora::Adapter adapter;
