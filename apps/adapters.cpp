@@ -101,8 +101,8 @@ std::vector<std::pair<std::string, std::string>> AdapterSwitch::describe() const
   for (std::size_t i = 0; i < named_.size(); ++i) {
     const lora::Adapter& adapter = adapters_[i];
     rows.emplace_back(named_.size() == 1 ? "adapter" : "adapter " + named_[i].name,
-                      fmt::format("{} (rank {}, {} parameters on {} modules)", named_[i].directory.string(), adapter.config().r,
-                                  core::format_count(adapter.parameter_count()), adapter.slots().size()));
+                      fmt::format("{} (rank {}, {} parameters on {} modules{})", named_[i].directory.string(), adapter.config().r,
+                                  core::format_count(adapter.parameter_count()), adapter.slots().size(), also_trained(adapter)));
   }
   return rows;
 }

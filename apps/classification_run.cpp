@@ -149,7 +149,7 @@ RunOutcome run_classification(const Options& options, const Console& console, Sh
   models::LoadedClassifier made = make_classifier(options, start, model, resolved.name,
                                                   static_cast<std::int64_t>(data.labels.size()), progress);
   const Detach at_the_end(made.adapter);
-  check_update_options(options, made.adapter.config());
+  check_update_options(options, made.adapter);
   report_adapter(report, made.adapter);
   report_classes(data, report);
 

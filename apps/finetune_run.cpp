@@ -84,7 +84,7 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
     slots.base_name = resolved.name;
     adapter = make_adapter(options, start, slots, progress);
     at_the_end.emplace(*adapter);
-    check_update_options(options, adapter->config());
+    check_update_options(options, *adapter);
     report_adapter(report, *adapter);
   } else {
     report.trainable_parameters = config.parameter_count();

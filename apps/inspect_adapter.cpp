@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <map>
+#include <optional>
 
 #include "lowrank/apps/inspect.h"
 #include "lowrank/apps/terminal.h"
@@ -35,11 +36,22 @@ struct Norms {
   }
 };
 
-/// "base_model.model.model.layers.3.mlp.up_proj.lora_A.weight" -> "model.layers.3.mlp.up_proj".
-std::string module_of(const std::string& key) {
+/// "base_model.model.model.layers.3.mlp.up_proj.lora_A.weight" and `end` ".lora_A" -> "model.layers.3.mlp.up_proj".
+std::string module_of(const std::string& key, const std::string& end) {
   const std::string prefix = "base_model.model.";
   const std::size_t begin = key.compare(0, prefix.size(), prefix) == 0 ? prefix.size() : 0;
-  return key.substr(begin, key.find(".lora_A.") - begin);
+  return key.substr(begin, key.find(end) - begin);
+}
+
+/// "base_model.model.model.layers.3.self_attn.q_proj.base_layer.bias" -> "model.layers.3.self_attn.q_proj.bias"; nothing
+/// for a copy of the base's own weight, which PEFT saves with an adapted embedding or head.
+std::optional<std::string> copy_of(std::string key) {
+  if (key.ends_with(".base_layer.weight")) return std::nullopt;
+  for (const std::string part : {"base_model.model.", ".base_layer"}) {
+    const std::size_t at = key.find(part);
+    if (at != std::string::npos) key.erase(at, part.size());
+  }
+  return key;
 }
 
 /// The first part of a module's path that is a number, or -1 (the head, say).
@@ -77,6 +89,8 @@ struct Contents {
   std::uint64_t bytes = 0;
   std::map<std::int64_t, Norms> layers;
   Norms all;
+  std::vector<std::string> whole;  // trained copies: names without "base_model.model."
+  std::int64_t whole_parameters = 0;
   std::vector<std::string> not_finite;
 };
 
@@ -88,13 +102,21 @@ Contents read_contents(const std::shared_ptr<const formats::SafetensorsFile>& fi
     contents.parameters += tensor.numel();
     contents.bytes += info.end - info.begin;
     if (!at::isfinite(tensor).all().item<bool>()) contents.not_finite.push_back(info.name);
-    const std::size_t at = info.name.find(".lora_A.");
+    if (info.name.find(".lora_") == std::string::npos) {
+      if (const auto copy = copy_of(info.name)) {
+        contents.whole.push_back(*copy);
+        contents.whole_parameters += tensor.numel();
+      }
+      continue;
+    }
+    std::string marker = ".lora_A", partner = info.name;
+    std::size_t at = info.name.find(".lora_A.");
+    if (at == std::string::npos) at = info.name.find(marker = ".lora_embedding_A");
     if (at == std::string::npos) continue;
-    std::string partner = info.name;
-    partner.replace(at, 8, ".lora_B.");
+    partner[at + marker.size() - 1] = 'B';
     const formats::TensorInfo* b = file->find(partner);
     if (b == nullptr || b->shape.size() != 2 || info.shape.size() != 2 || b->shape[1] != info.shape[0]) continue;
-    const std::string module = module_of(info.name);
+    const std::string module = module_of(info.name, marker);
     const Norms norms = norms_of(tensor, formats::tensor_view(file, *b), config.scale_for(module));
     contents.layers[layer_of(module)] += norms;
     contents.all += norms;
@@ -134,13 +156,17 @@ Inspection inspect_adapter(const fs::path& directory, bool tensors) {
           {"rslora", config.use_rslora},
           {"dora", config.use_dora},
           {"targets", to_json(config.target_modules)},
+          {"modules_to_save", config.modules_to_save},
+          {"bias", config.bias},
+          {"whole", contents.whole},
+          {"whole_parameters", contents.whole_parameters},
           {"modules", contents.all.modules},
           {"tensors", contents.tensors},
           {"parameters", contents.parameters},
           {"bytes", contents.bytes},
           {"finite", contents.not_finite.empty()},
           {"not_finite", contents.not_finite},
-          {"trained", contents.all.delta > 0},
+          {"trained", contents.all.delta > 0 || !contents.whole.empty()},
           {"layers", layers}};
 
   std::string text = fields({
@@ -152,9 +178,15 @@ Inspection inspect_adapter(const fs::path& directory, bool tensors) {
       {"parameters", fmt::format("{} in {} modules, {}", core::format_count(contents.parameters), contents.all.modules,
                                  core::format_bytes(contents.bytes))},
       {"values", contents.not_finite.empty()
-                     ? (contents.all.delta > 0 ? "all finite" : "all finite; s·BA is zero, so it changes nothing (not trained?)")
+                     ? (contents.all.delta > 0 || !contents.whole.empty() ? "all finite" : "all finite; s·BA is zero, so it changes nothing (not trained?)")
                      : fmt::format("NaN or infinite in {}", fmt::join(contents.not_finite, ", "))},
   });
+  if (!contents.whole.empty()) {
+    text += fields({{"whole     ", fmt::format("{} parameters in {} tensors trained and saved whole (modules_to_save: {}; bias: {})",
+                                          core::format_count(contents.whole_parameters), contents.whole.size(),
+                                          config.modules_to_save.empty() ? "none" : fmt::format("{}", fmt::join(config.modules_to_save, ", ")),
+                                          config.bias)}});
+  }
   if (!rows.empty()) text += "\n" + table({"layer", "modules", "‖A‖", "‖B‖", "‖s·BA‖"}, rows);
   if (tensors) {
     const Inspection listed = inspect_safetensors(weights);

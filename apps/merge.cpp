@@ -67,6 +67,13 @@ void refuse_used_folder(const Options& options, const fs::path& out) {
   }
 }
 
+/// What every element was compared with.
+std::string what_is_written(const lora::Adapter& adapter) {
+  std::string text = adapter.config().use_dora ? "round(m/n · (W + s·BA))" : "round(W + s·BA)";
+  if (!adapter.whole().empty()) text += " and the trained copies, rounded once";
+  return text;
+}
+
 int merge(const Options& options) {
   const Console console(options);
   const fs::path out = options.text("out");
@@ -121,6 +128,7 @@ int merge(const Options& options) {
       {"changed_tensors", report.changed},
       {"elements", report.elements},
       {"bytes", report.bytes},
+      {"untied", report.untied},
       {"verified", true},
       {"probe",
        {{"text", probe},
@@ -135,17 +143,22 @@ int merge(const Options& options) {
 
   console.line();
   if (!console.silent()) {
-    print_out(fields({
+    std::vector<std::pair<std::string, std::string>> rows = {
         {"merged", fmt::format("{} of {} tensors, {}", core::format_count(report.changed), core::format_count(report.tensors),
                                core::format_bytes(report.bytes))},
         {"files", fmt::format("{}", fmt::join(report.files, ", "))},
         {"proof", fmt::format("all {} elements re-read and equal to {}", core::format_count(report.elements),
-                              opened.adapter->config().use_dora ? "round(m/n · (W + s·BA))" : "round(W + s·BA)")},
+                              what_is_written(*opened.adapter))},
         {"probe", fmt::format("{} tokens: merged against base + adapter, largest logit difference {:.3g}, mean KL {:.3g} nats",
                               ids.size(), error.largest, error.kl)},
         {"", fmt::format("(the adapter itself moves logits by up to {:.3g}, mean KL {:.3g})", effect.largest, effect.kl)},
         {"report", (out / "merge_report.json").string()},
-    }));
+    };
+    if (report.untied) {
+      rows.insert(rows.begin() + 1, {"untied", "the model ties its head to its embedding, and the adapter changes one of them: both are "
+                                               "stored, and config.json says tie_word_embeddings = false"});
+    }
+    print_out(fields(rows));
   }
   console.result(result);
   return 0;

@@ -100,6 +100,24 @@ int sequence_length(const Options& options, const models::DecoderConfig& config)
   return static_cast<int>(length);
 }
 
+std::string also_trained(const lora::Adapter& adapter) {
+  constexpr std::size_t kNamed = 4;
+  std::vector<std::string> whole;
+  std::size_t biases = 0;
+  for (const lora::WholeModule& module : adapter.whole()) {
+    if (adapter.config().saves_whole(module->path())) {
+      whole.push_back(module->path());
+    } else {
+      ++biases;
+    }
+  }
+  std::string text = adapter.adapts_embedding() ? " and the embedding" : "";
+  for (std::size_t i = 0; i < std::min(kNamed, whole.size()); ++i) text += (i == 0 ? ", whole: " : ", ") + whole[i];
+  if (whole.size() > kNamed) text += fmt::format(" and {} more", whole.size() - kNamed);
+  if (biases > 0) text += fmt::format(", {} biases", biases);
+  return text;
+}
+
 std::vector<std::pair<std::string, std::string>> describe(const Opened& opened) {
   const models::DecoderConfig& config = opened.model.decoder->config();
   std::vector<std::pair<std::string, std::string>> rows;
@@ -107,11 +125,11 @@ std::vector<std::pair<std::string, std::string>> describe(const Opened& opened) 
                                          core::format_count(config.parameter_count())));
   rows.emplace_back("dtype", opened.model.dtype_reason);
   if (opened.adapter) {
-    rows.emplace_back("adapter", fmt::format("{} ({}rank {}, {} parameters on {} modules)", opened.adapter_path.string(),
+    rows.emplace_back("adapter", fmt::format("{} ({}rank {}, {} parameters on {} modules{})", opened.adapter_path.string(),
                                              opened.adapter->config().use_dora ? "DoRA, " : "",
                                              opened.adapter->config().r,
                                              core::format_count(opened.adapter->parameter_count()),
-                                             opened.adapter->slots().size()));
+                                             opened.adapter->slots().size(), also_trained(*opened.adapter)));
   }
   return rows;
 }

@@ -124,14 +124,26 @@ std::optional<double> max_forgetting(const Options& options) {
   return value;
 }
 
-void check_update_options(const Options& options, const lora::LoraConfig& config) {
+void check_update_options(const Options& options, const lora::Adapter& adapter) {
+  const lora::LoraConfig& config = adapter.config();
+  const bool copies = !adapter.whole().empty();
+  const auto refuse = [&](std::initializer_list<const char*> names, const std::string& why) {
+    for (const char* name : names) {
+      if (options.given(name)) options.fail(name, why + "; leave it out");
+    }
+  };
   const char* const form = config.use_dora ? "DoRA's magnitudes" : config.splits_base() ? "PiSSA's and OLoRA's beginning" : nullptr;
-  if (form == nullptr) return;
-  for (const char* name : {"delta-l1", "delta-l2", "orthogonality", "max-delta-norm"}) {
-    if (options.given(name)) options.fail(name, fmt::format("is computed from A and B alone, which {} make a part of the update only; leave it out", form));
+  const auto on_factors = {"delta-l1", "delta-l2", "orthogonality", "max-delta-norm"};
+  if (form != nullptr) refuse(on_factors, fmt::format("is computed from A and B alone, which {} make a part of the update only", form));
+  if (config.use_dora) refuse({"max-forgetting"}, "scales the update, and with DoRA's magnitudes a scaled one is no adapter of the same form");
+  if (copies || adapter.adapts_embedding()) {
+    refuse(on_factors, fmt::format("acts on A and B of linear layers, and {} is trained beside them",
+                                   copies ? adapter.whole().front()->path() : adapter.embedding()->path()));
   }
-  if (config.use_dora && options.given("max-forgetting")) {
-    options.fail("max-forgetting", "scales the update, and with DoRA's magnitudes a scaled one is no adapter of the same form; leave it out");
+  if (copies) {
+    const std::string& path = adapter.whole().front()->path();
+    refuse({"max-forgetting"}, fmt::format("scales the update of low rank, and a trained copy of {} is none", path));
+    refuse({"l1", "l2"}, fmt::format("is a penalty on A and B, and would pull the trained copy of {} to zero", path));
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "lowrank/apps/opening.h"
 #include "lowrank/apps/training_run.h"
 #include "lowrank/core/files.h"
 
@@ -55,6 +56,7 @@ void report_model(RunReport& report, const Options& options, const models::Resol
 void report_adapter(RunReport& report, const lora::Adapter& adapter) {
   report.adapter = adapter.config();
   report.adapted_modules = adapter.slots().size();
+  report.also_trained = also_trained(adapter);
   report.trainable_parameters = adapter.parameter_count();
   report.result_bytes = lora::peft_bytes(adapter);
 }

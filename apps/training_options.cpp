@@ -93,12 +93,16 @@ std::vector<OptionSpec> adapter_options() {
       {"alpha", OptionType::kNumber, "X", nullptr, "Adapter", "lora_alpha; the update is scaled by alpha/r (default: 2*rank)", {}},
       {"dropout", OptionType::kNumber, "P", nullptr, "Adapter", "Dropout on the adapters' input (default: 0)", {}},
       {"targets", OptionType::kText, "LIST", nullptr, "Adapter",
-       "all-linear, names such as q_proj,v_proj, or a regular expression for the whole path (default: all-linear)", {}},
+       "all-linear, names such as q_proj,v_proj,embed_tokens,lm_head, or a regular expression for the whole path (default: all-linear)", {}},
       {"exclude", OptionType::kText, "LIST", nullptr, "Adapter", "Names or a regular expression of linears to leave out", {}},
       {"layers", OptionType::kText, "RANGES", nullptr, "Adapter", "Only these layers: 8-15, or 0,2,5-7", {}},
       {"rslora", OptionType::kFlag, "", false, "Adapter", "Scale by alpha/sqrt(r) (rsLoRA)", {}},
       {"rank-pattern", OptionType::kTexts, "MODULE=N...", nullptr, "Adapter", "Other ranks for modules, as PEFT's rank_pattern", {}},
       {"alpha-pattern", OptionType::kTexts, "MODULE=X...", nullptr, "Adapter", "Other alphas, as PEFT's alpha_pattern", {}},
+      {"modules-to-save", OptionType::kText, "LIST", nullptr, "Adapter",
+       "Modules trained and saved whole: lm_head, embed_tokens, norm …, whatever a path ends with", {}},
+      {"bias", OptionType::kText, "WHICH", nullptr, "Adapter", "Biases trained too: those of the targets, or all (default: none)",
+       {"none", "lora_only", "all"}},
       {"dora", OptionType::kFlag, "", false, "Adapter", "DoRA: a trained magnitude for every row of the weight beside A and B", {}},
       {"init", OptionType::kText, "NAME", nullptr, "Adapter",
        "How A and B start: default, gaussian, orthogonal; pissa, pissa_niter_N (fast), olora: from the weight, saved at twice the rank "
@@ -159,6 +163,8 @@ lora::LoraConfig lora_config(const Options& options) {
   config.use_rslora = options.flag("rslora");
   config.rank_pattern = pattern_entries<std::int64_t>(options, "rank-pattern");
   config.alpha_pattern = pattern_entries<double>(options, "alpha-pattern");
+  if (options.has("modules-to-save")) config.modules_to_save = split_list(options.text("modules-to-save"), ',');
+  if (options.has("bias")) config.bias = options.text("bias");
   config.use_dora = options.flag("dora");
   if (options.has("init")) config.init_lora_weights = options.text("init");
   if (config.layers_to_transform && std::holds_alternative<std::string>(config.target_modules)) {
@@ -184,6 +190,10 @@ void check_against_adapter(const Options& options, const lora::LoraConfig& confi
   if (options.flag("dora") && !config.use_dora) differs("dora", "use_dora = false");
   if (options.given("targets") && names_or_regex(options.text("targets")) != config.target_modules) {
     differs("targets", "target_modules of its own");
+  }
+  if (options.given("bias") && options.text("bias") != config.bias) differs("bias", fmt::format("bias = {}", config.bias));
+  if (options.given("modules-to-save") && split_list(options.text("modules-to-save"), ',') != config.modules_to_save) {
+    differs("modules-to-save", "modules_to_save of its own");
   }
   for (const char* name : {"exclude", "layers", "rank-pattern", "alpha-pattern", "init"}) {
     if (options.given(name)) differs(name, "its own");

@@ -18,6 +18,8 @@ const std::vector<std::pair<std::string, std::string>>& translations() {
       {"lora-target", "--targets"},
       {"target-modules", "--targets"},
       {"exclude-modules", "--exclude"},
+      {"additional-target", "--modules-to-save"},
+      {"lora-modules-to-save", "--modules-to-save"},
       {"layers-to-transform", "--layers"},
       {"num-layers", "--layers (a range such as 8-15)"},
       {"use-rslora", "--rslora"},

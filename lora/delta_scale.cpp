@@ -1,12 +1,18 @@
 #include "lowrank/lora/delta_scale.h"
 
 #include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
 
 #include "lowrank/core/error.h"
 
 namespace lowrank::lora {
 
 DeltaScale::DeltaScale(Adapter& adapter) : adapter_(adapter) {
+  if (!adapter_.whole().empty())
+    throw ConfigError(fmt::format("the update of this adapter cannot be scaled: it replaces {}'s own values, which are no "
+                                  "update of low rank",
+                                  adapter_.whole().front()->path()));
+  if (adapter_.adapts_embedding()) embedding_ = adapter_.embedding()->lora(adapter_.name()).scale;
   for (const LinearSlot& slot : adapter_.slots()) {
     if (adapter_.at(slot).magnitude.defined())
       throw ConfigError("the update of a DoRA adapter cannot be scaled: its magnitudes act on the base's weight too");
@@ -16,6 +22,7 @@ DeltaScale::DeltaScale(Adapter& adapter) : adapter_(adapter) {
 
 void DeltaScale::set(double t) {
   for (std::size_t i = 0; i < scales_.size(); ++i) adapter_.slots()[i]->lora(adapter_.name()).scale = t * scales_[i];
+  if (adapter_.adapts_embedding()) adapter_.embedding()->lora(adapter_.name()).scale = t * embedding_;
 }
 
 void fold_scale(Adapter& adapter, double t) {
@@ -25,6 +32,7 @@ void fold_scale(Adapter& adapter, double t) {
     lora.b.detach().mul_(t);
     if (lora.b0.defined()) lora.b0.mul_(t);
   }
+  if (adapter.adapts_embedding()) adapter.embedding()->lora(adapter.name()).b.detach().mul_(t);
 }
 
 }  // namespace lowrank::lora

@@ -8,7 +8,7 @@
 namespace lowrank::lora {
 
 /// Turns an adapter's scales for a while; the destructor puts back what was there. ConfigError for an adapter with DoRA's
-/// magnitudes, which would not be at the base with t = 0.
+/// magnitudes, which would not be at the base with t = 0, and for one with trained copies of whole tensors.
 class DeltaScale {
  public:
   explicit DeltaScale(Adapter& adapter);
@@ -21,6 +21,7 @@ class DeltaScale {
  private:
   Adapter& adapter_;
   std::vector<double> scales_;
+  double embedding_ = 1;
 };
 
 /// ΔW becomes t·ΔW for good: every B (and B0) times t, so that the adapter stays an ordinary one whatever its rank, alpha and

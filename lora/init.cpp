@@ -70,4 +70,19 @@ LoraMatrices new_matrices(const std::string& name, std::int64_t in, std::int64_t
   return result;
 }
 
+LoraMatrices new_embedding_matrices(const std::string& name, const at::Tensor& weight, std::int64_t r,
+                                    std::uint64_t seed) {
+  const at::ScalarType dtype = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const core::RandomStream stream(seed, "lora_init:" + name);
+  LoraMatrices matrices;
+  matrices.r = r;
+  matrices.a = at::zeros({r, weight.size(0)}, dtype).set_requires_grad(true);
+  at::Tensor b = at::zeros({weight.size(1), r}, at::kFloat);
+  float* values = b.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < b.numel(); ++i)
+    values[i] = static_cast<float>(stream.normal(static_cast<std::uint64_t>(i)));
+  matrices.b = b.to(dtype).set_requires_grad(true);
+  return matrices;
+}
+
 }  // namespace lowrank::lora

@@ -15,6 +15,11 @@ namespace lowrank::lora {
 LoraMatrices new_matrices(const std::string& name, std::int64_t in, std::int64_t out, std::int64_t r,
                           const std::string& init, std::uint64_t seed, at::ScalarType dtype = at::kFloat);
 
+/// Of an embedding's weight [V, d], the other way round as PEFT has it: A [r, V] zeros, B [d, r] of N(0, 1), whatever
+/// the initialisation of linear layers.
+LoraMatrices new_embedding_matrices(const std::string& name, const at::Tensor& weight, std::int64_t r,
+                                    std::uint64_t seed);
+
 /// A part of the base's weight W [out, in] as the beginning (LoraMatrices::a0, b0) and as A and B (which require no
 /// grad yet), such that s·B A is: "pissa" (Meng et al. 2024) the r greatest terms of W's singular value decomposition,
 /// A = √S Vᵀ and B = U √S over √s; "pissa_niter_N" the same from a randomised decomposition of N power iterations

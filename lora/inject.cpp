@@ -17,7 +17,6 @@
 #include <utility>
 
 #include "lowrank/core/error.h"
-#include "lowrank/core/random.h"
 #include "lowrank/core/text.h"
 #include "lowrank/lora/conv_slot.h"
 #include "lowrank/lora/init.h"
@@ -128,22 +127,6 @@ std::vector<std::string> targets(const LoraConfig& config, const std::vector<std
   return result.modules;
 }
 
-// PEFT starts an embedding the other way round: A zero, B of N(0, 1).
-LoraMatrices new_embedding_matrices(const std::string& name, const at::Tensor& weight, std::int64_t r,
-                                    std::uint64_t seed) {
-  const at::ScalarType dtype = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const core::RandomStream stream(seed, "lora_init:" + name);
-  LoraMatrices matrices;
-  matrices.r = r;
-  matrices.a = at::zeros({r, weight.size(0)}, dtype).set_requires_grad(true);
-  at::Tensor b = at::zeros({weight.size(1), r}, at::kFloat);
-  float* values = b.mutable_data_ptr<float>();
-  for (std::int64_t i = 0; i < b.numel(); ++i)
-    values[i] = static_cast<float>(stream.normal(static_cast<std::uint64_t>(i)));
-  matrices.b = b.to(dtype).set_requires_grad(true);
-  return matrices;
-}
-
 template <typename Conv>
 std::function<void(std::int64_t)> group_setter(Conv* conv) {
   return [conv](std::int64_t groups) { conv->options.groups(groups); };
@@ -203,7 +186,7 @@ Injected::Injected(Injected&& other) noexcept
 Injected::~Injected() { detach(); }
 
 Injected inject(Module& network, const LoraConfig& config, std::uint64_t seed,
-                const std::vector<std::string>& modules_to_save) {
+                const std::vector<std::string>& also_whole) {
   config.validate();
   if (config.lora_dropout > 0)
     throw ConfigError(
@@ -217,6 +200,13 @@ Injected inject(Module& network, const LoraConfig& config, std::uint64_t seed,
         fmt::format("init_lora_weights is '{}'; adapters that are put into a network begin by 'default' or "
                     "'gaussian'",
                     config.init_lora_weights));
+  if (config.bias != "none")
+    throw ConfigError(
+        fmt::format("bias is '{}'; adapters that are put into a network train no biases, but whole modules "
+                    "(modules_to_save)",
+                    config.bias));
+  std::vector<std::string> modules_to_save = config.modules_to_save;
+  modules_to_save.insert(modules_to_save.end(), also_whole.begin(), also_whole.end());
   const Survey found = survey(network);
   const std::vector<std::string> matched = targets(config, config.all_linear() ? found.linears : paths_of(found));
   check_saved_whole(network, modules_to_save);

@@ -74,12 +74,13 @@ class Injected {
 
 /// New matrices on every module that `config` targets (PEFT's rules; all-linear: every Linear outside a
 /// MultiheadAttention), B zero (for an Embedding A zero, as PEFT has it); every other parameter is frozen but those of
-/// `modules_to_save` (paths, their ends, or what holds them), which are trained whole and saved beside. ConfigError for
+/// config.modules_to_save and `also_whole` (paths, their ends, or what holds them), which are trained whole and saved
+/// beside. ConfigError for
 /// a target that matches nothing (with the nearest name), a rank that is no multiple of a convolution's groups, dropout
 /// (composed weights have no adapter input to drop: LoraLinear and LoraConv2d do), an Embedding with max_norm or sparse
 /// gradients, a MultiheadAttention whose keys or values have a width of their own, a weight that two modules share.
 Injected inject(torch::nn::Module& network, const LoraConfig& config, std::uint64_t seed = 42,
-                const std::vector<std::string>& modules_to_save = {});
+                const std::vector<std::string>& also_whole = {});
 
 /// adapter_model.safetensors and adapter_config.json, as PEFT writes them for the same network in PyTorch.
 void save_injected(const Injected& injected, const std::filesystem::path& directory);

@@ -12,6 +12,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 #include "lowrank/lora/pattern.h"
+#include "lowrank/lora/peft_names.h"
 
 namespace lowrank::lora {
 namespace {
@@ -19,6 +20,15 @@ namespace {
 bool ends_with_segment(const std::string& name, const std::string& entry) {
   return name.size() > entry.size() && name[name.size() - entry.size() - 1] == '.' &&
          name.compare(name.size() - entry.size(), entry.size(), entry) == 0;
+}
+
+// re.match(r"(^|.*\.)entry($|\..*)", name), for plain names: PEFT keeps its adapters off these.
+bool inside(const std::string& name, const std::string& entry) {
+  for (std::size_t at = name.find(entry); at != std::string::npos; at = name.find(entry, at + 1)) {
+    const std::size_t end = at + entry.size();
+    if ((at == 0 || name[at - 1] == '.') && (end == name.size() || name[end] == '.')) return true;
+  }
+  return false;
 }
 
 // Names given as a list (equal, or the end of the path) or as one regular expression; remembers which entries were
@@ -77,12 +87,6 @@ std::function<std::optional<std::int64_t>(const std::string&)> layer_reader(cons
   };
 }
 
-std::vector<std::string> last_segments(const std::vector<std::string>& names) {
-  std::set<std::string> result;
-  for (const std::string& name : names) result.insert(name.substr(name.rfind('.') + 1));
-  return {result.begin(), result.end()};
-}
-
 // The shortest ends of the paths in `wanted` that are no ends (nor the whole) of a path in `unwanted`.
 std::vector<std::string> shortest_names(const std::vector<std::string>& wanted, const std::set<std::string>& unwanted) {
   std::set<std::string> taken;  // every end of every unwanted path
@@ -109,6 +113,7 @@ Match match(const LoraConfig& config, const std::vector<std::string>& modules, c
   const bool all = config.all_linear();
   const std::variant<std::vector<std::string>, std::string> none = std::vector<std::string>{};
   NameSet targets(all ? none : config.target_modules, "target_modules");
+  NameSet targets_saved = targets;
   NameSet excluded(config.exclude_modules, "exclude_modules");
   const auto layer_of = layer_reader(config);
   std::set<std::int64_t> wanted, found;
@@ -117,6 +122,12 @@ Match match(const LoraConfig& config, const std::vector<std::string>& modules, c
   Match result;
   for (const std::string& name : modules) {
     const bool out = excluded.matches(name) != 0;
+    const bool saved = std::any_of(config.modules_to_save.begin(), config.modules_to_save.end(),
+                                   [&](const std::string& entry) { return inside(name, entry); });
+    if (saved) {
+      targets_saved.matches(name);
+      continue;
+    }
     const int hit = all ? (name == head ? 0 : 1) : targets.matches(name);
     if (out || hit == 0) continue;
     const auto layer = layer_of(name);
@@ -127,7 +138,11 @@ Match match(const LoraConfig& config, const std::vector<std::string>& modules, c
     }
     result.modules.push_back(name);
   }
-  result.unused_targets = targets.unused();
+  const std::vector<std::string> unsaved = targets_saved.unused();
+  for (const std::string& entry : targets.unused()) {
+    const bool named = std::find(unsaved.begin(), unsaved.end(), entry) == unsaved.end();
+    (named ? result.saved_targets : result.unused_targets).push_back(entry);
+  }
   result.unused_excludes = excluded.unused();
   std::set_difference(wanted.begin(), wanted.end(), found.begin(), found.end(),
                       std::back_inserter(result.absent_layers));
@@ -154,6 +169,10 @@ std::vector<std::string> match_modules(const LoraConfig& config, const std::vect
                                   core::printable(entry), core::printable(entry), core::did_you_mean(entry, known),
                                   names()));
   }
+  for (const std::string& entry : result.saved_targets)
+    throw ConfigError(fmt::format("target_modules and modules_to_save both name '{}': what is trained whole is no target "
+                                  "(PEFT passes over the target); leave it out of one of them",
+                                  core::printable(entry)));
   for (const std::string& entry : result.unused_excludes)
     throw ConfigError(fmt::format("exclude_modules: '{}' excludes no linear module{}; the model has {}",
                                   core::printable(entry), core::did_you_mean(entry, known), names()));
@@ -163,7 +182,8 @@ std::vector<std::string> match_modules(const LoraConfig& config, const std::vect
                                       ? std::string("the targets have no numbered layers")
                                       : fmt::format("the targets are in layers 0 to {}", result.last_layer)));
   if (result.modules.empty())
-    throw ConfigError("no module is left to adapt: exclude_modules takes every module that target_modules names");
+    throw ConfigError(
+        "no module is left to adapt: exclude_modules and modules_to_save take every module that target_modules names");
   return std::move(result.modules);
 }
 

@@ -7,6 +7,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json.h"
 #include "lowrank/lora/merge_plan.h"
 
 namespace lowrank::lora {
@@ -39,39 +40,53 @@ bool carried(const std::string& name) {
          name.ends_with(".jinja") || (name.ends_with(".model") && !begins("."));
 }
 
-std::vector<std::string> carry_files(const fs::path& model, const fs::path& out) {
+// config.json of a model whose head is no longer tied.
+std::string untied_config(const fs::path& file) {
+  core::Json json = core::read_json(file);
+  json["tie_word_embeddings"] = false;
+  return json.dump(2, ' ', false, core::Json::error_handler_t::replace) + "\n";
+}
+
+std::vector<std::string> carry_files(const fs::path& model, const fs::path& out, bool untied) {
   std::vector<std::string> names;
   for (const auto& entry : fs::directory_iterator(model))
     if (entry.is_regular_file() && carried(entry.path().filename().string()))  // links are followed
       names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
-  for (const std::string& name : names) core::write_file(out / name, core::read_file(model / name));
+  for (const std::string& name : names)
+    core::write_file(out / name, untied && name == "config.json" ? untied_config(model / name)
+                                                                 : core::read_file(model / name));
   return names;
 }
 
-formats::TensorToWrite merged_tensor(const MergePlan& plan, const formats::TensorInfo& info,
-                                     const std::function<void(std::uint64_t)>& wrote) {
-  const auto entry = *plan.weights.find(info.name);
-  const auto changed = plan.changed.find(info.name);
-  formats::TensorToWrite tensor{info.name, info.dtype, info.shape, {}};
-  if (changed != plan.changed.end()) {
-    tensor.produce = [entry, lora = changed->second, wrote](const auto& sink) {
-      for_merged_blocks(entry, lora, [&](std::uint64_t, std::span<const std::byte> bytes) {
-        sink(bytes);
-        wrote(bytes.size());
-      });
+// The index with the tensors that are new, each in the shard of the one it was tied to.
+std::string merged_index(const MergePlan& plan, const fs::path& index) {
+  if (plan.added.empty()) return core::read_file(index);  // the same tensors in the same shards, of the same sizes
+  core::Json json = core::read_json(index);
+  for (const auto& [name, stored] : plan.added) {
+    const auto& source = plan.source(name);
+    json["weight_map"][name] = source.file->path().filename().string();
+    const std::uint64_t bytes = source.bytes().size();
+    const auto add = [&](const char* key, std::uint64_t more) {
+      core::Json& metadata = json["metadata"];
+      if (metadata.contains(key)) metadata[key] = metadata[key].get<std::uint64_t>() + more;
     };
-  } else {
-    tensor.produce = [entry, wrote](const auto& sink) {
-      constexpr std::size_t kBlock = 8 << 20;
-      const auto bytes = entry.bytes();
-      for (std::size_t begin = 0; begin < bytes.size(); begin += kBlock) {
-        const auto part = bytes.subspan(begin, std::min(kBlock, bytes.size() - begin));
-        sink(part);
-        wrote(part.size());
-      }
-    };
+    add("total_size", bytes);
+    add("total_parameters", bytes / static_cast<std::uint64_t>(formats::dtype_bytes(source.info->dtype)));
   }
+  return json.dump(2, ' ', false, core::Json::error_handler_t::replace) + "\n";
+}
+
+formats::TensorToWrite merged_tensor(const MergePlan& plan, const std::string& name,
+                                     const std::function<void(std::uint64_t)>& wrote) {
+  const auto& source = plan.source(name);
+  formats::TensorToWrite tensor{name, source.info->dtype, source.info->shape, {}};
+  tensor.produce = [&source, change = plan.change(name), wrote](const auto& sink) {
+    for_merged_blocks(source, change, [&](std::uint64_t, std::span<const std::byte> bytes) {
+      sink(bytes);
+      wrote(bytes.size());
+    });
+  };
   return tensor;
 }
 
@@ -92,24 +107,28 @@ MergeReport merge_files(const fs::path& model, const Adapter& adapter, const fs:
   };
   for (const auto& file : plan.weights.files()) {
     std::vector<formats::TensorToWrite> tensors;
-    for (const formats::TensorInfo& info : file->header().tensors) {
-      tensors.push_back(merged_tensor(plan, info, wrote));
+    const auto add = [&](const std::string& name) {
+      tensors.push_back(merged_tensor(plan, name, wrote));
       ++report.tensors;
       std::int64_t count = 1;
-      for (const std::int64_t n : info.shape) count *= n;
+      for (const std::int64_t n : tensors.back().shape) count *= n;
       report.elements += count;
-    }
+    };
+    for (const formats::TensorInfo& info : file->header().tensors) add(info.name);
+    for (const auto& [name, stored] : plan.added)
+      if (plan.source(name).file == file) add(name);
     const std::string name = file->path().filename().string();
     formats::write_safetensors(staged.path() / name, std::move(tensors), file->header().metadata);
     report.files.push_back(name);
     report.bytes += fs::file_size(staged.path() / name);
   }
   report.changed = static_cast<std::int64_t>(plan.changed.size());
-  if (plan.weights.sharded()) {  // the same tensors in the same shards, of the same sizes: the index holds as it is
-    core::write_file(staged.path() / kIndex, core::read_file(model / kIndex));
+  report.untied = plan.untied;
+  if (plan.weights.sharded()) {
+    core::write_file(staged.path() / kIndex, merged_index(plan, model / kIndex));
     report.files.emplace_back(kIndex);
   }
-  for (const std::string& name : carry_files(model, staged.path())) report.files.push_back(name);
+  for (const std::string& name : carry_files(model, staged.path(), plan.untied)) report.files.push_back(name);
   plan.weights.check_unchanged();
   staged.commit();
   if (progress != nullptr) progress->end();

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/isfinite.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -14,14 +15,53 @@
 namespace lowrank::lora {
 namespace {
 
-// A tied head has no weight of its own in the files, or one that is replaced by the embedding when the model is loaded.
-void refuse_tied_head(const std::filesystem::path& model, const std::string& head) {
-  throw ModelError(
-      fmt::format("the adapter changes {}, but the head of {} is tied to its embedding, so a merged model "
-                  "cannot hold the change; train without it (all-linear leaves it out), or untie the model "
-                  "first: write {}.weight as a copy of the embedding and set tie_word_embeddings to false",
-                  head, model.string(), head));
+bool is_float(formats::DType dtype) {
+  using formats::DType;
+  return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF64;
 }
+
+std::string weight_of(const std::string& path) { return path + ".weight"; }
+
+// Everything the adapter changes, by tensor name; shapes are the model's.
+struct Wanted {
+  std::map<std::string, Change> changes;
+  std::map<std::string, std::vector<std::int64_t>> shapes;
+
+  void add(const std::string& name, at::IntArrayRef shape, Change change) {
+    shapes[name] = shape.vec();
+    changes[name] = std::move(change);
+  }
+};
+
+Wanted changes_of(const Adapter& adapter) {
+  Wanted wanted;
+  for (const LinearSlot& slot : adapter.slots())
+    wanted.add(weight_of(slot->path()), slot->base().weight().sizes(), {.lora = adapter.at(slot)});
+  if (adapter.adapts_embedding()) {
+    const EmbeddingSlotImpl& embedding = *adapter.embedding();
+    wanted.add(weight_of(embedding.path()), embedding.weight().sizes(),
+               {.lora = by_rows(embedding.lora(adapter.name()))});
+  }
+  for (const WholeModule& module : adapter.whole())
+    for (const NamedTensor& copy : module->copies(adapter.name()))
+      wanted.add(module->path() + "." + copy.name, copy.tensor.sizes(), {.replacement = copy.tensor.detach()});
+  return wanted;
+}
+
+// A head that is tied to the embedding parts from it as soon as one of both is changed: then both are written.
+void settle_tying(MergePlan& plan, const std::filesystem::path& model, const Adapter& adapter,
+                  const std::map<std::string, Change>& changes) {
+  if (adapter.head().empty() || adapter.embedding() == nullptr) return;
+  const std::string head = weight_of(adapter.head()), embedding = weight_of(adapter.embedding()->path());
+  if (changes.count(head) == 0 && changes.count(embedding) == 0) return;
+  const bool has_head = plan.weights.find(head) != nullptr, has_embedding = plan.weights.find(embedding) != nullptr;
+  if (has_head && has_embedding && !says_tied(model)) return;
+  plan.untied = true;
+  if (!has_head && has_embedding) plan.added[head] = embedding;
+  if (!has_embedding && has_head) plan.added[embedding] = head;
+}
+
+}  // namespace
 
 bool says_tied(const std::filesystem::path& model) {
   std::error_code ignored;
@@ -31,12 +71,15 @@ bool says_tied(const std::filesystem::path& model) {
   return core::JsonView(json, file.string()).get_bool("tie_word_embeddings", false);
 }
 
-bool is_float(formats::DType dtype) {
-  using formats::DType;
-  return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF64;
+const formats::WeightFiles::Entry& MergePlan::source(const std::string& name) const {
+  const auto tied = added.find(name);
+  return *weights.find(tied == added.end() ? name : tied->second);
 }
 
-}  // namespace
+Change MergePlan::change(const std::string& name) const {
+  const auto found = changed.find(name);
+  return found == changed.end() ? Change{} : found->second;
+}
 
 MergePlan plan_merge(const std::filesystem::path& model, const Adapter& adapter) {
   MergePlan plan;
@@ -46,36 +89,46 @@ MergePlan plan_merge(const std::filesystem::path& model, const Adapter& adapter)
   for (const NamedTensor& parameter : adapter.parameters())
     if (!at::isfinite(parameter.tensor.detach()).all().item<bool>())
       throw ModelError(fmt::format("{} has values that are not finite, so it cannot be merged", parameter.name));
-  for (const LinearSlot& slot : adapter.slots()) {
-    const std::string name = slot->path() + ".weight";
-    const auto* entry = plan.weights.find(name);
-    const bool is_head = !adapter.head().empty() && slot->path() == adapter.head();
-    if (is_head && (entry == nullptr || says_tied(model))) refuse_tied_head(model, slot->path());
+  Wanted wanted = changes_of(adapter);
+  settle_tying(plan, model, adapter, wanted.changes);
+  for (const auto& [name, stored] : plan.added) plan.bytes += plan.weights.find(stored)->bytes().size();
+  for (const auto& [name, shape] : wanted.shapes) {
+    const bool added = plan.added.count(name) > 0;
+    const auto* entry = plan.weights.find(added ? plan.added.at(name) : name);
     if (entry == nullptr)
       throw ModelError(fmt::format("{} holds no tensor '{}', which the adapter changes{}", model.string(), name,
                                    core::did_you_mean(name, names)));
-    const std::vector<std::int64_t> shape = slot->base().weight().sizes().vec();
     if (entry->info->shape != shape)
-      throw ModelError(fmt::format("{}: '{}' is not [{}, {}], which the adapter was attached to",
-                                   entry->file->path().string(), name, shape[0], shape[1]));
+      throw ModelError(fmt::format("{}: '{}' is not [{}], which the adapter was attached to",
+                                   entry->file->path().string(), name, fmt::join(shape, ", ")));
     if (!is_float(entry->info->dtype))
       throw ModelError(fmt::format("{}: '{}' is of type {}; only F32, F16 and BF16 weights can be merged into",
                                    entry->file->path().string(), name, formats::dtype_name(entry->info->dtype)));
-    plan.changed.emplace(name, adapter.at(slot));
   }
+  plan.changed = std::move(wanted.changes);
   return plan;
 }
 
-void for_merged_blocks(const formats::WeightFiles::Entry& entry, const LoraMatrices& lora,
+void for_merged_blocks(const formats::WeightFiles::Entry& source, const Change& change,
                        const std::function<void(std::uint64_t, std::span<const std::byte>)>& block) {
-  const at::Tensor weight = formats::tensor_view(entry);
-  const std::int64_t rows = weight.size(0), step = rows_per_block(weight.size(1));
+  if (!change.lora.a.defined() && !change.replacement.defined()) {
+    constexpr std::size_t kBlock = 8 << 20;
+    const auto bytes = source.bytes();
+    for (std::size_t begin = 0; begin < bytes.size(); begin += kBlock)
+      block(begin, bytes.subspan(begin, std::min(kBlock, bytes.size() - begin)));
+    return;
+  }
+  const at::Tensor weight = formats::tensor_view(source);
+  const std::int64_t rows = weight.size(0), step = rows_per_block(weight.dim() == 1 ? 1 : weight.size(1));
   std::uint64_t offset = 0;
   for (std::int64_t begin = 0; begin < rows; begin += step) {
-    const at::Tensor merged = merged_rows(weight, lora, begin, std::min(begin + step, rows)).contiguous();
+    const std::int64_t end = std::min(begin + step, rows);
+    const at::Tensor merged = change.replacement.defined()
+                                  ? change.replacement.slice(0, begin, end).to(weight.scalar_type()).contiguous()
+                                  : merged_rows(weight, change.lora, begin, end).contiguous();
     if (!at::isfinite(merged).all().item<bool>())
-      throw ModelError(fmt::format("merging {} gives values that are not finite in {}", entry.info->name,
-                                   formats::dtype_name(entry.info->dtype)));
+      throw ModelError(fmt::format("merging {} gives values that are not finite in {}", source.info->name,
+                                   formats::dtype_name(source.info->dtype)));
     block(offset, {static_cast<const std::byte*>(merged.const_data_ptr()), merged.nbytes()});
     offset += merged.nbytes();
   }

@@ -13,19 +13,37 @@
 
 namespace lowrank::lora {
 
-struct MergePlan {
-  formats::WeightFiles weights;
-  std::map<std::string, LoraMatrices> changed;  // tensor name -> what is added to it
-  std::uint64_t bytes = 0;                    // of all tensors
+/// What becomes of a tensor: its sum with an update, other values, or (both undefined) nothing.
+struct Change {
+  LoraMatrices lora = {};       // of an embedding by rows (lora::by_rows)
+  at::Tensor replacement = {};  // fp32, a trained copy
 };
 
-/// Opens the model's files and finds every adapted weight in them. ModelError when one is missing or has another shape
-/// or an integer type, when the head is tied to the embedding, or a matrix of the adapter is not finite.
+struct MergePlan {
+  formats::WeightFiles weights;
+  std::map<std::string, Change> changed;  // tensor name -> what becomes of it
+  /// Of a tied head or embedding that the files do not have, once one of both is changed: its name -> the name of the
+  /// stored tensor that it was.
+  std::map<std::string, std::string> added;
+  bool untied = false;      // head and embedding part: config.json has to say so
+  std::uint64_t bytes = 0;  // of all tensors that are written
+
+  /// The stored tensor that the merged one of this name is made of.
+  const formats::WeightFiles::Entry& source(const std::string& name) const;
+  /// What becomes of it.
+  Change change(const std::string& name) const;
+};
+
+/// Opens the model's files and finds every tensor in them that the adapter changes. ModelError when one is missing or
+/// has another shape or an integer type, or a tensor of the adapter is not finite.
 MergePlan plan_merge(const std::filesystem::path& model, const Adapter& adapter);
 
+/// Whether the config.json of a model (if it has one) says that head and embedding are tied.
+bool says_tied(const std::filesystem::path& model);
+
 /// The merged tensor's bytes, in blocks of whole rows from the first to the last; block(offset in bytes, bytes).
-/// ModelError when a sum is not finite (an F16 overflow, say).
-void for_merged_blocks(const formats::WeightFiles::Entry& entry, const LoraMatrices& lora,
+/// ModelError when a value is not finite (an F16 overflow, say).
+void for_merged_blocks(const formats::WeightFiles::Entry& source, const Change& change,
                        const std::function<void(std::uint64_t, std::span<const std::byte>)>& block);
 
 }  // namespace lowrank::lora

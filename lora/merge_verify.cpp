@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "lowrank/core/error.h"
@@ -58,12 +59,14 @@ void verify_merge(const std::filesystem::path& model, const Adapter& adapter, co
                                  model.string(), plan.weights.files().size()));
   if (progress != nullptr) progress->begin("verifying", static_cast<std::int64_t>(plan.bytes), "bytes");
   std::uint64_t done = 0;
+  std::vector<std::string> names = plan.weights.names();
+  for (const auto& [name, stored] : plan.added) names.push_back(name);
   for (const std::string& name : result.names())
-    if (plan.weights.find(name) == nullptr)
+    if (std::find(names.begin(), names.end(), name) == names.end())
       throw ModelError(fmt::format("{} holds the tensor '{}', which the base model does not have", merged.string(),
                                    core::printable(name, 200)));
-  for (const std::string& name : plan.weights.names()) {
-    const auto& base = *plan.weights.find(name);
+  for (const std::string& name : names) {
+    const auto& base = plan.source(name);
     const auto* entry = result.find(name);
     if (entry == nullptr)
       throw ModelError(fmt::format("{} lacks the tensor '{}'", merged.string(), core::printable(name, 200)));
@@ -71,17 +74,16 @@ void verify_merge(const std::filesystem::path& model, const Adapter& adapter, co
         entry->info->shape != base.info->shape)
       throw ModelError(fmt::format("{}: '{}' is in another shard, or of another type or shape than in the base model",
                                    entry->file->path().string(), core::printable(name, 200)));
-    const auto slot = plan.changed.find(name);
-    if (slot == plan.changed.end()) {
-      compare(*entry, 0, base.bytes(), false);
-    } else {
-      for_merged_blocks(base, slot->second, [&](std::uint64_t offset, std::span<const std::byte> expected) {
-        compare(*entry, offset, expected, true);
-      });
-    }
+    const bool changed = plan.changed.count(name) > 0;
+    for_merged_blocks(base, plan.change(name), [&](std::uint64_t offset, std::span<const std::byte> expected) {
+      compare(*entry, offset, expected, changed);
+    });
     done += base.bytes().size();
     if (progress != nullptr) progress->advance(static_cast<std::int64_t>(done));
   }
+  if (plan.untied && says_tied(merged))
+    throw ModelError(fmt::format("{}: config.json ties the head to the embedding, which the adapter parts",
+                                 merged.string()));
   if (progress != nullptr) progress->end();
 }
 

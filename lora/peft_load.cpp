@@ -19,14 +19,27 @@ namespace {
 
 using formats::TensorInfo;
 
-// The tensors of a module.
+// The low-rank tensors of a module.
 struct Found {
   const TensorInfo* a = nullptr;
   const TensorInfo* b = nullptr;
   const TensorInfo* magnitude = nullptr;
+  bool embedding = false;
 
   const TensorInfo*& of(Factor factor) { return factor == Factor::kA ? a : factor == Factor::kB ? b : magnitude; }
   const std::string& any_name() const { return (a != nullptr ? a : b != nullptr ? b : magnitude)->name; }
+};
+
+// The file's tensors by the path of their module, in the file's words.
+struct Contents {
+  std::map<std::string, Found> pairs;
+  std::map<std::string, std::map<std::string, const TensorInfo*>> whole;  // path -> "weight" | "bias" -> tensor
+  std::map<std::string, const TensorInfo*> redundant;                     // path -> the base's own weight or bias
+
+  const std::string& name_at(const std::string& path) const {
+    const auto pair = pairs.find(path);
+    return pair != pairs.end() ? pair->second.any_name() : whole.at(path).begin()->second->name;
+  }
 };
 
 // Everything known while an adapter's file is checked, for the messages.
@@ -52,14 +65,12 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return text + "]";
 }
 
-// Why a tensor that is no lora_A or lora_B matrix may be there.
+// Why a tensor that is known by its name may not be there.
 std::string reason(const std::string& name) {
   const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
-  if (has(".lora_embedding_")) return "an adapter on an embedding is not supported";
   if (has(".lora_") && name.ends_with(".bias")) return "a bias on lora_B is not supported";
   if (has("trainable_tokens")) return "trained token rows are not supported";
-  if (has(".lora_")) return "it is neither a lora_A nor a lora_B weight, nor a magnitude vector";
-  return "whole modules saved beside the adapter (modules_to_save, trained biases or embeddings) are not supported";
+  return "it is neither an A or B matrix, nor a magnitude vector, nor a weight or bias of a whole module";
 }
 
 std::vector<Factor> factors_of(const LoraConfig& config) {
@@ -67,41 +78,74 @@ std::vector<Factor> factors_of(const LoraConfig& config) {
   return {Factor::kA, Factor::kB};
 }
 
-std::vector<std::string> expected_names(const LoraConfig& config, const std::vector<std::string>& paths) {
+// Of an embedding DoRA is refused, so that it has no magnitude.
+std::vector<Factor> factors_of(const LoraConfig& config, bool embedding) {
+  return embedding ? std::vector{Factor::kA, Factor::kB} : factors_of(config);
+}
+
+// The names that the config asks for, in this model's own paths.
+std::vector<std::string> expected_names(const Loading& loading) {
+  const SlotTable& table = loading.table;
+  const std::vector<std::string> paths =
+      match(loading.config, adaptable_paths(table, loading.config), table.head).modules;
   std::vector<std::string> names;
-  for (const std::string& path : paths)
-    for (const Factor factor : factors_of(config)) names.push_back(peft_name(path, factor));
+  for (const std::string& path : paths) {
+    const bool embedding = table.embedding != nullptr && path == table.embedding->path();
+    for (const Factor factor : factors_of(loading.config, embedding)) names.push_back(peft_name(path, factor, embedding));
+  }
+  for (const WholeModule& module : whole_modules(table))
+    for (const NamedTensor& copy : module->base()) {
+      const std::vector<std::string> copied = copied_tensors(loading.config, module->path(), paths);
+      if (std::find(copied.begin(), copied.end(), copy.name) == copied.end()) continue;
+      names.push_back(
+          whole_name(module->path(), copy.name, std::find(paths.begin(), paths.end(), module->path()) != paths.end()));
+    }
   return names;
 }
 
-// Path in the file -> its tensors.
-std::map<std::string, Found> collect(Loading& loading) {
-  std::map<std::string, Found> pairs;
+void collect_whole(Loading& loading, const TensorInfo& info, Contents& contents) {
+  const auto name = parse_whole_name(info.name);
+  if (!name || info.name.find(".lora_") != std::string::npos || info.name.find("trainable_tokens") != std::string::npos)
+    loading.fail(fmt::format("unexpected tensor '{}': {}{}", core::printable(info.name, 200), reason(info.name),
+                             core::did_you_mean(info.name, expected_names(loading))));
+  if (name->redundant) {
+    contents.redundant[name->path] = &info;
+    return;
+  }
+  const TensorInfo*& place = contents.whole[name->path][name->tensor];
+  if (place != nullptr)
+    loading.fail(fmt::format("'{}' and '{}' are the same tensor", core::printable(place->name, 200),
+                             core::printable(info.name, 200)));
+  place = &info;
+}
+
+Contents collect(Loading& loading) {
+  Contents contents;
   std::string odd;
   for (const TensorInfo& info : loading.file->header().tensors) {
     const auto name = parse_peft_name(info.name);
     if (!name) {
-      const auto expected =
-          expected_names(loading.config, match(loading.config, slot_paths(loading.table), loading.table.head).modules);
-      loading.fail(fmt::format("unexpected tensor '{}': {}{}", core::printable(info.name, 200), reason(info.name),
-                               core::did_you_mean(info.name, expected)));
+      collect_whole(loading, info, contents);
+      continue;
     }
     if (!name->plain && odd.empty()) odd = info.name;
     if (name->factor == Factor::kMagnitude && !loading.config.use_dora)
       loading.fail(
           fmt::format("unexpected tensor '{}': it is a magnitude of DoRA, but use_dora in adapter_config.json is false",
                       core::printable(info.name, 200)));
-    const TensorInfo*& place = pairs[name->path].of(name->factor);
+    Found& found = contents.pairs[name->path];
+    found.embedding = found.embedding || name->embedding;
+    const TensorInfo*& place = found.of(name->factor);
     if (place != nullptr)
       loading.fail(fmt::format("'{}' and '{}' are the same matrix", core::printable(place->name, 200),
                                core::printable(info.name, 200)));
     place = &info;
   }
-  if (pairs.empty()) loading.fail("it holds no tensors");
+  if (contents.pairs.empty() && contents.whole.empty()) loading.fail("it holds no tensors");
   if (!odd.empty())
     loading.notes.push_back(fmt::format("tensor names are not as PEFT writes them (such as '{}') and were read as if",
                                         core::printable(odd, 200)));
-  return pairs;
+  return contents;
 }
 
 void check_dtype(const Loading& loading, const TensorInfo& info) {
@@ -111,9 +155,14 @@ void check_dtype(const Loading& loading, const TensorInfo& info) {
                              formats::dtype_name(info.dtype)));
 }
 
-void check_shape(const Loading& loading, const TensorInfo& info, std::int64_t r, Factor factor,
-                 const LinearSlot& slot) {
-  const std::int64_t in = slot->base().in_features(), out = slot->base().out_features();
+// The shape of a layer's weight, in the roles that A and B have on it.
+struct Widths {
+  std::int64_t in = 0, out = 0;
+};
+
+void check_shape(const Loading& loading, const TensorInfo& info, std::int64_t r, Factor factor, const std::string& path,
+                 Widths widths) {
+  const auto [in, out] = widths;
   const std::vector<std::int64_t> expected = factor == Factor::kA   ? std::vector{r, in}
                                              : factor == Factor::kB ? std::vector{out, r}
                                                                     : std::vector{out};
@@ -121,11 +170,11 @@ void check_shape(const Loading& loading, const TensorInfo& info, std::int64_t r,
   const std::size_t rank_axis = factor == Factor::kA ? 0 : 1;
   if (factor != Factor::kMagnitude && info.shape.size() == 2 && info.shape[1 - rank_axis] == expected[1 - rank_axis])
     loading.fail(fmt::format("'{}' has shape {}, so rank {}; adapter_config.json gives {} rank {} (expected shape {})",
-                             core::printable(info.name, 200), shape_text(info.shape), info.shape[rank_axis],
-                             slot->path(), r, shape_text(expected)));
+                             core::printable(info.name, 200), shape_text(info.shape), info.shape[rank_axis], path, r,
+                             shape_text(expected)));
   loading.fail(fmt::format("'{}' has shape {}, expected {} for this model's {} (in {}, out {}, rank {}){}",
-                           core::printable(info.name, 200), shape_text(info.shape), shape_text(expected), slot->path(),
-                           in, out, r, loading.made_for()));
+                           core::printable(info.name, 200), shape_text(info.shape), shape_text(expected), path, in, out,
+                           r, loading.made_for()));
 }
 
 at::Tensor read_matrix(const Loading& loading, const TensorInfo& info) {
@@ -167,16 +216,21 @@ std::shared_ptr<const formats::SafetensorsFile> open_weights(const std::filesyst
 }
 
 // How paths in the file become this model's; a path that fits nowhere is an error.
-PathChange place(Loading& loading, const std::map<std::string, Found>& pairs, const std::vector<std::string>& linears) {
-  std::vector<std::string> file_paths;
-  for (const auto& [path, pair] : pairs) file_paths.push_back(path);
-  PathChange change = find_path_change(std::move(file_paths), linears);
+PathChange place(Loading& loading, const Contents& contents) {
+  std::set<std::string> file_paths, own_paths;
+  for (const auto& [path, pair] : contents.pairs) file_paths.insert(path);
+  for (const auto& [path, tensors] : contents.whole) file_paths.insert(path);
+  for (const WholeModule& module : whole_modules(loading.table)) own_paths.insert(module->path());
+  PathChange change = find_path_change({file_paths.begin(), file_paths.end()}, {own_paths.begin(), own_paths.end()});
   if (!change.unplaced.empty()) {
-    const std::string& name = pairs.at(change.unplaced).any_name();
-    const auto expected = expected_names(loading.config, match(loading.config, linears, loading.table.head).modules);
-    loading.fail(fmt::format("unexpected tensor '{}': this model has no linear module '{}'{}{}",
-                             core::printable(name, 200), core::printable(change.unplaced, 200),
-                             core::did_you_mean(name, expected), loading.made_for()));
+    if (loading.config.task_type == "SEQ_CLS" && own_paths.count("score") == 0)
+      loading.fail("this adapter is a sequence classifier: it has a score head, and makes no text; `lowrank evaluate --task "
+                   "classification` and `lowrank align ppo --reward adapter:DIR` use such adapters");
+    const std::string& name = contents.name_at(change.unplaced);
+    loading.fail(fmt::format("unexpected tensor '{}': this model has no {}module '{}'{}{}", core::printable(name, 200),
+                             contents.pairs.count(change.unplaced) > 0 ? "linear " : "",
+                             core::printable(change.unplaced, 200), core::did_you_mean(name, expected_names(loading)),
+                             loading.made_for()));
   }
   if (change.changes())
     loading.notes.push_back(
@@ -187,8 +241,8 @@ PathChange place(Loading& loading, const std::map<std::string, Found>& pairs, co
 }
 
 // The modules that the config targets, by the names that it speaks of; each tensor must belong to one.
-std::set<std::string> targeted(Loading& loading, const std::map<std::string, Found>& pairs,
-                               const std::vector<std::string>& names, const std::string& head) {
+std::set<std::string> targeted(Loading& loading, const Contents& contents, const std::vector<std::string>& names,
+                               const std::string& head) {
   const std::string config_file = (loading.directory / "adapter_config.json").string();
   Match matched;
   try {
@@ -203,33 +257,39 @@ std::set<std::string> targeted(Loading& loading, const std::map<std::string, Fou
     loading.notes.push_back(
         fmt::format("target_modules names '{}', which this model does not have", core::printable(entry)));
   std::set<std::string> result(matched.modules.begin(), matched.modules.end());
-  for (const auto& [path, pair] : pairs)
+  for (const auto& [path, pair] : contents.pairs)
     if (result.count(path) == 0)
       loading.fail(fmt::format("unexpected tensor '{}': target_modules in adapter_config.json does not take in '{}'",
                                core::printable(pair.any_name(), 200), core::printable(path, 200)));
   return result;
 }
 
-LoraMatrices read_matrices(const Loading& loading, const std::map<std::string, Found>& pairs, const std::string& path,
-                           const LinearSlot& slot) {
-  const auto found = pairs.find(path);
-  Found pair = found == pairs.end() ? Found{} : found->second;
-  for (const Factor factor : factors_of(loading.config)) {
-    if (pair.of(factor) != nullptr) continue;
-    std::vector<std::string> present;
-    for (const TensorInfo& info : loading.file->header().tensors) present.push_back(info.name);
-    const std::string name = peft_name(path, factor);
-    loading.fail(fmt::format("the tensor '{}' is missing, although {} asks for it{}{}", name,
-                             factor == Factor::kMagnitude ? "use_dora" : "target_modules",
-                             core::did_you_mean(name, present), loading.made_for()));
-  }
+[[noreturn]] void fail_missing(const Loading& loading, const std::string& name, const std::string& asked_by) {
+  std::vector<std::string> present;
+  for (const TensorInfo& info : loading.file->header().tensors) present.push_back(info.name);
+  loading.fail(fmt::format("the tensor '{}' is missing, although {} asks for it{}{}", name, asked_by,
+                           core::did_you_mean(name, present), loading.made_for()));
+}
+
+LoraMatrices read_matrices(const Loading& loading, const Contents& contents, const std::string& path, Widths widths,
+                           bool embedding) {
+  const auto found = contents.pairs.find(path);
+  Found pair = found == contents.pairs.end() ? Found{} : found->second;
+  if (found != contents.pairs.end() && pair.embedding != embedding)
+    loading.fail(fmt::format("unexpected tensor '{}': '{}' is {} embedding in this model",
+                             core::printable(pair.any_name(), 200), path, embedding ? "an" : "no"));
+  const std::vector<Factor> factors = factors_of(loading.config, embedding);
+  for (const Factor factor : factors)
+    if (pair.of(factor) == nullptr)
+      fail_missing(loading, peft_name(path, factor, embedding),
+                   factor == Factor::kMagnitude ? "use_dora" : "target_modules");
   const std::int64_t r = loading.config.rank_for(path);
   if (pair.a->shape.size() == 2 && pair.b->shape.size() == 2 && pair.a->shape[0] != pair.b->shape[1])
     loading.fail(fmt::format("{}: lora_A {} has rank {} but lora_B {} has rank {}", path, shape_text(pair.a->shape),
                              pair.a->shape[0], shape_text(pair.b->shape), pair.b->shape[1]));
-  for (const Factor factor : factors_of(loading.config)) {
+  for (const Factor factor : factors) {
     check_dtype(loading, *pair.of(factor));
-    check_shape(loading, *pair.of(factor), r, factor, slot);
+    check_shape(loading, *pair.of(factor), r, factor, path, widths);
   }
   LoraMatrices lora = {read_matrix(loading, *pair.a), read_matrix(loading, *pair.b), r, loading.config.scale_for(path),
                        loading.config.lora_dropout};
@@ -237,14 +297,69 @@ LoraMatrices read_matrices(const Loading& loading, const std::map<std::string, F
   return lora;
 }
 
+// The copies of one module; `beside_lora`: the adapter has A and B there too.
+std::vector<NamedTensor> read_copies(Loading& loading, Contents& contents, const std::string& path,
+                                     const WholeModule& module, const std::vector<std::string>& wanted, bool beside_lora) {
+  auto& present = contents.whole[path];
+  std::vector<NamedTensor> result;
+  for (const NamedTensor& own : module->base()) {
+    if (std::find(wanted.begin(), wanted.end(), own.name) == wanted.end()) continue;
+    const bool saved_whole = wanted.size() > 1;
+    if (present.count(own.name) == 0)
+      fail_missing(loading, whole_name(path, own.name, beside_lora),
+                   saved_whole ? "modules_to_save"
+                               : fmt::format("bias = '{}' (early versions of PEFT lost such biases)", loading.config.bias));
+    const TensorInfo& info = *present.at(own.name);
+    check_dtype(loading, info);
+    if (at::IntArrayRef(info.shape) != own.tensor.sizes())
+      loading.fail(fmt::format("'{}' has shape {}, expected {} for this model's {}{}", core::printable(info.name, 200),
+                               shape_text(info.shape), shape_text(own.tensor.sizes().vec()), module->path(),
+                               loading.made_for()));
+    result.push_back({own.name, read_matrix(loading, info)});
+    present.erase(own.name);
+  }
+  return result;
+}
+
+// What the adapter was not told to bring.
+void refuse_left_over(const Loading& loading, const Contents& contents) {
+  for (const auto& [path, tensors] : contents.whole)
+    for (const auto& [name, info] : tensors)
+      loading.fail(fmt::format("unexpected tensor '{}': modules_to_save and bias in adapter_config.json do not ask for "
+                               "it (a whole embedding is there when the vocabulary was resized, which is not supported)",
+                               core::printable(info->name, 200)));
+}
+
+// PEFT saves the base's own weight with a targeted embedding or head; it may not be another one than this model's.
+void check_redundant(Loading& loading, const Contents& contents, const PathChange& change) {
+  for (const auto& [path, info] : contents.redundant) {
+    for (const WholeModule& module : whole_modules(loading.table)) {
+      if (change.in_file(module->path()) != path || !info->name.ends_with(".base_layer.weight")) continue;
+      const at::Tensor own = module->base().front().tensor.detach();
+      const at::Tensor stored = formats::tensor_view(loading.file, *info);
+      if (stored.sizes() != own.sizes() || !at::equal(stored.to(own.scalar_type()), own))
+        loading.fail(fmt::format("'{}' is not this model's {}: the adapter was made on a base whose {} was changed (or "
+                                 "resized), and such a base is not supported{}",
+                                 core::printable(info->name, 200), module->path(), module->path(), loading.made_for()));
+    }
+    loading.notes.push_back(fmt::format("'{}' is a copy of the base's own tensor, and was passed over",
+                                        core::printable(info->name, 200)));
+  }
+}
+
 // The config to keep: this model's paths, and targets that PEFT resolves to just these modules.
 LoraConfig kept_config(Loading& loading, const std::vector<std::pair<std::string, std::string>>& own_and_file,
-                       const std::vector<std::string>& linears, bool paths_differ) {
+                       const std::vector<std::string>& adaptable, const PathChange& change) {
   const SlotTable& table = loading.table;
-  LoraConfig config = paths_differ ? in_own_paths(loading.config, own_and_file) : loading.config;
+  LoraConfig config = change.changes() ? in_own_paths(loading.config, own_and_file) : loading.config;
+  if (change.changes()) {
+    config.modules_to_save.clear();
+    for (const WholeModule& module : whole_modules(table))
+      if (loading.config.saves_whole(change.in_file(module->path()))) config.modules_to_save.push_back(module->path());
+  }
   std::vector<std::string> own;
   for (const auto& names : own_and_file) own.push_back(names.first);
-  config = with_portable_targets(std::move(config), own, linears, table.others, table.head);
+  config = with_portable_targets(std::move(config), own, adaptable, table.others, table.head);
   if (config.fan_in_fan_out)
     loading.notes.push_back(
         "fan_in_fan_out is set for weights stored [in, out]; this model's are [out, in], and the "
@@ -263,29 +378,62 @@ LoraConfig kept_config(Loading& loading, const std::vector<std::pair<std::string
 Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory, std::vector<std::string>* notes,
                   const std::string& name) {
   Loading loading{table, directory, read_adapter_config(directory), open_weights(directory), {}};
-  const std::map<std::string, Found> pairs = collect(loading);
-  const std::vector<std::string> linears = slot_paths(table);
-  const PathChange change = place(loading, pairs, linears);
+  Contents contents = collect(loading);
+  const std::vector<std::string> adaptable = adaptable_paths(table, loading.config);
+  const PathChange change = place(loading, contents);
 
   std::vector<std::string> names_in_file;
-  for (const std::string& path : linears) names_in_file.push_back(change.in_file(path));
-  const std::set<std::string> targets = targeted(loading, pairs, names_in_file, change.in_file(table.head));
+  for (const std::string& path : adaptable) names_in_file.push_back(change.in_file(path));
+  const std::set<std::string> targets = targeted(loading, contents, names_in_file, change.in_file(table.head));
   std::vector<std::pair<std::string, std::string>> own_and_file;
-  std::vector<std::string> own;
-  for (std::size_t i = 0; i < linears.size(); ++i) {
+  std::vector<std::string> own, in_file;
+  for (std::size_t i = 0; i < adaptable.size(); ++i) {
     if (targets.count(names_in_file[i]) == 0) continue;
-    own_and_file.emplace_back(linears[i], names_in_file[i]);
-    own.push_back(linears[i]);
+    own_and_file.emplace_back(adaptable[i], names_in_file[i]);
+    own.push_back(adaptable[i]);
+    in_file.push_back(names_in_file[i]);
+  }
+  try {
+    check_not_saved_whole(loading.config, in_file);
+  } catch (const ConfigError& error) {
+    throw FormatError(fmt::format("{}: {}", (directory / "adapter_config.json").string(), error.what()));
   }
 
   Adapter adapter;
   adapter.name_ = name;
   adapter.slots_ = slots_named(table, own, name);
+  adapter.embedding_ = table.embedding;
+  const bool on_embedding = targets_embedding(table, own);
+  LoraMatrices embedding;
+  if (on_embedding && loading.config.use_dora)
+    throw ModelError(fmt::format("{}: use_dora with {}: DoRA on an embedding is not supported",
+                                 (directory / "adapter_config.json").string(), table.embedding->path()));
+  if (on_embedding)
+    embedding = read_matrices(loading, contents, change.in_file(table.embedding->path()),
+                              {table.embedding->weight().size(0), table.embedding->weight().size(1)}, true);
   std::vector<LoraMatrices> matrices;
-  for (std::size_t i = 0; i < own.size(); ++i)
-    matrices.push_back(read_matrices(loading, pairs, own_and_file[i].second, adapter.slots_[i]));
-  adapter.config_ = kept_config(loading, own_and_file, linears, change.changes());
-  for (std::size_t i = 0; i < own.size(); ++i) adapter.slots_[i]->attach(std::move(matrices[i]), name);
+  for (const LinearSlot& slot : adapter.slots_)
+    matrices.push_back(read_matrices(loading, contents, change.in_file(slot->path()),
+                                     {slot->base().in_features(), slot->base().out_features()}, false));
+  std::vector<std::pair<WholeModule, std::vector<NamedTensor>>> copied;
+  for (const WholeModule& module : whole_modules(table)) {
+    const std::string path = change.in_file(module->path());
+    const std::vector<std::string> wanted = copied_tensors(loading.config, path, in_file);
+    std::vector<NamedTensor> copies =
+        read_copies(loading, contents, path, module, wanted, targets.count(path) > 0);
+    if (!copies.empty()) copied.emplace_back(module, std::move(copies));
+  }
+  refuse_left_over(loading, contents);
+  check_redundant(loading, contents, change);
+  check_free(table, on_embedding, copied, name);
+  adapter.config_ = kept_config(loading, own_and_file, adaptable, change);
+
+  for (std::size_t i = 0; i < matrices.size(); ++i) adapter.slots_[i]->attach(std::move(matrices[i]), name);
+  if (on_embedding) table.embedding->attach(std::move(embedding), name);
+  for (auto& [module, copies] : copied) {
+    module->attach(std::move(copies), name);
+    adapter.whole_.push_back(module);
+  }
   adapter.head_ = table.head;
   adapter.directory_ = directory;
   if (notes != nullptr) notes->insert(notes->end(), loading.notes.begin(), loading.notes.end());

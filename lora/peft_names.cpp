@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <map>
+#include <set>
 
 #include "lowrank/core/error.h"
 
@@ -12,43 +15,74 @@ namespace {
 constexpr std::string_view kPrefix = "base_model.model.";
 constexpr std::string_view kWeight = ".weight";
 
-std::string_view marker_of(Factor factor) {
-  switch (factor) {
-    case Factor::kA:
-      return ".lora_A";
-    case Factor::kB:
-      return ".lora_B";
-    case Factor::kMagnitude:
-      return ".lora_magnitude_vector";
-  }
-  return "";
+struct Marker {
+  Factor factor;
+  bool embedding, weight;  // whether ".weight" follows
+  std::string_view text;
+};
+constexpr std::array kMarkers = {Marker{Factor::kA, false, true, ".lora_A"}, Marker{Factor::kB, false, true, ".lora_B"},
+                                 Marker{Factor::kMagnitude, false, false, ".lora_magnitude_vector"},
+                                 Marker{Factor::kA, true, false, ".lora_embedding_A"},
+                                 Marker{Factor::kB, true, false, ".lora_embedding_B"}};
+
+bool take_prefix(std::string_view& text, std::string_view prefix) {
+  if (!text.starts_with(prefix)) return false;
+  text.remove_prefix(prefix.size());
+  return true;
+}
+
+bool take_suffix(std::string_view& text, std::string_view suffix) {
+  if (!text.ends_with(suffix)) return false;
+  text.remove_suffix(suffix.size());
+  return true;
 }
 }  // namespace
 
-std::string peft_name(const std::string& path, Factor factor) {
-  return fmt::format("{}{}{}{}", kPrefix, path, marker_of(factor), factor == Factor::kMagnitude ? "" : kWeight);
+std::string peft_name(const std::string& path, Factor factor, bool embedding) {
+  for (const Marker& marker : kMarkers)
+    if (marker.factor == factor && marker.embedding == embedding)
+      return fmt::format("{}{}{}{}", kPrefix, path, marker.text, marker.weight ? kWeight : "");
+  throw InternalError("an embedding has no magnitude");
 }
 
 std::optional<PeftName> parse_peft_name(std::string_view name) {
-  const bool weight = name.size() >= kWeight.size() && name.substr(name.size() - kWeight.size()) == kWeight;
-  if (weight) name.remove_suffix(kWeight.size());
+  const bool weight = take_suffix(name, kWeight);
   PeftName result;
-  for (const Factor factor : {Factor::kA, Factor::kB, Factor::kMagnitude}) {
-    const std::string_view marker = marker_of(factor);
-    if (!weight && factor != Factor::kMagnitude) continue;
-    const std::size_t at = name.rfind(marker);
+  for (const Marker& marker : kMarkers) {
+    if (!weight && marker.weight) continue;
+    const std::size_t at = name.rfind(marker.text);
     if (at == std::string_view::npos || at == 0) continue;
-    const std::string_view adapter = name.substr(at + marker.size());  // "" or ".default"
+    const std::string_view adapter = name.substr(at + marker.text.size());  // "" or ".default"
     if (!adapter.empty() && (adapter.front() != '.' || adapter.find('.', 1) != std::string_view::npos)) continue;
     std::string_view path = name.substr(0, at);
-    const bool prefixed = path.substr(0, kPrefix.size()) == kPrefix;
-    if (prefixed) path.remove_prefix(kPrefix.size());
+    const bool prefixed = take_prefix(path, kPrefix);
     result.path = std::string(path);
-    result.factor = factor;
-    result.plain = prefixed && adapter.empty() && weight == (factor != Factor::kMagnitude);
+    result.factor = marker.factor;
+    result.embedding = marker.embedding;
+    result.plain = prefixed && adapter.empty() && weight == marker.weight;
     return result;
   }
   return std::nullopt;
+}
+
+std::string whole_name(const std::string& path, const std::string& tensor, bool beside_lora) {
+  return fmt::format("{}{}{}.{}", kPrefix, path, beside_lora ? ".base_layer" : "", tensor);
+}
+
+std::optional<WholeName> parse_whole_name(std::string_view name) {
+  WholeName result;
+  if (take_suffix(name, kWeight)) {
+    result.tensor = "weight";
+  } else if (take_suffix(name, ".bias")) {
+    result.tensor = "bias";
+  } else {
+    return std::nullopt;
+  }
+  take_prefix(name, kPrefix);
+  result.redundant = take_suffix(name, ".original_module") || take_suffix(name, ".modules_to_save");
+  if (take_suffix(name, ".base_layer")) result.redundant = result.tensor == "weight";
+  result.path = std::string(name);
+  return result;
 }
 
 std::vector<std::string> slot_paths(const SlotTable& table) {
@@ -58,16 +92,72 @@ std::vector<std::string> slot_paths(const SlotTable& table) {
   return result;
 }
 
+std::vector<std::string> adaptable_paths(const SlotTable& table, const LoraConfig& config) {
+  std::vector<std::string> result = slot_paths(table);
+  if (table.embedding != nullptr && !config.all_linear()) result.insert(result.begin(), table.embedding->path());
+  return result;
+}
+
+std::vector<WholeModule> whole_modules(const SlotTable& table) {
+  std::vector<WholeModule> result;
+  if (table.embedding != nullptr) result.push_back(table.embedding->whole());
+  for (const LinearSlot& slot : table.slots) result.push_back(slot->whole());
+  result.insert(result.end(), table.whole.begin(), table.whole.end());
+  return result;
+}
+
+bool targets_embedding(const SlotTable& table, const std::vector<std::string>& targets) {
+  return table.embedding != nullptr &&
+         std::find(targets.begin(), targets.end(), table.embedding->path()) != targets.end();
+}
+
+std::vector<std::string> copied_tensors(const LoraConfig& config, const std::string& module,
+                                        const std::vector<std::string>& targets) {
+  if (config.saves_whole(module)) return {"weight", "bias"};
+  if (config.bias == "all") return {"bias"};
+  if (config.bias == "lora_only" && std::find(targets.begin(), targets.end(), module) != targets.end()) return {"bias"};
+  return {};
+}
+
+void check_not_saved_whole(const LoraConfig& config, const std::vector<std::string>& targets) {
+  for (const std::string& target : targets)
+    if (config.saves_whole(target))
+      throw ConfigError(fmt::format("modules_to_save takes in {} by the end of its name, and target_modules adapts it: "
+                                    "give modules_to_save whole names, or leave {} out of the targets",
+                                    target, target));
+}
+
+std::vector<std::string> last_segments(const std::vector<std::string>& paths) {
+  std::set<std::string> result;
+  for (const std::string& path : paths) result.insert(path.substr(path.rfind('.') + 1));
+  return {result.begin(), result.end()};
+}
+
+namespace {
+[[noreturn]] void fail_taken(const std::string& path, const std::string& adapter) {
+  throw ConfigError(fmt::format("{} already carries the adapter '{}'; detach it, or give the new one another name", path,
+                                adapter));
+}
+}  // namespace
+
+void check_free(const SlotTable& table, bool on_embedding,
+                const std::vector<std::pair<WholeModule, std::vector<NamedTensor>>>& copied,
+                const std::string& adapter) {
+  if (on_embedding && table.embedding->adapted(adapter)) fail_taken(table.embedding->path(), adapter);
+  for (const auto& [module, copies] : copied)
+    if (module->adapted(adapter)) fail_taken(module->path(), adapter);
+}
+
 std::vector<LinearSlot> slots_named(const SlotTable& table, const std::vector<std::string>& paths,
                                     const std::string& adapter) {
   std::map<std::string, LinearSlot> by_path;
   for (const LinearSlot& slot : table.slots) by_path.emplace(slot->path(), slot);
   std::vector<LinearSlot> result;
   for (const std::string& path : paths) {
-    result.push_back(by_path.at(path));
-    if (result.back()->adapted(adapter))
-      throw ConfigError(fmt::format("{} already carries the adapter '{}'; detach it, or give the new one another name",
-                                    path, adapter));
+    const auto found = by_path.find(path);
+    if (found == by_path.end()) continue;
+    result.push_back(found->second);
+    if (result.back()->adapted(adapter)) fail_taken(path, adapter);
   }
   return result;
 }

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
@@ -16,12 +17,17 @@ namespace {
 
 // What the file holds: the adapter's parameters, of PiSSA and OLoRA those of the plain LoRA.
 std::vector<NamedTensor> saved_tensors(const Adapter& adapter) {
-  if (!adapter.config().splits_base()) return adapter.parameters();
-  std::vector<NamedTensor> result;
+  std::vector<NamedTensor> result = adapter.parameters();
+  if (!adapter.config().splits_base()) return result;
+  std::map<std::string, at::Tensor> converted;
   for (const LinearSlot& slot : adapter.slots()) {
     const LoraMatrices lora = plain(adapter.at(slot));
-    result.push_back({peft_name(slot->path(), Factor::kA), lora.a});
-    result.push_back({peft_name(slot->path(), Factor::kB), lora.b});
+    converted[peft_name(slot->path(), Factor::kA)] = lora.a;
+    converted[peft_name(slot->path(), Factor::kB)] = lora.b;
+  }
+  for (NamedTensor& parameter : result) {
+    const auto lora = converted.find(parameter.name);
+    if (lora != converted.end()) parameter.tensor = lora->second;
   }
   return result;
 }
@@ -29,7 +35,7 @@ std::vector<NamedTensor> saved_tensors(const Adapter& adapter) {
 }  // namespace
 
 void save_peft(const Adapter& adapter, const std::filesystem::path& directory) {
-  if (adapter.slots().empty()) throw InternalError("an adapter that is attached nowhere was to be saved");
+  if (adapter.slots().empty() && !adapter.adapts_embedding()) throw InternalError("an adapter that is attached nowhere was to be saved");
   std::vector<formats::TensorToWrite> tensors;
   for (const NamedTensor& parameter : saved_tensors(adapter)) {
     const at::Tensor matrix = parameter.tensor.detach().to(at::kFloat);

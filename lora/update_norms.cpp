@@ -36,6 +36,24 @@ double dense_norm(const at::Tensor& weight, const LoraMatrices& lora) {
   return std::sqrt(sum);
 }
 
+// Of a trained copy: the weight's under the module's own name, the bias's beside it.
+UpdateNorm change_of(const WholeModuleImpl& module, const NamedTensor& copy) {
+  const auto rows = [](const at::Tensor& tensor) { return tensor.dim() == 1 ? tensor.unsqueeze(0) : tensor; };
+  for (const NamedTensor& own : module.base()) {
+    if (own.name != copy.name) continue;
+    const at::Tensor base = rows(own.tensor.detach()), now = rows(copy.tensor.detach());
+    const std::int64_t count = base.size(0), block = rows_per_block(base.size(1));
+    double sum = 0;
+    for (std::int64_t begin = 0; begin < count; begin += block) {
+      const std::int64_t end = std::min(begin + block, count);
+      sum += squared_norm(now.slice(0, begin, end).sub(base.slice(0, begin, end)));
+    }
+    return {copy.name == "weight" ? module.path() : module.path() + "." + copy.name, std::sqrt(sum),
+            std::sqrt(squared_norm(base))};
+  }
+  return {module.path(), 0, 0};
+}
+
 }  // namespace
 
 std::vector<Factors> factors_of(const Adapter& adapter) {
@@ -70,6 +88,17 @@ std::vector<UpdateNorm> update_norms(const Adapter& adapter) {
                                                     : delta_norm({slots[i]->path(), whole.a, whole.b, whole.scale});
       norms[i] = {slots[i]->path(), delta, std::sqrt(squared_norm(slots[i]->weight()))};
     }
+  });
+  kernels::for_row_chunks(1, 1, [&](std::int64_t, std::int64_t) {  // as above, each by one thread
+    if (adapter.adapts_embedding()) {
+      const EmbeddingSlotImpl& embedding = *adapter.embedding();
+      const LoraMatrices rows = by_rows(embedding.lora(adapter.name()));
+      norms.push_back({embedding.path(), delta_norm({embedding.path(), rows.a, rows.b, rows.scale}),
+                       std::sqrt(squared_norm(embedding.weight()))});
+    }
+    for (const WholeModule& module : adapter.whole())
+      for (const NamedTensor& copy : module->copies(adapter.name()))
+        norms.push_back(change_of(*module, copy));
   });
   return norms;
 }

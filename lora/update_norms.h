@@ -17,7 +17,7 @@ struct Factors {
   at::Tensor a, b;
   double scale = 1;
 };
-/// Those of every slot, in the adapter's order: A and B alone of an adapter with a magnitude or a beginning.
+/// Those of every linear slot, in the adapter's order: A and B alone of an adapter with a magnitude or a beginning.
 std::vector<Factors> factors_of(const Adapter& adapter);
 
 /// A Aᵀ and Bᵀ B in fp64 [r, r]; by one thread.
@@ -33,8 +33,9 @@ struct UpdateNorm {
   double delta = 0, base = 0;  // ‖ΔW‖_F, ‖W‖_F
   double ratio() const { return base > 0 ? delta / base : 0; }
 };
-/// Of every slot, in the adapter's order; the same for any number of threads. The whole update counts: with PiSSA's and
-/// OLoRA's beginning, and (by rows of the weight) with DoRA's magnitudes.
+/// Of every slot, in the adapter's order, then of the embedding and of trained copies, where there are such; the same
+/// for any number of threads. The whole update counts: with PiSSA's and OLoRA's beginning, and (by rows of the weight)
+/// with DoRA's magnitudes.
 std::vector<UpdateNorm> update_norms(const Adapter& adapter);
 
 }  // namespace lowrank::lora

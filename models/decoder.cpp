@@ -2,8 +2,6 @@
 #include "lowrank/models/decoder.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/embedding.h>
-#include <ATen/ops/index_select.h>
 #include <fmt/format.h>
 
 #include <cmath>
@@ -19,10 +17,6 @@
 
 namespace lowrank::models {
 namespace {
-
-bool trains(const lora::LinearSlot& slot) {
-  return (slot->enabled() && !slot->merged()) || slot->base().weight().requires_grad();
-}
 
 // What a layer needs beside x; kept alive by the closures that run it again in the backward pass.
 struct Pass {
@@ -44,12 +38,14 @@ struct Pass {
 }  // namespace
 
 std::int64_t DecoderImpl::first_trained_layer() const {
-  if (embed_.requires_grad()) return 0;
+  if (embed_->trains()) return 0;
   for (std::int64_t i = 0; i < config_.layers; ++i) {
     const Layer& layer = *layers_[static_cast<std::size_t>(i)];
-    if (layer.input_norm.requires_grad()) return i;
+    for (const lora::WholeModule& norm : layer.norms()) {
+      if (norm->current("weight").requires_grad()) return i;
+    }
     for (const lora::LinearSlot& slot : layer.slots()) {
-      if (trains(slot)) return i;
+      if (slot->trains()) return i;
     }
   }
   return config_.layers;
@@ -63,8 +59,11 @@ at::Tensor DecoderImpl::embed(const at::Tensor& ids) const {
     throw ModelError(fmt::format("token id {} at place {} is outside the model's vocabulary of {} rows; the tokenizer does "
                                  "not belong to this model", id[i], i, config_.vocab_size));
   }
-  const at::Tensor rows = embed_.requires_grad() ? at::embedding(embed_, flat) : at::index_select(embed_, 0, flat);
-  return rows.scalar_type() == dtype_ ? rows : rows.to(dtype_);
+  return embed_->forward(flat, dtype_);
+}
+
+at::Tensor DecoderImpl::normed(const at::Tensor& x, const lora::WholeModule& norm) const {
+  return kernels::rms_norm(x, norm->current("weight").to(dtype_), config_.norm_eps);
 }
 
 at::Tensor DecoderImpl::layer_forward(Layer& layer, std::int64_t index, const at::Tensor& x,
@@ -73,13 +72,13 @@ at::Tensor DecoderImpl::layer_forward(Layer& layer, std::int64_t index, const at
   const std::int64_t head_dim = config_.head_dim;
   const kernels::DropoutContext* dropout = options.dropout;
 
-  const at::Tensor h = kernels::rms_norm(x, layer.input_norm, config_.norm_eps);
+  const at::Tensor h = normed(x, layer.input_norm);
   at::Tensor q = layer.q->forward(h, dropout).view({-1, config_.heads, head_dim});
   at::Tensor k = layer.k->forward(h, dropout).view({-1, config_.kv_heads, head_dim});
   at::Tensor v = layer.v->forward(h, dropout).view({-1, config_.kv_heads, head_dim});
   if (config_.qk_norm) {
-    q = kernels::rms_norm(q, layer.q_norm, config_.norm_eps);
-    k = kernels::rms_norm(k, layer.k_norm, config_.norm_eps);
+    q = normed(q, layer.q_norm);
+    k = normed(k, layer.k_norm);
   }
   q = kernels::rotary(q, tables);
   k = kernels::rotary(k, tables);
@@ -90,7 +89,7 @@ at::Tensor DecoderImpl::layer_forward(Layer& layer, std::int64_t index, const at
   const at::Tensor mixed = kernels::attention(q, k, v, segments, attention).reshape({-1, config_.heads * head_dim});
   const at::Tensor y = x.add(layer.o->forward(mixed, dropout));
 
-  const at::Tensor g = kernels::rms_norm(y, layer.post_norm, config_.norm_eps);
+  const at::Tensor g = normed(y, layer.post_norm);
   const at::Tensor gated = kernels::swiglu(layer.gate->forward(g, dropout), layer.up->forward(g, dropout));
   return y.add(layer.down->forward(gated, dropout));
 }
@@ -116,15 +115,16 @@ at::Tensor DecoderImpl::hidden(const at::Tensor& ids, const kernels::Segments& s
   for (std::int64_t i = first; i < config_.layers; ++i) {
     x = recompute ? kernels::checkpoint([run, i](const at::Tensor& input) { return run(i, input); }, x) : run(i, x);
   }
-  return kernels::rms_norm(x, norm_, config_.norm_eps);
+  return normed(x, norm_);
 }
 
 at::Tensor DecoderImpl::logits(const at::Tensor& hidden) { return head_->forward(hidden).to(at::kFloat); }
 
 at::Tensor DecoderImpl::token_losses(const at::Tensor& hidden, const at::Tensor& labels,
                                      const kernels::DropoutContext* dropout, double label_smoothing) {
-  const bool plain = !head_->merged() && !head_->enabled();
-  if (plain) return kernels::smoothed_cross_entropy(hidden, head_->base().weight(), labels, label_smoothing);
+  const kernels::BaseWeight head = head_->current();
+  const bool plain = !head_->merged() && !head_->enabled() && !head.bias().defined();
+  if (plain) return kernels::smoothed_cross_entropy(hidden, head.weight(), labels, label_smoothing);
   return adapted_head_losses(head_, hidden, labels, dropout, label_smoothing);
 }
 

@@ -56,7 +56,7 @@ class DecoderImpl {
 
   const DecoderConfig& config() const { return config_; }
   at::ScalarType dtype() const { return dtype_; }
-  /// All linear layers in file order, for lora::attach.
+  /// All linear layers in file order, the embedding and the norms, for lora::attach.
   lora::SlotTable slot_table() const;
   /// Every weight with its Hugging Face name, each once (a tied head is the embedding); for --method full and saving.
   std::vector<lora::NamedTensor> named_weights() const;
@@ -71,7 +71,10 @@ class DecoderImpl {
   std::shared_ptr<Layer> make_layer(std::int64_t index, WeightSource& weights);
   lora::LinearSlot make_slot(const std::string& path, std::int64_t in, std::int64_t out, bool bias,
                              WeightSource& weights);
-  at::Tensor make_norm(const std::string& name, std::int64_t width, WeightSource& weights);
+  lora::WholeModule make_norm(const std::string& path, std::int64_t width, WeightSource& weights);
+  /// The norms, in file order.
+  std::vector<lora::WholeModule> norms() const;
+  at::Tensor normed(const at::Tensor& x, const lora::WholeModule& norm) const;
   /// The first layer with something to train; layers() when there is none.
   std::int64_t first_trained_layer() const;
   at::Tensor embed(const at::Tensor& ids) const;
@@ -82,7 +85,8 @@ class DecoderImpl {
   DecoderConfig config_;
   at::ScalarType dtype_;
   std::vector<float> frequencies_;                    // of the rotary embedding
-  at::Tensor embed_, norm_;
+  lora::EmbeddingSlot embed_;
+  lora::WholeModule norm_;
   std::vector<std::shared_ptr<Layer>> layers_;
   lora::LinearSlot head_{nullptr};
 };

@@ -2,9 +2,7 @@
 #include <ATen/core/Tensor.h>
 #include <torch/nn/module.h>
 
-#include <algorithm>
 #include <string>
-#include <string_view>
 
 #include "lowrank/models/decoder.h"
 #include "lowrank/models/decoder_layer.h"
@@ -13,8 +11,8 @@
 namespace lowrank::models {
 namespace {
 
-constexpr const char* kEmbedding = "model.embed_tokens.weight";
-constexpr const char* kFinalNorm = "model.norm.weight";
+constexpr const char* kEmbedding = "model.embed_tokens";
+constexpr const char* kFinalNorm = "model.norm";
 constexpr const char* kHead = "lm_head";
 
 // In the run's dtype; a tensor that is trained is in it already and must stay the leaf that it is.
@@ -29,21 +27,22 @@ DecoderImpl::DecoderImpl(DecoderConfig config, WeightSource& weights)
       config_(std::move(config)),
       dtype_(weights.dtype()),
       frequencies_(inverse_frequencies(config_)) {
-  embed_ = weights.take(kEmbedding, {config_.vocab_size, config_.hidden_size});
+  at::Tensor embedding = weights.take(std::string(kEmbedding) + ".weight", {config_.vocab_size, config_.hidden_size});
   for (std::int64_t i = 0; i < config_.layers; ++i) layers_.push_back(make_layer(i, weights));
   norm_ = make_norm(kFinalNorm, config_.hidden_size, weights);
   if (config_.tied) {
-    head_ = std::make_shared<lora::LinearSlotImpl>(kHead, embed_, at::Tensor());
+    head_ = std::make_shared<lora::LinearSlotImpl>(kHead, embedding, at::Tensor());
     module_->register_module(kHead, head_->module());
-    if (embed_.requires_grad()) {
+    if (embedding.requires_grad()) {
       // One leaf for both uses, so that its gradient is the sum of both.
       head_->weight().set_requires_grad(true);
-      embed_ = head_->weight();
+      embedding = head_->weight();
       head_->rebind();
     }
   } else {
     head_ = make_slot(kHead, config_.hidden_size, config_.vocab_size, false, weights);
   }
+  embed_ = std::make_shared<lora::EmbeddingSlotImpl>(kEmbedding, embedding);
 }
 
 lora::LinearSlot DecoderImpl::make_slot(const std::string& path, std::int64_t in, std::int64_t out, bool bias,
@@ -62,8 +61,18 @@ lora::LinearSlot DecoderImpl::make_slot(const std::string& path, std::int64_t in
   return slot;
 }
 
-at::Tensor DecoderImpl::make_norm(const std::string& name, std::int64_t width, WeightSource& weights) {
-  return in_dtype(weights.take(name, {width}), dtype_);
+lora::WholeModule DecoderImpl::make_norm(const std::string& path, std::int64_t width, WeightSource& weights) {
+  const at::Tensor weight = in_dtype(weights.take(path + ".weight", {width}), dtype_);
+  return std::make_shared<lora::WholeModuleImpl>(path, std::vector<lora::NamedTensor>{{"weight", weight}});
+}
+
+std::vector<lora::WholeModule> DecoderImpl::norms() const {
+  std::vector<lora::WholeModule> all;
+  for (const auto& layer : layers_) {
+    for (const lora::WholeModule& norm : layer->norms()) all.push_back(norm);
+  }
+  all.push_back(norm_);
+  return all;
 }
 
 std::shared_ptr<DecoderImpl::Layer> DecoderImpl::make_layer(std::int64_t index, WeightSource& weights) {
@@ -79,11 +88,11 @@ std::shared_ptr<DecoderImpl::Layer> DecoderImpl::make_layer(std::int64_t index, 
   layer->gate = make_slot(mlp + "gate_proj", d, f, config_.mlp_bias, weights);
   layer->up = make_slot(mlp + "up_proj", d, f, config_.mlp_bias, weights);
   layer->down = make_slot(mlp + "down_proj", f, d, config_.mlp_bias, weights);
-  layer->input_norm = make_norm(layer->prefix + "input_layernorm.weight", d, weights);
-  layer->post_norm = make_norm(layer->prefix + "post_attention_layernorm.weight", d, weights);
+  layer->input_norm = make_norm(layer->prefix + "input_layernorm", d, weights);
+  layer->post_norm = make_norm(layer->prefix + "post_attention_layernorm", d, weights);
   if (config_.qk_norm) {
-    layer->q_norm = make_norm(attention + "q_norm.weight", config_.head_dim, weights);
-    layer->k_norm = make_norm(attention + "k_norm.weight", config_.head_dim, weights);
+    layer->q_norm = make_norm(attention + "q_norm", config_.head_dim, weights);
+    layer->k_norm = make_norm(attention + "k_norm", config_.head_dim, weights);
   }
   return layer;
 }
@@ -97,31 +106,27 @@ lora::SlotTable DecoderImpl::slot_table() const {
   table.head = kHead;
   table.layers = config_.layers;
   table.base_name = base_name;
-  constexpr std::string_view kWeight = ".weight";
-  for (const lora::NamedTensor& weight : named_weights()) {
-    if (!weight.name.ends_with(kWeight)) continue;
-    const std::string path = weight.name.substr(0, weight.name.size() - kWeight.size());
-    const auto is_slot = [&](const lora::LinearSlot& slot) { return slot->path() == path; };
-    if (std::none_of(table.slots.begin(), table.slots.end(), is_slot)) table.others.push_back(path);
-  }
+  table.embedding = embed_;
+  table.whole = norms();
+  table.others.push_back(embed_->path());
+  for (const lora::WholeModule& norm : table.whole) table.others.push_back(norm->path());
   return table;
 }
 
 std::vector<lora::NamedTensor> DecoderImpl::named_weights() const {
-  std::vector<lora::NamedTensor> all = {{kEmbedding, embed_}};
+  std::vector<lora::NamedTensor> all = {{embed_->path() + ".weight", embed_->weight()}};
   const auto add_slot = [&](const lora::LinearSlot& slot) {
     all.push_back({slot->path() + ".weight", slot->weight()});
     if (slot->base().bias().defined()) all.push_back({slot->path() + ".bias", slot->bias()});
   };
+  const auto add_norm = [&](const lora::WholeModule& norm) {
+    all.push_back({norm->path() + ".weight", norm->base().front().tensor});
+  };
   for (const auto& layer : layers_) {
     for (const lora::LinearSlot& slot : layer->slots()) add_slot(slot);
-    all.push_back({layer->prefix + "input_layernorm.weight", layer->input_norm});
-    all.push_back({layer->prefix + "post_attention_layernorm.weight", layer->post_norm});
-    if (!config_.qk_norm) continue;
-    all.push_back({layer->prefix + "self_attn.q_norm.weight", layer->q_norm});
-    all.push_back({layer->prefix + "self_attn.k_norm.weight", layer->k_norm});
+    for (const lora::WholeModule& norm : layer->norms()) add_norm(norm);
   }
-  all.push_back({kFinalNorm, norm_});
+  add_norm(norm_);
   if (!config_.tied) add_slot(head_);
   return all;
 }

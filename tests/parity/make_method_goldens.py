@@ -7,6 +7,8 @@ Writes OUT/methods/NAME/ for every case: case.json (model, config, settings, doc
 golden.safetensors (logits and gradients at the start, logits after the steps), start/ (the adapter that PEFT saves before the
 steps; not for pissa and olora, which begin from the weights), end/ (after them; of pissa and olora as the plain LoRA that
 save_pretrained converts them to).
+"whole" (on a model whose head is tied), "biases" and "lora-biases" train whole modules and biases beside A and B;
+"embedding", "tied-embedding" and "tied-head" adapt the token embedding and the head.
 """
 
 import argparse
@@ -30,8 +32,23 @@ CASES = {
     "plus": dict(model="llama", config={}, ratio=16.0, weight_decay=0.1),
     "pissa": dict(model="llama", config=dict(init_lora_weights="pissa")),
     "olora": dict(model="qwen2", config=dict(init_lora_weights="olora", use_rslora=True)),
+    "whole": dict(model="qwen2", targets=["o_proj"],
+                  config=dict(modules_to_save=["embed_tokens", "lm_head", "model.norm", "0.input_layernorm", "1.self_attn.k_proj"])),
+    "biases": dict(model="qwen2", targets=["q_proj"], config=dict(bias="all", modules_to_save=["0.mlp.up_proj"])),
+    "lora-biases": dict(model="qwen2", targets=["q_proj", "down_proj"], config=dict(bias="lora_only"), weight_decay=0.1),
+    "embedding": dict(model="llama", targets=["q_proj", "embed_tokens", "lm_head"], config=dict(use_rslora=True)),
+    "tied-embedding": dict(model="qwen2", targets=["q_proj", "embed_tokens"], config={}),
+    "tied-head": dict(model="qwen2", targets=["q_proj", "lm_head"], config={}),
 }
 LR = 1e-3
+
+
+def saved_name(parameter):
+    """The name under which PEFT saves a parameter that is trained."""
+    name = parameter.replace(".modules_to_save.default", "")
+    if "lora_embedding_" in name or "lora_magnitude_vector" in name:
+        return name.replace(".weight", "").replace(".default", "")
+    return file_name(name)
 
 
 def save(model, folder, **options):
@@ -48,7 +65,8 @@ def optimizer_for(model, case):
     if "ratio" in case:
         return create_loraplus_optimizer(model, torch.optim.AdamW, loraplus_lr_ratio=case["ratio"],
                                          loraplus_weight_decay=case["weight_decay"], **settings)
-    return torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], weight_decay=0.0, **settings)
+    return torch.optim.AdamW([p for p in model.parameters() if p.requires_grad],
+                             weight_decay=case.get("weight_decay", 0.0), **settings)
 
 
 def steps(model, case, documents):
@@ -75,13 +93,18 @@ def make_case(name, models, folder):
     ids = torch.randint(3, vocabulary, (12,), generator=generator)
     documents = [torch.randint(3, vocabulary, (n,), generator=generator) for n in (23, 9, 31, 14)]
 
-    config = LoraConfig(r=4, lora_alpha=8, target_modules=TARGETS, task_type="CAUSAL_LM", **case["config"])
+    targets = case.get("targets", TARGETS)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=targets, task_type="CAUSAL_LM", **case["config"])
     model = get_peft_model(base, config).eval()
     model.peft_config["default"].base_model_name_or_path = f"lowrank-goldens/{case['model']}"
     shutil.rmtree(folder, ignore_errors=True)
     if not splits:
         magnitudes = {n: p.detach().clone() for n, p in model.named_parameters() if "magnitude" in n}
         randomise_adapter(model, seed + 1)
+        with torch.no_grad():  # trained copies that are no longer the base's
+            for n, p in sorted(model.named_parameters()):
+                if p.requires_grad and "lora_" not in n:
+                    p.add_(0.1 * torch.randn(p.shape, generator=generator))
         with torch.no_grad():  # magnitudes of their own size, which the norms of the moved weights are not
             for n, p in model.named_parameters():
                 if n in magnitudes:
@@ -94,9 +117,9 @@ def make_case(name, models, folder):
     golden["loss"] = loss.detach().reshape(1)
     for n, p in model.named_parameters():
         if p.requires_grad:
-            golden["grad." + file_name(n).replace("lora_magnitude_vector.weight", "lora_magnitude_vector")] = p.grad.clone().contiguous()
+            golden["grad." + saved_name(n)] = p.grad.clone().contiguous()
             if splits:
-                golden["start." + file_name(n)] = p.detach().clone().contiguous()
+                golden["start." + saved_name(n)] = p.detach().clone().contiguous()
 
     with tempfile.TemporaryDirectory() as scratch:
         initial = pathlib.Path(scratch) / "initial"
@@ -108,7 +131,7 @@ def make_case(name, models, folder):
         golden["end_logits"] = model(input_ids=ids[None], use_cache=False).logits[0].detach().contiguous()
         save(model, folder / "end", **({"path_initial_model_for_weight_conversion": str(initial)} if splits else {}))
     save_file(golden, folder / "golden.safetensors")
-    record = {"model": case["model"], "r": 4, "lora_alpha": 8, "targets": TARGETS, "config": case["config"], "lr": LR,
+    record = {"model": case["model"], "r": 4, "lora_alpha": 8, "targets": targets, "config": case["config"], "lr": LR,
               "ratio": case.get("ratio", 1.0), "weight_decay": case.get("weight_decay", 0.0),
               "documents": [d.tolist() for d in documents], "batch_size": 2, "losses": losses,
               "how": "betas 0.9 0.999, eps 1e-8, constant rate, no clipping; documents in order; losses before each update"}
