@@ -11,6 +11,7 @@
 #include "lowrank/apps/score_head.h"
 #include "lowrank/apps/training_base.h"
 #include "lowrank/core/error.h"
+#include "lowrank/core/text.h"
 #include "lowrank/data/labelled.h"
 #include "lowrank/data/parts.h"
 #include "lowrank/kernels/mode.h"

@@ -10,8 +10,8 @@
 #include "lowrank/core/text.h"
 #include "lowrank/eval/forgetting.h"
 #include "lowrank/lora/delta_scale.h"
-#include "lowrank/models/sequence_classifier.h"
 #include "lowrank/lora/update_norms.h"
+#include "lowrank/models/sequence_classifier.h"
 
 namespace lowrank::apps {
 

@@ -29,10 +29,10 @@ class Classification : public Objective {
     models::SequenceClassifier classifier;
     lora::Adapter* adapter = nullptr;
     const formats::WeightFiles* weights = nullptr;  // for check_inputs(); may be null
-    std::vector<std::string> labels;                // names, saved beside the adapter
-    Set train;
-    std::vector<std::pair<std::string, Set>> evaluation;  // "validation", or none
-    data::PlanOptions plan;
+    std::vector<std::string> labels = {};           // names, saved beside the adapter
+    Set train = {};
+    std::vector<std::pair<std::string, Set>> evaluation = {};  // "validation", or none
+    data::PlanOptions plan = {};
     bool recompute = false;
     double label_smoothing = 0;  // of the training loss; evaluation has none
     double neftune = 0;

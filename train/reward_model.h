@@ -31,9 +31,9 @@ class RewardModel : public Objective {
     models::SequenceClassifier classifier;
     lora::Adapter* adapter = nullptr;
     const formats::WeightFiles* weights = nullptr;                  // for check_inputs(); may be null
-    data::Dataset train;                                            // pairs, as data::load_preferences gives them
-    std::vector<std::pair<std::string, data::Dataset>> evaluation;  // "validation" first where there is one
-    data::PlanOptions plan;                                         // over pairs
+    data::Dataset train = {};                                       // pairs, as data::load_preferences gives them
+    std::vector<std::pair<std::string, data::Dataset>> evaluation = {};  // "validation" first where there is one
+    data::PlanOptions plan = {};                                    // over pairs
     double center = 0;  // TRL's center_rewards_coefficient (Eisenstein et al. 2023, Eq. 2)
     bool recompute = false;
     std::uint64_t seed = 42;
