@@ -1,3 +1,4 @@
+#include <ATen/ops/equal.h>
 #include <ATen/ops/isfinite.h>
 #include <fmt/format.h>
 
