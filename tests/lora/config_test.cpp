@@ -109,6 +109,21 @@ TEST_CASE("keys that ask for nothing are passed over", "[unit]") {
     CHECK_NOTHROW(parse(with("init_lora_weights", init)));
 }
 
+TEST_CASE("what is trained beside A and B is read and written, and matched as PEFT does", "[unit]") {
+  const lora::LoraConfig config = parse(R"({"peft_type": "LORA", "target_modules": ["q_proj"], "bias": "lora_only",
+      "modules_to_save": ["norm", "1.mlp", "lm_head"], "task_type": "SEQ_CLS"})");
+  CHECK(config.bias == "lora_only");
+  CHECK(config.task_type == "SEQ_CLS");
+  for (const char* path : {"model.norm", "model.layers.0.input_layernorm", "model.layers.1.mlp.up_proj", "lm_head"})
+    CHECK(config.saves_whole(path));
+  for (const char* path : {"model.layers.0.mlp.up_proj", "model.layers.1.self_attn.q_proj", "lm_head_2", "model"})
+    CHECK_FALSE(config.saves_whole(path));
+  const auto json = nlohmann::json::parse(lora::adapter_config_json(config));
+  CHECK(json["bias"] == "lora_only");
+  CHECK(json["modules_to_save"] == nlohmann::json({"norm", "1.mlp", "lm_head"}));
+  CHECK(json["task_type"] == "SEQ_CLS");
+}
+
 TEST_CASE("a malformed config is refused with its own message", "[unit]") {
   struct Case {
     const char *key, *value, *message;
@@ -149,11 +164,12 @@ TEST_CASE("a malformed config is refused with its own message", "[unit]") {
       {"layers_to_transform", "[0, \"1\"]", "layers_to_transform"},
       {"layers_pattern", "\"layers\"", "layers_pattern is given without layers_to_transform"},
       {"peft_type", "\"ADALORA\"", "this is a ADALORA adapter"},
-      {"task_type", "\"SEQ_CLS\"", "'SEQ_CLS' is not supported"},
-      {"bias", "\"all\"", "'all' asks for trained biases"},
+      {"task_type", "\"TOKEN_CLS\"", "'TOKEN_CLS' is not supported"},
+      {"bias", "\"lora-only\"", "bias is 'lora-only'; it is one of none, all and lora_only; did you mean"},
       {"use_dora", "1", "use_dora"},
       {"lora_bias", "true", "lora_bias is true: it asks for a bias on lora_B"},
-      {"modules_to_save", "[\"lm_head\"]", "modules_to_save is [\"lm_head\"]: it asks for whole modules"},
+      {"modules_to_save", "[\"lm_head\", \"\"]", "modules_to_save has an empty entry"},
+      {"modules_to_save", "\"lm_head\"", "modules_to_save"},
       {"trainable_token_indices", "[3]", "trainable_token_indices"},
       {"target_parameters", "[\"w\"]", "target_parameters"},
       {"layer_replication", "[[0, 4]]", "layer_replication"},

@@ -38,6 +38,12 @@ inline lora::SlotTable tiny_llama(at::ScalarType dtype = at::kFloat, std::int64_
   }
   add("lm_head", 32, 16);
   table.others.insert(table.others.end(), {"model.embed_tokens", "model.norm"});
+  table.embedding =
+      std::make_shared<lora::EmbeddingSlotImpl>("model.embed_tokens", (torch::randn({32, 16}) * 0.2).to(dtype));
+  for (const std::string& norm : table.others)
+    if (norm != table.embedding->path())
+      table.whole.push_back(std::make_shared<lora::WholeModuleImpl>(
+          norm, std::vector<lora::NamedTensor>{{"weight", (1 + torch::randn({16}) * 0.1).to(dtype)}}));
   table.head = "lm_head";
   table.layers = layers;
   table.base_name = "tiny/llama";

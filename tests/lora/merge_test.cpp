@@ -168,15 +168,72 @@ TEST_CASE("merges that cannot be are refused before anything is written", "[unit
   CHECK_THROWS_AS(lora::merge_files(model.path(), loaded, model.dir / "model-merged"), Error);  // it exists
 }
 
-TEST_CASE("an adapted head that is tied cannot be merged", "[unit]") {
-  for (const bool with_head : {false, true}) {
-    Model model;
-    write_model(model, with_head, true);
-    const auto adapter = adapter_for(model.table, {"lm_head"});
-    CHECK(contains(message_of(ErrorKind::kModel, [&] { lora::merge_files(model.path(), adapter, model.dir / "out"); }),
-                   "is tied to its embedding"));
-    CHECK_FALSE(fs::exists(model.dir / "out"));
+TEST_CASE("a tied head parts from the embedding when one of them is changed", "[unit]") {
+  const std::string embedding = "model.embed_tokens.weight", head = "lm_head.weight";
+  for (const char* target : {"lm_head", "embed_tokens"})
+    for (const bool with_head : {false, true}) {
+      INFO(target << (with_head ? ", the head is stored" : ""));
+      Model model;
+      write_model(model, with_head, true);
+      const auto adapter = adapter_for(model.table, {"q_proj", target});
+      if (adapter.adapts_embedding()) {
+        const torch::NoGradGuard no_grad;
+        at::Tensor(adapter.embedding()->lora().a).normal_(0, 0.5);
+      }
+      const fs::path out = model.dir / "out";
+      const auto report = lora::merge_files(model.path(), adapter, out);
+      CHECK(report.untied);
+      CHECK(report.tensors == 24);
+      CHECK(report.changed == 4);
+      lora::verify_merge(model.path(), adapter, out);
+      CHECK(nlohmann::json::parse(lowrank_test::read_text(out / "config.json"))["tie_word_embeddings"] == false);
+
+      const auto before = formats::WeightFiles::open(model.path()), after = formats::WeightFiles::open(out);
+      const auto tensor_in = [](const formats::WeightFiles& files, const std::string& name) {
+        return formats::tensor_view(*files.find(name)).to(at::kFloat);
+      };
+      const at::Tensor tied = tensor_in(before, with_head && std::string(target) == "lm_head" ? head : embedding);
+      const bool on_head = std::string(target) == "lm_head";
+      const at::Tensor delta = on_head ? slot_named(model.table, "lm_head")->delta_weight()
+                                       : adapter.embedding()->lora().b.matmul(adapter.embedding()->lora().a).t() * 1.5;
+      CHECK(at::allclose(tensor_in(after, on_head ? head : embedding), tied + delta, 0.01, 1e-6));
+      const std::string other = on_head ? embedding : head;
+      CHECK(same_bytes(tensor_in(after, other), tensor_in(before, on_head || with_head ? other : embedding)));
+      const auto index = nlohmann::json::parse(lowrank_test::read_text(out / "model.safetensors.index.json"));
+      CHECK(index["weight_map"][head] == (with_head ? "model-00002-of-00002.safetensors" : "model-00001-of-00002.safetensors"));
+      CHECK(index["metadata"]["total_size"] == (with_head ? 1 : 1 + 32 * 16 * 2));
+    }
+}
+
+TEST_CASE("trained copies take the place of their tensors, rounded once", "[unit]") {
+  Model model;
+  write_model(model);
+  lora::LoraConfig config;
+  config.r = 4;
+  config.target_modules = std::vector<std::string>{"q_proj"};
+  config.modules_to_save = {"lm_head", "model.norm", "0.mlp.down_proj"};
+  const auto adapter = lora::attach(model.table, config);
+  for (const auto& parameter : adapter.parameters()) {
+    const torch::NoGradGuard no_grad;
+    at::Tensor(parameter.tensor).add_(torch::randn_like(parameter.tensor) * 0.3);
   }
+  const fs::path out = model.dir / "out";
+  const auto report = lora::merge_files(model.path(), adapter, out);
+  CHECK(report.changed == 6);
+  CHECK_FALSE(report.untied);
+  lora::verify_merge(model.path(), adapter, out);
+  const auto after = formats::WeightFiles::open(out);
+  for (const char* path : {"lm_head", "model.norm", "model.layers.0.mlp.down_proj"}) {
+    const auto& entry = *after.find(std::string(path) + ".weight");
+    const at::Tensor found = formats::tensor_view(entry);
+    CHECK(same_bytes(found, adapter.at_whole(path)[0].tensor.detach().to(found.scalar_type())));
+  }
+  {
+    const torch::NoGradGuard no_grad;
+    at::Tensor(adapter.at_whole("model.norm")[0].tensor)[5].mul_(2);
+  }
+  CHECK(contains(message_of(ErrorKind::kModel, [&] { lora::verify_merge(model.path(), adapter, out); }),
+                 "element 5 of 'model.norm.weight' is"));
 }
 
 TEST_CASE("a sum that overflows is refused and nothing is left", "[unit]") {

@@ -33,6 +33,8 @@ def load_adapted(model, adapter, dtype="float32"):
         warnings.simplefilter("error")
         # Between the two libraries themselves, whatever the adapter: peft 0.21 asks transformers 5 by an old name.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        # Said of every adapter on a tied embedding or head; that it loads as it was trained is what is looked at.
+        warnings.filterwarnings("ignore", message=".*tie_word_embeddings=True.*")
         return PeftModel.from_pretrained(base, adapter).eval()
 
 

@@ -7,8 +7,8 @@
 2. Token ids of random and adversarial strings against tokenizers that PyPI `tokenizers` trains.
 3. An adapter that `lowrank finetune` trains (rsLoRA, a rank pattern, regex targets) is loaded by PEFT without a warning and
    gives the same logits; one that PEFT makes does so here; with lora_alpha doubled in the file neither does.
-4. The same for DoRA, PiSSA, OLoRA, the orthogonal initialisation and LoRA+: the adapter and a checkpoint of each, and what
-   `lowrank merge` makes of them.
+4. The same for DoRA, PiSSA, OLoRA, the orthogonal initialisation, LoRA+, whole modules, and adapters on the embedding and
+   the head: the adapter and a checkpoint of each, and what `lowrank merge` makes of them.
 5. A classifier that `lowrank finetune --task classification` trains is read by transformers and PEFT without a warning and
    gives the same losses and predictions; so does one that PEFT makes, here.
 
@@ -123,6 +123,9 @@ METHODS = {
     "fast PiSSA with rsLoRA and a rank pattern": ["--init", "pissa_niter_4", "--rslora", "--rank-pattern", "v_proj=3"],
     "OLoRA": ["--init", "olora"],
     "the orthogonal initialisation": ["--init", "orthogonal"],
+    "whole modules": ["--modules-to-save", "embed_tokens,lm_head,norm,4.mlp"],
+    "the embedding": ["--targets", "q_proj,v_proj,embed_tokens"],
+    "the head": ["--targets", "q_proj,v_proj,lm_head"],
 }
 
 
@@ -135,8 +138,8 @@ def methods(build, assets, work):
     for number, (name, options) in enumerate(METHODS.items()):
         out = work / f"method-{number}"
         run(build / "bin" / "lowrank", "finetune", model, "--data", text, "--out", out, "--max-steps", 20, "--seq-len", 256,
-            "--val-split", 0, "--rank", 8, "--alpha", 16, "--targets", REGEX, *(options if "--lr" in options else ["--lr", 5e-3, *options]),
-            "--quiet")
+            "--val-split", 0, "--rank", 8, "--alpha", 16, *([] if "--targets" in options else ["--targets", REGEX]),
+            *(options if "--lr" in options else ["--lr", 5e-3, *options]), "--quiet")
         made_here = ours(build, model, out, sequences)
         moved = difference(base, made_here)
         check(f"{name}: 20 steps move the logits by at least 0.2", moved >= 0.2, moved)

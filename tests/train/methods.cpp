@@ -1,5 +1,6 @@
-// PEFT's DoRA, PiSSA, OLoRA and LoRA+ (tests/parity/make_method_goldens.py) against ours: logits, gradients, five steps
-// of AdamW, and the files; and runs of them that go on after a stop.
+// PEFT's DoRA, PiSSA, OLoRA, LoRA+, whole modules, biases, and adapters on the embedding and the head
+// (tests/parity/make_method_goldens.py) against ours: logits, gradients, five steps of AdamW, and the files; and runs of
+// them that go on after a stop.
 #include <fmt/format.h>
 
 #include <array>
@@ -109,9 +110,11 @@ Tensors gradients(Case& c) {
 
 }  // namespace
 
-TEST_CASE("DoRA and LoRA+ give PEFT's logits, gradients, losses and files", "[parity]") {
+TEST_CASE("DoRA, LoRA+, whole modules, biases, embedding and head give PEFT's logits, gradients, losses and files",
+          "[parity]") {
   keep_files_in_memory();
-  for (const std::string name : {"dora", "dora-plus", "plus"}) {
+  for (const std::string name : {"dora", "dora-plus", "plus", "whole", "biases", "lora-biases", "embedding",
+                                 "tied-embedding", "tied-head"}) {
     INFO(name);
     Case c(name);
     CHECK(distance(c.logits(c.golden.at("ids")), c.golden.at("logits")) <= 1e-4);
@@ -125,7 +128,13 @@ TEST_CASE("DoRA and LoRA+ give PEFT's logits, gradients, losses and files", "[pa
       CHECK(distance(found.at(key.substr(5)), expected) <= 1e-4 * std::max(1.0, expected.abs().max().item<double>()));
     }
     CHECK(compared == found.size());
-    CHECK(compared == c.adapter->slots().size() * (name == "plus" ? 2 : 3));
+    CHECK(compared == c.adapter->parameters().size());
+    if (!c.adapter->whole().empty() || c.adapter->adapts_embedding()) {  // off, the model is the base again
+      c.adapter->set_enabled(false);
+      const at::Tensor off = c.logits(c.golden.at("ids"));
+      c.adapter->detach();
+      CHECK(distance(off, c.logits(c.golden.at("ids"))) == 0);
+    }
 
     Case again(name);
     TempDir out;
@@ -146,7 +155,8 @@ TEST_CASE("DoRA and LoRA+ give PEFT's logits, gradients, losses and files", "[pa
     const core::Json config = core::read_json(out / "adapter_config.json"),
                      peft = core::read_json(c.folder / "end" / "adapter_config.json");
     for (const auto& item : config.items()) CHECK(peft.at(item.key()) == item.value());
-    CHECK(config.value("use_dora", false) == (name != "plus"));
+    CHECK(config.value("use_dora", false) == name.starts_with("dora"));
+    CHECK(lora::peft_bytes(*again.adapter) == fs::file_size(out / "adapter_model.safetensors"));
   }
 }
 
@@ -200,7 +210,8 @@ namespace {
 
 /// The tiny decoder with an adapter of a method, dropout on.
 struct Method {
-  Method(const std::string& init, bool dora) {
+  Method(const std::string& init, bool dora, const std::vector<std::string>& targets,
+         const std::vector<std::string>& whole) {
     decoder = models::random_decoder(tiny_config(), 5, false);
     lora::LoraConfig config;
     config.r = 4;
@@ -208,6 +219,8 @@ struct Method {
     config.lora_dropout = 0.1;
     config.use_dora = dora;
     config.init_lora_weights = init;
+    if (!targets.empty()) config.target_modules = targets;
+    config.modules_to_save = whole;
     adapter = lora::attach(decoder->slot_table(), config, 9);
     train::CausalLm::Parts parts;
     parts.decoder = decoder;
@@ -229,10 +242,12 @@ TEST_CASE("a run of every method that is stopped and resumed ends with the same 
   struct Way {
     const char* init;
     bool dora;
+    std::vector<std::string> targets = {}, whole = {};
   };
-  for (const Way way : {Way{"default", true}, Way{"orthogonal", true}, Way{"pissa", false}, Way{"pissa_niter_2", false},
-                        Way{"olora", false}}) {
-    INFO(way.init << (way.dora ? ", DoRA" : ""));
+  for (const Way& way : {Way{"default", true}, Way{"orthogonal", true}, Way{"pissa", false}, Way{"pissa_niter_2", false},
+                         Way{"olora", false}, Way{"default", false, {"q_proj", "embed_tokens", "lm_head"}, {"norm", "0.mlp"}},
+                         Way{"pissa", false, {}, {"embed_tokens", "lm_head", "0.self_attn.v_proj"}}}) {
+    INFO(way.init << (way.dora ? ", DoRA" : "") << (way.whole.empty() ? "" : ", whole modules"));
     train::TrainOptions options;
     options.lr = 1e-2;
     options.lora_plus_ratio = 4;
@@ -240,17 +255,17 @@ TEST_CASE("a run of every method that is stopped and resumed ends with the same 
     options.save_every = 3;
     TempDir whole, out;
     Recorder recorder;
-    Method uninterrupted(way.init, way.dora);
+    Method uninterrupted(way.init, way.dora, way.targets, way.whole);
     train::Trainer(*uninterrupted.objective, options, whole.path(), {}).run(recorder);
     {
       std::atomic<int> stop{0};
       Recorder first;
       first.after_step = [&](std::int64_t step) { stop = step == 5 ? 2 : 0; };
-      Method begun(way.init, way.dora);
+      Method begun(way.init, way.dora, way.targets, way.whole);
       CHECK(train::Trainer(*begun.objective, options, out.path(), {}, &stop).run(first).stop ==
             train::TrainResult::Stop::kSignal);
     }
-    Method resumed(way.init, way.dora);
+    Method resumed(way.init, way.dora, way.targets, way.whole);
     for (const auto& slot : resumed.adapter->slots()) {  // what a resumed run begins with is the checkpoint's
       lora::LoraMatrices& lora = slot->lora();
       if (lora.a0.defined()) lora.a0 = torch::zeros_like(lora.a0);
