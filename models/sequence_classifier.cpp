@@ -31,6 +31,7 @@ SequenceClassifier::SequenceClassifier(Decoder decoder, const at::Tensor& score)
 
 lora::SlotTable SequenceClassifier::slot_table() const {
   lora::SlotTable table = decoder_->slot_table();
+  std::erase_if(table.slots, [&](const lora::LinearSlot& slot) { return slot->path() == table.head; });
   table.whole.push_back(score_);
   return table;
 }

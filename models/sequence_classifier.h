@@ -27,7 +27,8 @@ class SequenceClassifier {
 
   const Decoder& decoder() const { return decoder_; }
   std::int64_t labels() const { return labels_; }
-  /// The decoder's, and the head among the modules that can be trained whole.
+  /// The decoder's without its output embedding, which takes no part, and with the head among the modules that can be
+  /// trained whole.
   lora::SlotTable slot_table() const;
 
   /// hidden [T, d] -> the last of each segment [S, d].
