@@ -17,7 +17,7 @@ struct Answer {
   std::int64_t tokens = 0;              // of the response, without the end token
   std::optional<std::string> expected;  // the row's "answer"
   std::string where;                    // the prompt's row, for messages
-  std::vector<data::TokenId> ids;       // prompt and response as the policy saw them, with the end token where it drew one
+  std::vector<data::TokenId> ids = {};  // prompt and response as the policy saw them, with the end token where it drew one
 };
 
 /// A score for each answer; greater is better. It must depend on the answers alone for a run to be reproducible.

@@ -85,7 +85,7 @@ TEST_CASE("what does not go with classification, and data that cannot be learned
   CHECK(contains(error({"--data", texts, "--method", "full"}), "--method"));
   CHECK(contains(error({"--data", texts, "--general-data", texts}), "--general-data"));
   CHECK(contains(error({"--data", texts, "--samples", "2"}), "--samples"));
-  CHECK(contains(error({"--data", texts, "--task", "clasification"}), "classification"));
+  CHECK(contains(run({"finetune", stories(), "--task", "clasification", "--data", texts, "--out", out}).err, "'classification'"));
   const std::string one = (dir / "one.jsonl").string(), other = (dir / "other.jsonl").string(), blank = (dir / "blank.jsonl").string();
   write_text(one, labelled(4, "a", "dog"));
   CHECK(contains(error({"--data", one}), "one label alone, 'a'"));
@@ -93,7 +93,10 @@ TEST_CASE("what does not go with classification, and data that cannot be learned
   CHECK(contains(error({"--data", texts, "--val-data", other}), "other.jsonl line 2"));
   write_text(blank, "{\"text\": \" \", \"label\": \"a\"}\n");
   CHECK(contains(error({"--data", texts, "--val-data", blank}), "no labelled text is left"));
-  CHECK(contains(error({"--data", texts, "--early-stopping", "2"}), "--early-stopping"));  // six texts are not split
+  // Six texts are not split.
+  const CommandResult early = run({"finetune", stories(), "--task", "classification", "--data", texts, "--out", out, "--early-stopping", "2"});
+  CHECK(early.exit == 2);
+  CHECK(contains(early.err, "--early-stopping"));
 }
 
 TEST_CASE("align reward learns pairs as one number, and align ppo takes it as its reward", "[e2e]") {
