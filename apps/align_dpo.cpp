@@ -7,36 +7,11 @@
 #include "lowrank/apps/verbs.h"
 #include "lowrank/data/preferences.h"
 #include "lowrank/train/dpo.h"
+#include "lowrank/train/pairs.h"
 
 namespace lowrank::apps {
 
 namespace {
-
-/// Training and validation pairs, as the options say.
-RunData read_pairs(const Options& options, AlignRun& run, core::ProgressObserver& progress) {
-  const int seq_len = sequence_length(options, run.model.decoder->config());
-  const auto load = [&](const char* name) {
-    return data::load_preferences(options.paths(name), *run.model.tokenizer, seq_len, &progress);
-  };
-  RunData result;
-  result.train = load("data");
-  const double share = options.number_in("val-split", 0, 0.9);
-  if (options.has("val-data")) {
-    result.evaluation.emplace_back("validation", load("val-data"));
-    run.report.validation_how = "on --val-data";
-  } else if (share > 0) {
-    data::Split parts = data::split_preferences(result.train, share, static_cast<std::uint64_t>(options.integer("seed")));
-    run.report.validation_how = parts.how;
-    result.train = std::move(parts.train);
-    if (!parts.validation.examples.empty()) result.evaluation.emplace_back("validation", std::move(parts.validation));
-  } else {
-    run.report.validation_how = "none (--val-split 0)";
-  }
-  run.report.data.push_back({"train", result.train.report});
-  for (const auto& [name, set] : result.evaluation) run.report.data.push_back({name, set.report});
-  for (const DataUsed& used : run.report.data) run.facts[used.name + " data"] = used.report.sha256;
-  return result;
-}
 
 /// What a judge without any training would score on the held-out pairs: the figures that training must beat.
 void report_baselines(const train::Dpo& objective, const std::vector<std::pair<std::string, double>>& shorter,
@@ -92,18 +67,11 @@ Verb align_dpo_verb() {
   verb.summary = "Learn from preference pairs (DPO); writes a PEFT adapter";
   verb.positionals = {"MODEL"};
   verb.example = "lowrank align dpo runs/sft --data pairs.jsonl --out runs/dpo";
-  verb.options = align_options(
-      {
-          {"data", OptionType::kTexts, "PATH...", nullptr, "Data",
-           "Pairs, .jsonl or .json: {\"prompt\", \"chosen\", \"rejected\"} as text or messages, or LLaMA-Factory's forms", {}, true},
-          option_seq_len("Tokens of a prompt with an answer at most; cut at the end (default: 1024, or the model's positions if fewer)"),
-          {"val-data", OptionType::kTexts, "PATH...", nullptr, "Data", "Validation pairs (best checkpoint, early stopping)", {}},
-          {"val-split", OptionType::kNumber, "F", 0.05, "Data", "Share of --data kept for validation without --val-data; 0: none", {}},
-          {"no-shuffle", OptionType::kFlag, "", false, "Data", "Take the pairs in file order", {}},
-          {"beta", OptionType::kNumber, "X", 0.1, "Preferences", "How strongly the reference holds; for ipo, the tau of the paper", {}},
-          {"loss", OptionType::kText, "NAME", "sigmoid", "Preferences", "Loss of a pair's margin", {"sigmoid", "ipo", "hinge"}},
-      },
-      "5e-5");
+  std::vector<OptionSpec> own = pair_options();
+  own.insert(own.end(),
+             {{"beta", OptionType::kNumber, "X", 0.1, "Preferences", "How strongly the reference holds; for ipo, the tau of the paper", {}},
+              {"loss", OptionType::kText, "NAME", "sigmoid", "Preferences", "Loss of a pair's margin", {"sigmoid", "ipo", "hinge"}}});
+  verb.options = align_options(std::move(own), "5e-5");
   verb.run = align_dpo;
   return verb;
 }

@@ -8,13 +8,16 @@
 #include "lowrank/apps/training_run.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/text.h"
+#include "lowrank/models/load_classifier.h"
 #include "lowrank/train/ppo.h"
+#include "lowrank/train/reward_adapter.h"
 
 namespace lowrank::apps {
 
 namespace {
 
 constexpr const char* kValueAdapter = "value";
+constexpr const char* kRewardAdapter = "reward";
 
 train::PpoOptions ppo_options(const Options& options) {
   train::PpoOptions ppo;
@@ -64,16 +67,41 @@ data::PlanOptions rollout_plan(const Options& options) {
   return plan;
 }
 
+/// adapter:DIR; nothing for another kind of reward.
+std::optional<std::filesystem::path> reward_folder(const Options& options) {
+  constexpr std::string_view kKind = "adapter:";
+  const std::string spec = options.text("reward");
+  if (!spec.starts_with(kKind)) return std::nullopt;
+  return spec.substr(kKind.size());
+}
+
+/// The reward model on the policy's own base.
+train::Reward load_reward(const std::filesystem::path& directory, AlignRun& run, core::ProgressObserver& progress) {
+  std::vector<std::string> notes;
+  auto model = std::make_shared<models::LoadedClassifier>(
+      models::load_classifier(run.model.decoder, directory, &notes, kRewardAdapter));
+  for (const std::string& note : notes) progress.note(note);
+  run.facts["reward adapter"] = core::sha256_file(directory / "adapter_model.safetensors");
+  return train::adapter_reward(std::move(model), *run.adapter);
+}
+
 int align_ppo(const Options& options) {
   const Console console(options);
   ConsoleProgress progress(console);
   if (options.has("dropout") && options.number("dropout") > 0) {
     options.fail("dropout", "PPO compares the policy with itself, and dropout would be noise in the ratios; leave it out");
   }
-  const train::Reward reward =
-      train::make_reward(options.text("reward"), options.number_in("reward-timeout", 0.001, 1e6));
+  const std::optional<std::filesystem::path> judge = reward_folder(options);
+  const double timeout = options.number_in("reward-timeout", 0.001, 1e6);
+  train::Reward reward;
+  if (judge) {
+    require_adapter(*judge, "reward");
+  } else {
+    reward = train::make_reward(options.text("reward"), timeout);
+  }
   std::optional<AlignRun> run = open_align_run(options, console, progress);
   if (!run) return 0;
+  if (judge) reward = load_reward(*judge, *run, progress);
   lora::SlotTable slots = run->model.decoder->slot_table();
   lora::LoraConfig config = run->adapter->config();
   config.init_lora_weights = "default";
@@ -135,7 +163,7 @@ Verb align_ppo_verb() {
           {"val-split", OptionType::kNumber, "F", 0.05, "Data", "Share of --data held out without --val-data; 0: none", {}},
           {"no-shuffle", OptionType::kFlag, "", false, "Data", "Take the prompts in file order", {}},
           {"reward", OptionType::kText, "WHAT", nullptr, "Rewards",
-           "length:N (tokens), regex:RE, words:FILE, exact, or exec:COMMAND (JSON lines: prompt and response in, score out)", {}, true},
+           "adapter:DIR (of align reward), length:N (tokens), regex:RE, words:FILE, exact, or exec:COMMAND (JSON lines: prompt and response in, score out)", {}, true},
           {"reward-timeout", OptionType::kNumber, "S", 30, "Rewards", "Seconds that exec: has for a score", {}},
           {"missing-eos-penalty", OptionType::kNumber, "X", 0, "Rewards", "Taken from the score of an answer without end token", {}},
           {"whiten-rewards", OptionType::kFlag, "", false, "Rewards", "Scale the rewards of a rollout to unit variance", {}},

@@ -1,12 +1,14 @@
 // What the `align` verbs begin with: the run's folder, the model with its adapter, and the report of both.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
 
 #include "lowrank/apps/run_report.h"
 #include "lowrank/apps/training_options.h"
+#include "lowrank/apps/training_run.h"
 #include "lowrank/core/files.h"
 #include "lowrank/models/load.h"
 
@@ -22,8 +24,19 @@ struct AlignRun {
   core::Json facts;  // what must be equal for --resume, beside the options: hashes and choices
 };
 
+/// Puts the adapter onto the model; `base_name` is what its config calls the base.
+using AdapterMaker = std::function<lora::Adapter(const models::LoadedModel& model, const std::string& base_name,
+                                                 const std::optional<std::filesystem::path>& start)>;
+
 /// --threads, --kernels, --out, MODEL and --adapter. Nothing when --out holds a finished run and --resume is given (said).
-std::optional<AlignRun> open_align_run(const Options& options, const Console& console, core::ProgressObserver& progress);
+/// `make`: instead of an adapter on the decoder alone.
+std::optional<AlignRun> open_align_run(const Options& options, const Console& console, core::ProgressObserver& progress,
+                                       const AdapterMaker& make = {});
+
+/// Pairs for training and validation, as --data, --val-data and --val-split say.
+RunData read_pairs(const Options& options, AlignRun& run, core::ProgressObserver& progress);
+/// --data, --seq-len, --val-data, --val-split and --no-shuffle of a verb that learns from pairs.
+std::vector<OptionSpec> pair_options();
 
 /// finetune's options for adapters, training, dtype and runs, after these of the verb's own.
 std::vector<OptionSpec> align_options(std::vector<OptionSpec> own, const std::string& lr);

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "lowrank/apps/evaluate_classification.h"
 #include "lowrank/apps/evaluate_compare.h"
 #include "lowrank/apps/frontier.h"
 #include "lowrank/apps/named_paths.h"
@@ -139,6 +140,7 @@ int evaluate(const Options& options) {
   const Console console(options);
   const bool per_token = options.flag("per-token");
   if (per_token && !console.json()) options.fail("per-token", "the losses of single tokens come with --json only; add --json");
+  if (options.has("task")) return evaluate_classification(options, console);
   if (comparison_asked_for(options)) return compare(options, console);
   if (!options.has("data")) throw ConfigError("lowrank evaluate: --data is missing; example: " + evaluate_verb().example);
   std::vector<Set> sets = sets_asked_for(options);
@@ -198,11 +200,13 @@ int evaluate(const Options& options) {
 Verb evaluate_verb() {
   Verb verb;
   verb.name = "evaluate";
-  verb.summary = "Perplexity on data sets, the base against the adapter";
+  verb.summary = "Perplexity on data sets, the base against the adapter; or how well labels are told";
   verb.positionals = {"MODEL"};
   verb.example = "lowrank evaluate MODEL --adapter out --data domain=held-out.txt general=stories.txt";
   verb.options = {
       {"data", OptionType::kTexts, "[NAME=]PATH...", nullptr, "Data", "Files or folders; equal names are one set", {}},
+      {"task", OptionType::kText, "NAME", nullptr, "Data", "classification: accuracy, macro F1, Matthews and confusion of labelled texts",
+       {"classification"}},
       option_format(),
       option_seq_len("Tokens a piece or row has at most [min(1024, the model's positions)]"),
       {"train-on-prompt", OptionType::kFlag, "", false, "Data", "Count the prompts' tokens too", {}},

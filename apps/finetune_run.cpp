@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
+#include "lowrank/apps/classification_run.h"
 #include "lowrank/apps/preset.h"
 #include "lowrank/apps/regularisation.h"
 #include "lowrank/apps/samples.h"
@@ -14,25 +15,7 @@
 
 namespace lowrank::apps {
 
-namespace {
-
 namespace fs = std::filesystem;
-
-/// Takes an adapter off the shared base at the end of its run, however that ends.
-class Detach {
- public:
-  explicit Detach(std::optional<lora::Adapter>& adapter) : adapter_(adapter) {}
-  ~Detach() {
-    if (adapter_) adapter_->detach();
-  }
-  Detach(const Detach&) = delete;
-  Detach& operator=(const Detach&) = delete;
-
- private:
-  std::optional<lora::Adapter>& adapter_;
-};
-
-}  // namespace
 
 models::LoadedModel& SharedBase::get(const models::Resolved& resolved, const models::LoadOptions& options,
                                      core::ProgressObserver& progress) {
@@ -49,6 +32,7 @@ models::LoadedModel& SharedBase::get(const models::Resolved& resolved, const mod
 
 RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase& base, train::TrainObserver* observer) {
   const Options options = with_preset(asked, console);
+  if (options.has("task")) return run_classification(options, console, base, observer);
   ConsoleProgress progress(console);
   if (options.has("threads")) at::set_num_threads(static_cast<int>(options.integer_in("threads", 1, 4096)));
   kernels::set_mode(options.text("kernels") == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused);
@@ -94,11 +78,12 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
   RunData data = read_run_data(options, *model.tokenizer, config.max_positions, report, progress);
 
   std::optional<lora::Adapter> adapter;
-  const Detach at_the_end(adapter);
+  std::optional<Detach> at_the_end;
   if (!full) {
     lora::SlotTable slots = model.decoder->slot_table();
     slots.base_name = resolved.name;
     adapter = make_adapter(options, start, slots, progress);
+    at_the_end.emplace(*adapter);
     check_update_options(options, *adapter);
     report_adapter(report, *adapter);
   } else {

@@ -22,6 +22,18 @@ class SharedBase {
   models::LoadOptions options_;
 };
 
+/// Takes an adapter off the shared base at the end of its run, however that ends.
+class Detach {
+ public:
+  explicit Detach(lora::Adapter& adapter) : adapter_(adapter) {}
+  ~Detach() { adapter_.detach(); }
+  Detach(const Detach&) = delete;
+  Detach& operator=(const Detach&) = delete;
+
+ private:
+  lora::Adapter& adapter_;
+};
+
 /// Runs what finetune's options ask for. `observer`: instead of the view on the console.
 RunOutcome run_finetune(const Options& options, const Console& console, SharedBase& base,
                         train::TrainObserver* observer = nullptr);

@@ -29,11 +29,11 @@ void refuse_adapter_as_model(const Options& options, const models::Resolved& res
                                       options.positional(0), resolved.model.string()));
 }
 
-void require_adapter(const fs::path& directory) {
+void require_adapter(const fs::path& directory, const std::string& option) {
   if (fs::is_regular_file(directory / "adapter_config.json")) return;
-  throw MissingError(fmt::format("{}: no adapter there (adapter_config.json is missing); --adapter names a folder that "
-                                 "`lowrank finetune --out` or PEFT's save_pretrained wrote",
-                                 directory.string()));
+  throw MissingError(fmt::format("{}: no adapter there (adapter_config.json is missing); --{} names a folder that a run "
+                                 "of lowrank or PEFT's save_pretrained wrote",
+                                 directory.string(), option));
 }
 
 std::optional<fs::path> adapter_asked_for(const Options& options) {

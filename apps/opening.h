@@ -30,8 +30,8 @@ std::optional<std::filesystem::path> adapter_asked_for(const Options& options);
 
 /// ConfigError when MODEL is an adapter: --adapter does not go with it.
 void refuse_adapter_as_model(const Options& options, const models::Resolved& resolved);
-/// MissingError when there is no adapter in the folder that --adapter names.
-void require_adapter(const std::filesystem::path& directory);
+/// MissingError when there is no adapter in the folder that --adapter (or another option) names.
+void require_adapter(const std::filesystem::path& directory, const std::string& option = "adapter");
 
 /// --threads, --dtype and positional 0, without an adapter.
 Opened open_base(const Options& options, const Console& console);

@@ -11,6 +11,7 @@
 #include "lowrank/eval/forgetting.h"
 #include "lowrank/lora/delta_scale.h"
 #include "lowrank/lora/update_norms.h"
+#include "lowrank/models/sequence_classifier.h"
 
 namespace lowrank::apps {
 
@@ -126,7 +127,10 @@ std::optional<double> max_forgetting(const Options& options) {
 
 void check_update_options(const Options& options, const lora::Adapter& adapter) {
   const lora::LoraConfig& config = adapter.config();
-  const bool copies = !adapter.whole().empty();
+  // A score head begins anew: it is no copy of what the base knows, and penalties are as good for it as for A and B.
+  const auto copy = std::find_if(adapter.whole().begin(), adapter.whole().end(),
+                                 [](const auto& module) { return module->path() != models::SequenceClassifier::kScore; });
+  const bool copies = copy != adapter.whole().end();
   const auto refuse = [&](std::initializer_list<const char*> names, const std::string& why) {
     for (const char* name : names) {
       if (options.given(name)) options.fail(name, why + "; leave it out");
@@ -138,10 +142,10 @@ void check_update_options(const Options& options, const lora::Adapter& adapter) 
   if (config.use_dora) refuse({"max-forgetting"}, "scales the update, and with DoRA's magnitudes a scaled one is no adapter of the same form");
   if (copies || adapter.adapts_embedding()) {
     refuse(on_factors, fmt::format("acts on A and B of linear layers, and {} is trained beside them",
-                                   copies ? adapter.whole().front()->path() : adapter.embedding()->path()));
+                                   copies ? (*copy)->path() : adapter.embedding()->path()));
   }
   if (copies) {
-    const std::string& path = adapter.whole().front()->path();
+    const std::string& path = (*copy)->path();
     refuse({"max-forgetting"}, fmt::format("scales the update of low rank, and a trained copy of {} is none", path));
     refuse({"l1", "l2"}, fmt::format("is a penalty on A and B, and would pull the trained copy of {} to zero", path));
   }

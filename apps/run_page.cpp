@@ -122,14 +122,16 @@ std::string run_page(const RunReport& report, const train::TrainResult& result, 
   const auto [header, rows] = result_table(report, result);
   if (!rows.empty())
     page.tables.push_back({"Before and after", report.shown_metrics.empty() ? "Losses in nats a token." : "", header, rows});
-  eval::Chart losses{"Loss", "step", "nats a token", {metrics.loss}};
+  page.tables.insert(page.tables.end(), report.tables.begin(), report.tables.end());
+  const char* const unit = report.shown_metrics.empty() ? "nats a token" : "loss";
+  eval::Chart losses{"Loss", "step", unit, {metrics.loss}};
   losses.curves.insert(losses.curves.end(), metrics.evaluations.begin(), metrics.evaluations.end());
   page.charts = {losses, {"Learning rate", "step", "", {metrics.rate}}};
   const auto validation = std::find_if(metrics.evaluations.begin(), metrics.evaluations.end(),
                                        [](const auto& c) { return c.name == "validation"; });
   if (validation != metrics.evaluations.end()) {
     const eval::Curve gaps = gap(metrics.loss, *validation);
-    page.charts.push_back({"Gap between validation and training", "step", "nats a token", {gaps}});
+    page.charts.push_back({"Gap between validation and training", "step", unit, {gaps}});
     page.tables.push_back(gap_table(*validation, gaps));
   }
   page.tables.push_back(data_table(report));

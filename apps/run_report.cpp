@@ -234,8 +234,9 @@ Json run_json(const RunReport& report, const train::TrainResult* result, const s
 
 std::string model_card(const RunReport& report, const train::TrainResult& result) {
   const lora::LoraConfig c = lora::saved_form(*report.adapter);
-  std::string text = fmt::format("---\nbase_model: {}\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- base_model:adapter:{}\n- lora\n- lowrank\n---\n\n",
-                                 report.model_name, report.model_name);
+  std::string text = fmt::format("---\nbase_model: {}\nlibrary_name: peft\npipeline_tag: {}\ntags:\n- base_model:adapter:{}\n- lora\n- lowrank\n---\n\n",
+                                 report.model_name, c.task_type == "SEQ_CLS" ? "text-classification" : "text-generation",
+                                 report.model_name);
   text += fmt::format("# {} adapter for {}\n\nTrained with `lowrank` {} by\n\n    {}\n\n", c.use_dora ? "DoRA" : "LoRA", report.model_name, LOWRANK_VERSION, report.command);
   text += fmt::format("- rank {}, alpha {}{}, on {} linear layers{} ({})\n- {} trainable parameters of {} ({:.3f} %), {} beside a base of {}\n"
                       "- {} optimiser steps, {} tokens\n\n",
@@ -251,6 +252,7 @@ std::string model_card(const RunReport& report, const train::TrainResult& result
     for (const auto& row : rows) text += fmt::format("| {} |\n", fmt::join(row, " | "));
     text += "\n";
   }
+  if (!report.usage.empty()) return text + report.usage;
   return text + "Use it with PEFT (`PeftModel.from_pretrained(base, this_folder)`) or `lowrank generate " + report.model_name +
          " --adapter THIS_FOLDER --prompt ...`.\n";
 }

@@ -40,6 +40,8 @@ struct RunReport {
   core::Json environment;                              // versions, CPU, threads
   core::Json findings = core::Json::object();          // what was found of the result, for run.json's "result" …
   std::string findings_text;                           // … and for the closing lines
+  std::vector<eval::ReportTable> tables;               // what else was found, for report.html
+  std::string usage;                                   // how the adapter is used, for the model card; empty: as a generator
   std::vector<eval::MaskedText> masks;                 // a few examples, for report.html
   std::function<std::vector<eval::Sample>()> samples;  // made after training, for report.html; null: none
   std::vector<std::pair<std::string, std::string>> remarks;  // further rows of the opening lines

@@ -11,6 +11,7 @@ Verb finetune_verb();
 Verb pretrain_verb();
 Verb align_dpo_verb();
 Verb align_ppo_verb();
+Verb align_reward_verb();
 Verb evaluate_verb();
 Verb generate_verb();
 Verb chat_verb();

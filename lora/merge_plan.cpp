@@ -27,24 +27,23 @@ struct Wanted {
   std::map<std::string, Change> changes;
   std::map<std::string, std::vector<std::int64_t>> shapes;
 
-  void add(const std::string& name, at::IntArrayRef shape, Change change) {
+  Change& of(const std::string& name, at::IntArrayRef shape) {
     shapes[name] = shape.vec();
-    changes[name] = std::move(change);
+    return changes[name];
   }
 };
 
 Wanted changes_of(const Adapter& adapter) {
   Wanted wanted;
   for (const LinearSlot& slot : adapter.slots())
-    wanted.add(weight_of(slot->path()), slot->base().weight().sizes(), {.lora = adapter.at(slot)});
+    wanted.of(weight_of(slot->path()), slot->base().weight().sizes()).lora = adapter.at(slot);
   if (adapter.adapts_embedding()) {
     const EmbeddingSlotImpl& embedding = *adapter.embedding();
-    wanted.add(weight_of(embedding.path()), embedding.weight().sizes(),
-               {.lora = by_rows(embedding.lora(adapter.name()))});
+    wanted.of(weight_of(embedding.path()), embedding.weight().sizes()).lora = by_rows(embedding.lora(adapter.name()));
   }
   for (const WholeModule& module : adapter.whole())
     for (const NamedTensor& copy : module->copies(adapter.name()))
-      wanted.add(module->path() + "." + copy.name, copy.tensor.sizes(), {.replacement = copy.tensor.detach()});
+      wanted.of(module->path() + "." + copy.name, copy.tensor.sizes()).replacement = copy.tensor.detach();
   return wanted;
 }
 

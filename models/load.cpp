@@ -14,6 +14,7 @@ namespace {
 
 constexpr const char* kEmbedding = "model.embed_tokens.weight";
 constexpr const char* kHead = "lm_head.weight";
+constexpr const char* kScore = "score.weight";
 
 bool same_bytes(const formats::WeightFiles::Entry& a, const formats::WeightFiles::Entry& b) {
   const auto x = a.bytes(), y = b.bytes();
@@ -27,6 +28,16 @@ void settle_tying(DecoderConfig& config, const formats::WeightFiles& files, Mapp
                   std::vector<std::string>* warnings) {
   const auto* embedding = files.find(kEmbedding);
   const auto* head = files.find(kHead);
+  if (files.find(kScore) != nullptr) {  // transformers' …ForSequenceClassification has it in lm_head's place
+    source.pass_over(kScore);
+    if (head == nullptr && !(config.tied && config.tied_stated)) {
+      config.tied = config.tied_stated = true;
+      if (warnings != nullptr) {
+        warnings->push_back("the weights are a sequence classifier's: there is a score head and no lm_head, so the text that "
+                            "this model generates means nothing");
+      }
+    }
+  }
   if (!config.tied_stated) config.tied = head == nullptr;
   if (!config.tied || head == nullptr) return;
   if (embedding == nullptr) {

@@ -11,25 +11,12 @@
 #include "lowrank/data/preferences.h"
 #include "lowrank/eval/proportion.h"
 #include "lowrank/train/documents.h"
+#include "lowrank/train/pairs.h"
 
 namespace lowrank::train {
 namespace {
 
 constexpr std::int64_t kReferenceTokens = 4096;  // of a batch without gradients
-
-/// The examples of these pairs, chosen before rejected.
-std::vector<std::uint32_t> both_sides(const std::vector<std::uint32_t>& pairs) {
-  std::vector<std::uint32_t> examples;
-  examples.reserve(2 * pairs.size());
-  for (const std::uint32_t pair : pairs) examples.insert(examples.end(), {2 * pair, 2 * pair + 1});
-  return examples;
-}
-
-std::int64_t tokens_of(const std::vector<data::Example>& all, const std::vector<std::uint32_t>& which) {
-  std::int64_t tokens = 0;
-  for (const std::uint32_t i : which) tokens += static_cast<std::int64_t>(all[i].ids.size());
-  return tokens;
-}
 
 /// Log-probability of each segment: minus the sum of its token losses, in order, in double.
 std::vector<double> segment_logps(const at::Tensor& losses, const kernels::Segments& segments) {
@@ -56,14 +43,6 @@ at::Tensor spread(const std::vector<double>& of_segment, const kernels::Segments
 }
 
 }  // namespace
-
-std::vector<std::int64_t> pair_lengths(const data::Dataset& pairs) {
-  std::vector<std::int64_t> lengths;
-  for (std::size_t i = 0; i + 1 < pairs.examples.size(); i += 2) {
-    lengths.push_back(static_cast<std::int64_t>(pairs.examples[i].ids.size() + pairs.examples[i + 1].ids.size()));
-  }
-  return lengths;
-}
 
 Dpo::Dpo(Parts parts) : parts_(std::move(parts)), plan_(pair_lengths(parts_.train), parts_.plan) {
   if (!(parts_.beta > 0) || !std::isfinite(parts_.beta)) {

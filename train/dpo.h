@@ -74,7 +74,4 @@ class Dpo : public Objective {
   kernels::DropoutContext dropout_;
 };
 
-/// Tokens of each pair, both sides, for a plan.
-std::vector<std::int64_t> pair_lengths(const data::Dataset& pairs);
-
 }  // namespace lowrank::train

@@ -104,10 +104,10 @@ Rollout Ppo::roll(const std::vector<data::Prompt>& prompts, const std::vector<st
     example.ids.insert(example.ids.end(), drawn.ids.begin(), drawn.ids.end());
     example.learned.assign(prompt.ids.size(), 0);
     example.learned.resize(example.ids.size(), 1);
+    const auto tokens = static_cast<std::int64_t>(drawn.ids.size()) - (ended ? 1 : 0);
+    answers.push_back({prompt.text, drawn.text, tokens, prompt.answer, prompt.where, example.ids});
     rollout.examples.push_back(std::move(example));
     rollout.responses.push_back(drawn.text);
-    const auto tokens = static_cast<std::int64_t>(drawn.ids.size()) - (ended ? 1 : 0);
-    answers.push_back({prompt.text, drawn.text, tokens, prompt.answer, prompt.where});
     Episode episode;
     const bool room = static_cast<std::int64_t>(drawn.ids.size()) < parts_.response_length;
     episode.values.resize(drawn.ids.size() + (ended && room ? 1 : 0));

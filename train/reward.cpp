@@ -101,9 +101,9 @@ Reward make_reward(const std::string& spec, double timeout_seconds) {
       return each([program](const Answer& answer) { return program->score(answer); });
     }
   }
-  throw ConfigError("--reward: expected length:N, regex:RE, words:FILE, exact or exec:COMMAND, found '" +
+  throw ConfigError("--reward: expected adapter:DIR, length:N, regex:RE, words:FILE, exact or exec:COMMAND, found '" +
                     core::printable(spec, 80) + "'" +
-                    core::did_you_mean(kind, {"length", "regex", "words", "exact", "exec"}));
+                    core::did_you_mean(kind, {"adapter", "length", "regex", "words", "exact", "exec"}));
 }
 
 }  // namespace lowrank::train

@@ -9,8 +9,10 @@
    gives the same logits; one that PEFT makes does so here; with lora_alpha doubled in the file neither does.
 4. The same for DoRA, PiSSA, OLoRA, the orthogonal initialisation, LoRA+, whole modules, and adapters on the embedding and
    the head: the adapter and a checkpoint of each, and what `lowrank merge` makes of them.
+5. A classifier that `lowrank finetune --task classification` trains is read by transformers and PEFT without a warning and
+   gives the same losses and predictions; so does one that PEFT makes, here.
 
-2, 3 and 4 use the model and the texts under --assets ($LOWRANK_ASSETS); without them they are left out, and that is said.
+2 to 5 use the model and the texts under --assets ($LOWRANK_ASSETS); without them they are left out, and that is said.
 """
 import argparse
 import importlib.util
@@ -23,6 +25,7 @@ import sys
 import tempfile
 
 import peft_adapter_parity as peft
+import sequence_classifier_parity
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOLERANCE = 1e-4
@@ -44,6 +47,7 @@ def golden_tests(build, assets, work):
     run(sys.executable, HERE / "make_conv_goldens.py", "--out", goldens / "lora")
     run(sys.executable, HERE / "make_resnet_goldens.py", "--out", goldens / "models")
     run(sys.executable, HERE / "make_ppo_goldens.py", "--out", goldens)
+    run(sys.executable, HERE / "make_seq_cls_goldens.py", "--out", goldens)
     if importlib.util.find_spec("trl"):
         run(sys.executable, HERE / "make_dpo_goldens.py", "--out", goldens)
     else:
@@ -150,6 +154,38 @@ def methods(build, assets, work):
         check(f"{name}: and the merged model", error <= TOLERANCE, error)
 
 
+def classifiers(build, assets, work):
+    model = assets / "models" / "stories260K-hf"
+    rows = work / "labelled.jsonl"
+    with rows.open("w", encoding="utf-8") as file:
+        for number, (label, name) in enumerate([("story", "general/tinystories_2MB.txt"), ("art", "art-history/pater-renaissance.pg2398.txt")]):
+            text = (assets / "corpora" / name).read_text(encoding="utf-8")[20000:]
+            for i in range(40 - 10 * number):
+                file.write(json.dumps({"text": text[300 * i:300 * i + 120 + 5 * i], "label": label}) + "\n")
+    labels = ["art", "story"]
+
+    def ours_of(adapter):
+        done = subprocess.run([build / "bin" / "lowrank", "evaluate", model, "--adapter", adapter, "--task", "classification",
+                               "--data", rows, "--json"], capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+    def compare(what, adapter):
+        mine = ours_of(adapter)
+        nll, predicted = sequence_classifier_parity.judge(model, adapter, rows, labels)
+        check(f"{what}: the same loss in transformers and PEFT", abs(mine["nll"] - nll) <= TOLERANCE, abs(mine["nll"] - nll))
+        said = [sum(column) for column in zip(*mine["confusion"], strict=True)]
+        check(f"{what}: the same predictions", said == [predicted.count(0), predicted.count(1)], said[0] - predicted.count(0))
+
+    trained = work / "classifier"
+    run(build / "bin" / "lowrank", "finetune", model, "--task", "classification", "--data", rows, "--out", trained, "--rank", 4,
+        "--lr", 2e-3, "--max-steps", 20, "--quiet")
+    compare("a classifier trained here", trained)
+    theirs = work / "peft-classifier"
+    sequence_classifier_parity.make(model, theirs, 2)
+    (theirs / "label2id.json").write_text(json.dumps({name: number for number, name in enumerate(labels)}))
+    compare("a classifier that PEFT made", theirs)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=HERE.parents[1] / "build")
@@ -162,6 +198,7 @@ def main():
         if arguments.assets:
             adapters(build, arguments.assets, work)
             methods(build, arguments.assets, work)
+            classifiers(build, arguments.assets, work)
             run(sys.executable, HERE / "tokenizer_parity.py", "--tool", build / "tests" / "tokenize_lines", "--count", arguments.count,
                 env={**os.environ, "LOWRANK_ASSETS": str(arguments.assets)})
         else:

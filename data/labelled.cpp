@@ -1,0 +1,190 @@
+#include "lowrank/data/labelled.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <unordered_set>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/files.h"
+#include "lowrank/core/random.h"
+#include "lowrank/core/text.h"
+#include "lowrank/data/parts.h"
+#include "lowrank/data/row_file.h"
+#include "lowrank/data/sources.h"
+#include "lowrank/data/text_documents.h"
+
+namespace lowrank::data {
+namespace {
+
+constexpr std::size_t kTextsToSplit = 20, kShown = 8;
+
+/// What a reading collects beside the report.
+struct Reading {
+  const Tokenizer& tokenizer;
+  std::size_t seq_len;
+  LabelledTexts result;
+  std::vector<std::string> names;  // the label of each document
+  std::set<std::string> keys, unread;
+  std::unordered_set<std::string> seen;
+};
+
+/// The label as text, and under which key it stands.
+std::string label_of(const core::JsonView& row, Reading& reading) {
+  const char* key = row.has("label") ? "label" : "labels";
+  if (!row.has_value(key)) {
+    throw DataError(row.where() + ": no label; expected the key \"label\" (or \"labels\") beside \"text\"");
+  }
+  reading.keys.insert(std::string("text/") + key);
+  const core::JsonView value = row.at(key);
+  if (value.is_string()) return value.as_string();
+  if (value.raw().is_number_integer()) return std::to_string(value.as_int());
+  throw DataError(value.where() + ": expected a label as a string or a whole number, found " +
+                  core::printable(value.raw().dump(-1, ' ', false, core::Json::error_handler_t::replace), 40));
+}
+
+void add_row(Reading& reading, const core::JsonView& row) {
+  if (!row.is_object() || !row.has_value("text") || !row.at("text").is_string()) {
+    throw DataError(row.where() + ": no text; expected {\"text\": \"…\", \"label\": \"…\"}");
+  }
+  const std::string text = row.at("text").as_string(), label = label_of(row, reading);
+  for (const std::string& key : row.keys()) {
+    if (key != "text" && key != "label" && key != "labels") reading.unread.insert(key);
+  }
+  ReadReport& report = reading.result.texts.report;
+  if (is_blank(text)) {
+    ++report.empty;
+    return;
+  }
+  if (!reading.seen.insert(text).second) ++report.duplicates;
+  Example example;
+  example.ids = reading.tokenizer.encode(text, true);
+  if (example.ids.size() > reading.seq_len) {
+    ++report.truncated;
+    report.truncated_tokens += static_cast<std::int64_t>(example.ids.size() - reading.seq_len);
+    example.ids.resize(reading.seq_len);
+  }
+  example.learned.assign(example.ids.size(), 0);
+  example.learned.back() = 1;
+  example.document = static_cast<std::uint32_t>(reading.result.texts.documents.size());
+  report.tokens += static_cast<std::int64_t>(example.ids.size());
+  report.learned_tokens += example.counted();
+  reading.result.texts.documents.push_back({row.where()});
+  reading.result.texts.examples.push_back(std::move(example));
+  reading.names.push_back(label);
+}
+
+void read_file(Reading& reading, const Source& source) {
+  if (source.kind == SourceKind::kText) {
+    throw DataError(source.file.string() +
+                    " is plain text, but labelled texts are rows of .jsonl or .json: {\"text\": \"…\", \"label\": \"…\"}");
+  }
+  const core::FileStamp stamp = core::stamp_of(source.file);
+  const RowFileFacts facts =
+      for_each_row(source, [&](const core::JsonView& row, std::uint64_t) { add_row(reading, row); });
+  core::check_unchanged(source.file, stamp);
+  ReadReport& report = reading.result.texts.report;
+  report.bom_files += facts.had_bom;
+  report.crlf_files += facts.had_crlf;
+}
+
+bool is_number(const std::string& text) {
+  const std::size_t begin = text.starts_with('-') ? 1 : 0;
+  return text.size() > begin && text.size() < 19 &&
+         std::all_of(text.begin() + static_cast<std::ptrdiff_t>(begin), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+std::vector<std::string> sorted_labels(const std::vector<std::string>& names) {
+  const std::set<std::string> different(names.begin(), names.end());
+  std::vector<std::string> labels(different.begin(), different.end());
+  if (std::all_of(labels.begin(), labels.end(), is_number)) {
+    std::stable_sort(labels.begin(), labels.end(),
+                     [](const std::string& a, const std::string& b) { return std::stoll(a) < std::stoll(b); });
+  }
+  return labels;
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string all;
+  for (std::size_t i = 0; i < std::min(kShown, names.size()); ++i) {
+    all += (i > 0 ? ", " : "") + core::printable(names[i], 40);
+  }
+  return all + (names.size() > kShown ? " …" : "");
+}
+
+void number_classes(LabelledTexts& result, const std::vector<std::string>& names) {
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const auto it = std::find(result.labels.begin(), result.labels.end(), names[i]);
+    if (it == result.labels.end()) {
+      throw DataError(result.texts.documents[i].where + ": the label '" + core::printable(names[i], 80) +
+                      "' is none of those that are learned (" + joined(result.labels) + ")" +
+                      core::did_you_mean(names[i], result.labels));
+    }
+    result.classes.push_back(it - result.labels.begin());
+  }
+}
+
+}  // namespace
+
+std::vector<std::int64_t> LabelledTexts::counts(const Dataset& part) const {
+  std::vector<std::int64_t> result(labels.size(), 0);
+  for (const Example& example : part.examples) ++result[static_cast<std::size_t>(class_of(example))];
+  return result;
+}
+
+LabelledTexts load_labelled(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, int seq_len,
+                            const std::vector<std::string>& labels) {
+  Reading reading{tokenizer, static_cast<std::size_t>(seq_len), {}, {}, {}, {}, {}};
+  ReadReport& report = reading.result.texts.report;
+  std::string digests;
+  const std::vector<Source> sources = find_sources(paths, Format::kAuto, report.notes);
+  for (const Source& source : sources) {
+    read_file(reading, source);
+    digests += core::sha256_file(source.file) + "\n";
+    ++report.files;
+  }
+  report.sha256 = core::sha256(digests);
+  for (const std::string& keys : reading.keys) report.format += (report.format.empty() ? "" : " + ") + keys;
+  report.documents = report.examples = static_cast<std::int64_t>(reading.names.size());
+  if (reading.names.empty()) {
+    throw DataError("no labelled text is left in " + paths.front().string() + ": " + core::format_count(report.empty) +
+                    " are blank");
+  }
+  if (!reading.unread.empty()) {
+    report.notes.push_back("keys of rows that are not read: " + joined({reading.unread.begin(), reading.unread.end()}));
+  }
+  reading.result.labels = labels.empty() ? sorted_labels(reading.names) : labels;
+  number_classes(reading.result, reading.names);
+  return std::move(reading.result);
+}
+
+Split split_labelled(const LabelledTexts& all, double fraction, std::uint64_t seed) {
+  Split result;
+  const auto n = all.texts.examples.size();
+  std::vector<bool> held(n, false);
+  if (fraction > 0 && n >= kTextsToSplit) {
+    const core::RandomStream random(seed, "split");
+    for (std::size_t k = 0; k < all.labels.size(); ++k) {
+      std::vector<std::size_t> of_class;
+      for (std::size_t i = 0; i < n; ++i) {
+        if (all.class_of(all.texts.examples[i]) == static_cast<std::int64_t>(k)) of_class.push_back(i);
+      }
+      if (of_class.size() < 2) continue;
+      const auto count = std::clamp<std::size_t>(
+          static_cast<std::size_t>(std::llround(fraction * static_cast<double>(of_class.size()))), 1, of_class.size() - 1);
+      const std::vector<std::uint32_t> order = random.permutation(static_cast<std::uint32_t>(of_class.size()), k);
+      for (std::size_t i = 0; i < count; ++i) held[of_class[order[i]]] = true;
+    }
+  }
+  result.validation = part_of(all.texts, held);
+  result.validation.report.notes.clear();  // said once, with the training part
+  held.flip();
+  result.train = part_of(all.texts, held);
+  result.how = result.validation.examples.empty()
+                   ? "none: fewer than 20 texts are not split; give --val-data"
+                   : core::format_count(result.validation.report.examples) + " of " +
+                         core::format_count(static_cast<std::int64_t>(n)) + " texts held out, of each class by the seed";
+  return result;
+}
+
+}  // namespace lowrank::data

@@ -1,0 +1,34 @@
+// A sequence classifier over labelled texts.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "lowrank/core/progress.h"
+#include "lowrank/data/dataset.h"
+#include "lowrank/eval/classification.h"
+#include "lowrank/models/sequence_classifier.h"
+
+namespace lowrank::eval {
+
+/// The cross-entropy of one text in nats and its slopes by the scores: of the classes' softmax against the truth, of which
+/// the share `smoothing` is spread evenly over all classes (as PyTorch's label_smoothing).
+struct ClassLoss {
+  double loss = 0;
+  std::int64_t predicted = 0;  // the class of the highest score, the first where several are
+  std::vector<double> slopes;
+};
+ClassLoss class_loss(std::span<const double> scores, std::int64_t truth, double smoothing = 0);
+
+struct Classified {
+  double nll = 0;  // mean over the texts
+  std::vector<std::int64_t> predicted;
+  Classification scores;
+};
+/// `truth`: a class for each example. DataError where there is no text, or a class is outside the classifier's.
+Classified classify(const models::SequenceClassifier& classifier, const data::Dataset& texts,
+                    const std::vector<std::int64_t>& truth, std::int64_t batch_tokens = 2048,
+                    core::ProgressObserver* progress = nullptr);
+
+}  // namespace lowrank::eval

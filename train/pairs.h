@@ -1,0 +1,19 @@
+// Preference pairs in a plan: a Dataset of data::load_preferences has the sides of pair i as its examples 2i and 2i + 1.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "lowrank/data/dataset.h"
+
+namespace lowrank::train {
+
+/// Tokens of each pair, both sides, for a plan.
+std::vector<std::int64_t> pair_lengths(const data::Dataset& pairs);
+
+/// The examples of these pairs, chosen before rejected.
+std::vector<std::uint32_t> both_sides(const std::vector<std::uint32_t>& pairs);
+
+std::int64_t tokens_of(const std::vector<data::Example>& all, const std::vector<std::uint32_t>& which);
+
+}  // namespace lowrank::train
