@@ -84,7 +84,7 @@ TEST_CASE("the whole rank says the same as before, a DoRA's too", "[e2e]") {
   train.insert(train.end(), extra.begin(), extra.end());
   REQUIRE(run(train).exit == 0);
   const Json whole = run_json(compress(dir.path(), "whole", {"--rank", "64"}));
-  CHECK(std::abs(whole["kl"].get<double>()) < 1e-9);
+  CHECK(std::abs(whole["kl"].get<double>()) < 1e-7);
   const auto losses = [&](const std::string& adapter) {
     return run_json({"evaluate", stories(), "--adapter", (dir / adapter).string(), "--data",
                      (dir / "text.txt").string(), "--per-token"})["per_token"];

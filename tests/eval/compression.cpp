@@ -86,7 +86,7 @@ TEST_CASE("an adapter of all its terms diverges by nothing, the base by the whol
   Setting s;
   const data::Dataset data = rows(24, 1);
   const auto terms = eval::terms_by_divergence(*s.decoder, s.adapter, data, 1);
-  CHECK(std::abs(eval::divergence(*s.decoder, s.adapter, terms, all(terms), data).mean) < 1e-9);
+  CHECK(std::abs(eval::divergence(*s.decoder, s.adapter, terms, all(terms), data).mean) < 1e-7);  // of log-probabilities in fp32
   const eval::Change whole = eval::divergence(*s.decoder, s.adapter, nullptr, data);
   CHECK(whole.mean > 1e-3);
   CHECK(whole.upper > whole.mean);
@@ -141,5 +141,5 @@ TEST_CASE("layers with a magnitude keep a rank each") {
   const auto terms = eval::terms_by_divergence(*s.decoder, s.adapter, data, 1);
   const eval::RankChoice choice = eval::choose_ranks(*s.decoder, s.adapter, terms, data, 100);
   for (const std::int64_t rank : choice.ranks) CHECK(rank == 1);
-  CHECK(std::abs(eval::divergence(*s.decoder, s.adapter, terms, all(terms), data).mean) < 1e-9);
+  CHECK(std::abs(eval::divergence(*s.decoder, s.adapter, terms, all(terms), data).mean) < 1e-7);  // of log-probabilities in fp32
 }

@@ -28,7 +28,7 @@ std::vector<std::int64_t> same(const std::vector<lora::RankTerms>& terms, std::i
   return ranks;
 }
 
-double norm(const at::Tensor& x) { return x.norm().item<double>(); }
+double frobenius(const at::Tensor& x) { return x.norm().item<double>(); }
 
 }  // namespace
 
@@ -42,11 +42,11 @@ TEST_CASE("rank terms are the singular values of the dense update, and leaving s
     const at::Tensor delta = dense(adapter, i);
     const at::Tensor values = std::get<1>(at::linalg_svd(delta, false));
     REQUIRE(terms[i].count() == 6);
-    CHECK(norm(terms[i].sizes.sub(values.narrow(0, 0, 6))) < 1e-6 * norm(values));
-    CHECK(norm(first(terms[i], 6).sub(delta)) < 1e-6 * norm(delta));
+    CHECK(frobenius(terms[i].sizes.sub(values.narrow(0, 0, 6))) < 1e-6 * frobenius(values));
+    CHECK(frobenius(first(terms[i], 6).sub(delta)) < 1e-6 * frobenius(delta));
     for (const std::int64_t n : {1, 3, 5}) {
-      const double tail = norm(values.slice(0, n));
-      CHECK(norm(first(terms[i], n).sub(delta)) == Approx(tail).epsilon(1e-5));
+      const double tail = frobenius(values.slice(0, n));
+      CHECK(frobenius(first(terms[i], n).sub(delta)) == Approx(tail).epsilon(1e-5));
     }
   }
 }
@@ -72,9 +72,9 @@ TEST_CASE("an adapter of all terms is the same one, balanced, at its scale; of s
 
   lora::Adapter whole = lora::attach_terms(table, adapter.config(), terms, same(terms, 6), "whole");
   for (std::size_t i = 0; i < terms.size(); ++i) {
-    CHECK(norm(dense(whole, i).sub(dense(adapter, i))) < 1e-6 * norm(dense(adapter, i)));
+    CHECK(frobenius(dense(whole, i).sub(dense(adapter, i))) < 1e-6 * frobenius(dense(adapter, i)));
     const lora::LoraMatrices& lora = whole.at(whole.slots()[i]);
-    CHECK(norm(lora.a.matmul(lora.a.t()).sub(lora.b.t().matmul(lora.b))) < 1e-4 * norm(lora.a.matmul(lora.a.t())));
+    CHECK(frobenius(lora.a.matmul(lora.a.t()).sub(lora.b.t().matmul(lora.b))) < 1e-4 * frobenius(lora.a.matmul(lora.a.t())));
     CHECK(lora.scale == Approx(adapter.at(adapter.slots()[i]).scale));
     CHECK(lora.a.requires_grad());
   }
@@ -95,15 +95,15 @@ TEST_CASE("an adapter of all terms is the same one, balanced, at its scale; of s
     CHECK(some.config().rank_for(terms[i].path) == ranks[i]);
     CHECK(some.config().scale_for(terms[i].path) == Approx(terms[i].scale));
     const at::Tensor delta = slot_named(table, terms[i].path)->delta_weight("some").to(at::kDouble);
-    CHECK(norm(delta.sub(first(terms[i], ranks[i]))) < 1e-6 * norm(first(terms[i], 6)));
+    CHECK(frobenius(delta.sub(first(terms[i], ranks[i]))) < 1e-6 * frobenius(first(terms[i], 6)));
   }
 
-  TempDir dir;  // what is written is what was meant
+  lowrank_test::TempDir dir;  // what is written is what was meant
   lora::save_peft(some, dir.path());
   lora::Adapter read = lora::load_peft(table, dir.path(), nullptr, "read");
   REQUIRE(read.slots().size() == some.slots().size());
   for (std::size_t i = 0; i < read.slots().size(); ++i)
-    CHECK(norm(dense(read, i).sub(dense(some, i))) <= 1e-7 * norm(dense(some, i)));
+    CHECK(frobenius(dense(read, i).sub(dense(some, i))) <= 1e-7 * frobenius(dense(some, i)));
 
   CHECK(contains(message_of(ErrorKind::kConfig,
                             [&] { lora::attach_terms(table, adapter.config(), terms, same(terms, 0), "none"); }),
@@ -120,7 +120,7 @@ TEST_CASE("weighted terms are the best of their rank for the curvature, and the 
   const at::Tensor stretch = torch::tensor({9.0, 5.0, 2.0, 1.0, 0.4, 0.1}, at::kDouble);
   const at::Tensor l = x.mul(stretch.unsqueeze(1)).matmul(x.mul(stretch.unsqueeze(1)).t()), r = y.matmul(y.t());
   const lora::RankTerms terms = lora::weighted(plain, {l, r});
-  CHECK(norm(first(terms, 6).sub(first(plain, 6))) < 1e-9 * norm(first(plain, 6)));
+  CHECK(frobenius(first(terms, 6).sub(first(plain, 6))) < 1e-9 * frobenius(first(plain, 6)));
 
   const auto damped = [](const at::Tensor& m) {
     return m.add(at::eye(6, m.options()).mul(0.1 * m.trace().item<double>() / 6));
@@ -138,7 +138,7 @@ TEST_CASE("weighted terms are the best of their rank for the curvature, and the 
   // A layer that the loss does not depend on costs nothing and stays finite.
   const at::Tensor nothing = at::zeros({6, 6}, at::kDouble);
   const lora::RankTerms free = lora::weighted(plain, {nothing, nothing});
-  CHECK(norm(first(free, 6).sub(first(plain, 6))) < 1e-9 * norm(first(plain, 6)));
+  CHECK(frobenius(first(free, 6).sub(first(plain, 6))) < 1e-9 * frobenius(first(plain, 6)));
   CHECK(free.size(0) < 1e-20);
 }
 
