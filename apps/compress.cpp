@@ -188,9 +188,10 @@ int compress(const Options& options) {
     dropped += found.ranks[i] == 0 ? 1 : 0;
   }
   const std::string divergence_line = fmt::format(
-      "KL(before ‖ after) {:.4g} nats a token on {} tokens that were not used to choose the ranks (the whole adapter "
+      "KL(before ‖ after) {:.4g} nats a token on {} tokens that took no part in choosing the ranks{} (the whole adapter "
       "moves the base by {:.4g})",
-      found.kl.mean, core::format_count(data.held_back.report.learned_tokens), whole);
+      found.kl.mean, core::format_count(data.held_back.report.learned_tokens),
+      found.tries > 1 ? fmt::format(", but to tighten the bound {} times", found.tries - 1) : "", whole);
   core::StagedDirectory staged(out);
   lora::save_peft(result, staged.path());
   const std::uint64_t bytes_after = fs::file_size(staged.path() / kWeights);
