@@ -11,8 +11,9 @@ namespace {
 int finetune(const Options& options) {
   const Console console(options);
   const Options resolved = with_preset(options, console);
-  SharedBase base;
-  if (asks_for_several_runs(resolved)) return run_several(resolved, console, base);
+  const bool several = asks_for_several_runs(resolved);
+  SharedBase base(several);
+  if (several) return run_several(resolved, console, base);
   return run_finetune(resolved, console, base).exit_code;
 }
 

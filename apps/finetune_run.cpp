@@ -75,7 +75,7 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
   report_model(report, options, resolved, model);
   if (full) report.dtype_reason = "all weights are trained";
 
-  RunData data = read_run_data(options, *model.tokenizer, config.max_positions, report, progress);
+  RunData data = read_run_data(options, *model.tokenizer, config.max_positions, report, progress, base.data());
 
   std::optional<lora::Adapter> adapter;
   std::optional<Detach> at_the_end;

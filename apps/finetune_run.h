@@ -3,20 +3,28 @@
 
 #include <optional>
 
+#include "lowrank/apps/data_cache.h"
 #include "lowrank/apps/terminal.h"
 #include "lowrank/apps/training_run.h"
 
 namespace lowrank::apps {
 
-/// The base model that the runs of one process share: weights are frozen, and an adapter is off it again after its run.
+/// The base model that the runs of one process share, weights frozen, an adapter off it again after its run; and their
+/// data.
 class SharedBase {
  public:
+  /// `several`: more than one run will come, so that what is read is kept.
+  explicit SharedBase(bool several) : several_(several) {}
   /// Loaded when it is first asked for, when it is asked for in another way, and always anew when its weights are to be
   /// trained.
   models::LoadedModel& get(const models::Resolved& resolved, const models::LoadOptions& options,
                            core::ProgressObserver& progress);
+  /// Null where a single run would only hold its data twice.
+  DataCache* data() { return several_ ? &data_ : nullptr; }
 
  private:
+  bool several_;
+  DataCache data_;
   std::optional<models::LoadedModel> model_;
   std::filesystem::path path_;
   models::LoadOptions options_;

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "lowrank/apps/opening.h"
+#include "lowrank/apps/out_folder.h"
 #include "lowrank/apps/terminal.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
@@ -58,13 +59,6 @@ models::DTypeChoice dtype_of_files(const fs::path& model) {
     if (info.dtype == formats::DType::kBF16) brain += info.end - info.begin;
   }
   return 2 * brain > weights.total_bytes() ? models::DTypeChoice::kBFloat16 : models::DTypeChoice::kFloat32;
-}
-
-void refuse_used_folder(const Options& options, const fs::path& out) {
-  std::error_code ignored;
-  if (fs::exists(out, ignored) && !(fs::is_directory(out, ignored) && fs::is_empty(out, ignored))) {
-    options.fail("out", fmt::format("{} already exists and is not an empty folder; name a new one", out.string()));
-  }
 }
 
 /// What every element was compared with.

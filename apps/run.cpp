@@ -85,7 +85,7 @@ int complain(int code, const std::string& message) {
 
 const std::vector<Verb>& verbs() {
   static const std::vector<Verb> all = {finetune_verb(), evaluate_verb(), generate_verb(), chat_verb(),
-                                        merge_verb(),    inspect_verb(),  tokenize_verb(), runs_verb(),
+                                        merge_verb(),    compress_verb(), inspect_verb(), tokenize_verb(), runs_verb(),
                                         sweep_verb(),    pretrain_verb(), tokenizer_train_verb(),
                                         align_dpo_verb(), align_reward_verb(),
                                         align_ppo_verb()};

@@ -6,6 +6,7 @@
 
 #include "lowrank/apps/finetune_run.h"
 #include "lowrank/apps/repeated_runs.h"
+#include "lowrank/apps/sweep_page.h"
 #include "lowrank/apps/sweep_space.h"
 #include "lowrank/apps/sweep_trials.h"
 #include "lowrank/apps/verbs.h"
@@ -157,6 +158,7 @@ class Sweep {
       }
       write_trials(out_ / "trials.jsonl", trials_);
       write_best();
+      write_page();
       print_row(trials_.back());
     }
     close();
@@ -184,7 +186,7 @@ class Sweep {
     const Json identity = this->identity();
     const fs::path file = out_ / "sweep.json";
     if (options_.flag("overwrite")) {
-      for (const char* name : {"sweep.json", "trials.jsonl", "best.json"}) fs::remove(out_ / name);
+      for (const char* name : {"sweep.json", "trials.jsonl", "best.json", "report.html"}) fs::remove(out_ / name);
       fs::remove_all(out_ / "trials");
     }
     if (!fs::exists(file)) {
@@ -277,6 +279,19 @@ class Sweep {
     if (best() != nullptr) core::write_file(out_ / "best.json", best_json().dump(2) + "\n");
   }
 
+  void write_page() const {
+    std::vector<std::pair<std::string, std::string>> facts = {
+        {"model", options_.positional(1)},
+        {"trials", fmt::format("{} of {}, sampler {}, pruner {}", trials_.size(), count_, options_.text("sampler"),
+                               options_.text("pruner"))}};
+    if (const Trial* const found = best()) {
+      facts.emplace_back("best", fmt::format("trial {}, {:.4f} nats a token on validation ({})", found->number, *found->value,
+                                             words(found->options)));
+      facts.emplace_back("again", best_json()["command"].get<std::string>());
+    }
+    core::write_file(out_ / "report.html", sweep_page(space_, trials_, facts, options_.command_line()));
+  }
+
   void print_opening() const {
     if (console_.silent()) return;
     std::vector<std::vector<std::string>> rows;
@@ -322,6 +337,7 @@ class Sweep {
                                 *found->value, words(found->options)));
       console_.line("again: " + best_json()["command"].get<std::string>());
     }
+    if (!trials_.empty()) console_.line(fmt::format("{}: trials.jsonl, best.json, report.html", out_.string()));
     Json all = Json::array();
     for (const Trial& trial : trials_) all.push_back(to_json(trial));
     console_.result({{"trials", all}, {"best", best_json()}, {"out", out_.string()}});
@@ -335,7 +351,7 @@ class Sweep {
   std::uint64_t seed_;
   train::Sampler sampler_ = train::Sampler::kTpe;
   std::unique_ptr<core::DirectoryLock> lock_;
-  SharedBase base_;
+  SharedBase base_{true};
   std::vector<Trial> trials_;
 };
 

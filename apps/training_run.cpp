@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "lowrank/apps/data_cache.h"
 #include "lowrank/apps/repeated_runs.h"
 #include "lowrank/apps/run_page.h"
 #include "lowrank/apps/signals.h"
@@ -22,9 +23,13 @@ namespace lowrank::apps {
 namespace fs = std::filesystem;
 
 RunData read_run_data(const Options& options, const data::Tokenizer& tokenizer, std::int64_t max_positions,
-                      RunReport& report, core::ProgressObserver& progress) {
+                      RunReport& report, core::ProgressObserver& progress, DataCache* cache) {
   const data::DataOptions read = read_options(options, max_positions);
-  const auto load = [&](const char* name) { return data::load(options.paths(name), tokenizer, read, &progress); };
+  const auto load_as = [&](const char* name, const data::DataOptions& how) {
+    return cache != nullptr ? cache->load(options.paths(name), tokenizer, how, &progress)
+                            : data::load(options.paths(name), tokenizer, how, &progress);
+  };
+  const auto load = [&](const char* name) { return load_as(name, read); };
   RunData result;
   result.train = load("data");
   const double share = options.number_in("val-split", 0, 0.9);
@@ -53,7 +58,7 @@ RunData read_run_data(const Options& options, const data::Tokenizer& tokenizer, 
     // What is forgotten is measured on plain text, whatever the rows of --data are.
     data::DataOptions general = read;
     general.format = data::Format::kAuto;
-    data::Dataset text = data::load(options.paths("general-data"), tokenizer, general, &progress);
+    data::Dataset text = load_as("general-data", general);
     if (options.has("max-forgetting")) {
       data::Split halves = data::split(text, 0.5, split_seed(options));
       if (halves.validation.examples.empty()) {

@@ -10,14 +10,17 @@
 
 namespace lowrank::apps {
 
+class DataCache;
+
 /// Train, validation and general data of a run, as the options say.
 struct RunData {
   data::Dataset train;
   std::vector<std::pair<std::string, data::Dataset>> evaluation;
   data::Dataset choosing;  // with --max-forgetting: the half of the general data that the scale is chosen on
 };
+/// `cache`: of the process that does several runs.
 RunData read_run_data(const Options& options, const data::Tokenizer& tokenizer, std::int64_t max_positions,
-                      RunReport& report, core::ProgressObserver& progress);
+                      RunReport& report, core::ProgressObserver& progress, DataCache* cache = nullptr);
 
 /// The choices that an unfinished run in `out` made ("dtype", "recompute"), for its --resume; an empty object otherwise.
 core::Json earlier_choices(const std::filesystem::path& out, bool resume);

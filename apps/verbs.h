@@ -16,6 +16,7 @@ Verb evaluate_verb();
 Verb generate_verb();
 Verb chat_verb();
 Verb merge_verb();
+Verb compress_verb();
 Verb inspect_verb();
 Verb tokenize_verb();
 Verb tokenizer_train_verb();

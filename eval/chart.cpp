@@ -76,13 +76,14 @@ class Drawing {
     return svg;
   }
 
-  std::string curve(const std::vector<std::pair<double, double>>& points, bool marks, std::size_t colour) const {
+  std::string curve(const std::vector<std::pair<double, double>>& points, const Curve& as, std::size_t colour) const {
     std::string path, dots;
     for (const auto& [x, y] : points) {
       path += fmt::format("{}{} {}", path.empty() ? "M" : "L", at_x(x), at_y(y));
-      if (marks)
+      if (as.marks)
         dots += fmt::format("<circle class=\"mark c{}\" r=\"2.5\" cx=\"{}\" cy=\"{}\"/>", colour, at_x(x), at_y(y));
     }
+    if (!as.line) return dots;
     return fmt::format("<path class=\"curve c{}\" d=\"{}\"/>", colour, path) + dots;
   }
 
@@ -125,7 +126,7 @@ std::string chart_html(const Chart& chart) {
   std::string lines, legend;
   for (std::size_t i = 0; i < curves.size(); ++i) {
     if (curves[i].empty()) continue;
-    lines += drawing.curve(curves[i], chart.curves[i].marks, i % kColours);
+    lines += drawing.curve(curves[i], chart.curves[i], i % kColours);
     const std::string means = runs[i] > 1 ? fmt::format(" (means of {})", runs[i]) : "";
     legend +=
         fmt::format("<span><i class=\"c{}\"></i>{}{}</span> ", i % kColours, html_escape(chart.curves[i].name), means);

@@ -16,11 +16,27 @@ constexpr double kOneSided99 = 2.326;
 
 }  // namespace
 
+Change mean_change(const std::vector<double>& sums, const std::vector<double>& counts) {
+  double sum = 0, count = 0;
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    sum += sums[i];
+    count += counts[i];
+  }
+  if (count == 0) throw InternalError("mean_change: nothing is counted");
+  Change change{sum / count, sum / count};
+  const auto n = static_cast<double>(sums.size());
+  if (sums.size() < 2) return change;
+  double squares = 0;
+  for (std::size_t i = 0; i < sums.size(); ++i) squares += std::pow(sums[i] - change.mean * counts[i], 2);
+  const double variance = n / (n - 1) * squares / (count * count);
+  change.upper += kOneSided99 * std::sqrt(2 * variance);  // of this sample and of the one to come
+  return change;
+}
+
 Change paired_change(const std::vector<data::Example>& examples, const std::vector<double>& base,
                      const std::vector<double>& now) {
   std::vector<double> sums, counts;
   std::size_t next = 0;
-  double sum = 0, count = 0;
   for (const data::Example& example : examples) {
     const auto tokens = static_cast<std::size_t>(example.counted());
     if (tokens == 0) continue;
@@ -31,19 +47,8 @@ Change paired_change(const std::vector<data::Example>& examples, const std::vect
     for (const std::size_t end = next + tokens; next < end; ++next) difference += now[next] - base[next];
     sums.push_back(difference);
     counts.push_back(static_cast<double>(tokens));
-    sum += difference;
-    count += static_cast<double>(tokens);
   }
-  if (count == 0) throw InternalError("paired_change: nothing is counted");
-  Change change{sum / count, sum / count};
-  const auto n = static_cast<double>(sums.size());
-  if (sums.size() < 2) return change;
-  // The ratio estimator's variance, pieces as the unit.
-  double squares = 0;
-  for (std::size_t i = 0; i < sums.size(); ++i) squares += std::pow(sums[i] - change.mean * counts[i], 2);
-  const double variance = n / (n - 1) * squares / (count * count);
-  change.upper += kOneSided99 * std::sqrt(2 * variance);  // of this sample and of the one to come
-  return change;
+  return mean_change(sums, counts);
 }
 
 ForgettingSearch search_scale(models::DecoderImpl& decoder, lora::Adapter& adapter, const data::Dataset& general,

@@ -17,10 +17,12 @@ constexpr const char* kHead = R"(<!DOCTYPE html>
 <link rel="icon" href="data:,">
 <style>
 :root { --paper: #ffffff; --ink: #1c2024; --soft: #60666d; --line: #d9dde1; --block: #f3f5f7; --learned: #cfe8d5; --masked: #eceef0;
-  --c0: #1f6fb2; --c1: #c4501b; --c2: #2f8a4c; --c3: #8a4fb0; --c4: #b0247a; --c5: #7a6a00; }
+  --c0: #1f6fb2; --c1: #c4501b; --c2: #2f8a4c; --c3: #8a4fb0; --c4: #b0247a; --c5: #7a6a00;
+  --v1: #4a80a0; --v2: #7d7d7d; --v3: #a06a4a; }
 @media (prefers-color-scheme: dark) {
   :root { --paper: #15181b; --ink: #e6e9ec; --soft: #9aa2aa; --line: #363c42; --block: #1e2226; --learned: #1f4d2e; --masked: #2a2f34;
-    --c0: #6cb2f0; --c1: #f0915f; --c2: #74cf92; --c3: #c598e8; --c4: #f08ac4; --c5: #d6c24a; }
+    --c0: #6cb2f0; --c1: #f0915f; --c2: #74cf92; --c3: #c598e8; --c4: #f08ac4; --c5: #d6c24a;
+    --v1: #86a9c4; --v2: #9a9a9a; --v3: #c4a086; }
 }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 16px; max-width: 900px; background: var(--paper); color: var(--ink);
@@ -50,6 +52,9 @@ figcaption span { margin-right: 14px; }
 figcaption i { display: inline-block; width: 14px; height: 3px; margin-right: 5px; vertical-align: middle; background: currentColor; }
 .c0 { color: var(--c0); } .c1 { color: var(--c1); } .c2 { color: var(--c2); }
 .c3 { color: var(--c3); } .c4 { color: var(--c4); } .c5 { color: var(--c5); }
+.run { fill: none; stroke: currentColor; stroke-width: 1.2; stroke-linejoin: round; stroke-linecap: round; stroke-opacity: 0.8; }
+.v0 { color: var(--c0); stroke-width: 2; } .v1 { color: var(--v1); } .v2 { color: var(--v2); } .v3 { color: var(--v3); }
+.v4 { color: var(--c1); } .v5 { color: var(--line); stroke-dasharray: 3 3; }
 .text { white-space: pre-wrap; background: var(--block); padding: 10px; border-radius: 6px; margin: 4px 0 12px; font-size: 0.95rem; }
 .learned { background: var(--learned); }
 .masked { background: var(--masked); color: var(--soft); }
@@ -103,6 +108,7 @@ std::string report_html(const Report& report) {
   for (const ReportTable& table : report.tables) html += table_html(table);
   if (!report.charts.empty()) html += "<h2>Curves</h2>\n";
   for (const Chart& chart : report.charts) html += chart_html(chart);
+  for (const ParallelChart& chart : report.parallels) html += chart_html(chart);
   if (!report.samples.empty())
     html += "<h2>Samples</h2>\n<p class=\"soft\">Each prompt continued greedily, the likeliest token every time.</p>\n";
   for (const Sample& sample : report.samples) html += sample_html(sample);

@@ -32,6 +32,7 @@ struct Report {
   std::vector<std::pair<std::string, std::string>> facts;
   std::vector<ReportTable> tables;
   std::vector<Chart> charts;
+  std::vector<ParallelChart> parallels;
   std::vector<Sample> samples;
   std::vector<MaskedText> masks;
 };

@@ -49,6 +49,8 @@ TEST_CASE("a sweep runs its trials, keeps the best, and its command runs the bes
   CHECK(stored["value"] == (*best)["value"]);
   CHECK(stored["options"] == (*best)["options"]);
   CHECK(result["best"] == stored);
+  const std::string page = read_text(dir / "out" / "report.html");
+  for (const char* part : {"Best so far", "Importance", "Options and what came of them", "init", "Trials"}) CHECK(contains(page, part));
 
   // The command, word by word; it gives the loss that the sweep says.
   std::istringstream words(stored["command"].get<std::string>());

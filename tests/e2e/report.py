@@ -3,7 +3,7 @@
 
     report.py LOWRANK ASSETS
 
-A fine-tune and a comparison on stories260K write report.html; each is opened by a headless Chromium (Debian's, when it is there or
+A fine-tune, a comparison and a sweep on stories260K write report.html; each is opened by a headless Chromium (Debian's, when it is there or
 can be installed) on a phone's screen: nothing is fetched, nothing is said on the console, the page does not scroll sideways at
 390 px, colours follow the system's dark mode. A run with --tensorboard that is killed and resumed has every step once, with the
 values of metrics.jsonl, as PyPI's tensorboard reads it (where that is installed).
@@ -176,14 +176,21 @@ def main():
         subprocess.run([lowrank, "evaluate", model, "--compare", f"art={work / 'run'}", "--data", f"in={work / 'art.txt'}", "--perturb", "typos:0.05",
                         "ocr", "--questions", f"gsm8k={work / 'gsm8k.jsonl'}", "--extract", "#### (.+)", "--max-new-tokens", "16",
                         "--seq-len", "128", "--quiet", "--out", work / "comparison"], check=True)
+        (work / "space.yaml").write_text("lr: {log: [1e-4, 1e-1]}\nrank: {choice: [1, 4, 16]}\n"
+                                         "init: {choice: [default, orthogonal], when: {rank: [4, 16]}}\n")
+        subprocess.run([lowrank, "sweep", work / "space.yaml", model, "--data", work / "art.txt", "--max-steps", "6", "--seq-len", "128",
+                        "--trials", "16", "--sampler", "random", "--quiet", "--out", work / "sweep"], check=True)
         events_once(lowrank, model, work / "art.txt", work)
         program = find_chromium()
         if program is None:
             print("skipped: there is no Chromium and none could be installed; report.html was not opened in a browser")
             return
         browser = Browser(program, work / "profile")
-        for name in ("run", "comparison"):
+        for name in ("run", "comparison", "sweep"):
             look_at(browser, work / name / "report.html")
+        check("sweep: a line for every trial", browser.value("document.querySelectorAll('path.run').length") == 16)
+        rows = browser.value("[...document.querySelectorAll('table')[0].rows].map(r => r.cells[0].textContent)")
+        check("sweep: the learning rate is first in importance", rows[:2] == ["option", "lr"], str(rows))
         browser.close()
 
 

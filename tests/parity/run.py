@@ -8,7 +8,7 @@
 3. An adapter that `lowrank finetune` trains (rsLoRA, a rank pattern, regex targets) is loaded by PEFT without a warning and
    gives the same logits; one that PEFT makes does so here; with lora_alpha doubled in the file neither does.
 4. The same for DoRA, PiSSA, OLoRA, the orthogonal initialisation, LoRA+, whole modules, and adapters on the embedding and
-   the head: the adapter and a checkpoint of each, and what `lowrank merge` makes of them.
+   the head: the adapter and a checkpoint of each, and what `lowrank merge` and `lowrank compress` make of them.
 5. A classifier that `lowrank finetune --task classification` trains is read by transformers and PEFT without a warning and
    gives the same losses and predictions; so does one that PEFT makes, here.
 
@@ -148,6 +148,11 @@ def methods(build, assets, work):
         checkpoint = out / "checkpoints" / "checkpoint-20"
         error = difference(ours(build, model, checkpoint, sequences), peft.logits(model, checkpoint, sequences))
         check(f"{name}: so do both with the last checkpoint", error <= TOLERANCE, error)
+        smaller = work / f"compressed-{number}"
+        run(build / "bin" / "lowrank", "compress", out, "--max-kl", 0.02, "--data", text, "--seq-len", 256, "--out", smaller, "--quiet")
+        compressed = ours(build, model, smaller, sequences)
+        error = difference(compressed, peft.logits(model, smaller, sequences))
+        check(f"{name}: so do both with what compress makes of it", error <= TOLERANCE and difference(compressed, made_here) > 10 * error, error)
         merged = work / f"merged-{number}"
         run(build / "bin" / "lowrank", "merge", model, "--adapter", out, "--out", merged, "--quiet")
         error = difference(made_here, ours(build, merged, "-", sequences))

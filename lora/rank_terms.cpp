@@ -1,0 +1,155 @@
+#include "lowrank/lora/rank_terms.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/linalg_eigh.h>
+#include <ATen/ops/linalg_qr.h>
+#include <ATen/ops/linalg_svd.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "lowrank/core/error.h"
+#include "lowrank/kernels/rows.h"
+#include "lowrank/lora/match.h"
+#include "lowrank/lora/peft_names.h"
+
+namespace lowrank::lora {
+namespace {
+
+constexpr double kDamping = 0.1;
+constexpr double kLeastEigenvalue = 1e-30;  // of a layer that the loss does not depend on
+constexpr double kRounding = 0x1p-23;       // fp32's
+
+struct Decomposition {
+  at::Tensor u, s, vt;
+};
+
+// Of the product b [out, r] a [r, in].
+Decomposition decompose(const at::Tensor& b, const at::Tensor& a) {
+  const auto [qb, rb] = at::linalg_qr(b);
+  const auto [qa, ra] = at::linalg_qr(a.t());
+  const auto [u, s, vt] = at::linalg_svd(rb.matmul(ra.t()), /*full_matrices=*/false);
+  return {qb.matmul(u), s, vt.matmul(qa.t())};
+}
+
+RankTerms terms_of(const LinearSlotImpl& slot, const LoraMatrices& lora) {
+  const LoraMatrices whole = plain(lora);
+  const at::Tensor a = whole.a.detach().to(at::kDouble), b = whole.b.detach().to(at::kDouble);
+  const Decomposition found = decompose(b.mul(whole.scale), a);
+  const double* s = found.s.const_data_ptr<double>();
+  std::int64_t k = 1;
+  while (k < found.s.size(0) && s[k] > kRounding * s[0]) ++k;
+  return {slot.path(),
+          found.u.narrow(1, 0, k).contiguous(),
+          found.s.narrow(0, 0, k).contiguous(),
+          found.vt.narrow(0, 0, k).contiguous(),
+          whole.scale,
+          whole.magnitude,
+          whole.r};
+}
+
+struct Roots {
+  at::Tensor root, inverse;
+};
+
+// X^½ and X^-½ of X with damping.
+Roots roots(const at::Tensor& moments) {
+  const std::int64_t k = moments.size(0);
+  const double damping = std::max(kDamping * moments.trace().item<double>() / static_cast<double>(k), kLeastEigenvalue);
+  const at::Tensor damped = moments.add(moments.t()).mul(0.5).add(at::eye(k, moments.options()).mul(damping));
+  const auto [values, vectors] = at::linalg_eigh(damped);
+  const at::Tensor root = values.clamp_min(damping).sqrt();
+  return {vectors.mul(root).matmul(vectors.t()), vectors.div(root).matmul(vectors.t())};
+}
+
+std::vector<std::string> last_segments(const std::vector<std::string>& paths) {
+  std::set<std::string> names;
+  for (const std::string& path : paths) names.insert(path.substr(path.rfind('.') + 1));
+  return {names.begin(), names.end()};
+}
+
+// A copy of `from` in `to`, which may be a leaf that requires grad.
+void write(const at::Tensor& to, const at::Tensor& from) { to.detach().copy_(from); }
+
+}  // namespace
+
+double RankTerms::size(std::int64_t i) const { return sizes.const_data_ptr<double>()[i]; }
+
+std::vector<RankTerms> rank_terms(const Adapter& adapter) {
+  const at::NoGradGuard no_grad;
+  std::vector<RankTerms> all(adapter.slots().size());
+  kernels::for_row_chunks(static_cast<std::int64_t>(all.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i)
+      all[i] = terms_of(*adapter.slots()[i], adapter.at(adapter.slots()[i]));
+  });
+  return all;
+}
+
+RankTerms weighted(const RankTerms& terms, const Curvature& curvature) {
+  const at::NoGradGuard no_grad;
+  RankTerms result = terms;
+  kernels::for_row_chunks(1, 1, [&](std::int64_t, std::int64_t) {
+    const Roots l = roots(curvature.left), r = roots(curvature.right);
+    const auto [p, t, qt] = at::linalg_svd(l.root.mul(terms.sizes).matmul(r.root), /*full_matrices=*/false);
+    result.left = terms.left.matmul(l.inverse.matmul(p)).contiguous();
+    result.sizes = t.contiguous();
+    result.right = qt.matmul(r.inverse).matmul(terms.right).contiguous();
+  });
+  return result;
+}
+
+Adapter attach_terms(const SlotTable& table, const LoraConfig& like, const std::vector<RankTerms>& terms,
+                     const std::vector<std::int64_t>& ranks, const std::string& name) {
+  LoraConfig config = like;
+  config.init_lora_weights = "default";
+  config.use_rslora = false;
+  config.rank_pattern.clear();
+  config.alpha_pattern.clear();
+  std::vector<std::string> kept;
+  std::vector<std::size_t> places;
+  config.r = 0;
+  for (std::size_t i = 0; i < terms.size(); ++i) {
+    if (ranks[i] == 0 && terms[i].magnitude.defined())
+      throw ConfigError(
+          fmt::format("{} has a magnitude (DoRA), which acts without A and B too; its rank can't be 0", terms[i].path));
+    if (ranks[i] == 0) continue;
+    kept.push_back(terms[i].path);
+    places.push_back(i);
+    if (ranks[i] > config.r) {
+      config.r = ranks[i];
+      config.lora_alpha = terms[i].scale * static_cast<double>(ranks[i]);
+    }
+  }
+  if (kept.empty()) throw ConfigError("no layer keeps a rank above 0, so that there is no adapter left");
+  for (const std::size_t i : places) {
+    const double alpha = terms[i].scale * static_cast<double>(ranks[i]);
+    if (ranks[i] != config.r) config.rank_pattern.emplace_back(terms[i].path, ranks[i]);
+    if (alpha != config.lora_alpha) config.alpha_pattern.emplace_back(terms[i].path, alpha);
+  }
+  config.target_modules = last_segments(kept);
+  config.exclude_modules = std::vector<std::string>{};
+  config.layers_to_transform.reset();
+  config.layers_pattern.clear();
+  if (match(config, slot_paths(table), table.head).modules != kept) config.target_modules = kept;
+
+  Adapter adapter = attach(table, config, /*seed=*/0, name);
+  const at::NoGradGuard no_grad;
+  kernels::for_row_chunks(static_cast<std::int64_t>(places.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+      const RankTerms& from = terms[places[i]];
+      const std::int64_t r = ranks[places[i]];
+      const Decomposition found =
+          decompose(from.left.narrow(1, 0, r).mul(from.sizes.narrow(0, 0, r)), from.right.narrow(0, 0, r));
+      const at::Tensor root = found.s.div(from.scale).sqrt();
+      const LoraMatrices& lora = adapter.at(adapter.slots()[i]);
+      write(lora.a, found.vt.mul(root.unsqueeze(1)));
+      write(lora.b, found.u.mul(root));
+      if (lora.magnitude.defined()) write(lora.magnitude, from.magnitude.detach());
+    }
+  });
+  return adapter;
+}
+
+}  // namespace lowrank::lora
