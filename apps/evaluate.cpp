@@ -7,6 +7,8 @@
 
 #include "lowrank/apps/evaluate_compare.h"
 #include "lowrank/apps/frontier.h"
+#include "lowrank/apps/image_evaluate.h"
+#include "lowrank/apps/image_model.h"
 #include "lowrank/apps/named_paths.h"
 #include "lowrank/apps/opening.h"
 #include "lowrank/apps/terminal.h"
@@ -137,6 +139,7 @@ std::int64_t show_shots(const Options& options, std::vector<Set>& sets, Opened& 
 
 int evaluate(const Options& options) {
   const Console console(options);
+  if (asks_for_images(options)) return evaluate_images(options, console);
   const bool per_token = options.flag("per-token");
   if (per_token && !console.json()) options.fail("per-token", "the losses of single tokens come with --json only; add --json");
   if (comparison_asked_for(options)) return compare(options, console);
@@ -202,6 +205,7 @@ Verb evaluate_verb() {
   verb.positionals = {"MODEL"};
   verb.example = "lowrank evaluate MODEL --adapter out --data domain=held-out.txt general=stories.txt";
   verb.options = {
+      {"task", OptionType::kText, "NAME", nullptr, "Data", "image-classification: scores on folders of class folders", {"image-classification"}},
       {"data", OptionType::kTexts, "[NAME=]PATH...", nullptr, "Data", "Files or folders; equal names are one set", {}},
       option_format(),
       option_seq_len("Tokens a piece or row has at most [min(1024, the model's positions)]"),

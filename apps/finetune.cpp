@@ -25,6 +25,9 @@ Verb finetune_verb() {
   verb.positionals = {"MODEL"};
   verb.example = "lowrank finetune models/SmolLM2-135M --data corpus/ --out runs/art";
   const OptionSpec samples = {"samples", OptionType::kInt, "N", 3, "Run", "Held-out beginnings that report.html shows continued, before and after", {}};
+  verb.options = {{"task", OptionType::kText, "NAME", nullptr, "Data",
+                   "What is learned, where it is not text: image-classification, of a folder of class folders (or a .csv)",
+                   {"image-classification"}}};
   for (const auto& group : {data_options(), adapter_options(), training_options("2e-4; 2e-5 for --method full"),
                             regularisation_options(), little_data_options(),
                             std::vector<OptionSpec>{option_dtype(), samples}, run_options()}) {

@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
+#include "lowrank/apps/image_model.h"
+#include "lowrank/apps/image_run.h"
 #include "lowrank/apps/preset.h"
 #include "lowrank/apps/regularisation.h"
 #include "lowrank/apps/samples.h"
@@ -49,6 +51,8 @@ models::LoadedModel& SharedBase::get(const models::Resolved& resolved, const mod
 
 RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase& base, train::TrainObserver* observer) {
   const Options options = with_preset(asked, console);
+  if (asks_for_images(options)) return run_image_classification(options, console, observer);
+  if (options.text("method") == "head") options.fail("method", "head is for --task image-classification");
   ConsoleProgress progress(console);
   if (options.has("threads")) at::set_num_threads(static_cast<int>(options.integer_in("threads", 1, 4096)));
   kernels::set_mode(options.text("kernels") == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused);

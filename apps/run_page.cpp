@@ -83,6 +83,12 @@ eval::ReportTable gap_table(const eval::Curve& validation, const eval::Curve& ga
 }
 
 eval::ReportTable data_table(const RunReport& report) {
+  if (report.unit != "token") {
+    eval::ReportTable table{"Data", "", {"data", "format", report.unit + "s"}, {}};
+    for (const DataUsed& used : report.data)
+      table.rows.push_back({used.name, used.report.format, core::format_count(used.report.examples)});
+    return table;
+  }
   eval::ReportTable table{"Data", "", {"data", "format", "documents", "examples", "tokens", "learned tokens"}, {}};
   for (const DataUsed& used : report.data) {
     table.rows.push_back({used.name, used.report.format, core::format_count(used.report.documents),
@@ -103,8 +109,8 @@ std::string run_page(const RunReport& report, const train::TrainResult& result, 
                 {"trained", fmt::format("{} parameters ({:.3f} %), {}", core::format_count(report.trainable_parameters),
                                         report.trainable_percent(), core::format_bytes(report.result_bytes))},
                 {"computed in", report.dtype},
-                {"steps", fmt::format("{} of {}, {} tokens", core::format_count(result.steps),
-                                      core::format_count(report.steps), core::format_count(result.tokens))},
+                {"steps", fmt::format("{} of {}, {} {}s", core::format_count(result.steps),
+                                      core::format_count(report.steps), core::format_count(result.tokens), report.unit)},
                 {"validation", report.validation_how}};
   if (result.best_loss)
     page.facts.emplace_back("best",
@@ -122,14 +128,14 @@ std::string run_page(const RunReport& report, const train::TrainResult& result, 
   const auto [header, rows] = result_table(report, result);
   if (!rows.empty())
     page.tables.push_back({"Before and after", report.shown_metrics.empty() ? "Losses in nats a token." : "", header, rows});
-  eval::Chart losses{"Loss", "step", "nats a token", {metrics.loss}};
+  eval::Chart losses{"Loss", "step", "nats a " + report.unit, {metrics.loss}};
   losses.curves.insert(losses.curves.end(), metrics.evaluations.begin(), metrics.evaluations.end());
   page.charts = {losses, {"Learning rate", "step", "", {metrics.rate}}};
   const auto validation = std::find_if(metrics.evaluations.begin(), metrics.evaluations.end(),
                                        [](const auto& c) { return c.name == "validation"; });
   if (validation != metrics.evaluations.end()) {
     const eval::Curve gaps = gap(metrics.loss, *validation);
-    page.charts.push_back({"Gap between validation and training", "step", "nats a token", {gaps}});
+    page.charts.push_back({"Gap between validation and training", "step", "nats a " + report.unit, {gaps}});
     page.tables.push_back(gap_table(*validation, gaps));
   }
   page.tables.push_back(data_table(report));

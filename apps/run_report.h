@@ -42,6 +42,9 @@ struct RunReport {
   std::vector<eval::MaskedText> masks;                 // a few examples, for report.html
   std::function<std::vector<eval::Sample>()> samples;  // made after training, for report.html; null: none
   std::vector<std::pair<std::string, std::string>> remarks;  // further rows of the opening lines
+  std::string unit = "token";                          // what the objective counts, in the singular
+  std::string adapted_kind = "linear layers", trained = "every weight is trained";
+  std::string pipeline_tag = "text-generation", usage;  // of the model card; usage empty: `lowrank generate`
   std::vector<std::string> shown_metrics;              // of the objective's own, those that lines and tables give
 
   std::int64_t all_parameters() const;                 // base + adapter, or the base that is trained

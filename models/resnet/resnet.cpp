@@ -237,6 +237,7 @@ void ResNet::estimate_statistics(std::int64_t batches, const std::function<at::T
     if (auto* const norm = module->as<torch::nn::BatchNorm2dImpl>()) norms.push_back(norm);
   const bool training = network_->is_training();
   network_->train();
+  for (auto* const norm : norms) norm->num_batches_tracked.zero_();
   for (std::int64_t i = 0; i < batches; ++i) {
     // The first batch replaces what was there, the i-th counts 1 / (i + 1).
     for (auto* const norm : norms) norm->options.momentum(1 / static_cast<double>(i + 1));
