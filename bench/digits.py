@@ -58,7 +58,7 @@ def main():
     parser.add_argument("--lowrank", default="build/bin/lowrank")
     parser.add_argument("--work", type=pathlib.Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=5, help="of adapting; the base is trained twice as long")
     arguments = parser.parse_args()
     work = arguments.work
     write_pictures(work)
@@ -82,7 +82,7 @@ def main():
     for seed in range(1, arguments.seeds + 1):
         start, base = work / f"start-{seed}", work / f"base-{seed}"
         write_start(start, seed)
-        run = finetune(start, "upright", base, seed, ["--method", "full", "--lr", "3e-3", "--epochs", 20])
+        run = finetune(start, "upright", base, seed, ["--method", "full", "--lr", "3e-3", "--epochs", 2 * arguments.epochs])
         found = accuracies(base)
         for task in ("rotated", "inverted"):
             rows.setdefault((task, "base, as it is"), []).append((found[task], found["upright"], 0, 0, 0))
