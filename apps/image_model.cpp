@@ -31,7 +31,7 @@ bool asks_for_images(const Options& options) {
 void refuse_options_of_text(const Options& options, const std::vector<std::string>& sensible) {
   for (const OptionSpec& option : options.verb().options) {
     if (options.given(option.name) && std::find(sensible.begin(), sensible.end(), option.name) == sensible.end())
-      options.fail(option.name, "says nothing about pictures; leave it out with --task image-classification");
+      options.fail(option.name, "does not go with --task image-classification; leave it out");
   }
 }
 

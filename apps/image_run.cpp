@@ -11,6 +11,7 @@
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
 #include "lowrank/kernels/mode.h"
+#include "lowrank/lora/peft_tensors.h"
 #include "lowrank/train/image_classification.h"
 #include "lowrank/train/run_folder.h"
 
@@ -207,7 +208,7 @@ RunOutcome run_image_classification(const Options& asked, const Console& console
   report.remarks.emplace_back("classifier", head.how);
   std::optional<lora::Injected> adapter;
   if (start) {
-    check_against_adapter(options, lora::read_adapter_config(*start));
+    check_against_adapter(options, lora::read_peft_request(*start).config);
     adapter.emplace(lora::load_injected(model.network.network(), *start));
   } else if (lora) {
     adapter.emplace(lora::inject(model.network.network(), convolution_config(options, model.resolved.name), seed, {"classifier"}));

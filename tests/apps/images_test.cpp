@@ -116,6 +116,10 @@ TEST_CASE("a head of other classes is newly made and saved with the adapter", "[
   const Json found = evaluated(dir / "out", dir / "test");
   CHECK(found["labels"] == Json({"elm", "oak"}));
   CHECK_FALSE(found.contains("base"));  // the base knows no elm
+  const Json further = run_json({"finetune", (dir / "out").string(), "--task", "image-classification", "--data", (dir / "train").string(),
+                                 "--out", (dir / "further").string(), "--max-steps", "2"});
+  CHECK(further["result"]["before"][0]["loss"].is_number());
+  CHECK(evaluated(dir / "further", dir / "test")["labels"] == Json({"elm", "oak"}));
   const CommandResult base = run({"evaluate", (dir / "model").string(), "--task", "image-classification", "--data", (dir / "test").string()});
   CHECK(base.exit == 65);
   CHECK(contains(base.err, "has no class 'elm'"));
@@ -131,7 +135,7 @@ TEST_CASE("what makes no sense with pictures is refused in one sentence", "[e2e]
     CHECK(contains(result.err, text));
     CHECK_FALSE(fs::exists(dir / "never" / "run.json"));
   };
-  refused({"--seq-len", "64"}, 2, "--seq-len: says nothing about pictures");
+  refused({"--seq-len", "64"}, 2, "--seq-len: does not go with --task image-classification");
   refused({"--dropout", "0.1"}, 2, "--dropout");
   refused({"--method", "head", "--rank", "4"}, 2, "is for --method lora");
   refused({"--targets", "convolutoin"}, 2, "no module that can be adapted");
