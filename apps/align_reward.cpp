@@ -45,6 +45,7 @@ int align_reward(const Options& options) {
         name + " baseline", fmt::format("\"shorter wins\" is right in {:.1f} % of the pairs", 100 * data::shorter_wins(set)));
     run->report.findings["shorter_wins"][name] = data::shorter_wins(set);
   }
+  run->report.pipeline_tag = "text-classification";
   run->report.usage =
       peft_usage(run->report.model_name, {}) +
       fmt::format("`lowrank align ppo {} --reward adapter:THIS_FOLDER --data prompts.jsonl --out DIR`.\n", run->report.model_name);

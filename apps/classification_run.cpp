@@ -178,6 +178,7 @@ RunOutcome run_classification(const Options& options, const Console& console, Sh
   report.shown_metrics = {"accuracy", "macro_f1", "matthews"};
   report.remarks.emplace_back("objective", fmt::format("cross-entropy of {} labels from the score head at a text's last token",
                                                        labels.size()));
+  report.pipeline_tag = "text-classification";
   report.usage = peft_usage(resolved.name, labels) +
                  fmt::format("`lowrank evaluate {} --adapter THIS_FOLDER --task classification --data texts.jsonl`.\n",
                              resolved.name);

@@ -8,6 +8,8 @@
 #include "lowrank/apps/evaluate_classification.h"
 #include "lowrank/apps/evaluate_compare.h"
 #include "lowrank/apps/frontier.h"
+#include "lowrank/apps/image_evaluate.h"
+#include "lowrank/apps/image_model.h"
 #include "lowrank/apps/named_paths.h"
 #include "lowrank/apps/opening.h"
 #include "lowrank/apps/terminal.h"
@@ -138,6 +140,7 @@ std::int64_t show_shots(const Options& options, std::vector<Set>& sets, Opened& 
 
 int evaluate(const Options& options) {
   const Console console(options);
+  if (asks_for_images(options)) return evaluate_images(options, console);
   const bool per_token = options.flag("per-token");
   if (per_token && !console.json()) options.fail("per-token", "the losses of single tokens come with --json only; add --json");
   if (options.has("task")) return evaluate_classification(options, console);
@@ -205,8 +208,8 @@ Verb evaluate_verb() {
   verb.example = "lowrank evaluate MODEL --adapter out --data domain=held-out.txt general=stories.txt";
   verb.options = {
       {"data", OptionType::kTexts, "[NAME=]PATH...", nullptr, "Data", "Files or folders; equal names are one set", {}},
-      {"task", OptionType::kText, "NAME", nullptr, "Data", "classification: accuracy, macro F1, Matthews and confusion of labelled texts",
-       {"classification"}},
+      {"task", OptionType::kText, "NAME", nullptr, "Data", "Accuracy, macro F1, Matthews and confusion of labelled texts or pictures",
+       {"classification", "image-classification"}},
       option_format(),
       option_seq_len("Tokens a piece or row has at most [min(1024, the model's positions)]"),
       {"train-on-prompt", OptionType::kFlag, "", false, "Data", "Count the prompts' tokens too", {}},

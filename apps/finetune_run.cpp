@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include "lowrank/apps/classification_run.h"
+#include "lowrank/apps/image_model.h"
+#include "lowrank/apps/image_run.h"
 #include "lowrank/apps/preset.h"
 #include "lowrank/apps/regularisation.h"
 #include "lowrank/apps/samples.h"
@@ -32,6 +34,8 @@ models::LoadedModel& SharedBase::get(const models::Resolved& resolved, const mod
 
 RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase& base, train::TrainObserver* observer) {
   const Options options = with_preset(asked, console);
+  if (asks_for_images(options)) return run_image_classification(options, console, observer);
+  if (options.text("method") == "head") options.fail("method", "head is for --task image-classification");
   if (options.has("task")) return run_classification(options, console, base, observer);
   ConsoleProgress progress(console);
   if (options.has("threads")) at::set_num_threads(static_cast<int>(options.integer_in("threads", 1, 4096)));

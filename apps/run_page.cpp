@@ -83,6 +83,12 @@ eval::ReportTable gap_table(const eval::Curve& validation, const eval::Curve& ga
 }
 
 eval::ReportTable data_table(const RunReport& report) {
+  if (report.unit != "token") {
+    eval::ReportTable table{"Data", "", {"data", "format", report.unit + "s"}, {}};
+    for (const DataUsed& used : report.data)
+      table.rows.push_back({used.name, used.report.format, core::format_count(used.report.examples)});
+    return table;
+  }
   eval::ReportTable table{"Data", "", {"data", "format", "documents", "examples", "tokens", "learned tokens"}, {}};
   for (const DataUsed& used : report.data) {
     table.rows.push_back({used.name, used.report.format, core::format_count(used.report.documents),
@@ -103,8 +109,8 @@ std::string run_page(const RunReport& report, const train::TrainResult& result, 
                 {"trained", fmt::format("{} parameters ({:.3f} %), {}", core::format_count(report.trainable_parameters),
                                         report.trainable_percent(), core::format_bytes(report.result_bytes))},
                 {"computed in", report.dtype},
-                {"steps", fmt::format("{} of {}, {} tokens", core::format_count(result.steps),
-                                      core::format_count(report.steps), core::format_count(result.tokens))},
+                {"steps", fmt::format("{} of {}, {} {}s", core::format_count(result.steps),
+                                      core::format_count(report.steps), core::format_count(result.tokens), report.unit)},
                 {"validation", report.validation_how}};
   if (result.best_loss)
     page.facts.emplace_back("best",
@@ -123,7 +129,7 @@ std::string run_page(const RunReport& report, const train::TrainResult& result, 
   if (!rows.empty())
     page.tables.push_back({"Before and after", report.shown_metrics.empty() ? "Losses in nats a token." : "", header, rows});
   page.tables.insert(page.tables.end(), report.tables.begin(), report.tables.end());
-  const char* const unit = report.shown_metrics.empty() ? "nats a token" : "loss";
+  const std::string unit = report.shown_metrics.empty() || report.unit != "token" ? "nats a " + report.unit : "loss";
   eval::Chart losses{"Loss", "step", unit, {metrics.loss}};
   losses.curves.insert(losses.curves.end(), metrics.evaluations.begin(), metrics.evaluations.end());
   page.charts = {losses, {"Learning rate", "step", "", {metrics.rate}}};

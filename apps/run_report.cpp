@@ -124,12 +124,12 @@ void print_opening(const Console& console, const RunReport& report) {
   rows.emplace_back("dtype", report.dtype + " (" + report.dtype_reason + ")");
   if (report.adapter) {
     const lora::LoraConfig& c = *report.adapter;
-    rows.emplace_back("adapter", fmt::format("{} r = {}, alpha = {}{}{}{}, on {} linear layers{}: {}", c.use_dora ? "DoRA" : "LoRA", c.r,
+    rows.emplace_back("adapter", fmt::format("{} r = {}, alpha = {}{}{}{}, on {} {}{}: {}", c.use_dora ? "DoRA" : "LoRA", c.r,
                                              c.lora_alpha, c.lora_dropout > 0 ? fmt::format(", dropout {}", c.lora_dropout) : "",
                                              c.use_rslora ? ", rsLoRA" : "", beginning(c), report.adapted_modules,
-                                             report.also_trained, joined(c.target_modules)));
+                                             report.adapted_kind, report.also_trained, joined(c.target_modules)));
   } else {
-    rows.emplace_back("method", "every weight is trained");
+    rows.emplace_back("method", report.trained);
   }
   rows.emplace_back("trainable", fmt::format("trainable parameters = {} of {} ({:.3f} %)", core::format_count(report.trainable_parameters),
                                              core::format_count(report.all_parameters()), report.trainable_percent()));
@@ -139,15 +139,21 @@ void print_opening(const Console& console, const RunReport& report) {
   rows.emplace_back("validation", report.validation_how);
   rows.insert(rows.end(), report.remarks.begin(), report.remarks.end());
   rows.emplace_back("plan", core::format_count(report.steps) + " steps" +
-                                (report.planned_tokens > 0 ? ", " + core::format_count(report.planned_tokens) + " tokens" : ""));
+                                (report.planned_tokens > 0 ? ", " + core::format_count(report.planned_tokens) + " " + report.unit + "s" : ""));
   rows.emplace_back("recompute", report.recompute);
   rows.emplace_back("machine", fmt::format("LibTorch {}, {}, {} threads", report.environment["libtorch"].get<std::string>(),
                                            report.environment["cpu_capability"].get<std::string>(),
                                            report.environment["threads"].get<int>()));
   std::string text = fields(rows) + "\n";
   std::vector<std::vector<std::string>> data_rows;
-  for (const DataUsed& used : report.data) data_rows.push_back(data_row(used));
-  text += table({"data", "format", "documents", "examples", "tokens", "masked", "truncated", "empty", "duplicates"}, data_rows);
+  if (report.unit == "token") {
+    for (const DataUsed& used : report.data) data_rows.push_back(data_row(used));
+    text += table({"data", "format", "documents", "examples", "tokens", "masked", "truncated", "empty", "duplicates"}, data_rows);
+  } else {
+    for (const DataUsed& used : report.data)
+      data_rows.push_back({used.name, used.report.format, core::format_count(used.report.examples)});
+    text += table({"data", "format", report.unit + "s"}, data_rows);
+  }
   for (const DataUsed& used : report.data) {
     const data::ReadReport& r = used.report;
     if (r.bom_files + r.crlf_files > 0) {
@@ -166,10 +172,11 @@ void print_opening(const Console& console, const RunReport& report) {
 
 void print_closing(const Console& console, const RunReport& report, const train::TrainResult& result,
                    const std::filesystem::path& out) {
-  std::string text = fmt::format("\n{} after {} steps, {} tokens, {} ({} tokens/s)\n",
-                                 stop_name(result), core::format_count(result.steps), core::format_count(result.tokens),
+  std::string text = fmt::format("\n{} after {} steps, {} {}s, {} ({} {}s/s)\n",
+                                 stop_name(result), core::format_count(result.steps), core::format_count(result.tokens), report.unit,
                                  core::format_seconds(result.seconds),
-                                 core::format_count(result.seconds > 0 ? std::llround(static_cast<double>(result.tokens) / result.seconds) : 0));
+                                 core::format_count(result.seconds > 0 ? std::llround(static_cast<double>(result.tokens) / result.seconds) : 0),
+                                 report.unit);
   if (result.best_loss) {
     text += fmt::format("best step {} (validation loss {:.4f}); the {} at the top of the folder is {}\n", result.best_step,
                         *result.best_loss, report.adapter ? "adapter" : "model", result.top_is_best ? "the best" : "the last");
@@ -235,15 +242,14 @@ Json run_json(const RunReport& report, const train::TrainResult* result, const s
 std::string model_card(const RunReport& report, const train::TrainResult& result) {
   const lora::LoraConfig c = lora::saved_form(*report.adapter);
   std::string text = fmt::format("---\nbase_model: {}\nlibrary_name: peft\npipeline_tag: {}\ntags:\n- base_model:adapter:{}\n- lora\n- lowrank\n---\n\n",
-                                 report.model_name, c.task_type == "SEQ_CLS" ? "text-classification" : "text-generation",
-                                 report.model_name);
+                                 report.model_name, report.pipeline_tag, report.model_name);
   text += fmt::format("# {} adapter for {}\n\nTrained with `lowrank` {} by\n\n    {}\n\n", c.use_dora ? "DoRA" : "LoRA", report.model_name, LOWRANK_VERSION, report.command);
-  text += fmt::format("- rank {}, alpha {}{}, on {} linear layers{} ({})\n- {} trainable parameters of {} ({:.3f} %), {} beside a base of {}\n"
-                      "- {} optimiser steps, {} tokens\n\n",
-                      c.r, c.lora_alpha, c.use_rslora ? " (rsLoRA)" : "", report.adapted_modules, report.also_trained, joined(c.target_modules),
+  text += fmt::format("- rank {}, alpha {}{}, on {} {}{} ({})\n- {} trainable parameters of {} ({:.3f} %), {} beside a base of {}\n"
+                      "- {} optimiser steps, {} {}s\n\n",
+                      c.r, c.lora_alpha, c.use_rslora ? " (rsLoRA)" : "", report.adapted_modules, report.adapted_kind, report.also_trained, joined(c.target_modules),
                       core::format_count(report.trainable_parameters), core::format_count(report.all_parameters()),
                       report.trainable_percent(), core::format_bytes(report.result_bytes), core::format_bytes(report.base_bytes),
-                      core::format_count(result.steps), core::format_count(result.tokens));
+                      core::format_count(result.steps), core::format_count(result.tokens), report.unit);
   const auto [header, rows] = result_table(report, result);
   if (!rows.empty()) {
     text += fmt::format("| {} |\n|", fmt::join(header, " | "));

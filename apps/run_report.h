@@ -41,10 +41,12 @@ struct RunReport {
   core::Json findings = core::Json::object();          // what was found of the result, for run.json's "result" …
   std::string findings_text;                           // … and for the closing lines
   std::vector<eval::ReportTable> tables;               // what else was found, for report.html
-  std::string usage;                                   // how the adapter is used, for the model card; empty: as a generator
   std::vector<eval::MaskedText> masks;                 // a few examples, for report.html
   std::function<std::vector<eval::Sample>()> samples;  // made after training, for report.html; null: none
   std::vector<std::pair<std::string, std::string>> remarks;  // further rows of the opening lines
+  std::string unit = "token";                          // what the objective counts, in the singular
+  std::string adapted_kind = "linear layers", trained = "every weight is trained";
+  std::string pipeline_tag = "text-generation", usage;  // of the model card; usage: sentences, empty: as a generator
   std::vector<std::string> shown_metrics;              // of the objective's own, those that lines and tables give
 
   std::int64_t all_parameters() const;                 // base + adapter, or the base that is trained

@@ -89,7 +89,8 @@ std::vector<OptionSpec> data_options() {
 
 std::vector<OptionSpec> adapter_options() {
   return {
-      {"method", OptionType::kText, "NAME", "lora", "Adapter", "Low-rank adapters, or every weight", {"lora", "full"}},
+      {"method", OptionType::kText, "NAME", "lora", "Adapter", "Low-rank adapters, every weight, or (pictures) the classifier alone",
+       {"lora", "full", "head"}},
       {"rank", OptionType::kInt, "N", nullptr, "Adapter", "Rank r of the adapters (default: 16)", {}},
       {"alpha", OptionType::kNumber, "X", nullptr, "Adapter", "lora_alpha; the update is scaled by alpha/r (default: 2*rank)", {}},
       {"dropout", OptionType::kNumber, "P", nullptr, "Adapter", "Dropout on the adapters' input (default: 0)", {}},

@@ -161,7 +161,7 @@ RunOutcome train_and_report(const Options& options, const Console& console, trai
   train::write_run_json(out, run_json(report, nullptr, out));
 
   TrainingView view(console, options.has("log-every") ? options.integer_in("log-every", 1, std::int64_t{1} << 40) : 0,
-                    report.shown_metrics);
+                    report.shown_metrics, report.unit == "token" ? "tok" : report.unit + "s");
   core::Json same = run_identity(options, facts);
   same["lowrank"] = report.environment["lowrank"];
   same["LibTorch"] = report.environment["libtorch"];

@@ -26,9 +26,11 @@ void TrainingView::on_start(std::int64_t first_step, std::int64_t steps) {
 std::string TrainingView::progress_text(const train::StepMetrics& m) const {
   const double left = seconds_a_step_ * static_cast<double>(steps_ - m.step);
   std::string own;
-  for (const std::string& name : shown_) own += fmt::format("  {} {}", name, metric_text(m.metrics, name));
-  return fmt::format("step {}/{}  epoch {:.2f}  loss {:.4f}{}  lr {:.2e}  {} tok/s  {} left", m.step, steps_, m.epoch, m.loss, own, m.lr,
-                     core::format_count(std::llround(m.tokens_per_second)), core::format_seconds(left));
+  for (const std::string& name : shown_) {
+    if (m.metrics.contains(name)) own += fmt::format("  {} {}", name, metric_text(m.metrics, name));
+  }
+  return fmt::format("step {}/{}  epoch {:.2f}  loss {:.4f}{}  lr {:.2e}  {} {}/s  {} left", m.step, steps_, m.epoch, m.loss, own, m.lr,
+                     core::format_count(std::llround(m.tokens_per_second)), unit_, core::format_seconds(left));
 }
 
 void TrainingView::on_micro(std::int64_t step, std::int64_t micro, std::int64_t of) {

@@ -1,7 +1,6 @@
 #include "lowrank/lora/conv_slot.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/bmm.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
@@ -11,6 +10,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/random.h"
+#include "lowrank/kernels/low_rank_product.h"
 #include "lowrank/lora/delta.h"
 #include "lowrank/lora/init.h"
 
@@ -73,7 +73,7 @@ LoraMatrices new_conv_matrices(const std::string& name, const at::Tensor& weight
 at::Tensor conv_delta(const LoraMatrices& matrices, std::int64_t groups) {
   const at::Tensor a = matrices.a.reshape({groups, matrices.r / groups, -1});
   const at::Tensor b = matrices.b.reshape({groups, -1, matrices.r / groups});
-  return at::bmm(b, a).mul(matrices.scale).view(dense_shape(matrices));
+  return kernels::low_rank_product(b, a).mul(matrices.scale).view(dense_shape(matrices));
 }
 
 at::Tensor without_groups(const at::Tensor& weight, std::int64_t groups) {

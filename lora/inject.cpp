@@ -1,7 +1,6 @@
 #include "lowrank/lora/inject.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -18,6 +17,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/kernels/low_rank_product.h"
 #include "lowrank/lora/conv_slot.h"
 #include "lowrank/lora/init.h"
 #include "lowrank/lora/match.h"
@@ -39,16 +39,17 @@ struct Injected::Place {
   std::function<void(std::int64_t)> set_groups;
   LoraMatrices lora;
 
+  at::Tensor product() const { return kernels::low_rank_product(lora.b.unsqueeze(0), lora.a.unsqueeze(0)).squeeze(0); }
   at::Tensor composed() const {
     const at::ScalarType dtype = parameter.scalar_type();
     const at::ScalarType wide = dtype == at::kDouble ? at::kDouble : at::kFloat;
     at::Tensor base = parameter.detach().to(wide), delta;
     switch (kind) {
       case Kind::kMatrix:
-        delta = lora.b.matmul(lora.a).mul(lora.scale);
+        delta = product().mul(lora.scale);
         break;
       case Kind::kEmbedding:
-        delta = lora.b.matmul(lora.a).t().mul(lora.scale);
+        delta = product().t().mul(lora.scale);
         break;
       case Kind::kConvolution:
         base = without_groups(base, groups);

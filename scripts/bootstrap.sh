@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(g++ cmake ninja-build pkg-config ccache git python3 python3-venv libfmt-dev nlohmann-json3-dev libcli11-dev
-          libyaml-cpp-dev libpcre2-dev libutf8proc-dev libsentencepiece-dev libssl-dev catch2)
+          libyaml-cpp-dev libpcre2-dev libutf8proc-dev libsentencepiece-dev libssl-dev
+          libpng-dev libjpeg-dev catch2)
 
 say() { printf 'bootstrap: %s\n' "$*"; }
 

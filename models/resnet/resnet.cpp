@@ -1,6 +1,7 @@
 #include "lowrank/models/resnet/resnet.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/max_pool2d.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -140,21 +141,31 @@ ResNet::ResNet(const ResNetConfig& config) : network_(std::make_shared<Network>(
   net.eval();
 }
 
+namespace {
+
+/// A weight drawn from its own stream: a convolution N(0, 2 / fan_out), the head U(±1/√width).
+void draw(const std::string& name, const at::Tensor& tensor, std::int64_t width, std::uint64_t seed) {
+  const core::RandomStream stream(seed, "init:" + name);
+  const bool convolution = tensor.dim() == 4;
+  const double deviation =
+      convolution ? std::sqrt(2.0 / static_cast<double>(tensor.size(0) * tensor[0][0].numel())) : 0;
+  const double bound = 1 / std::sqrt(static_cast<double>(width));
+  float* const values = at::Tensor(tensor).mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < tensor.numel(); ++i) {
+    const auto place = static_cast<std::uint64_t>(i);
+    values[i] = static_cast<float>(convolution ? deviation * stream.normal(place)
+                                               : (2 * stream.uniform(place) - 1) * bound);
+  }
+}
+
+}  // namespace
+
 ResNet ResNet::random(const ResNetConfig& config, std::uint64_t seed) {
   ResNet result(config);
   const at::NoGradGuard no_grad;
   for (auto& [name, tensor] : tensors_of(*result.network_)) {
     if (tensor.dim() != 4 && !name.starts_with("classifier")) continue;  // batch norms begin as they are made
-    const core::RandomStream stream(seed, "init:" + name);
-    const double deviation =
-        tensor.dim() == 4 ? std::sqrt(2.0 / static_cast<double>(tensor.size(0) * tensor[0][0].numel())) : 0;
-    const double bound = 1 / std::sqrt(static_cast<double>(config.hidden_sizes.back()));
-    float* const values = tensor.mutable_data_ptr<float>();
-    for (std::int64_t i = 0; i < tensor.numel(); ++i) {
-      const auto place = static_cast<std::uint64_t>(i);
-      values[i] = static_cast<float>(tensor.dim() == 4 ? deviation * stream.normal(place)
-                                                       : (2 * stream.uniform(place) - 1) * bound);
-    }
+    draw(name, tensor, config.hidden_sizes.back(), seed);
   }
   return result;
 }
@@ -199,6 +210,43 @@ void ResNet::save(const std::filesystem::path& directory) const {
   core::write_file(directory / "config.json", resnet_config_json(network_->config));
 }
 
+void ResNet::new_head(std::vector<std::string> labels, std::uint64_t seed) {
+  Network& net = *network_;
+  const std::int64_t width = net.config.hidden_sizes.back();
+  net.config.labels = std::move(labels);
+  net.head = torch::nn::Linear(width, static_cast<std::int64_t>(net.config.labels.size()));
+  node(network_, "classifier")->replace_module("1", net.head);
+  const at::NoGradGuard no_grad;
+  draw("classifier.1.weight", net.head->weight, width, seed);
+  draw("classifier.1.bias", net.head->bias, width, seed);
+}
+
+void ResNet::rename_labels(std::vector<std::string> labels) {
+  Network& net = *network_;
+  if (labels.size() != net.config.labels.size())
+    throw InternalError(fmt::format("{} names for {} classes", labels.size(), net.config.labels.size()));
+  net.config.labels = std::move(labels);
+}
+
+void ResNet::use_batch_statistics(bool on) { network_->train(on); }
+
+void ResNet::estimate_statistics(std::int64_t batches, const std::function<at::Tensor(std::int64_t)>& batch) {
+  const at::NoGradGuard no_grad;
+  std::vector<torch::nn::BatchNorm2dImpl*> norms;
+  for (const auto& module : network_->modules())
+    if (auto* const norm = module->as<torch::nn::BatchNorm2dImpl>()) norms.push_back(norm);
+  const bool training = network_->is_training();
+  network_->train();
+  for (auto* const norm : norms) norm->num_batches_tracked.zero_();
+  for (std::int64_t i = 0; i < batches; ++i) {
+    // The first batch replaces what was there, the i-th counts 1 / (i + 1).
+    for (auto* const norm : norms) norm->options.momentum(1 / static_cast<double>(i + 1));
+    logits(batch(i));
+  }
+  for (auto* const norm : norms) norm->options.momentum(torch::nn::BatchNormOptions(1).momentum());
+  network_->train(training);
+}
+
 const ResNetConfig& ResNet::config() const { return network_->config; }
 
 Module& ResNet::network() { return *network_; }
@@ -208,6 +256,8 @@ at::Tensor ResNet::logits(const at::Tensor& pixels) {
   if (pixels.dim() != 4 || pixels.size(1) != net.config.num_channels)
     throw ModelError(fmt::format("the network takes pictures [N, {}, height, width], and was given [{}]",
                                  net.config.num_channels, fmt::join(pixels.sizes(), ", ")));
+  // A channel of a single value has no variance.
+  if (net.is_training() && pixels.size(0) == 1) return logits(at::cat({pixels, pixels})).narrow(0, 0, 1);
   at::Tensor h = at::max_pool2d(net.stem.forward(pixels).relu(), {3, 3}, {2, 2}, {1, 1});
   for (Block& one : net.blocks) h = one.forward(h);
   return kernels::lora_linear(h.mean({2, 3}), kernels::BaseWeight(net.head->weight, net.head->bias), {}, nullptr);

@@ -5,7 +5,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "lowrank/models/resnet/config.h"
 
@@ -29,6 +32,16 @@ class ResNet {
   static ResNet load(const std::filesystem::path& directory);
   /// config.json and model.safetensors, as transformers loads them.
   void save(const std::filesystem::path& directory) const;
+
+  /// A head for these classes, drawn from the seed as random() draws it, in the place of the one that is there.
+  void new_head(std::vector<std::string> labels, std::uint64_t seed);
+  /// Other names for the classes, as many as there are.
+  void rename_labels(std::vector<std::string> labels);
+  /// From here on batch norms take the mean and variance of each batch (and of a batch of one, its places').
+  void use_batch_statistics(bool on);
+  /// Running statistics anew: the average over these batches of each batch's mean and (unbiased) variance under the
+  /// weights of now, as PreciseBN has it (Wu and Johnson 2021). `batch(i)` gives pixels [N, channels, H, W].
+  void estimate_statistics(std::int64_t batches, const std::function<at::Tensor(std::int64_t)>& batch);
 
   const ResNetConfig& config() const;
   torch::nn::Module& network();

@@ -11,6 +11,7 @@
    the head: the adapter and a checkpoint of each, and what `lowrank merge` and `lowrank compress` make of them.
 5. A classifier that `lowrank finetune --task classification` trains is read by transformers and PEFT without a warning and
    gives the same losses and predictions; so does one that PEFT makes, here.
+6. With pillow: image classifiers that `lowrank finetune` trains (adapter, whole, head) give the same loss in transformers.
 
 2 to 5 use the model and the texts under --assets ($LOWRANK_ASSETS); without them they are left out, and that is said.
 """
@@ -52,7 +53,13 @@ def golden_tests(build, assets, work):
         run(sys.executable, HERE / "make_dpo_goldens.py", "--out", goldens)
     else:
         print("trl is not installed: DPO is held against the committed goldens", flush=True)
-    for test in ["test_lora", "test_models", "test_eval", "test_train"]:
+    tests = ["test_lora", "test_models", "test_eval", "test_train"]
+    if importlib.util.find_spec("PIL"):
+        run(sys.executable, HERE / "make_image_goldens.py", "--out", goldens / "data")
+        tests.append("test_data")
+    else:
+        print("pillow is not installed: pictures are held against the committed goldens", flush=True)
+    for test in tests:
         run(build / "tests" / test, env={**os.environ, "LOWRANK_GOLDENS": str(goldens)})
 
 
@@ -209,6 +216,9 @@ def main():
         else:
             print("LOWRANK_ASSETS is unset: tokenizers and live adapters are left out")
         golden_tests(build, arguments.assets, work)
+        if importlib.util.find_spec("PIL"):
+            import image_parity
+            image_parity.compare(build / "bin" / "lowrank", work / "images", check)
     print("parity: everything holds")
 
 

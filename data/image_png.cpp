@@ -1,0 +1,46 @@
+#include <png.h>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/text.h"
+#include "lowrank/data/image_codecs.h"
+
+namespace lowrank::data {
+namespace {
+
+/// png_image and what libpng holds for it.
+class Reader {
+ public:
+  Reader() { image.version = PNG_IMAGE_VERSION; }
+  ~Reader() { png_image_free(&image); }
+  Reader(const Reader&) = delete;
+  Reader& operator=(const Reader&) = delete;
+
+  png_image image{};
+};
+
+}  // namespace
+
+Image decode_png(std::string_view bytes, const std::string& where) {
+  Reader reader;
+  png_image& image = reader.image;
+  const auto fail = [&] {
+    throw DataError(where + ": the PNG is broken or cut off (" + core::printable(image.message) + ")");
+  };
+  if (png_image_begin_read_from_memory(&image, bytes.data(), bytes.size()) == 0) fail();
+  check_dimensions(image.width, image.height, where);
+  const bool color = (image.format & PNG_FORMAT_FLAG_COLOR) != 0;
+  // With the alpha channel, so that libpng does not lay the picture over a background.
+  image.format = color ? PNG_FORMAT_RGBA : PNG_FORMAT_GA;
+  image.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;  // sixteen bits are samples like the eight, not linear light
+  std::vector<std::uint8_t> samples(PNG_IMAGE_SIZE(image));
+  if (png_image_finish_read(&image, nullptr, samples.data(), 0, nullptr) == 0) fail();
+
+  Image result{image.width, image.height, color ? 3 : 1, {}};
+  const std::size_t channels = color ? 3 : 1, count = samples.size() / (channels + 1);
+  result.pixels.resize(count * channels);
+  for (std::size_t i = 0; i < count; ++i)
+    for (std::size_t c = 0; c < channels; ++c) result.pixels[i * channels + c] = samples[i * (channels + 1) + c];
+  return result;
+}
+
+}  // namespace lowrank::data

@@ -1,0 +1,147 @@
+#include "lowrank/train/image_classification.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/sum.h>
+#include <torch/nn/module.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/files.h"
+#include "lowrank/kernels/class_loss.h"
+
+namespace lowrank::train {
+namespace {
+
+constexpr std::size_t kEstimated = 2048, kEstimateBatch = 64, kNamed = 8;
+
+std::vector<lora::NamedTensor> statistics(models::ResNet& model) {
+  std::vector<lora::NamedTensor> result;
+  for (const auto& item : model.network().named_buffers()) result.push_back({item.key(), item.value()});
+  return result;
+}
+
+}  // namespace
+
+ImageClassification::ImageClassification(Parts parts)
+    : parts_(std::move(parts)),
+      plan_(std::vector<std::int64_t>(parts_.train.labels.size(), 1), parts_.plan) {
+  if ((parts_.method == ImageMethod::kLora) != (parts_.adapter != nullptr))
+    throw InternalError("ImageClassification trains an adapter with kLora, and with kLora alone");
+  parts_.model->use_batch_statistics(false);
+  if (parts_.method == ImageMethod::kLora) return;
+  for (const auto& item : parts_.model->network().named_parameters())
+    at::Tensor(item.value()).set_requires_grad(parts_.method == ImageMethod::kFull || item.key().starts_with("classifier."));
+  if (parts_.method == ImageMethod::kHead) return;
+  settled_ = start_ = weights_hash();
+  for (const auto& [name, tensor] : statistics(*parts_.model)) start_statistics_.push_back({name, tensor.clone()});
+}
+
+std::vector<lora::NamedTensor> ImageClassification::parameters() {
+  if (parts_.adapter != nullptr) return parts_.adapter->named_parameters();
+  std::vector<lora::NamedTensor> result;
+  for (const auto& item : parts_.model->network().named_parameters())
+    if (item.value().requires_grad()) result.push_back({item.key(), item.value()});
+  return result;
+}
+
+std::int64_t ImageClassification::micro_batches(std::int64_t step) const {
+  return static_cast<std::int64_t>(plan_.micro_batches(step).size());
+}
+
+MicroLoss ImageClassification::forward(std::int64_t step, std::int64_t micro) {
+  const std::vector<std::uint32_t> indices = plan_.micro_batches(step).at(static_cast<std::size_t>(micro));
+  std::vector<std::int64_t> labels;
+  for (const std::uint32_t i : indices) labels.push_back(parts_.train.labels[i]);
+  const bool full = parts_.method == ImageMethod::kFull;
+  if (parts_.adapter != nullptr) parts_.adapter->compose();
+  if (full) {
+    settled_.clear();
+    parts_.model->use_batch_statistics(true);
+  }
+  const at::Tensor logits = parts_.model->logits(eval::image_batch(parts_.train, indices));
+  if (full) parts_.model->use_batch_statistics(false);
+  const kernels::ClassLoss found = kernels::class_loss(logits, labels, parts_.label_smoothing);
+  const auto count = static_cast<std::int64_t>(indices.size());
+  std::int64_t hits = 0;
+  for (std::size_t i = 0; i < labels.size(); ++i) hits += found.predicted[i] == labels[i] ? 1 : 0;
+  // The product's sum has the losses' gradient in the logits; its own value means nothing and is not used.
+  return {logits.mul(found.gradient).sum(), std::accumulate(found.losses.begin(), found.losses.end(), 0.0), count, count,
+          {{"accuracy", static_cast<double>(hits)}}};
+}
+
+std::string ImageClassification::describe(std::int64_t step) const {
+  std::string names;
+  const auto& pictures = plan_.step(step).examples;
+  for (std::size_t i = 0; i < std::min(kNamed, pictures.size()); ++i)
+    names += (i > 0 ? ", " : "") + parts_.train.names[pictures[i]];
+  return names + (pictures.size() > kNamed ? ", ..." : "");
+}
+
+std::vector<EvalResult> ImageClassification::evaluate() {
+  std::vector<EvalResult> results;
+  for (const auto& [split, found] : scores())
+    results.push_back({split, found.loss, found.scores.examples,
+                       {{"accuracy", found.scores.accuracy},
+                        {"macro_f1", found.scores.macro_f1},
+                        {"matthews", found.scores.matthews}}});
+  return results;
+}
+
+bool ImageClassification::has_validation() const {
+  return !parts_.evaluation.empty() && parts_.evaluation.front().first == "validation";
+}
+
+std::vector<std::pair<std::string, eval::ImageScores>> ImageClassification::scores() {
+  const at::NoGradGuard no_grad;
+  settle_statistics();
+  if (parts_.adapter != nullptr) parts_.adapter->compose();
+  std::vector<std::pair<std::string, eval::ImageScores>> result;
+  for (const auto& [split, images] : parts_.evaluation)
+    result.emplace_back(split, eval::score_images(*parts_.model, images));
+  return result;
+}
+
+void ImageClassification::save(const std::filesystem::path& directory) {
+  settle_statistics();
+  if (parts_.adapter != nullptr) {
+    lora::save_injected(*parts_.adapter, directory);
+  } else {
+    parts_.model->save(directory);
+  }
+  if (parts_.save_extra) parts_.save_extra(directory);
+}
+
+std::string ImageClassification::weights_hash() {
+  std::string hashes;
+  for (const lora::NamedTensor& weight : parameters()) {
+    const at::Tensor values = weight.tensor.detach().contiguous();
+    hashes += core::sha256({static_cast<const char*>(values.const_data_ptr()), values.nbytes()});
+  }
+  return core::sha256(hashes);
+}
+
+void ImageClassification::settle_statistics() {
+  if (parts_.method != ImageMethod::kFull) return;
+  const std::string now = weights_hash();
+  if (now == settled_) return;
+  settled_ = now;
+  if (now == start_) {
+    const at::NoGradGuard no_grad;
+    const std::vector<lora::NamedTensor> current = statistics(*parts_.model);
+    for (std::size_t i = 0; i < current.size(); ++i) at::Tensor(current[i].tensor).copy_(start_statistics_[i].tensor);
+    return;
+  }
+  const std::size_t all = parts_.train.labels.size(), used = std::min(all, kEstimated);
+  std::vector<std::uint32_t> pictures(used);
+  for (std::size_t i = 0; i < used; ++i) pictures[i] = static_cast<std::uint32_t>(i * all / used);
+  // As many batches as are full; fewer pictures than one batch are one.
+  const std::size_t batches = std::max<std::size_t>(1, used / kEstimateBatch);
+  parts_.model->estimate_statistics(static_cast<std::int64_t>(batches), [&](std::int64_t i) {
+    const auto begin = static_cast<std::size_t>(i) * used / batches, end = (static_cast<std::size_t>(i) + 1) * used / batches;
+    return eval::image_batch(parts_.train, std::span(pictures).subspan(begin, end - begin));
+  });
+}
+
+}  // namespace lowrank::train
