@@ -64,12 +64,6 @@ Roots roots(const at::Tensor& moments) {
   return {vectors.mul(root).matmul(vectors.t()), vectors.div(root).matmul(vectors.t())};
 }
 
-std::vector<std::string> last_segments(const std::vector<std::string>& paths) {
-  std::set<std::string> names;
-  for (const std::string& path : paths) names.insert(path.substr(path.rfind('.') + 1));
-  return {names.begin(), names.end()};
-}
-
 // A copy of `from` in `to`, which may be a leaf that requires grad.
 void write(const at::Tensor& to, const at::Tensor& from) { to.detach().copy_(from); }
 
