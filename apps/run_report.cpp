@@ -124,10 +124,10 @@ void print_opening(const Console& console, const RunReport& report) {
   rows.emplace_back("dtype", report.dtype + " (" + report.dtype_reason + ")");
   if (report.adapter) {
     const lora::LoraConfig& c = *report.adapter;
-    rows.emplace_back("adapter", fmt::format("{} r = {}, alpha = {}{}{}{}, on {} {}{}: {}", c.use_dora ? "DoRA" : "LoRA", c.r,
+    rows.emplace_back("adapter", fmt::format("{} r = {}, alpha = {}{}{}{}, on {} {}: {}{}", c.use_dora ? "DoRA" : "LoRA", c.r,
                                              c.lora_alpha, c.lora_dropout > 0 ? fmt::format(", dropout {}", c.lora_dropout) : "",
                                              c.use_rslora ? ", rsLoRA" : "", beginning(c), report.adapted_modules,
-                                             report.adapted_kind, report.also_trained, joined(c.target_modules)));
+                                             report.adapted_kind, joined(c.target_modules), report.also_trained));
   } else {
     rows.emplace_back("method", report.trained);
   }
@@ -244,9 +244,9 @@ std::string model_card(const RunReport& report, const train::TrainResult& result
   std::string text = fmt::format("---\nbase_model: {}\nlibrary_name: peft\npipeline_tag: {}\ntags:\n- base_model:adapter:{}\n- lora\n- lowrank\n---\n\n",
                                  report.model_name, report.pipeline_tag, report.model_name);
   text += fmt::format("# {} adapter for {}\n\nTrained with `lowrank` {} by\n\n    {}\n\n", c.use_dora ? "DoRA" : "LoRA", report.model_name, LOWRANK_VERSION, report.command);
-  text += fmt::format("- rank {}, alpha {}{}, on {} {}{} ({})\n- {} trainable parameters of {} ({:.3f} %), {} beside a base of {}\n"
+  text += fmt::format("- rank {}, alpha {}{}, on {} {} ({}){}\n- {} trainable parameters of {} ({:.3f} %), {} beside a base of {}\n"
                       "- {} optimiser steps, {} {}s\n\n",
-                      c.r, c.lora_alpha, c.use_rslora ? " (rsLoRA)" : "", report.adapted_modules, report.adapted_kind, report.also_trained, joined(c.target_modules),
+                      c.r, c.lora_alpha, c.use_rslora ? " (rsLoRA)" : "", report.adapted_modules, report.adapted_kind, joined(c.target_modules), report.also_trained,
                       core::format_count(report.trainable_parameters), core::format_count(report.all_parameters()),
                       report.trainable_percent(), core::format_bytes(report.result_bytes), core::format_bytes(report.base_bytes),
                       core::format_count(result.steps), core::format_count(result.tokens), report.unit);
