@@ -111,10 +111,10 @@ std::string also_trained(const lora::Adapter& adapter) {
       ++biases;
     }
   }
-  std::string text = adapter.adapts_embedding() ? " and the embedding" : "";
-  for (std::size_t i = 0; i < std::min(kNamed, whole.size()); ++i) text += (i == 0 ? ", whole: " : ", ") + whole[i];
+  std::string text = adapter.adapts_embedding() ? "; the embedding" : "";
+  for (std::size_t i = 0; i < std::min(kNamed, whole.size()); ++i) text += (i == 0 ? "; whole: " : ", ") + whole[i];
   if (whole.size() > kNamed) text += fmt::format(" and {} more", whole.size() - kNamed);
-  if (biases > 0) text += fmt::format(", {} biases", biases);
+  if (biases > 0) text += fmt::format("; {} biases", biases);
   return text;
 }
 

@@ -52,8 +52,8 @@ int sequence_length(const Options& options, const models::DecoderConfig& config)
 /// What was opened, for the opening lines: model, dtype with its reason, adapter.
 std::vector<std::pair<std::string, std::string>> describe(const Opened& opened);
 
-/// What an adapter trains beside A and B of linear layers, in words that follow their number: " and the embedding, whole:
-/// model.norm, 12 biases"; empty: nothing.
+/// What an adapter trains beside A and B of linear layers, in words that follow those: "; the embedding; whole: model.norm;
+/// 12 biases". Empty: nothing.
 std::string also_trained(const lora::Adapter& adapter);
 
 }  // namespace lowrank::apps

@@ -124,10 +124,10 @@ void print_opening(const Console& console, const RunReport& report) {
   rows.emplace_back("dtype", report.dtype + " (" + report.dtype_reason + ")");
   if (report.adapter) {
     const lora::LoraConfig& c = *report.adapter;
-    rows.emplace_back("adapter", fmt::format("{} r = {}, alpha = {}{}{}{}, on {} linear layers{}: {}", c.use_dora ? "DoRA" : "LoRA", c.r,
+    rows.emplace_back("adapter", fmt::format("{} r = {}, alpha = {}{}{}{}, on {} linear layers: {}{}", c.use_dora ? "DoRA" : "LoRA", c.r,
                                              c.lora_alpha, c.lora_dropout > 0 ? fmt::format(", dropout {}", c.lora_dropout) : "",
                                              c.use_rslora ? ", rsLoRA" : "", beginning(c), report.adapted_modules,
-                                             report.also_trained, joined(c.target_modules)));
+                                             joined(c.target_modules), report.also_trained));
   } else {
     rows.emplace_back("method", "every weight is trained");
   }
@@ -238,9 +238,9 @@ std::string model_card(const RunReport& report, const train::TrainResult& result
                                  report.model_name, c.task_type == "SEQ_CLS" ? "text-classification" : "text-generation",
                                  report.model_name);
   text += fmt::format("# {} adapter for {}\n\nTrained with `lowrank` {} by\n\n    {}\n\n", c.use_dora ? "DoRA" : "LoRA", report.model_name, LOWRANK_VERSION, report.command);
-  text += fmt::format("- rank {}, alpha {}{}, on {} linear layers{} ({})\n- {} trainable parameters of {} ({:.3f} %), {} beside a base of {}\n"
+  text += fmt::format("- rank {}, alpha {}{}, on {} linear layers ({}){}\n- {} trainable parameters of {} ({:.3f} %), {} beside a base of {}\n"
                       "- {} optimiser steps, {} tokens\n\n",
-                      c.r, c.lora_alpha, c.use_rslora ? " (rsLoRA)" : "", report.adapted_modules, report.also_trained, joined(c.target_modules),
+                      c.r, c.lora_alpha, c.use_rslora ? " (rsLoRA)" : "", report.adapted_modules, joined(c.target_modules), report.also_trained,
                       core::format_count(report.trainable_parameters), core::format_count(report.all_parameters()),
                       report.trainable_percent(), core::format_bytes(report.result_bytes), core::format_bytes(report.base_bytes),
                       core::format_count(result.steps), core::format_count(result.tokens));

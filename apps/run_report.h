@@ -32,7 +32,7 @@ struct RunReport {
   std::uint64_t base_bytes = 0, result_bytes = 0;      // of the model's weights; of what the run writes
   std::optional<lora::LoraConfig> adapter;
   std::size_t adapted_modules = 0;
-  std::string also_trained;                // beside linear layers' A and B, in words that follow their number
+  std::string also_trained;                // beside linear layers' A and B (apps/opening.h: also_trained)
   std::vector<DataUsed> data;
   std::string validation_how;
   std::int64_t steps = 0, planned_tokens = 0;

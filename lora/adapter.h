@@ -17,9 +17,9 @@ namespace lowrank::lora {
 /// What lora/ knows of a model: its linear slots in order, which is the output head, and what else can be trained.
 struct SlotTable {
   std::vector<LinearSlot> slots;
-  EmbeddingSlot embedding;           // null where the model has none that can be adapted
-  std::vector<WholeModule> whole;    // modules for modules_to_save beside the slots and the embedding: norms, a score
-  std::string head;  // path of the output embedding ("lm_head"), which all-linear leaves out
+  EmbeddingSlot embedding;         // null where the model has none that can be adapted
+  std::vector<WholeModule> whole;  // modules for modules_to_save beside the slots and the embedding: norms, a score
+  std::string head;                // path of the output embedding ("lm_head"), which all-linear leaves out
   std::int64_t layers = 0;
   std::string base_name;  // written as base_model_name_or_path
   /// Paths of modules that are no linear layers (norms, embeddings), where known: PEFT matches targets against these
@@ -43,8 +43,8 @@ class Adapter {
   const std::vector<NamedTensor>& at_whole(const std::string& path) const;
   const std::string& head() const { return head_; }                      // SlotTable::head
   const std::filesystem::path& directory() const { return directory_; }  // what load_peft read, else empty
-  /// Under the names of PEFT's file: A and B of the embedding; lora_A, lora_B and, of DoRA, the magnitude of every slot,
-  /// in the order of the slots; then the trained copies.
+  /// Under the names of PEFT's file: A and B of the embedding; lora_A, lora_B and, of DoRA, the magnitude of every
+  /// slot, in the order of the slots; then the trained copies.
   std::vector<NamedTensor> parameters() const;
   std::int64_t parameter_count() const;
   void set_enabled(bool enabled);

@@ -74,8 +74,8 @@ std::string adapter_config_json(const LoraConfig& config);
 
 /// The module paths that the config targets among `linears` (all modules that can be adapted, in order; `head` is the
 /// output embedding's path, left out of all-linear). ConfigError when an entry of target_modules or exclude_modules
-/// matches nothing (with the nearest name) or only what modules_to_save takes in, a layer is out of range, or nothing is
-/// left.
+/// matches nothing (with the nearest name) or only what modules_to_save takes in, a layer is out of range, or nothing
+/// is left.
 std::vector<std::string> match_modules(const LoraConfig& config, const std::vector<std::string>& linears,
                                        const std::string& head);
 

@@ -18,15 +18,25 @@ using core::Json;
 using core::JsonView;
 using Names = std::variant<std::vector<std::string>, std::string>;
 
-constexpr std::array kRead = {"alpha_pattern",  "base_model_name_or_path",
-                              "bias",           "exclude_modules",
-                              "fan_in_fan_out", "init_lora_weights",
-                              "layers_pattern", "layers_to_transform",
-                              "lora_alpha",     "lora_dropout",
-                              "modules_to_save", "peft_type",      "r",
-                              "rank_pattern",   "revision",
-                              "target_modules", "task_type",
-                              "use_dora",       "use_rslora"};
+constexpr std::array kRead = {"alpha_pattern",
+                              "base_model_name_or_path",
+                              "bias",
+                              "exclude_modules",
+                              "fan_in_fan_out",
+                              "init_lora_weights",
+                              "layers_pattern",
+                              "layers_to_transform",
+                              "lora_alpha",
+                              "lora_dropout",
+                              "modules_to_save",
+                              "peft_type",
+                              "r",
+                              "rank_pattern",
+                              "revision",
+                              "target_modules",
+                              "task_type",
+                              "use_dora",
+                              "use_rslora"};
 
 // Keys that say nothing about what a finished adapter computes: how it was made, by what, and defaults of features that
 // another key switches on.

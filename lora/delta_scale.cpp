@@ -9,9 +9,10 @@ namespace lowrank::lora {
 
 DeltaScale::DeltaScale(Adapter& adapter) : adapter_(adapter) {
   if (!adapter_.whole().empty())
-    throw ConfigError(fmt::format("the update of this adapter cannot be scaled: it replaces {}'s own values, which are no "
-                                  "update of low rank",
-                                  adapter_.whole().front()->path()));
+    throw ConfigError(
+        fmt::format("the update of this adapter cannot be scaled: it replaces {}'s own values, which are no "
+                    "update of low rank",
+                    adapter_.whole().front()->path()));
   if (adapter_.adapts_embedding()) embedding_ = adapter_.embedding()->lora(adapter_.name()).scale;
   for (const LinearSlot& slot : adapter_.slots()) {
     if (adapter_.at(slot).magnitude.defined())

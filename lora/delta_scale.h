@@ -7,8 +7,8 @@
 
 namespace lowrank::lora {
 
-/// Turns an adapter's scales for a while; the destructor puts back what was there. ConfigError for an adapter with DoRA's
-/// magnitudes, which would not be at the base with t = 0, and for one with trained copies of whole tensors.
+/// Turns an adapter's scales for a while; the destructor puts back what was there. ConfigError for an adapter with
+/// DoRA's magnitudes, which would not be at the base with t = 0, and for one with trained copies of whole tensors.
 class DeltaScale {
  public:
   explicit DeltaScale(Adapter& adapter);
@@ -24,8 +24,8 @@ class DeltaScale {
   double embedding_ = 1;
 };
 
-/// ΔW becomes t·ΔW for good: every B (and B0) times t, so that the adapter stays an ordinary one whatever its rank, alpha and
-/// patterns say.
+/// ΔW becomes t·ΔW for good: every B (and B0) times t, so that the adapter stays an ordinary one whatever its rank,
+/// alpha and patterns say.
 void fold_scale(Adapter& adapter, double t);
 
 }  // namespace lowrank::lora

@@ -12,8 +12,8 @@
 
 namespace lowrank::lora {
 
-/// rows[i] = E[id_i] + Σ s·(B A)[:, id_i], PEFT's lora.Embedding: A [r, V] begins as zeros and B [d, r] is normal, so the
-/// roles are the reverse of a linear layer's. No dropout acts on it, as in PEFT.
+/// rows[i] = E[id_i] + Σ s·(B A)[:, id_i], PEFT's lora.Embedding: A [r, V] begins as zeros and B [d, r] is normal, so
+/// the roles are the reverse of a linear layer's. No dropout acts on it, as in PEFT.
 class EmbeddingSlotImpl {
  public:
   /// weight [V, d], not copied.
@@ -24,8 +24,8 @@ class EmbeddingSlotImpl {
   /// The weight as a module that an adapter may keep a trained copy of.
   const WholeModule& whole() const { return whole_; }
 
-  /// ids int64 [T], each in [0, V) -> [T, d] in `dtype`; the sum in fp32, rounded once. Differentiable in A and B, and in
-  /// the weight where it requires grad.
+  /// ids int64 [T], each in [0, V) -> [T, d] in `dtype`; the sum in fp32, rounded once. Differentiable in A and B, and
+  /// in the weight where it requires grad.
   at::Tensor forward(const at::Tensor& ids, at::ScalarType dtype) const;
   /// Whether something of it is trained now, so that what it gives carries a gradient.
   bool trains() const;
@@ -54,8 +54,8 @@ class EmbeddingSlotImpl {
 };
 using EmbeddingSlot = std::shared_ptr<EmbeddingSlotImpl>;
 
-/// An embedding's matrices as those of a layer of weight [V, d]: A' = Bᵀ [r, d] and B' = Aᵀ [V, r] (views), so that ΔE =
-/// s·B' A'.
+/// An embedding's matrices as those of a layer of weight [V, d]: A' = Bᵀ [r, d] and B' = Aᵀ [V, r] (views), so that ΔE
+/// = s·B' A'.
 LoraMatrices by_rows(const LoraMatrices& embedding);
 
 }  // namespace lowrank::lora

@@ -170,9 +170,10 @@ std::vector<std::string> match_modules(const LoraConfig& config, const std::vect
                                   names()));
   }
   for (const std::string& entry : result.saved_targets)
-    throw ConfigError(fmt::format("target_modules and modules_to_save both name '{}': what is trained whole is no target "
-                                  "(PEFT passes over the target); leave it out of one of them",
-                                  core::printable(entry)));
+    throw ConfigError(
+        fmt::format("target_modules and modules_to_save both name '{}': what is trained whole is no target "
+                    "(PEFT passes over the target); leave it out of one of them",
+                    core::printable(entry)));
   for (const std::string& entry : result.unused_excludes)
     throw ConfigError(fmt::format("exclude_modules: '{}' excludes no linear module{}; the model has {}",
                                   core::printable(entry), core::did_you_mean(entry, known), names()));

@@ -54,8 +54,8 @@ std::vector<std::string> carry_files(const fs::path& model, const fs::path& out,
       names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   for (const std::string& name : names)
-    core::write_file(out / name, untied && name == "config.json" ? untied_config(model / name)
-                                                                 : core::read_file(model / name));
+    core::write_file(out / name,
+                     untied && name == "config.json" ? untied_config(model / name) : core::read_file(model / name));
   return names;
 }
 

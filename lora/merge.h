@@ -16,7 +16,7 @@ struct MergeReport {
   std::int64_t tensors = 0, changed = 0, elements = 0;  // all tensors; those the adapter changed; elements of all
   std::uint64_t bytes = 0;                              // of the weight files written
   bool untied = false;  // a tied head or embedding was changed, so that both are written, and config.json says so
-  std::vector<std::string> files;                       // names: weights, index, then what was carried along
+  std::vector<std::string> files;  // names: weights, index, then what was carried along
 };
 
 /// Writes every weight file of `model` to `out`: adapted tensors as round(W + s·B A) with ΔW added in fp32 and rounded

@@ -82,8 +82,8 @@ void verify_merge(const std::filesystem::path& model, const Adapter& adapter, co
     if (progress != nullptr) progress->advance(static_cast<std::int64_t>(done));
   }
   if (plan.untied && says_tied(merged))
-    throw ModelError(fmt::format("{}: config.json ties the head to the embedding, which the adapter parts",
-                                 merged.string()));
+    throw ModelError(
+        fmt::format("{}: config.json ties the head to the embedding, which the adapter parts", merged.string()));
   if (progress != nullptr) progress->end();
 }
 

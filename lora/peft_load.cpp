@@ -92,7 +92,8 @@ std::vector<std::string> expected_names(const Loading& loading) {
   std::vector<std::string> names;
   for (const std::string& path : paths) {
     const bool embedding = table.embedding != nullptr && path == table.embedding->path();
-    for (const Factor factor : factors_of(loading.config, embedding)) names.push_back(peft_name(path, factor, embedding));
+    for (const Factor factor : factors_of(loading.config, embedding))
+      names.push_back(peft_name(path, factor, embedding));
   }
   for (const WholeModule& module : whole_modules(table))
     for (const NamedTensor& copy : module->base()) {
@@ -300,7 +301,8 @@ LoraMatrices read_matrices(const Loading& loading, const Contents& contents, con
 
 // The copies of one module; `beside_lora`: the adapter has A and B there too.
 std::vector<NamedTensor> read_copies(Loading& loading, Contents& contents, const std::string& path,
-                                     const WholeModule& module, const std::vector<std::string>& wanted, bool beside_lora) {
+                                     const WholeModule& module, const std::vector<std::string>& wanted,
+                                     bool beside_lora) {
   auto& present = contents.whole[path];
   std::vector<NamedTensor> result;
   for (const NamedTensor& own : module->base()) {
@@ -308,8 +310,9 @@ std::vector<NamedTensor> read_copies(Loading& loading, Contents& contents, const
     const bool saved_whole = wanted.size() > 1;
     if (present.count(own.name) == 0)
       fail_missing(loading, whole_name(path, own.name, beside_lora),
-                   saved_whole ? "modules_to_save"
-                               : fmt::format("bias = '{}' (early versions of PEFT lost such biases)", loading.config.bias));
+                   saved_whole
+                       ? "modules_to_save"
+                       : fmt::format("bias = '{}' (early versions of PEFT lost such biases)", loading.config.bias));
     const TensorInfo& info = *present.at(own.name);
     check_dtype(loading, info);
     if (at::IntArrayRef(info.shape) != own.tensor.sizes())
@@ -326,9 +329,10 @@ std::vector<NamedTensor> read_copies(Loading& loading, Contents& contents, const
 void refuse_left_over(const Loading& loading, const Contents& contents) {
   for (const auto& [path, tensors] : contents.whole)
     for (const auto& [name, info] : tensors)
-      loading.fail(fmt::format("unexpected tensor '{}': modules_to_save and bias in adapter_config.json do not ask for "
-                               "it (a whole embedding is there when the vocabulary was resized, which is not supported)",
-                               core::printable(info->name, 200)));
+      loading.fail(
+          fmt::format("unexpected tensor '{}': modules_to_save and bias in adapter_config.json do not ask for "
+                      "it (a whole embedding is there when the vocabulary was resized, which is not supported)",
+                      core::printable(info->name, 200)));
 }
 
 // PEFT saves the base's own weight with a targeted embedding or head; it may not be another one than this model's.
@@ -339,13 +343,17 @@ void check_redundant(Loading& loading, const Contents& contents, const PathChang
       const at::Tensor own = module->base().front().tensor.detach();
       const at::Tensor stored = formats::tensor_view(loading.file, *info);
       if (stored.sizes() != own.sizes() || !at::equal(stored.to(own.scalar_type()), own))
-        loading.fail(fmt::format("'{}' is not this model's {}: the adapter was made on a base whose {} was changed (or "
-                                 "resized), and such a base is not supported{}",
-                                 core::printable(info->name, 200), module->path(), module->path(), loading.made_for()));
+        loading.fail(
+            fmt::format("'{}' is not this model's {}: the adapter was made on a base whose {} was changed (or "
+                        "resized), and such a base is not supported{}",
+                        core::printable(info->name, 200), module->path(), module->path(), loading.made_for()));
     }
-    loading.notes.push_back(fmt::format("'{}' is a copy of the base's own tensor, and was passed over",
-                                        core::printable(info->name, 200)));
   }
+  if (contents.redundant.empty()) return;
+  const std::size_t more = contents.redundant.size() - 1;
+  loading.notes.push_back(fmt::format("'{}' is a copy of the base's own tensor{}, and was passed over",
+                                      core::printable(contents.redundant.begin()->second->name, 200),
+                                      more > 0 ? fmt::format(", as are {} more", more) : ""));
 }
 
 // The config to keep: this model's paths, and targets that PEFT resolves to just these modules.
@@ -420,8 +428,7 @@ Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory
   for (const WholeModule& module : whole_modules(table)) {
     const std::string path = change.in_file(module->path());
     const std::vector<std::string> wanted = copied_tensors(loading.config, path, in_file);
-    std::vector<NamedTensor> copies =
-        read_copies(loading, contents, path, module, wanted, targets.count(path) > 0);
+    std::vector<NamedTensor> copies = read_copies(loading, contents, path, module, wanted, targets.count(path) > 0);
     if (!copies.empty()) copied.emplace_back(module, std::move(copies));
   }
   refuse_left_over(loading, contents);

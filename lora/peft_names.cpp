@@ -122,9 +122,10 @@ std::vector<std::string> copied_tensors(const LoraConfig& config, const std::str
 void check_not_saved_whole(const LoraConfig& config, const std::vector<std::string>& targets) {
   for (const std::string& target : targets)
     if (config.saves_whole(target))
-      throw ConfigError(fmt::format("modules_to_save takes in {} by the end of its name, and target_modules adapts it: "
-                                    "give modules_to_save whole names, or leave {} out of the targets",
-                                    target, target));
+      throw ConfigError(
+          fmt::format("modules_to_save takes in {} by the end of its name, and target_modules adapts it: "
+                      "give modules_to_save whole names, or leave {} out of the targets",
+                      target, target));
 }
 
 std::vector<std::string> last_segments(const std::vector<std::string>& paths) {
@@ -135,8 +136,8 @@ std::vector<std::string> last_segments(const std::vector<std::string>& paths) {
 
 namespace {
 [[noreturn]] void fail_taken(const std::string& path, const std::string& adapter) {
-  throw ConfigError(fmt::format("{} already carries the adapter '{}'; detach it, or give the new one another name", path,
-                                adapter));
+  throw ConfigError(
+      fmt::format("{} already carries the adapter '{}'; detach it, or give the new one another name", path, adapter));
 }
 }  // namespace
 

@@ -56,7 +56,8 @@ std::vector<std::string> last_segments(const std::vector<std::string>& paths);
 
 /// ConfigError where the embedding (if it is adapted) or one of the modules carries an adapter of this name already.
 void check_free(const SlotTable& table, bool on_embedding,
-                const std::vector<std::pair<WholeModule, std::vector<NamedTensor>>>& copied, const std::string& adapter);
+                const std::vector<std::pair<WholeModule, std::vector<NamedTensor>>>& copied,
+                const std::string& adapter);
 
 /// The linear slots among these paths, in their order; the embedding is passed over. ConfigError where one carries an
 /// adapter of this name already.

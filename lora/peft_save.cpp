@@ -35,7 +35,8 @@ std::vector<NamedTensor> saved_tensors(const Adapter& adapter) {
 }  // namespace
 
 void save_peft(const Adapter& adapter, const std::filesystem::path& directory) {
-  if (adapter.slots().empty() && !adapter.adapts_embedding()) throw InternalError("an adapter that is attached nowhere was to be saved");
+  if (adapter.slots().empty() && !adapter.adapts_embedding())
+    throw InternalError("an adapter that is attached nowhere was to be saved");
   std::vector<formats::TensorToWrite> tensors;
   for (const NamedTensor& parameter : saved_tensors(adapter)) {
     const at::Tensor matrix = parameter.tensor.detach().to(at::kFloat);

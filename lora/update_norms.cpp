@@ -97,8 +97,7 @@ std::vector<UpdateNorm> update_norms(const Adapter& adapter) {
                        std::sqrt(squared_norm(embedding.weight()))});
     }
     for (const WholeModule& module : adapter.whole())
-      for (const NamedTensor& copy : module->copies(adapter.name()))
-        norms.push_back(change_of(*module, copy));
+      for (const NamedTensor& copy : module->copies(adapter.name())) norms.push_back(change_of(*module, copy));
   });
   return norms;
 }

@@ -12,7 +12,8 @@ namespace lowrank::lora {
 namespace {
 
 const NamedTensor* find(const std::vector<NamedTensor>& tensors, const std::string& name) {
-  const auto it = std::find_if(tensors.begin(), tensors.end(), [&](const NamedTensor& one) { return one.name == name; });
+  const auto it =
+      std::find_if(tensors.begin(), tensors.end(), [&](const NamedTensor& one) { return one.name == name; });
   return it == tensors.end() ? nullptr : &*it;
 }
 
@@ -29,8 +30,9 @@ at::Tensor WholeModuleImpl::current(const std::string& name) const {
     const NamedTensor* const copy = find(one.copies, name);
     if (copy == nullptr) continue;
     if (owner != nullptr)
-      throw ConfigError(fmt::format("the adapters '{}' and '{}' both bring a {} of their own for {}; enable one at a time",
-                                    owner->name, one.name, name, path_));
+      throw ConfigError(
+          fmt::format("the adapters '{}' and '{}' both bring a {} of their own for {}; enable one at a time",
+                      owner->name, one.name, name, path_));
     owner = &one;
     result = copy->tensor;
   }

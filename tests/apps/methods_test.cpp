@@ -1,4 +1,6 @@
 // Adapter methods from the command line: trained, inspected, evaluated, merged, resumed, refused.
+#include <algorithm>
+
 #include "verbs_helpers.h"
 
 using namespace lowrank_test;
@@ -63,6 +65,36 @@ TEST_CASE("every method trains, and what it leaves is inspected, evaluated, gene
   }
 }
 
+TEST_CASE("whole modules and an adapted embedding train, and their merge parts a tied head", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir dir;
+  const fs::path text = text_in(dir.path());
+  for (const bool copies : {true, false}) {
+    const std::string name = copies ? "copies" : "embedding";
+    INFO(name);
+    const fs::path out = dir / name, merged = dir / (name + "-merged");
+    std::vector<std::string> words = finetune(text, out, {"--lr", "5e-3"});
+    if (copies) {
+      words.insert(words.end(), {"--modules-to-save", "lm_head,model.norm"});
+    } else {
+      *std::find(words.begin(), words.end(), "q_proj,down_proj") = "q_proj,down_proj,embed_tokens";
+    }
+    const Json trained = run_json(words);
+    CHECK(trained["totals"]["adapter_bytes"] == fs::file_size(out / "adapter_model.safetensors"));
+    const Json seen = run_json({"inspect", out.string()});
+    CHECK(seen["whole"] == (copies ? Json({"lm_head.weight", "model.norm.weight"}) : Json::array()));
+    CHECK(seen["modules"] == (copies ? 10 : 11));
+    const Json adapted = run_json({"evaluate", stories(), "--adapter", out.string(), "--data", text.string()});
+    CHECK(adapted["nll"] != adapted["base"]["nll"]);
+    const Json proof = run_json({"merge", stories(), "--adapter", out.string(), "--out", merged.string()});
+    CHECK(proof["untied"] == true);
+    CHECK(proof["changed_tensors"] == (copies ? 12 : 11));
+    CHECK(proof["probe"]["max_logit_difference"].get<double>() < 1e-3);
+    CHECK(std::abs(run_json({"evaluate", merged.string(), "--data", text.string()})["nll"].get<double>() -
+                   adapted["nll"].get<double>()) < 1e-4);
+  }
+}
+
 TEST_CASE("options of methods that contradict each other are refused in one sentence", "[e2e]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   TempDir dir;
@@ -78,6 +110,13 @@ TEST_CASE("options of methods that contradict each other are refused in one sent
   CHECK(contains(refused({"--init", "pisa"}), "did you mean 'pissa'"));
   CHECK(contains(refused({"--lora-plus-ratio", "0"}), "--lora-plus-ratio"));
   CHECK(contains(refused({"--use-dora"}), "--dora"));
+  CHECK(contains(refused({"--modules-to-save", "lm_hed"}), "did you mean 'lm_head'"));
+  CHECK(contains(refused({"--modules-to-save", "q_proj"}), "both name 'q_proj'"));
+  CHECK(contains(refused({"--bias", "all"}), "this model's modules have no biases"));
+  CHECK(contains(refused({"--bias", "lora"}), "--bias is one of"));
+  CHECK(contains(refused({"--modules-to-save", "lm_head", "--l2", "0.1"}),
+                 "would pull the trained copy of lm_head to zero"));
+  CHECK(contains(refused({"--modules-to-save", "lm_head", "--delta-l2", "0.1"}), "is trained beside them"));
   const auto whole = [&](std::vector<std::string> options) {
     std::vector<std::string> words = {"finetune", stories(), "--data", text.string(), "--out", (dir / "out").string()};
     words.insert(words.end(), options.begin(), options.end());

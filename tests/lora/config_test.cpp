@@ -165,7 +165,7 @@ TEST_CASE("a malformed config is refused with its own message", "[unit]") {
       {"layers_pattern", "\"layers\"", "layers_pattern is given without layers_to_transform"},
       {"peft_type", "\"ADALORA\"", "this is a ADALORA adapter"},
       {"task_type", "\"TOKEN_CLS\"", "'TOKEN_CLS' is not supported"},
-      {"bias", "\"lora-only\"", "bias is 'lora-only'; it is one of none, all and lora_only; did you mean"},
+      {"bias", "\"lora-only\"", "bias is 'lora-only'; it is one of none, all and lora_only, did you mean 'lora_only'?"},
       {"use_dora", "1", "use_dora"},
       {"lora_bias", "true", "lora_bias is true: it asks for a bias on lora_B"},
       {"modules_to_save", "[\"lm_head\", \"\"]", "modules_to_save has an empty entry"},

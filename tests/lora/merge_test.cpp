@@ -200,7 +200,8 @@ TEST_CASE("a tied head parts from the embedding when one of them is changed", "[
       const std::string other = on_head ? embedding : head;
       CHECK(same_bytes(tensor_in(after, other), tensor_in(before, on_head || with_head ? other : embedding)));
       const auto index = nlohmann::json::parse(lowrank_test::read_text(out / "model.safetensors.index.json"));
-      CHECK(index["weight_map"][head] == (with_head ? "model-00002-of-00002.safetensors" : "model-00001-of-00002.safetensors"));
+      CHECK(index["weight_map"][head] ==
+            (with_head ? "model-00002-of-00002.safetensors" : "model-00001-of-00002.safetensors"));
       CHECK(index["metadata"]["total_size"] == (with_head ? 1 : 1 + 32 * 16 * 2));
     }
 }
@@ -240,7 +241,8 @@ TEST_CASE("a sum that overflows is refused and nothing is left", "[unit]") {
   lowrank_test::TempDir dir;
   fs::create_directories(dir / "m");
   lora::SlotTable table;
-  table.slots.push_back(std::make_shared<lora::LinearSlotImpl>("head.fc", torch::full({4, 4}, 65000.0).to(at::kHalf), at::Tensor()));
+  table.slots.push_back(
+      std::make_shared<lora::LinearSlotImpl>("head.fc", torch::full({4, 4}, 65000.0).to(at::kHalf), at::Tensor()));
   formats::write_safetensors(dir / "m" / "model.safetensors",
                              {tensor("head.fc.weight", table.slots[0]->base().weight())});
   const auto adapter = adapter_for(table, {"fc"});

@@ -28,7 +28,8 @@ std::vector<std::string> names(const lora::Adapter& adapter) {
 void shake(const lora::Adapter& adapter) {
   const torch::NoGradGuard no_grad;
   torch::manual_seed(19);
-  for (const auto& parameter : adapter.parameters()) at::Tensor(parameter.tensor).add_(torch::randn_like(parameter.tensor) * 0.3);
+  for (const auto& parameter : adapter.parameters())
+    at::Tensor(parameter.tensor).add_(torch::randn_like(parameter.tensor) * 0.3);
 }
 
 /// A table of one layer with a bias and one without.
@@ -92,7 +93,8 @@ TEST_CASE("whole modules begin as the base, are trained apart from it, and go wi
   adapter.set_enabled(true);
   CHECK_FALSE(same_bytes(down->forward(x).detach(), y));
   const auto second = lora::attach(table, config_of({"q_proj"}, {"down_proj"}), 1, "second");
-  CHECK(contains(message_of(ErrorKind::kConfig, [&] { down->forward(x); }), "'default' and 'second' both bring a weight"));
+  CHECK(contains(message_of(ErrorKind::kConfig, [&] { down->forward(x); }),
+                 "'default' and 'second' both bring a weight"));
   adapter.detach();
   CHECK_NOTHROW(down->forward(x));
   CHECK(same_bytes(table.embedding->forward(ids, at::kBFloat16), rows));
@@ -165,7 +167,8 @@ TEST_CASE("biases are trained as copies, under PEFT's names", "[unit]") {
   CHECK(names(lora::attach(other, config)).back() == "l.0.q_proj.base_layer.bias");
   other = biased();
   config.target_modules = std::vector<std::string>{"o_proj"};
-  CHECK(contains(message_of(ErrorKind::kConfig, [&] { lora::attach(other, config); }), "the adapted layers have no biases"));
+  CHECK(contains(message_of(ErrorKind::kConfig, [&] { lora::attach(other, config); }),
+                 "the adapted layers have no biases"));
 }
 
 TEST_CASE("what cannot be trained beside A and B is refused by name", "[unit]") {
@@ -176,9 +179,12 @@ TEST_CASE("what cannot be trained beside A and B is refused by name", "[unit]") 
     CHECK_FALSE(table.embedding->adapted());
     return message;
   };
-  CHECK(contains(refused(config_of({"q_proj"}, {"lm_hed"})), "modules_to_save: no module's path ends in 'lm_hed'; did you mean 'lm_head'?"));
-  CHECK(contains(refused(config_of({"q_proj", "k_proj"}, {"q_proj"})), "target_modules and modules_to_save both name 'q_proj'"));
-  CHECK(contains(refused(config_of({"q_proj"}, {"proj"})), "modules_to_save takes in model.layers.0.self_attn.q_proj by the end"));
+  CHECK(contains(refused(config_of({"q_proj"}, {"lm_hed"})),
+                 "modules_to_save: no module's path ends in 'lm_hed', did you mean 'lm_head'?"));
+  CHECK(contains(refused(config_of({"q_proj", "k_proj"}, {"q_proj"})),
+                 "target_modules and modules_to_save both name 'q_proj'"));
+  CHECK(contains(refused(config_of({"q_proj"}, {"proj"})),
+                 "modules_to_save takes in model.layers.0.self_attn.q_proj by the end"));
   CHECK(contains(refused(config_of({"lm_head"}, {"lm_head", "norm"})), "both name 'lm_head'"));
   CHECK(contains(refused(config_of({"embed_token"})), "did you mean 'embed_tokens'?"));
   LoraConfig config = config_of({"q_proj", "embed_tokens"});

@@ -1,6 +1,6 @@
 // PEFT's DoRA, PiSSA, OLoRA, LoRA+, whole modules, biases, and adapters on the embedding and the head
-// (tests/parity/make_method_goldens.py) against ours: logits, gradients, five steps of AdamW, and the files; and runs of
-// them that go on after a stop.
+// (tests/parity/make_method_goldens.py) against ours: logits, gradients, five steps of AdamW, and the files; and runs
+// of them that go on after a stop.
 #include <fmt/format.h>
 
 #include <array>
@@ -113,8 +113,8 @@ Tensors gradients(Case& c) {
 TEST_CASE("DoRA, LoRA+, whole modules, biases, embedding and head give PEFT's logits, gradients, losses and files",
           "[parity]") {
   keep_files_in_memory();
-  for (const std::string name : {"dora", "dora-plus", "plus", "whole", "biases", "lora-biases", "embedding",
-                                 "tied-embedding", "tied-head"}) {
+  for (const std::string name :
+       {"dora", "dora-plus", "plus", "whole", "biases", "lora-biases", "embedding", "tied-embedding", "tied-head"}) {
     INFO(name);
     Case c(name);
     CHECK(distance(c.logits(c.golden.at("ids")), c.golden.at("logits")) <= 1e-4);
@@ -244,9 +244,10 @@ TEST_CASE("a run of every method that is stopped and resumed ends with the same 
     bool dora;
     std::vector<std::string> targets = {}, whole = {};
   };
-  for (const Way& way : {Way{"default", true}, Way{"orthogonal", true}, Way{"pissa", false}, Way{"pissa_niter_2", false},
-                         Way{"olora", false}, Way{"default", false, {"q_proj", "embed_tokens", "lm_head"}, {"norm", "0.mlp"}},
-                         Way{"pissa", false, {}, {"embed_tokens", "lm_head", "0.self_attn.v_proj"}}}) {
+  for (const Way& way :
+       {Way{"default", true}, Way{"orthogonal", true}, Way{"pissa", false}, Way{"pissa_niter_2", false},
+        Way{"olora", false}, Way{"default", false, {"q_proj", "embed_tokens", "lm_head"}, {"norm", "0.mlp"}},
+        Way{"pissa", false, {}, {"embed_tokens", "lm_head", "0.self_attn.v_proj"}}}) {
     INFO(way.init << (way.dora ? ", DoRA" : "") << (way.whole.empty() ? "" : ", whole modules"));
     train::TrainOptions options;
     options.lr = 1e-2;
