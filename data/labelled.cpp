@@ -76,8 +76,9 @@ void add_row(Reading& reading, const core::JsonView& row) {
 
 void read_file(Reading& reading, const Source& source) {
   if (source.kind == SourceKind::kText) {
-    throw DataError(source.file.string() +
-                    " is plain text, but labelled texts are rows of .jsonl or .json: {\"text\": \"…\", \"label\": \"…\"}");
+    throw DataError(
+        source.file.string() +
+        " is plain text, but labelled texts are rows of .jsonl or .json: {\"text\": \"…\", \"label\": \"…\"}");
   }
   const core::FileStamp stamp = core::stamp_of(source.file);
   const RowFileFacts facts =
@@ -91,7 +92,8 @@ void read_file(Reading& reading, const Source& source) {
 bool is_number(const std::string& text) {
   const std::size_t begin = text.starts_with('-') ? 1 : 0;
   return text.size() > begin && text.size() < 19 &&
-         std::all_of(text.begin() + static_cast<std::ptrdiff_t>(begin), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+         std::all_of(text.begin() + static_cast<std::ptrdiff_t>(begin), text.end(),
+                     [](char c) { return c >= '0' && c <= '9'; });
 }
 
 std::vector<std::string> sorted_labels(const std::vector<std::string>& names) {
@@ -171,7 +173,8 @@ Split split_labelled(const LabelledTexts& all, double fraction, std::uint64_t se
       }
       if (of_class.size() < 2) continue;
       const auto count = std::clamp<std::size_t>(
-          static_cast<std::size_t>(std::llround(fraction * static_cast<double>(of_class.size()))), 1, of_class.size() - 1);
+          static_cast<std::size_t>(std::llround(fraction * static_cast<double>(of_class.size()))), 1,
+          of_class.size() - 1);
       const std::vector<std::uint32_t> order = random.permutation(static_cast<std::uint32_t>(of_class.size()), k);
       for (std::size_t i = 0; i < count; ++i) held[of_class[order[i]]] = true;
     }
@@ -180,10 +183,10 @@ Split split_labelled(const LabelledTexts& all, double fraction, std::uint64_t se
   result.validation.report.notes.clear();  // said once, with the training part
   held.flip();
   result.train = part_of(all.texts, held);
-  result.how = result.validation.examples.empty()
-                   ? "none: fewer than 20 texts are not split; give --val-data"
-                   : core::format_count(result.validation.report.examples) + " of " +
-                         core::format_count(static_cast<std::int64_t>(n)) + " texts held out, of each class by the seed";
+  result.how = result.validation.examples.empty() ? "none: fewer than 20 texts are not split; give --val-data"
+                                                  : core::format_count(result.validation.report.examples) + " of " +
+                                                        core::format_count(static_cast<std::int64_t>(n)) +
+                                                        " texts held out, of each class by the seed";
   return result;
 }
 

@@ -13,8 +13,8 @@ namespace lowrank::data {
 /// One example a text; "learned" is its last token, at which the label is read off.
 struct LabelledTexts {
   Dataset texts;
-  std::vector<std::string> labels;      // every label there is, in order
-  std::vector<std::int64_t> classes;    // of each document: which of the labels
+  std::vector<std::string> labels;    // every label there is, in order
+  std::vector<std::int64_t> classes;  // of each document: which of the labels
 
   std::int64_t class_of(const Example& example) const { return classes[example.document]; }
   /// Examples of each class in `part`, which has the documents of `texts`.
@@ -22,15 +22,15 @@ struct LabelledTexts {
 };
 
 /// Rows of .jsonl and .json: {"text", "label"} or {"text", "labels"}, the label a string or a whole number. A text is
-/// tokenized as it stands (BOS and EOS where the tokenizer adds them) and cut at its end to `seq_len` tokens; blank ones are
-/// dropped and counted. `labels`: those there are; empty: the different ones of the data, sorted (as numbers where all are).
-/// Throws as `load` does; DataError with file and line for a row without text or label, and for a label that is not among
-/// `labels`; DataError when no text is left.
+/// tokenized as it stands (BOS and EOS where the tokenizer adds them) and cut at its end to `seq_len` tokens; blank
+/// ones are dropped and counted. `labels`: those there are; empty: the different ones of the data, sorted (as numbers
+/// where all are). Throws as `load` does; DataError with file and line for a row without text or label, and for a label
+/// that is not among `labels`; DataError when no text is left.
 LabelledTexts load_labelled(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, int seq_len,
                             const std::vector<std::string>& labels = {});
 
-/// A share of the texts of every class, chosen by the seed: round(fraction · n) of each, at least one of a class of two or
-/// more. None where there are fewer than twenty texts.
+/// A share of the texts of every class, chosen by the seed: round(fraction · n) of each, at least one of a class of two
+/// or more. None where there are fewer than twenty texts.
 Split split_labelled(const LabelledTexts& all, double fraction, std::uint64_t seed);
 
 }  // namespace lowrank::data

@@ -26,7 +26,8 @@ ClassLoss class_loss(std::span<const double> scores, std::int64_t truth, double 
 }
 
 Classified classify(const models::SequenceClassifier& classifier, const data::Dataset& texts,
-                    const std::vector<std::int64_t>& truth, std::int64_t batch_tokens, core::ProgressObserver* progress) {
+                    const std::vector<std::int64_t>& truth, std::int64_t batch_tokens,
+                    core::ProgressObserver* progress) {
   const auto labels = static_cast<std::size_t>(classifier.labels());
   if (truth.size() != texts.examples.size()) throw InternalError("classify: a class for each text is expected");
   for (const std::int64_t k : truth) {

@@ -12,8 +12,8 @@
 
 namespace lowrank::eval {
 
-/// The cross-entropy of one text in nats and its slopes by the scores: of the classes' softmax against the truth, of which
-/// the share `smoothing` is spread evenly over all classes (as PyTorch's label_smoothing).
+/// The cross-entropy of one text in nats and its slopes by the scores: of the classes' softmax against the truth, of
+/// which the share `smoothing` is spread evenly over all classes (as PyTorch's label_smoothing).
 struct ClassLoss {
   double loss = 0;
   std::int64_t predicted = 0;  // the class of the highest score, the first where several are

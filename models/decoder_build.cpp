@@ -12,6 +12,7 @@ namespace lowrank::models {
 namespace {
 
 constexpr const char* kEmbedding = "model.embed_tokens";
+constexpr const char* kEmbeddingWeight = "model.embed_tokens.weight";
 constexpr const char* kFinalNorm = "model.norm";
 constexpr const char* kHead = "lm_head";
 
@@ -27,7 +28,7 @@ DecoderImpl::DecoderImpl(DecoderConfig config, WeightSource& weights)
       config_(std::move(config)),
       dtype_(weights.dtype()),
       frequencies_(inverse_frequencies(config_)) {
-  at::Tensor embedding = weights.take(std::string(kEmbedding) + ".weight", {config_.vocab_size, config_.hidden_size});
+  at::Tensor embedding = weights.take(kEmbeddingWeight, {config_.vocab_size, config_.hidden_size});
   for (std::int64_t i = 0; i < config_.layers; ++i) layers_.push_back(make_layer(i, weights));
   norm_ = make_norm(kFinalNorm, config_.hidden_size, weights);
   if (config_.tied) {

@@ -25,17 +25,20 @@ constexpr const char* kSavedScore = "base_model.model.score.weight";
 std::int64_t saved_labels(const fs::path& directory, const DecoderImpl& decoder) {
   const fs::path file = directory / "adapter_model.safetensors";
   std::error_code ignored;
-  if (!fs::exists(file, ignored)) throw MissingError(fmt::format("there is no '{}', which holds the adapter's weights", file.string()));
+  if (!fs::exists(file, ignored))
+    throw MissingError(fmt::format("there is no '{}', which holds the adapter's weights", file.string()));
   const auto weights = formats::SafetensorsFile::open(file);
   const formats::TensorInfo* score = weights->find(kSavedScore);
   if (score == nullptr) {
-    throw ModelError(fmt::format("{}: there is no '{}', so this adapter is no sequence classifier; one comes from `lowrank "
-                                 "finetune --task classification`, `lowrank align reward`, or PEFT with task_type SEQ_CLS",
-                                 file.string(), kSavedScore));
+    throw ModelError(
+        fmt::format("{}: there is no '{}', so this adapter is no sequence classifier; one comes from `lowrank "
+                    "finetune --task classification`, `lowrank align reward`, or PEFT with task_type SEQ_CLS",
+                    file.string(), kSavedScore));
   }
   const std::int64_t width = decoder.config().hidden_size;
   if (score->shape.size() != 2 || score->shape[0] < 1 || score->shape[1] != width) {
-    throw ModelError(fmt::format("{}: '{}' must have the shape [labels, {}] for this model", file.string(), kSavedScore, width));
+    throw ModelError(
+        fmt::format("{}: '{}' must have the shape [labels, {}] for this model", file.string(), kSavedScore, width));
   }
   return score->shape[0];
 }
@@ -90,7 +93,8 @@ std::vector<std::string> read_labels(const fs::path& directory, std::int64_t cou
   if (json.is_null()) return labels;
   const core::JsonView view(json, file.string());
   if (!view.is_object() || static_cast<std::int64_t>(view.size()) != count) {
-    view.fail(fmt::format("expected an object of {} label names with their numbers, as many as the score head has rows", count));
+    view.fail(fmt::format("expected an object of {} label names with their numbers, as many as the score head has rows",
+                          count));
   }
   std::vector<bool> named(labels.size(), false);
   for (const std::string& label : view.keys()) {

@@ -14,7 +14,8 @@ namespace lowrank::models {
 /// normal(0, initializer_range) by the seed, as transformers makes a new one.
 SequenceClassifier new_classifier(const LoadedModel& model, std::int64_t labels, std::uint64_t seed);
 
-/// Labels of the head in a PEFT folder. MissingError where it has no weights, ModelError where they have no head that fits.
+/// Labels of the head in a PEFT folder. MissingError where it has no weights, ModelError where they have no head that
+/// fits.
 std::int64_t saved_labels(const std::filesystem::path& directory, const DecoderImpl& decoder);
 
 /// Labels of the score head that a model has itself; 0 where it has none.
@@ -32,8 +33,8 @@ LoadedClassifier load_classifier(const Decoder& decoder, const std::filesystem::
 
 /// label2id.json, {"name": number}, beside the adapter; PEFT passes over it.
 void write_labels(const std::filesystem::path& directory, const std::vector<std::string>& labels);
-/// The names in it by number; where there is no such file those of "label2id" in config.json, else "0", "1" …. FormatError
-/// where they are not `count` labels.
+/// The names in it by number; where there is no such file those of "label2id" in config.json, else "0", "1" ….
+/// FormatError where they are not `count` labels.
 std::vector<std::string> read_labels(const std::filesystem::path& directory, std::int64_t count);
 
 }  // namespace lowrank::models

@@ -15,9 +15,9 @@
 
 namespace lowrank::models {
 
-/// The head is a module "score" of the model without a bias, which an adapter trains whole (`modules_to_save`). A text is
-/// pooled at its last token. Its numbers are computed in double from fp32, in a fixed order, so that they do not depend on
-/// the number of threads.
+/// The head is a module "score" of the model without a bias, which an adapter trains whole (`modules_to_save`). A text
+/// is pooled at its last token. Its numbers are computed in double from fp32, in a fixed order, so that they do not
+/// depend on the number of threads.
 class SequenceClassifier {
  public:
   static constexpr const char* kScore = "score";
@@ -45,8 +45,8 @@ class SequenceClassifier {
   lora::WholeModule score_;
 };
 
-/// The scores [examples * labels] of whole texts, without gradients, in batches of up to `batch_tokens` that depend on the
-/// texts alone.
+/// The scores [examples * labels] of whole texts, without gradients, in batches of up to `batch_tokens` that depend on
+/// the texts alone.
 std::vector<double> score_texts(const SequenceClassifier& classifier, const std::vector<data::Example>& texts,
                                 std::int64_t batch_tokens = 2048, core::ProgressObserver* progress = nullptr);
 

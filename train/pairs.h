@@ -1,4 +1,5 @@
-// Preference pairs in a plan: a Dataset of data::load_preferences has the sides of pair i as its examples 2i and 2i + 1.
+// Preference pairs in a plan: a Dataset of data::load_preferences has the sides of pair i as its examples 2i and 2i
+// + 1.
 #pragma once
 
 #include <cstdint>

@@ -12,7 +12,7 @@ namespace lowrank::train {
 
 RewardPairLoss reward_pair_loss(double chosen, double rejected, double center) {
   const double margin = chosen - rejected, sum = chosen + rejected;
-  const double small = std::exp(-std::abs(margin));  // never overflows
+  const double small = std::exp(-std::abs(margin));                         // never overflows
   const double wrong = margin > 0 ? small / (1 + small) : 1 / (1 + small);  // σ(−margin)
   return {std::max(-margin, 0.0) + std::log1p(small) + center * sum * sum, -wrong + 2 * center * sum,
           wrong + 2 * center * sum};

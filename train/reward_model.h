@@ -1,5 +1,5 @@
-// Reward models: one number for an answer, learned from preference pairs (Bradley and Terry 1952), as TRL's RewardTrainer
-// does it.
+// Reward models: one number for an answer, learned from preference pairs (Bradley and Terry 1952), as TRL's
+// RewardTrainer does it.
 #pragma once
 
 #include <filesystem>
@@ -23,17 +23,18 @@ struct RewardPairLoss {
 };
 RewardPairLoss reward_pair_loss(double chosen, double rejected, double center);
 
-/// A frozen decoder with an adapter that trains a score head of one label too; the reward of a prompt with its answer is the
-/// score at its last token. The loss is the mean over the step's pairs. `adapter` and `weights` must outlive this.
+/// A frozen decoder with an adapter that trains a score head of one label too; the reward of a prompt with its answer
+/// is the score at its last token. The loss is the mean over the step's pairs. `adapter` and `weights` must outlive
+/// this.
 class RewardModel : public Objective {
  public:
   struct Parts {
     models::SequenceClassifier classifier;
     lora::Adapter* adapter = nullptr;
-    const formats::WeightFiles* weights = nullptr;                  // for check_inputs(); may be null
-    data::Dataset train = {};                                       // pairs, as data::load_preferences gives them
+    const formats::WeightFiles* weights = nullptr;                       // for check_inputs(); may be null
+    data::Dataset train = {};                                            // pairs, as data::load_preferences gives them
     std::vector<std::pair<std::string, data::Dataset>> evaluation = {};  // "validation" first where there is one
-    data::PlanOptions plan = {};                                    // over pairs
+    data::PlanOptions plan = {};                                         // over pairs
     double center = 0;  // TRL's center_rewards_coefficient (Eisenstein et al. 2023, Eq. 2)
     bool recompute = false;
     std::uint64_t seed = 42;
@@ -48,8 +49,8 @@ class RewardModel : public Objective {
   std::int64_t planned_tokens() const override { return plan_.total_tokens(); }
   double epoch_after(std::int64_t step) const override { return plan_.step(step).epoch; }
   std::int64_t micro_batches(std::int64_t step) const override;
-  /// Its backward must come before the next call. Metrics, named as in TRL: accuracy, margin, mean_reward, min_reward and
-  /// max_reward, the last two of a micro-batch, meaned over the step as TRL means them over batches.
+  /// Its backward must come before the next call. Metrics, named as in TRL: accuracy, margin, mean_reward, min_reward
+  /// and max_reward, the last two of a micro-batch, meaned over the step as TRL means them over batches.
   MicroLoss forward(std::int64_t step, std::int64_t micro) override;
   std::string describe(std::int64_t step) const override;
   /// The same metrics over the whole set, and the interval of the accuracy.
