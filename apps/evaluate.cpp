@@ -140,7 +140,7 @@ int evaluate(const Options& options) {
   const Console console(options);
   const bool per_token = options.flag("per-token");
   if (per_token && !console.json()) options.fail("per-token", "the losses of single tokens come with --json only; add --json");
-  if (options.has("task")) return evaluate_classification(options, console);
+  if (options.has("task") && options.text("task") == "classification") return evaluate_classification(options, console);
   if (comparison_asked_for(options)) return compare(options, console);
   if (!options.has("data")) throw ConfigError("lowrank evaluate: --data is missing; example: " + evaluate_verb().example);
   std::vector<Set> sets = sets_asked_for(options);

@@ -32,7 +32,9 @@ models::LoadedModel& SharedBase::get(const models::Resolved& resolved, const mod
 
 RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase& base, train::TrainObserver* observer) {
   const Options options = with_preset(asked, console);
-  if (options.has("task")) return run_classification(options, console, base, observer);
+  if (options.has("task") && options.text("task") == "classification") {
+    return run_classification(options, console, base, observer);
+  }
   ConsoleProgress progress(console);
   if (options.has("threads")) at::set_num_threads(static_cast<int>(options.integer_in("threads", 1, 4096)));
   kernels::set_mode(options.text("kernels") == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused);
