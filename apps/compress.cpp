@@ -157,6 +157,12 @@ int compress(const Options& options) {
 
   Opened opened = open_adapter(options, console);
   lora::Adapter& adapter = *opened.adapter;
+  if (!adapter.whole().empty() || adapter.adapts_embedding()) {
+    throw ConfigError(fmt::format(
+        "{} trains more than low-rank updates of linear layers ({}), and compress finds ranks for those alone; merge the "
+        "adapter into its base instead (lowrank merge)",
+        opened.adapter_path.string(), adapter.whole().empty() ? "the embedding" : adapter.whole().front()->path() + ", whole"));
+  }
   const auto seed = static_cast<std::uint64_t>(options.integer("seed"));
   ConsoleProgress progress(console);
   const Halves data = read_halves(options, opened, seed, progress);

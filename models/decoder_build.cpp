@@ -1,5 +1,6 @@
 // Making a decoder from its weights, and listing what it is made of.
 #include <ATen/core/Tensor.h>
+#include <fmt/format.h>
 #include <torch/nn/module.h>
 
 #include <string>

@@ -155,11 +155,12 @@ def methods(build, assets, work):
         checkpoint = out / "checkpoints" / "checkpoint-20"
         error = difference(ours(build, model, checkpoint, sequences), peft.logits(model, checkpoint, sequences))
         check(f"{name}: so do both with the last checkpoint", error <= TOLERANCE, error)
-        smaller = work / f"compressed-{number}"
-        run(build / "bin" / "lowrank", "compress", out, "--max-kl", 0.02, "--data", text, "--seq-len", 256, "--out", smaller, "--quiet")
-        compressed = ours(build, model, smaller, sequences)
-        error = difference(compressed, peft.logits(model, smaller, sequences))
-        check(f"{name}: so do both with what compress makes of it", error <= TOLERANCE and difference(compressed, made_here) > 10 * error, error)
+        if "embed_tokens" not in str(options):  # compress is for linear layers
+            smaller = work / f"compressed-{number}"
+            run(build / "bin" / "lowrank", "compress", out, "--max-kl", 0.02, "--data", text, "--seq-len", 256, "--out", smaller, "--quiet")
+            compressed = ours(build, model, smaller, sequences)
+            error = difference(compressed, peft.logits(model, smaller, sequences))
+            check(f"{name}: so do both with what compress makes of it", error <= TOLERANCE and difference(compressed, made_here) > 10 * error, error)
         merged = work / f"merged-{number}"
         run(build / "bin" / "lowrank", "merge", model, "--adapter", out, "--out", merged, "--quiet")
         error = difference(made_here, ours(build, merged, "-", sequences))
