@@ -220,7 +220,7 @@ TEST_CASE("classification learns, and its evaluation says accuracy with an inter
   CHECK(recorder.steps.front().metrics.count("accuracy") == 1);
   const train::Metrics& metrics = result.after.at(0).metrics;
   CHECK(metrics.at("accuracy_low") < metrics.at("accuracy"));
-  CHECK(metrics.at("accuracy_high") > metrics.at("accuracy"));
+  CHECK(metrics.at("accuracy_high") >= metrics.at("accuracy"));  // equal where all are right
   CHECK(metrics.count("macro_f1") + metrics.count("matthews") == 2);
   const eval::Classified found = tiny.objective->classified(0);  // the model is what was saved
   CHECK(found.nll == result.after[0].loss);
