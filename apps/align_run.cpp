@@ -35,7 +35,7 @@ std::optional<AlignRun> open_align_run(const Options& options, const Console& co
   }
   run.earlier = earlier_choices(out, resume);
   run.model = models::load(resolved.model.string(), load_options(options, run.earlier, false), &progress);
-  report_model(run.report, options, resolved, run.model);
+  report_model(run.report, options, resolved, run.model, weights_sha256(run.model));
   if (make) {
     run.adapter = make(run.model, run.report.model_name, run.start);
   } else {

@@ -145,7 +145,7 @@ RunOutcome run_classification(const Options& options, const Console& console, Sh
   const core::Json earlier = earlier_choices(out, resume);
   models::LoadedModel& model = base.get(resolved, load_options(options, earlier, false), progress);
   RunReport report;
-  report_model(report, options, resolved, model);
+  report_model(report, options, resolved, model, base.sha256());
   LabelledData data = read_labelled(options, model, start, report);
   models::LoadedClassifier made = make_classifier(options, start, model, resolved.name,
                                                   static_cast<std::int64_t>(data.labels.size()), progress);

@@ -28,8 +28,14 @@ models::LoadedModel& SharedBase::get(const models::Resolved& resolved, const mod
     model_ = models::load(resolved.model.string(), options, &progress);
     path_ = resolved.model;
     options_ = options;
+    sha256_.clear();
   }
   return *model_;
+}
+
+const std::string& SharedBase::sha256() {
+  if (sha256_.empty()) sha256_ = weights_sha256(*model_);
+  return sha256_;
 }
 
 RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase& base, train::TrainObserver* observer) {
@@ -76,7 +82,7 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
   const models::DecoderConfig& config = model.decoder->config();
 
   RunReport report;
-  report_model(report, options, resolved, model);
+  report_model(report, options, resolved, model, base.sha256());
   if (full) report.dtype_reason = "all weights are trained";
 
   RunData data = read_run_data(options, *model.tokenizer, config.max_positions, report, progress, base.data());

@@ -19,6 +19,8 @@ class SharedBase {
   /// trained.
   models::LoadedModel& get(const models::Resolved& resolved, const models::LoadOptions& options,
                            core::ProgressObserver& progress);
+  /// Of the weights of the model that get() gave last; computed once.
+  const std::string& sha256();
   /// Null where a single run would only hold its data twice.
   DataCache* data() { return several_ ? &data_ : nullptr; }
 
@@ -28,6 +30,7 @@ class SharedBase {
   std::optional<models::LoadedModel> model_;
   std::filesystem::path path_;
   models::LoadOptions options_;
+  std::string sha256_;
 };
 
 /// Takes an adapter off the shared base at the end of its run, however that ends.

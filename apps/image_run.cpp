@@ -11,7 +11,7 @@
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
 #include "lowrank/kernels/mode.h"
-#include "lowrank/lora/peft_tensors.h"
+#include "lowrank/lora/config.h"
 #include "lowrank/train/image_classification.h"
 #include "lowrank/train/run_folder.h"
 
@@ -26,13 +26,54 @@ constexpr const char* kProcessor = "preprocessor_config.json";
 constexpr int kBatch = 32;  // pictures: a batch norm's statistics need more than the four examples of text
 
 const std::vector<std::string>& sensible_options() {
-  static const std::vector<std::string> names = {
-      "task",       "data",          "val-data",       "val-split",  "no-shuffle",   "method",     "rank",      "alpha",
-      "targets",    "exclude",       "layers",         "rslora",     "rank-pattern", "alpha-pattern", "init",   "lora-plus-ratio",
-      "adapter",    "epochs",        "max-steps",      "batch-size", "grad-accum",   "lr",         "schedule",  "warmup",
-      "clip",       "weight-decay",  "l1",             "l2",         "early-stopping", "eval-every", "seed",    "label-smoothing",
-      "ema",        "min-gain",      "threads",        "kernels",    "out",          "save-every", "keep-last", "resume",
-      "overwrite",  "force",         "dry-run",        "log-every",  "tensorboard",  "quiet",      "json",      "seeds"};
+  static const std::vector<std::string> names = {"task",
+                                                 "data",
+                                                 "val-data",
+                                                 "val-split",
+                                                 "no-shuffle",
+                                                 "method",
+                                                 "rank",
+                                                 "alpha",
+                                                 "targets",
+                                                 "exclude",
+                                                 "layers",
+                                                 "rslora",
+                                                 "rank-pattern",
+                                                 "alpha-pattern",
+                                                 "init",
+                                                 "lora-plus-ratio",
+                                                 "adapter",
+                                                 "epochs",
+                                                 "max-steps",
+                                                 "batch-size",
+                                                 "grad-accum",
+                                                 "lr",
+                                                 "schedule",
+                                                 "warmup",
+                                                 "clip",
+                                                 "weight-decay",
+                                                 "l1",
+                                                 "l2",
+                                                 "early-stopping",
+                                                 "eval-every",
+                                                 "seed",
+                                                 "label-smoothing",
+                                                 "ema",
+                                                 "min-gain",
+                                                 "threads",
+                                                 "kernels",
+                                                 "out",
+                                                 "save-every",
+                                                 "keep-last",
+                                                 "resume",
+                                                 "overwrite",
+                                                 "force",
+                                                 "dry-run",
+                                                 "log-every",
+                                                 "tensorboard",
+                                                 "quiet",
+                                                 "json",
+                                                 "seeds"};
   return names;
 }
 
@@ -67,21 +108,26 @@ bool unnamed(const std::vector<std::string>& labels) {
 Head head_for(const std::vector<std::string>& has, const std::vector<std::string>& data) {
   const std::string classes = core::printable(fmt::format("{}", fmt::join(data, ", ")), 200);
   if (holds(has, data)) {
-    return {has, false, has.size() == data.size() ? fmt::format("the model's own, for {} classes", has.size())
-                                                  : fmt::format("the model's own, for {} classes, {} of which the data has",
-                                                                has.size(), data.size())};
+    return {has, false,
+            has.size() == data.size()
+                ? fmt::format("the model's own, for {} classes", has.size())
+                : fmt::format("the model's own, for {} classes, {} of which the data has", has.size(), data.size())};
   }
   if (has.size() == data.size() && unnamed(has)) {
-    return {data, false, fmt::format("the model's own; its {} classes have no names and take those of the data in order: {}",
-                                     has.size(), classes)};
+    return {data, false,
+            fmt::format("the model's own; its {} classes have no names and take those of the data in order: {}",
+                        has.size(), classes)};
   }
-  return {data, true, fmt::format("newly made: the data has {} classes ({}), not the {} of the model", data.size(), classes, has.size())};
+  return {data, true,
+          fmt::format("newly made: the data has {} classes ({}), not the {} of the model", data.size(), classes,
+                      has.size())};
 }
 
 lora::LoraConfig convolution_config(const Options& options, const std::string& base) {
   lora::LoraConfig config = lora_config(options);
   if (!options.given("targets")) config.target_modules = std::vector<std::string>{"convolution"};
   config.base_model_name_or_path = base;
+  config.modules_to_save = {"classifier"};
   return config;
 }
 
@@ -102,7 +148,8 @@ Pictures read_pictures(const Options& options, const data::ImageFiles& files, co
                                                                    model.processor, channels, &progress));
     report.validation_how = "on --val-data";
   } else if (share > 0) {
-    data::ImageSplit parts = data::split_images(result.train, share, static_cast<std::uint64_t>(options.integer("seed")));
+    data::ImageSplit parts =
+        data::split_images(result.train, share, static_cast<std::uint64_t>(options.integer("seed")));
     report.validation_how = parts.how;
     result.train = std::move(parts.train);
     if (parts.validation.size() > 0) result.evaluation.emplace_back("validation", std::move(parts.validation));
@@ -173,7 +220,9 @@ RunOutcome run_image_classification(const Options& asked, const Console& console
   const models::Resolved resolved = models::resolve(options.positional(0));
   std::optional<fs::path> start = resolved.adapter;
   if (options.has("adapter")) start = options.text("adapter");
-  if (start && !lora) options.fail("method", options.text("method") + " trains the model's own weights, and MODEL is an adapter; give its base");
+  if (start && !lora)
+    options.fail("method",
+                 options.text("method") + " trains the model's own weights, and MODEL is an adapter; give its base");
   if (lora && !start) lora_config(options);  // its mistakes show before anything is read
 
   std::unique_ptr<core::DirectoryLock> lock;
@@ -189,15 +238,17 @@ RunOutcome run_image_classification(const Options& asked, const Console& console
 
   const data::ImageFiles files = data::find_images(options.paths("data"));
   if (files.labels.size() < 2)
-    throw DataError(fmt::format("--data has one class only, '{}': a classifier needs two at least; expected a folder a class",
-                                core::printable(files.labels.front())));
+    throw DataError(
+        fmt::format("--data has one class only, '{}': a classifier needs two at least; expected a folder a class",
+                    core::printable(files.labels.front())));
   ImageModel model = open_image_model(options);
   Head head = head_for(model.network.config().labels, files.labels);
   if (start) {
     head = {read_labels(*start).value_or(model.network.config().labels), false, "the adapter's"};
     if (!holds(head.labels, files.labels))
-      options.fail("data", fmt::format("has classes that the adapter in {} does not know ({}); start from the base instead",
-                                       start->string(), core::printable(fmt::format("{}", fmt::join(head.labels, ", ")), 200)));
+      options.fail("data",
+                   fmt::format("has classes that the adapter in {} does not know ({}); start from the base instead",
+                               start->string(), core::printable(fmt::format("{}", fmt::join(head.labels, ", ")), 200)));
   }
   if (head.labels.size() == model.network.config().labels.size() && !head.fresh) {
     model.network.rename_labels(head.labels);
@@ -210,10 +261,10 @@ RunOutcome run_image_classification(const Options& asked, const Console& console
   report.remarks.emplace_back("classifier", head.how);
   std::optional<lora::Injected> adapter;
   if (start) {
-    check_against_adapter(options, lora::read_peft_request(*start).config);
+    check_against_adapter(options, lora::read_adapter_config(*start));
     adapter.emplace(lora::load_injected(model.network.network(), *start));
   } else if (lora) {
-    adapter.emplace(lora::inject(model.network.network(), convolution_config(options, model.resolved.name), seed, {"classifier"}));
+    adapter.emplace(lora::inject(model.network.network(), convolution_config(options, model.resolved.name), seed));
   }
   if (adapter) {
     report.adapter = adapter->config();
@@ -224,9 +275,10 @@ RunOutcome run_image_classification(const Options& asked, const Console& console
   report.data.push_back(data_used("train", pictures.train));
   for (const auto& [name, set] : pictures.evaluation) report.data.push_back(data_used(name, set));
   report.remarks.emplace_back("pictures", fmt::format("{} ({})", size_text(pictures.train), model.processor.origin));
-  report.remarks.emplace_back("batch norm", method == ImageMethod::kFull
-                                                ? "the statistics of each batch in training; for the result estimated from training pictures"
-                                                : "the base's statistics, frozen");
+  report.remarks.emplace_back(
+      "batch norm", method == ImageMethod::kFull
+                        ? "the statistics of each batch in training; for the result estimated from training pictures"
+                        : "the base's statistics, frozen");
   core::Json facts = {{"base model's weights", report.model_sha256},
                       {"dtype", report.dtype},
                       {"preprocessing", core::sha256(data::image_processor_json(model.processor))}};
@@ -244,10 +296,12 @@ RunOutcome run_image_classification(const Options& asked, const Console& console
   parts.save_extra = [&](const fs::path& directory) {
     if (lora) return write_labels(directory, head.labels);
     const fs::path own = model.resolved.model / kProcessor;
-    core::write_file(directory / kProcessor, fs::exists(own) ? core::read_file(own) : data::image_processor_json(model.processor));
+    core::write_file(directory / kProcessor,
+                     fs::exists(own) ? core::read_file(own) : data::image_processor_json(model.processor));
   };
   train::ImageClassification objective(std::move(parts));
-  for (const lora::NamedTensor& parameter : objective.parameters()) report.trainable_parameters += parameter.tensor.numel();
+  for (const lora::NamedTensor& parameter : objective.parameters())
+    report.trainable_parameters += parameter.tensor.numel();
   report.trained = method == ImageMethod::kFull ? "every weight is trained" : "the classifier alone is trained";
   report.result_bytes = lora ? 4 * static_cast<std::uint64_t>(report.trainable_parameters) : report.base_bytes;
 
@@ -258,8 +312,9 @@ RunOutcome run_image_classification(const Options& asked, const Console& console
       about.findings_text += fmt::format("{}:\n{}", name, confusion_text(found.scores, head.labels));
     }
   };
-  return train_and_report(options, console, objective, report, train_options(options, method == ImageMethod::kFull ? 2e-4 : 1e-3),
-                          facts, observer, afterwards);
+  return train_and_report(options, console, objective, report,
+                          train_options(options, method == ImageMethod::kFull ? 2e-4 : 1e-3), facts, observer,
+                          afterwards);
 }
 
 }  // namespace lowrank::apps

@@ -294,7 +294,7 @@ class Sweep {
 
   void print_opening() const {
     if (console_.silent()) return;
-    std::vector<std::vector<std::string>> rows;
+    std::vector<std::pair<std::string, std::string>> lines;
     for (const train::Dimension& d : space_.dimensions()) {
       std::string values;
       if (d.scale == train::Dimension::Scale::kChoice) {
@@ -308,10 +308,8 @@ class Sweep {
         for (const Json& value : d.when->second)
           values += " " + (value.is_string() ? value.get<std::string>() : value.dump());
       }
-      rows.push_back({d.name, values});
+      lines.emplace_back(d.name, values);
     }
-    std::vector<std::pair<std::string, std::string>> lines;
-    for (const auto& row : rows) lines.emplace_back(row[0], row[1]);
     lines.emplace_back(
         "trials", fmt::format("{}, sampler {}, pruner {}", count_, options_.text("sampler"), options_.text("pruner")));
     print_out(fields(lines));

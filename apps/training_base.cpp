@@ -35,8 +35,14 @@ lora::Adapter make_adapter(const Options& options, const std::optional<fs::path>
   return adapter;
 }
 
+std::string weights_sha256(const models::LoadedModel& model) {
+  std::vector<fs::path> files;
+  for (const auto& file : model.weights.files()) files.push_back(file->path());
+  return hash_files(files);
+}
+
 void report_model(RunReport& report, const Options& options, const models::Resolved& resolved,
-                  const models::LoadedModel& model) {
+                  const models::LoadedModel& model, const std::string& sha256) {
   const models::DecoderConfig& config = model.decoder->config();
   report.verb = options.verb().name;
   report.command = options.command_line();
@@ -48,9 +54,7 @@ void report_model(RunReport& report, const Options& options, const models::Resol
   report.base_bytes = model.weights.total_bytes();
   report.dtype = model.decoder->dtype() == at::kBFloat16 ? "bfloat16" : "float32";
   report.dtype_reason = model.dtype_reason;
-  std::vector<fs::path> files;
-  for (const auto& file : model.weights.files()) files.push_back(file->path());
-  report.model_sha256 = hash_files(files);
+  report.model_sha256 = sha256;
 }
 
 void report_adapter(RunReport& report, const lora::Adapter& adapter) {

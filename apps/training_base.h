@@ -17,9 +17,12 @@ models::LoadOptions load_options(const Options& options, const core::Json& earli
 lora::Adapter make_adapter(const Options& options, const std::optional<std::filesystem::path>& start,
                            const lora::SlotTable& slots, core::ProgressObserver& progress);
 
+/// hash_files of the files of its weights.
+std::string weights_sha256(const models::LoadedModel& model);
+
 /// The verb, its options, and the model with the hash of its weights.
 void report_model(RunReport& report, const Options& options, const models::Resolved& resolved,
-                  const models::LoadedModel& model);
+                  const models::LoadedModel& model, const std::string& sha256);
 void report_adapter(RunReport& report, const lora::Adapter& adapter);
 
 /// What must be equal for --resume, beside the options: hashes of the inputs, and the dtype.

@@ -177,7 +177,6 @@ Injected::Injected() = default;
 
 Injected::Injected(Injected&& other) noexcept
     : config_(std::move(other.config_)),
-      modules_to_save_(std::move(other.modules_to_save_)),
       places_(std::exchange(other.places_, {})),
       parameters_(std::exchange(other.parameters_, {})),
       required_grad_(std::exchange(other.required_grad_, {})),
@@ -186,8 +185,7 @@ Injected::Injected(Injected&& other) noexcept
 
 Injected::~Injected() { detach(); }
 
-Injected inject(Module& network, const LoraConfig& config, std::uint64_t seed,
-                const std::vector<std::string>& also_whole) {
+Injected inject(Module& network, const LoraConfig& config, std::uint64_t seed) {
   config.validate();
   if (config.lora_dropout > 0)
     throw ConfigError(
@@ -206,8 +204,7 @@ Injected inject(Module& network, const LoraConfig& config, std::uint64_t seed,
         fmt::format("bias is '{}'; adapters that are put into a network train no biases, but whole modules "
                     "(modules_to_save)",
                     config.bias));
-  std::vector<std::string> modules_to_save = config.modules_to_save;
-  modules_to_save.insert(modules_to_save.end(), also_whole.begin(), also_whole.end());
+  const std::vector<std::string>& modules_to_save = config.modules_to_save;
   const Survey found = survey(network);
   const std::vector<std::string> matched = targets(config, config.all_linear() ? found.linears : paths_of(found));
   check_saved_whole(network, modules_to_save);
@@ -283,7 +280,6 @@ Injected inject(Module& network, const LoraConfig& config, std::uint64_t seed,
   LoraConfig kept = config;
   if (config.all_linear()) kept.target_modules = matched;
   result.config_ = with_portable_targets(std::move(kept), matched, paths_of(found), found.others, "");
-  result.modules_to_save_ = modules_to_save;
   result.config_.task_type.clear();  // PEFT wraps a causal language model differently
   result.compose();
   return result;
@@ -368,15 +364,14 @@ void Injected::merge_and_detach() {
 }
 
 void save_injected(const Injected& injected, const std::filesystem::path& directory) {
-  write_peft(injected.named_parameters(), {injected.config(), injected.modules_to_save()}, directory);
+  write_peft(injected.named_parameters(), injected.config(), directory);
 }
 
 Injected load_injected(Module& network, const std::filesystem::path& directory) {
-  PeftRequest request = read_peft_request(directory);
-  request.config.lora_dropout = 0;  // acts in training alone; a network's own weights have no adapter input to drop
-  if (request.config.init_lora_weights != "gaussian")
-    request.config.init_lora_weights = "default";  // the file has them
-  Injected injected = inject(network, request.config, 0, request.modules_to_save);
+  LoraConfig config = read_adapter_config(directory);
+  config.lora_dropout = 0;  // acts in training alone; a network's own weights have no adapter input to drop
+  if (config.init_lora_weights != "gaussian") config.init_lora_weights = "default";  // the file has them
+  Injected injected = inject(network, config);
   read_peft_tensors(injected.named_parameters(), directory);
   injected.compose();
   return injected;

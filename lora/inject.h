@@ -31,7 +31,6 @@ class Injected {
 
   /// With targets that PEFT resolves to the same modules.
   const LoraConfig& config() const { return config_; }
-  const std::vector<std::string>& modules_to_save() const { return modules_to_save_; }
   /// Paths of the adapted modules; a MultiheadAttention is one.
   std::vector<std::string> modules() const;
   /// The trainable tensors, for an optimiser: A and B of each, then the parameters of modules_to_save.
@@ -59,13 +58,12 @@ class Injected {
   void merge_and_detach();
 
  private:
-  friend Injected inject(torch::nn::Module&, const LoraConfig&, std::uint64_t, const std::vector<std::string>&);
+  friend Injected inject(torch::nn::Module&, const LoraConfig&, std::uint64_t);
   struct Place;
   Injected();
   void put_back();
 
   LoraConfig config_;
-  std::vector<std::string> modules_to_save_;
   std::vector<Place> places_;
   std::vector<NamedTensor> parameters_;
   std::vector<std::pair<at::Tensor, bool>> required_grad_;  // every parameter of the network, and whether it did before
@@ -74,13 +72,12 @@ class Injected {
 
 /// New matrices on every module that `config` targets (PEFT's rules; all-linear: every Linear outside a
 /// MultiheadAttention), B zero (for an Embedding A zero, as PEFT has it); every other parameter is frozen but those of
-/// config.modules_to_save and `also_whole` (paths, their ends, or what holds them), which are trained whole and saved
-/// beside. ConfigError for
-/// a target that matches nothing (with the nearest name), a rank that is no multiple of a convolution's groups, dropout
-/// (composed weights have no adapter input to drop: LoraLinear and LoraConv2d do), an Embedding with max_norm or sparse
-/// gradients, a MultiheadAttention whose keys or values have a width of their own, a weight that two modules share.
-Injected inject(torch::nn::Module& network, const LoraConfig& config, std::uint64_t seed = 42,
-                const std::vector<std::string>& also_whole = {});
+/// config.modules_to_save (paths, their ends, or what holds them), which are trained whole and saved beside.
+/// ConfigError for a target that matches nothing (with the nearest name), a rank that is no multiple of a convolution's
+/// groups, dropout (composed weights have no adapter input to drop: LoraLinear and LoraConv2d do), an Embedding with
+/// max_norm or sparse gradients, a MultiheadAttention whose keys or values have a width of their own, a weight that two
+/// modules share.
+Injected inject(torch::nn::Module& network, const LoraConfig& config, std::uint64_t seed = 42);
 
 /// adapter_model.safetensors and adapter_config.json, as PEFT writes them for the same network in PyTorch.
 void save_injected(const Injected& injected, const std::filesystem::path& directory);

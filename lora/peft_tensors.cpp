@@ -9,21 +9,18 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
-#include "lowrank/core/json.h"
 #include "lowrank/core/text.h"
 #include "lowrank/formats/safetensors_torch.h"
 
 namespace lowrank::lora {
 namespace {
 
-using core::Json;
-
 constexpr const char* kWeights = "adapter_model.safetensors";
 constexpr const char* kConfig = "adapter_config.json";
 
 }  // namespace
 
-void write_peft(const std::vector<NamedTensor>& tensors, const PeftRequest& request,
+void write_peft(const std::vector<NamedTensor>& tensors, const LoraConfig& config,
                 const std::filesystem::path& directory) {
   std::vector<formats::TensorToWrite> out;
   for (const NamedTensor& named : tensors) {
@@ -32,24 +29,9 @@ void write_peft(const std::vector<NamedTensor>& tensors, const PeftRequest& requ
                                    directory.string()));
     out.push_back(formats::tensor_to_write(named.name, named.tensor.detach()));
   }
-  Json config = core::parse_json(adapter_config_json(request.config), kConfig);
-  if (!request.modules_to_save.empty()) config["modules_to_save"] = request.modules_to_save;
   // The config last: a folder that has it has the weights it speaks of.
   formats::write_safetensors(directory / kWeights, std::move(out));
-  core::write_file(directory / kConfig, config.dump(2, ' ', true, Json::error_handler_t::replace));
-}
-
-PeftRequest read_peft_request(const std::filesystem::path& directory) {
-  const auto file = directory / kConfig;
-  Json json = core::read_json(file);
-  PeftRequest request;
-  const core::JsonView view(json, file.string());
-  if (view.is_object() && view.has_value("modules_to_save")) {
-    request.modules_to_save = view.at("modules_to_save").as_strings();
-    json["modules_to_save"] = nullptr;
-  }
-  request.config = parse_adapter_config(core::JsonView(json, file.string()));
-  return request;
+  core::write_file(directory / kConfig, adapter_config_json(config));
 }
 
 void read_peft_tensors(const std::vector<NamedTensor>& tensors, const std::filesystem::path& directory) {

@@ -10,17 +10,9 @@
 
 namespace lowrank::lora {
 
-/// What an adapter_config.json asks for.
-struct PeftRequest {
-  LoraConfig config;
-  std::vector<std::string> modules_to_save;
-};
-
 /// adapter_model.safetensors and adapter_config.json. ModelError when a tensor is not finite; then nothing is written.
-void write_peft(const std::vector<NamedTensor>& tensors, const PeftRequest& request,
+void write_peft(const std::vector<NamedTensor>& tensors, const LoraConfig& config,
                 const std::filesystem::path& directory);
-
-PeftRequest read_peft_request(const std::filesystem::path& directory);
 
 /// adapter_model.safetensors into these tensors: the same set of names and shapes, all finite, or ModelError by name
 /// with nothing changed.

@@ -244,7 +244,11 @@ TEST_CASE("Targets of an injection follow PEFT's rules", "[unit]") {
 
   const auto before = snapshot(net);
   const auto refused = [&](const lora::LoraConfig& c, const std::vector<std::string>& whole, const char* part) {
-    CHECK(contains(message_of(ErrorKind::kConfig, [&] { lora::inject(*net, c, 1, whole); }), part));
+    CHECK(contains(message_of(ErrorKind::kConfig, [&] {
+            lora::LoraConfig with = c;
+            with.modules_to_save = whole;
+            lora::inject(*net, with, 1);
+          }), part));
     CHECK(equal(snapshot(net), before));
     CHECK(net->stem->weight.requires_grad());
   };
@@ -267,7 +271,9 @@ TEST_CASE("A PEFT folder that does not fit a network is refused and leaves it al
   const auto before = snapshot(net);
   const lowrank_test::TempDir folder;
   {
-    lora::Injected injected = lora::inject(*net, config({"stem", "mix"}), 1, {"head"});
+    lora::LoraConfig with_head = config({"stem", "mix"});
+    with_head.modules_to_save = {"head"};
+    lora::Injected injected = lora::inject(*net, with_head, 1);
     randomise(injected);
     lora::save_injected(injected, folder.path());
     const auto names = injected.named_parameters();

@@ -60,6 +60,7 @@ lora::LoraConfig convolutions() {
   config.r = 2;
   config.lora_alpha = 4;
   config.target_modules = std::vector<std::string>{"convolution"};
+  config.modules_to_save = {"classifier"};
   return config;
 }
 
@@ -96,7 +97,7 @@ TEST_CASE("An adapter trains on a frozen ResNet, with the same bytes for any num
     const auto running = model.network().named_buffers();
     std::vector<at::Tensor> before;
     for (const auto& item : running) before.push_back(item.value().clone());
-    lora::Injected adapter = lora::inject(model.network(), convolutions(), 7, {"classifier"});
+    lora::Injected adapter = lora::inject(model.network(), convolutions(), 7);
     CHECK(adapter.modules().size() == 9);
     torch::optim::Adam optimizer(adapter.parameters(), torch::optim::AdamOptions(2e-2));
     double first = 0, last = 0;
