@@ -5,7 +5,7 @@
 
 The reward model never sees the rule: it learns from pairs of real stories of which the one with more animals is the chosen one. Both ways
 are measured with the rule itself, on continuations of held-out beginnings (temperature 1), with the reward that was trained on, and
-with the KL of a continuation from the base, in nats.
+with the KL of a continuation from the base, in nats (of the last two rollouts).
 """
 import argparse
 import json
@@ -74,15 +74,15 @@ def main() -> None:
         accuracies.append(next(r for r in result["after"] if r["split"] == "validation")["metrics"]["accuracy"])
         for name, what in {"rule": f"words:{out / 'animals.txt'}", "trained reward": f"adapter:{reward}"}.items():
             folder = out / f"ppo-{name.split()[0]}-{seed}"
-            run(arguments.lowrank, "align", "ppo", arguments.model, "--data", out / "prompts.txt", "--reward", what, "--target-kl", 12, "--kl-horizon", 1000, "--response-length", 48,
-                "--lr", "2e-3", "--schedule", "constant", "--max-steps", arguments.steps, "--batch-size", 32, "--val-split", 0.1, "--eval-every", 40, "--seed", seed,
+            run(arguments.lowrank, "align", "ppo", arguments.model, "--data", out / "prompts.txt", "--reward", what, "--target-kl", 15, "--kl-horizon", 60, "--response-length", 48,
+                "--lr", "2e-3", "--schedule", "constant", "--max-steps", arguments.steps, "--batch-size", 32, "--val-split", 0, "--seed", seed,
                 "--resume", "--quiet", "--out", folder)
-            after = next(r for r in json.loads((folder / "run.json").read_text())["result"]["after"] if r["split"] == "validation")
-            before = next(r for r in json.loads((folder / "run.json").read_text())["result"]["before"] if r["split"] == "validation")
+            steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines() if "objective/scores" in line]
+            first, last = (statistics.mean(s["objective/scores"] for s in part) for part in (steps[:8], steps[-16:]))
             answers = sampled(arguments, folder, folder)
             rows[name]["animals"].append(statistics.mean(animals(a["generated"]) for a in answers))
-            rows[name]["kl"].append(after["metrics"]["objective/kl"])
-            rows[name]["reward"].append(after["metrics"]["objective/scores"] - before["metrics"]["objective/scores"])
+            rows[name]["kl"].append(statistics.mean(s["objective/kl"] for s in steps[-16:]))
+            rows[name]["reward"].append(last - first)
             if seed == 1:
                 for answer in answers[:2]:
                     print(f"{name}: {answer['prompt']} |{answer['generated']}", flush=True)
