@@ -124,7 +124,10 @@ std::vector<std::string> targets(const LoraConfig& config, const std::vector<std
     throw ConfigError(fmt::format("layers_to_transform has {}, which no target has", result.absent_layers.front()));
   if (result.modules.empty())
     throw ConfigError(
-        "the network has no module to adapt: no Linear, Conv1d, Conv2d, Embedding or MultiheadAttention is targeted");
+        std::any_of(paths.begin(), paths.end(), [&](const std::string& path) { return config.saves_whole(path); })
+            ? "no module is left to adapt: every target is saved whole (modules_to_save)"
+            : "the network has no module to adapt: no Linear, Conv1d, Conv2d, Embedding or "
+              "MultiheadAttention is targeted");
   return result.modules;
 }
 
@@ -133,26 +136,23 @@ std::function<void(std::int64_t)> group_setter(Conv* conv) {
   return [conv](std::int64_t groups) { conv->options.groups(groups); };
 }
 
-bool under(const std::string& path, const std::vector<std::string>& entries) {  // one is the path, its end, or holds it
-  return std::any_of(entries.begin(), entries.end(), [&](const std::string& entry) {
-    return ("." + path + ".").find("." + entry + ".") != std::string::npos;
-  });
-}
-
 std::string owner_of(const std::string& tensor) {  // "fc" of "fc.weight"
   const std::size_t dot = tensor.rfind('.');
   return dot == std::string::npos ? "" : tensor.substr(0, dot);
 }
 
-void check_saved_whole(const Module& network, const std::vector<std::string>& entries) {
+void check_saved_whole(const Module& network, const LoraConfig& config) {
   std::vector<std::string> all;
   for (const auto& item : network.named_parameters()) all.push_back(owner_of(item.key()));
-  for (const std::string& entry : entries)
-    if (std::none_of(all.begin(), all.end(), [&](const std::string& path) { return under(path, {entry}); }))
+  for (const std::string& entry : config.modules_to_save) {
+    LoraConfig one;
+    one.modules_to_save = {entry};
+    if (std::none_of(all.begin(), all.end(), [&](const std::string& path) { return one.saves_whole(path); }))
       throw ConfigError(fmt::format("modules_to_save: no module with parameters is named '{}'{}",
                                     core::printable(entry), core::did_you_mean(entry, all)));
+  }
   for (const auto& item : network.named_buffers())
-    if (under(owner_of(item.key()), entries))
+    if (config.saves_whole(owner_of(item.key())))
       throw ConfigError(
           fmt::format("modules_to_save takes in '{}', which is no parameter and cannot be trained or saved "
                       "beside an adapter; name the modules around it",
@@ -204,10 +204,9 @@ Injected inject(Module& network, const LoraConfig& config, std::uint64_t seed) {
         fmt::format("bias is '{}'; adapters that are put into a network train no biases, but whole modules "
                     "(modules_to_save)",
                     config.bias));
-  const std::vector<std::string>& modules_to_save = config.modules_to_save;
   const Survey found = survey(network);
   const std::vector<std::string> matched = targets(config, config.all_linear() ? found.linears : paths_of(found));
-  check_saved_whole(network, modules_to_save);
+  check_saved_whole(network, config);
 
   Injected result;
   result.config_ = config;
@@ -243,7 +242,6 @@ Injected inject(Module& network, const LoraConfig& config, std::uint64_t seed) {
   for (const Candidate& candidate : found.candidates) {
     const std::string& path = candidate.path;
     if (std::find(matched.begin(), matched.end(), path) == matched.end()) continue;
-    if (under(path, modules_to_save)) continue;  // PEFT: what is saved whole is no target
     using Kind = Injected::Place::Kind;
     if (auto* linear = candidate.module->as<torch::nn::LinearImpl>()) {
       add(path, path, Kind::kMatrix, candidate, &linear->weight, 1, {});
@@ -268,12 +266,9 @@ Injected inject(Module& network, const LoraConfig& config, std::uint64_t seed) {
       add(path, path + ".base_layer.out_proj", Kind::kMatrix, candidate, &attention->out_proj->weight, 1, {});
     }
   }
-  if (result.places_.empty())
-    throw ConfigError("no module is left to adapt: every target is saved whole (modules_to_save)");
-
   for (const auto& item : network.named_parameters()) {
     result.required_grad_.emplace_back(item.value(), item.value().requires_grad());
-    const bool whole = under(owner_of(item.key()), modules_to_save);
+    const bool whole = config.saves_whole(owner_of(item.key()));
     at::Tensor(item.value()).set_requires_grad(whole);
     if (whole) result.parameters_.push_back({"base_model.model." + item.key(), item.value()});
   }
