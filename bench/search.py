@@ -16,11 +16,11 @@ from pathlib import Path
 from bench_common import model_of, run, run_json, spread, vasari
 
 SPACE = """lr: {log: [1e-4, 3e-2]}
-rank: {choice: [1, 4, 16, 64]}
+rank: {choice: [1, 4, 16, 32]}
 dropout: {uniform: [0, 0.3]}
 l2: {log: [1e-3, 1]}
 schedule: {choice: [cosine, linear, constant]}
-init: {choice: [default, orthogonal, pissa], when: {rank: [4, 16, 64]}}
+init: {choice: [default, orthogonal, pissa], when: {rank: [4, 16, 32]}}
 """
 
 
