@@ -14,6 +14,8 @@
 #include "lowrank/apps/search_options.h"
 #include "lowrank/apps/signals.h"
 #include "lowrank/core/error.h"
+#include "lowrank/core/files.h"
+#include "lowrank/core/json.h"
 #include "lowrank/core/text.h"
 #include "lowrank/train/metrics_log.h"
 
@@ -26,6 +28,30 @@ namespace fs = std::filesystem;
 /// Thrown out of generation by a signal.
 struct Interrupted {};
 
+/// Beside an output while answers are missing: the options that decide what they say.
+fs::path unfinished(const fs::path& output) { return output.string() + ".unfinished"; }
+
+core::Json deciding(const Options& options) {
+  core::Json same = options.resolved();
+  for (const char* free : {"input", "output", "batch-size", "resume", "overwrite", "json", "quiet", "threads"}) same.erase(free);
+  same["model"] = options.positional(0);
+  return same;
+}
+
+/// Half of the answers with other options than the rest: not what anybody wants.
+void check_same_options(const Options& options, const fs::path& output) {
+  const fs::path file = unfinished(output);
+  if (!fs::exists(file)) return;
+  const core::Json before = core::read_json(file), now = deciding(options);
+  for (const auto& [name, value] : now.items()) {
+    if (!before.contains(name) || before[name] != value) {
+      throw ConfigError(fmt::format("the answers in {} were begun with another {}: {} then, {} now; resume with the same, or --overwrite them",
+                                    output.string(), name == "model" ? name : "--" + name,
+                                    before.contains(name) ? before[name].dump() : "none", value.dump()));
+    }
+  }
+}
+
 /// What --output holds already; refuses one that must not be touched.
 Answered begin_output(const Options& options, const fs::path& output, const std::vector<PromptRow>& rows) {
   const bool resume = options.flag("resume"), overwrite = options.flag("overwrite");
@@ -34,7 +60,10 @@ Answered begin_output(const Options& options, const fs::path& output, const std:
   if (!fs::exists(output, ignored)) return {};
   if (fs::equivalent(output, options.text("input"), ignored)) options.fail("output", "is the input itself; name another file");
   if (overwrite) return {};
-  if (resume) return read_answered(output, rows);
+  if (resume) {
+    check_same_options(options, output);
+    return read_answered(output, rows);
+  }
   options.fail("output", fmt::format("{} is there already; --resume goes on after its answers, --overwrite starts anew", output.string()));
 }
 
@@ -63,6 +92,7 @@ class Answering {
     if (console_.live()) print_error(fields(opening));
     tokenize(opened, adapters);
 
+    core::write_file(unfinished(fs::absolute(output)), deciding(options).dump(2) + "\n");
     log_.emplace(fs::absolute(output), keep_bytes);
     stop_ = &catch_stop_signals();
     begun_ = now_seconds();
@@ -71,6 +101,7 @@ class Answering {
     } catch (const Interrupted&) {
     }
     log_->sync();
+    if (next_ == rows_.size()) fs::remove(unfinished(fs::absolute(output)));
     bar_.clear();
     seconds_ = now_seconds() - begun_;
     return *stop_;

@@ -79,7 +79,7 @@ class TrialView : public train::TrainObserver {
   /// What the trial came to.
   Trial trial(std::int64_t number, train::Assignment options) const {
     return {number, std::move(options), pruned_ ? Trial::State::kPruned : Trial::State::kComplete,
-            best_,  last_step_,         rungs_};
+            best_,  last_step_,         rungs_, ""};
   }
 
  private:
@@ -242,10 +242,18 @@ class Sweep {
             core::read_json(folder / "run.json").at("totals").at("planned_steps").get<std::int64_t>();
         view.on_start(steps, steps);
       }
-    } catch (const DataError&) {
+    } catch (const DataError& error) {
       // A run that diverged is a result; data that can't be read is not.
       if (validation_losses(folder).empty()) throw;
-      trials_.push_back({number, assignment, Trial::State::kFailed, std::nullopt, 0, {}});
+      trials_.push_back({number, assignment, Trial::State::kFailed, std::nullopt, 0, {}, error.what()});
+      return 0;
+    } catch (const ConfigError& error) {
+      // So is a combination that can't be; but the first trial's error may well lie in what is the same for all.
+      if (trials_.empty()) {
+        throw ConfigError(fmt::format("the first trial ({}): {} (of a combination that can't be: a `when:` in {} leaves it out)",
+                                      words(assignment), error.what(), options_.positional(0)));
+      }
+      trials_.push_back({number, assignment, Trial::State::kFailed, std::nullopt, 0, {}, error.what()});
       return 0;
     } catch (const Error& error) {
       throw Error(error.kind(), fmt::format("trial {} ({}): {}", number, words(assignment), error.what()));
@@ -322,7 +330,8 @@ class Sweep {
     const Json json = to_json(trial);
     console_.line(fmt::format("{:>5}  {:<8}  {:>7} {} {}", trial.number, json["state"].get<std::string>(),
                               trial.value ? fmt::format("{:.4f}", *trial.value) : "-",
-                              top != nullptr && top->number == trial.number ? "*" : " ", words(trial.options)));
+                              top != nullptr && top->number == trial.number ? "*" : " ", words(trial.options)) +
+                  (trial.reason.empty() ? "" : ": " + trial.reason));
   }
 
   void close() const {

@@ -40,6 +40,7 @@ Trial parse_trial(const core::JsonView& json) {
   if (json.has_value("value")) trial.value = json.at("value").as_double();
   trial.state = parse_state(json.at("state"));
   trial.steps = json.at("steps").as_int(0);
+  trial.reason = json.get_string("reason", "");
   const core::JsonView rungs = json.at("rungs");
   for (std::size_t i = 0; i < rungs.size(); ++i)
     trial.rungs.emplace_back(rungs.at(i).at(std::size_t{0}).as_int(1), rungs.at(i).at(std::size_t{1}).as_double());
@@ -57,12 +58,14 @@ Json to_json(const train::Assignment& options) {
 Json to_json(const Trial& trial) {
   Json rungs = Json::array();
   for (const auto& [step, loss] : trial.rungs) rungs.push_back({step, loss});
-  return {{"trial", trial.number},
-          {"options", to_json(trial.options)},
-          {"value", trial.value ? Json(*trial.value) : Json(nullptr)},
-          {"state", name(trial.state)},
-          {"steps", trial.steps},
-          {"rungs", rungs}};
+  Json json = {{"trial", trial.number},
+               {"options", to_json(trial.options)},
+               {"value", trial.value ? Json(*trial.value) : Json(nullptr)},
+               {"state", name(trial.state)},
+               {"steps", trial.steps},
+               {"rungs", rungs}};
+  if (!trial.reason.empty()) json["reason"] = trial.reason;
+  return json;
 }
 
 std::vector<Trial> read_trials(const std::filesystem::path& file) {

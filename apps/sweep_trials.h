@@ -10,7 +10,7 @@
 namespace lowrank::apps {
 
 core::Json to_json(const train::Assignment& options);
-/// {"trial", "options", "value", "state", "steps", "rungs"}.
+/// {"trial", "options", "value", "state", "steps", "rungs"}, and the "reason" of one that failed.
 core::Json to_json(const train::Trial& trial);
 
 /// The trials of the file, in order; none without a file. FormatError with the line for what is not a trial.

@@ -54,7 +54,7 @@ def main() -> None:
             adapters[sampler] = next(iter(sorted((work / sampler / "trials").glob(f"*{best['trial']}"), key=lambda p: len(p.name))))
         for name, adapter in adapters.items():
             shutil.rmtree(work / f"merged-{name}", ignore_errors=True)
-            run(arguments.lowrank, "merge", adapter, "--out", work / f"merged-{name}", "--dtype", "float32", "--quiet")
+            run(arguments.lowrank, "merge", adapter, "--out", work / f"merged-{name}", "--quiet")
 
         def compare(first: str, others: list) -> dict:
             return run_json(arguments.lowrank, "evaluate", work / f"merged-{first}", "--compare", *(f"{o}={work / f'merged-{o}'}" for o in others),

@@ -13,10 +13,11 @@ OMP_NUM_THREADS=1 ctest --test-dir "$build" --output-on-failure -j "$(nproc)"
 
 say "the demo learns its subject"
 python3 tests/e2e/demo.py "$build/bin/lowrank"
-say "the C++ example"
+say "the C++ examples"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 "$build/bin/lowrank-embed" examples/base "$scratch/embed"
+"$build/bin/lowrank-inject" "$scratch/inject"
 if [ -n "${LOWRANK_ASSETS:-}" ]; then
   say "whole runs of the command"
   python3 tests/e2e/runs.py "$build/bin/lowrank" "$LOWRANK_ASSETS"

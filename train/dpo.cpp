@@ -9,7 +9,6 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/data/preferences.h"
-#include "lowrank/eval/proportion.h"
 #include "lowrank/train/documents.h"
 #include "lowrank/train/pairs.h"
 
@@ -148,14 +147,7 @@ std::vector<EvalResult> Dpo::evaluate() {
     for (std::size_t pair = 0; 2 * pair < logps.size(); ++pair) {
       judge(set, evaluation_reference_[i], pair, logps[2 * pair], logps[2 * pair + 1], totals);
     }
-    const auto pairs = static_cast<double>(totals.count);
-    EvalResult result{name, totals.value / pairs, set.report.tokens, {}};
-    const auto hits = static_cast<std::int64_t>(totals.metrics["rewards/accuracies"]);
-    for (const auto& [metric, sum] : totals.metrics) result.metrics[metric] = sum / pairs;
-    const eval::Proportion right = eval::proportion(hits, totals.count);
-    result.metrics["rewards/accuracies_low"] = right.low;
-    result.metrics["rewards/accuracies_high"] = right.high;
-    results.push_back(std::move(result));
+    results.push_back(result_of_pairs(name, set, totals, "rewards/accuracies"));
   }
   return results;
 }

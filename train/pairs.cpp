@@ -1,5 +1,7 @@
 #include "lowrank/train/pairs.h"
 
+#include "lowrank/eval/proportion.h"
+
 namespace lowrank::train {
 
 std::vector<std::int64_t> pair_lengths(const data::Dataset& pairs) {
@@ -21,6 +23,16 @@ std::int64_t tokens_of(const std::vector<data::Example>& all, const std::vector<
   std::int64_t tokens = 0;
   for (const std::uint32_t i : which) tokens += static_cast<std::int64_t>(all[i].ids.size());
   return tokens;
+}
+
+EvalResult result_of_pairs(const std::string& split, const data::Dataset& set, const MicroLoss& totals, const std::string& accuracy) {
+  const auto pairs = static_cast<double>(totals.count);
+  EvalResult result{split, totals.value / pairs, set.report.tokens, {}};
+  for (const auto& [metric, sum] : totals.metrics) result.metrics[metric] = sum / pairs;
+  const eval::Proportion right = eval::proportion(static_cast<std::int64_t>(totals.metrics.at(accuracy)), totals.count);
+  result.metrics[accuracy + "_low"] = right.low;
+  result.metrics[accuracy + "_high"] = right.high;
+  return result;
 }
 
 }  // namespace lowrank::train

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "lowrank/core/error.h"
-#include "lowrank/eval/proportion.h"
 #include "lowrank/train/documents.h"
 #include "lowrank/train/pairs.h"
 
@@ -78,14 +77,7 @@ std::vector<EvalResult> RewardModel::evaluate() {
   for (const auto& [name, set] : parts_.evaluation) {
     MicroLoss totals;
     judge(models::score_texts(parts_.classifier, set.examples), totals);
-    const auto pairs = static_cast<double>(totals.count);
-    EvalResult result{name, totals.value / pairs, set.report.tokens, {}};
-    const auto hits = static_cast<std::int64_t>(totals.metrics["accuracy"]);
-    for (const auto& [metric, sum] : totals.metrics) result.metrics[metric] = sum / pairs;
-    const eval::Proportion right = eval::proportion(hits, totals.count);
-    result.metrics["accuracy_low"] = right.low;
-    result.metrics["accuracy_high"] = right.high;
-    results.push_back(std::move(result));
+    results.push_back(result_of_pairs(name, set, totals, "accuracy"));
   }
   return results;
 }

@@ -20,6 +20,7 @@ struct Trial {
   std::optional<double> value;  // the best validation loss; none: failed
   std::int64_t steps = 0;
   std::vector<std::pair<std::int64_t, double>> rungs = {};  // (step, best validation loss until then), see pruner.h
+  std::string reason = {};                                  // why it failed
 };
 
 enum class Sampler { kGrid, kRandom, kTpe };

@@ -171,6 +171,11 @@ class Run {
     if (options_.l1 != 0) shrink(values, metrics.lr * options_.l1);
     if (options_.max_delta_norm > 0) cap_delta_norms(factors_, options_.max_delta_norm);
     if (ema_) ema_->update(values, index + 1);
+    if (ema_ && options_.max_delta_norm > 0) {
+      // The product of two averages may be larger than the average of the products.
+      const Averaged averaged(ema(), values);
+      cap_delta_norms(factors_, options_.max_delta_norm);
+    }
 
     state_.step = metrics.step = index + 1;
     state_.tokens += totals.tokens;

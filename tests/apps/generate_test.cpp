@@ -154,7 +154,13 @@ TEST_CASE("a signal leaves whole rows, and --resume gives what would have been",
   CHECK(contains(stopped.err, "of 400 prompts answered; the same command with --resume goes on"));
   std::vector<std::string> resume = words;
   resume.emplace_back("--resume");
+  const auto warmer = std::find(resume.begin(), resume.end(), "0.9");
+  *warmer = "1.5";
+  check_mistake(resume, 2, {"begun with another --temperature: 0.9 then, 1.5 now"});
+  CHECK(read_text(place.output) == part);
+  *warmer = "0.9";
   CHECK(run(resume).exit == 0);
+  CHECK_FALSE(fs::exists(place.output + ".unfinished"));
   const std::string resumed = read_text(place.output);
   resume.back() = "--overwrite";
   CHECK(run(resume).exit == 0);

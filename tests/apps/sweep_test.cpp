@@ -96,6 +96,31 @@ TEST_CASE("a sweep that is killed goes on to the same trials", "[e2e]") {
   CHECK(read_text(dir / "out" / "trials.jsonl") == whole);
 }
 
+TEST_CASE("a combination that can't be is a failed trial with its reason, unless it comes first", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir dir;
+  write_text(dir / "corpus.txt", corpus());
+  write_text(dir / "space.yaml", "init: {choice: [default, pissa]}\ndora: {choice: [false, true]}\n");
+  auto arguments = sweep(dir.path(), "4");
+  arguments.back() = "grid";
+  const CommandResult result = run(arguments);
+  CAPTURE(result.err);
+  CHECK(result.exit == 0);
+  const auto trials = rows(dir / "out" / "trials.jsonl");
+  REQUIRE(trials.size() == 4);
+  for (const Json& trial : trials) {
+    const bool both = trial["options"]["init"] == "pissa" && trial["options"]["dora"] == true;
+    CHECK((trial["state"] == "failed") == both);
+    CHECK(trial["value"].is_null() == both);
+    CHECK(trial.contains("reason") == both);
+  }
+  write_text(dir / "space.yaml", "init: {choice: [pissa, default]}\ndora: {choice: [true, false]}\n");
+  arguments.emplace_back("--overwrite");
+  const CommandResult first = run(arguments);
+  CHECK(first.exit == 2);
+  CHECK(contains(first.err, "the first trial"));
+}
+
 TEST_CASE("a space file with mistakes is refused in one sentence", "[e2e]") {
   TempDir dir;
   write_text(dir / "corpus.txt", corpus());

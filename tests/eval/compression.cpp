@@ -7,44 +7,12 @@
 #include <numeric>
 
 #include "catch.h"
-#include "lowrank/core/random.h"
-#include "lowrank/models/load.h"
+#include "tiny.h"
 
 using namespace lowrank;
+using namespace lowrank_test;
 
 namespace {
-
-models::DecoderConfig tiny_config() {
-  models::DecoderConfig config;
-  config.model_type = "llama";
-  config.vocab_size = 31;
-  config.hidden_size = 24;
-  config.intermediate_size = 40;
-  config.layers = 2;
-  config.heads = 4;
-  config.kv_heads = 2;
-  config.head_dim = 6;
-  config.max_positions = 64;
-  config.windows.resize(2);
-  config.initializer_range = 0.2;
-  return config;
-}
-
-data::Dataset rows(std::uint32_t count, std::uint64_t seed) {
-  const core::RandomStream random(seed, "rows");
-  data::Dataset set;
-  for (std::uint32_t i = 0; i < count; ++i) {
-    data::Example example;
-    for (std::uint64_t t = 0; t < 16 + random.below(20, i); ++t) {
-      example.ids.push_back(static_cast<std::int32_t>(random.below(31, 100 + i, t)));
-      example.learned.push_back(1);
-    }
-    example.document = i;
-    set.examples.push_back(std::move(example));
-    set.documents.push_back({"row"});
-  }
-  return set;
-}
 
 struct Setting {
   models::Decoder decoder = models::random_decoder(tiny_config(), 5, false);
@@ -84,9 +52,10 @@ std::vector<std::int64_t> all(const std::vector<lora::RankTerms>& terms) {
 
 TEST_CASE("an adapter of all its terms diverges by nothing, the base by the whole") {
   Setting s;
-  const data::Dataset data = rows(24, 1);
+  const data::Dataset data = tiny_rows(24, 1, 16);
   const auto terms = eval::terms_by_divergence(*s.decoder, s.adapter, data, 1);
-  CHECK(std::abs(eval::divergence(*s.decoder, s.adapter, terms, all(terms), data).mean) < 1e-7);  // of log-probabilities in fp32
+  CHECK(std::abs(eval::divergence(*s.decoder, s.adapter, terms, all(terms), data).mean) <
+        1e-7);  // of log-probabilities in fp32
   const eval::Change whole = eval::divergence(*s.decoder, s.adapter, nullptr, data);
   CHECK(whole.mean > 1e-3);
   CHECK(whole.upper > whole.mean);
@@ -95,7 +64,7 @@ TEST_CASE("an adapter of all its terms diverges by nothing, the base by the whol
 
 TEST_CASE("the size of a term predicts the divergence when it is left out") {
   Setting s;
-  const data::Dataset data = rows(128, 1);
+  const data::Dataset data = tiny_rows(128, 1, 16);
   const auto terms = eval::terms_by_divergence(*s.decoder, s.adapter, data, 1);
   // Half of the sum over the left-out squares against the measured divergence, a layer's smaller half at a time.
   double predicted_sum = 0, measured_sum = 0;
@@ -117,7 +86,7 @@ TEST_CASE("the size of a term predicts the divergence when it is left out") {
 
 TEST_CASE("chosen ranks hold the bound, fall as it grows, and are fewer numbers than by singular values") {
   Setting s;
-  const data::Dataset data = rows(64, 1);
+  const data::Dataset data = tiny_rows(64, 1, 16);
   const auto terms = eval::terms_by_divergence(*s.decoder, s.adapter, data, 1);
   const auto plain = lora::rank_terms(s.adapter);
   std::int64_t before = numbers(terms, all(terms)) + 1;
@@ -137,9 +106,10 @@ TEST_CASE("chosen ranks hold the bound, fall as it grows, and are fewer numbers 
 
 TEST_CASE("layers with a magnitude keep a rank each") {
   Setting s(true);
-  const data::Dataset data = rows(16, 1);
+  const data::Dataset data = tiny_rows(16, 1, 16);
   const auto terms = eval::terms_by_divergence(*s.decoder, s.adapter, data, 1);
   const eval::RankChoice choice = eval::choose_ranks(*s.decoder, s.adapter, terms, data, 100);
   for (const std::int64_t rank : choice.ranks) CHECK(rank == 1);
-  CHECK(std::abs(eval::divergence(*s.decoder, s.adapter, terms, all(terms), data).mean) < 1e-7);  // of log-probabilities in fp32
+  CHECK(std::abs(eval::divergence(*s.decoder, s.adapter, terms, all(terms), data).mean) <
+        1e-7);  // of log-probabilities in fp32
 }

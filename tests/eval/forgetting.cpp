@@ -6,47 +6,15 @@
 #include <cmath>
 
 #include "catch.h"
-#include "lowrank/core/random.h"
 #include "lowrank/eval/perplexity.h"
 #include "lowrank/lora/delta_scale.h"
 #include "lowrank/lora/update_norms.h"
-#include "lowrank/models/load.h"
+#include "tiny.h"
 
 using namespace lowrank;
+using namespace lowrank_test;
 
 namespace {
-
-models::DecoderConfig tiny_config() {
-  models::DecoderConfig config;
-  config.model_type = "llama";
-  config.vocab_size = 31;
-  config.hidden_size = 24;
-  config.intermediate_size = 40;
-  config.layers = 2;
-  config.heads = 4;
-  config.kv_heads = 2;
-  config.head_dim = 6;
-  config.max_positions = 64;
-  config.windows.resize(2);
-  config.initializer_range = 0.2;
-  return config;
-}
-
-data::Dataset rows(std::uint32_t count, std::uint64_t seed) {
-  const core::RandomStream random(seed, "rows");
-  data::Dataset set;
-  for (std::uint32_t i = 0; i < count; ++i) {
-    data::Example example;
-    for (std::uint64_t t = 0; t < 8 + random.below(20, i); ++t) {
-      example.ids.push_back(static_cast<std::int32_t>(random.below(31, 100 + i, t)));
-      example.learned.push_back(1);
-    }
-    example.document = i;
-    set.examples.push_back(std::move(example));
-    set.documents.push_back({"row"});
-  }
-  return set;
-}
 
 /// What the base itself would say, from a first token on: text that it knows and an adapter makes it forget.
 data::Dataset own_text(models::DecoderImpl& decoder, std::int32_t count) {
@@ -92,7 +60,7 @@ struct Adapted {
 
 TEST_CASE("a scaled update is that of a scaled ΔW, and is put back", "[unit]") {
   Adapted it;
-  const data::Dataset set = rows(4, 1);
+  const data::Dataset set = tiny_rows(4, 1, 8);
   const double whole = eval::perplexity(*it.decoder, set).nll;
   std::vector<at::Tensor> deltas;
   for (const lora::LinearSlot& slot : it.adapter.slots()) deltas.push_back(slot->delta_weight());
@@ -148,7 +116,7 @@ TEST_CASE("the change of loss is paired, and its interval goes by pieces", "[uni
 TEST_CASE("the scale chosen keeps the bound, and no larger one that was tried does", "[unit]") {
   Adapted it;
   it.adapter.set_enabled(false);
-  const data::Dataset general = own_text(*it.decoder, 24), validation = rows(6, 3);
+  const data::Dataset general = own_text(*it.decoder, 24), validation = tiny_rows(6, 3, 8);
   it.adapter.set_enabled(true);
   const double whole = eval::perplexity(*it.decoder, general).nll;
   it.adapter.set_enabled(false);

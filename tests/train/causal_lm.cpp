@@ -4,6 +4,7 @@
 #include "lowrank/kernels/mode.h"
 #include "lowrank/train/flat_parameters.h"
 #include "message.h"
+#include "same_bytes.h"
 #include "tiny_model.h"
 #include "toy.h"
 
@@ -36,15 +37,6 @@ StepGradients first_step(const TinyOptions& options) {
     result.gradients.push_back({name, tensor.grad() / static_cast<double>(count)});
   }
   return result;
-}
-
-train::TrainOptions tiny_training() {
-  train::TrainOptions options;
-  options.lr = 1e-2;
-  options.eval_every = 4;
-  options.save_every = 3;
-  keep_files_in_memory();
-  return options;
 }
 
 train::TrainResult run(const TinyOptions& tiny_options, const fs::path& out, Recorder& recorder, bool resume = false) {
@@ -131,18 +123,8 @@ TEST_CASE("a language model killed in the middle of an epoch resumes to the same
   Recorder recorder;
   run(options, whole.path(), recorder);
   const auto expected = results_of(whole.path());
-  struct Killed : std::exception {};
-  for (const std::int64_t kill : {1, 4, 5, 8, 13}) {
-    TempDir out;
-    Recorder killer;
-    killer.after_step = [&](std::int64_t step) {
-      if (step == kill) throw Killed();
-    };
-    CHECK_THROWS_AS(run(options, out.path(), killer), Killed);
-    run(options, out.path(), recorder, true);
-    INFO("killed after step " << kill);
-    CHECK(differing(results_of(out.path()), expected) == "");
-  }
+  check_resumes([&](const fs::path& out, Recorder& r, bool resume) { run(options, out, r, resume); }, {1, 4, 5, 8, 13},
+                expected);
 }
 
 TEST_CASE("evaluation results are those of the perplexity of the sets, best first", "[unit]") {

@@ -2,13 +2,12 @@
 // cut, on other threads.
 #include "lowrank/train/classification.h"
 
-#include <ATen/Parallel.h>
-
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
 #include "lowrank/models/load_classifier.h"
 #include "lowrank/train/flat_parameters.h"
 #include "message.h"
+#include "same_bytes.h"
 #include "tiny_model.h"
 #include "toy.h"
 
@@ -67,39 +66,24 @@ struct TinyClassification {
   std::unique_ptr<train::Classification> objective;
 };
 
-train::TrainOptions training() {
-  train::TrainOptions options;
-  options.lr = 1e-2;
-  options.eval_every = 4;
-  options.save_every = 3;
-  keep_files_in_memory();
-  return options;
-}
-
 std::map<std::string, std::string> results(const fs::path& out) {
   std::map<std::string, std::string> files = results_of(out);
   files["labels"] = read_text(out / "label2id.json");
   return files;
 }
 
-std::map<std::string, std::string> whole_run(bool recompute) {
-  TempDir out;
-  Recorder recorder;
-  TinyClassification tiny(recompute);
-  train::Trainer(*tiny.objective, training(), out.path(), {}).run(recorder);
-  return results(out.path());
-}
-
 }  // namespace
 
-TEST_CASE("scores, losses and gradients are those of transformers' LlamaForSequenceClassification under PEFT", "[parity]") {
+TEST_CASE("scores, losses and gradients are those of transformers' LlamaForSequenceClassification under PEFT",
+          "[parity]") {
   const fs::path folder = golden_dir() / "models" / "llama", goldens = golden_dir() / "train" / "seq_cls";
   const core::Json golden = core::read_json(goldens / "golden.json");
   const auto weights = formats::WeightFiles::open(folder);
-  for (const auto& [name, smoothing] : std::vector<std::pair<std::string, double>>{{"classification", 0}, {"smoothed", 0.1}}) {
+  for (const auto& [name, smoothing] :
+       std::vector<std::pair<std::string, double>>{{"classification", 0}, {"smoothed", 0.1}}) {
     INFO(name);
-    models::LoadedClassifier loaded =
-        models::load_classifier(models::load_decoder(models::read_config(folder), weights, at::kFloat), goldens / "adapter");
+    models::LoadedClassifier loaded = models::load_classifier(
+        models::load_decoder(models::read_config(folder), weights, at::kFloat), goldens / "adapter");
     REQUIRE(loaded.classifier.labels() == 3);
     CHECK(models::read_labels(goldens / "adapter", 3) == std::vector<std::string>{"0", "1", "2"});
     train::Classification::Parts parts{loaded.classifier};
@@ -151,7 +135,8 @@ TEST_CASE("the slopes of a text's loss are its differences, with and without smo
         std::vector<double> up = scores, down = scores;
         up[k] += 1e-4;
         down[k] -= 1e-4;
-        const double slope = (eval::class_loss(up, 2, smoothing).loss - eval::class_loss(down, 2, smoothing).loss) / 2e-4;
+        const double slope =
+            (eval::class_loss(up, 2, smoothing).loss - eval::class_loss(down, 2, smoothing).loss) / 2e-4;
         CHECK(at.slopes[k] == Approx(slope).margin(1e-7));
       }
     }
@@ -179,43 +164,20 @@ TEST_CASE("a classifier is saved as PEFT saves it, with the names of its labels,
   CHECK(contains(message_of<FormatError>([&] { models::read_labels(out.path(), 4); }), "label2id.json"));
   CHECK(contains(message_of<ModelError>([&] { lora::load_peft(decoder->slot_table(), out.path(), nullptr, "other"); }),
                  "sequence classifier"));
-  CHECK(contains(message_of<ModelError>([&] { models::load_classifier(decoder, golden_dir() / "models" / "llama" / "adapter"); }),
-                 "no sequence classifier"));
+  CHECK(contains(
+      message_of<ModelError>([&] { models::load_classifier(decoder, golden_dir() / "models" / "llama" / "adapter"); }),
+      "no sequence classifier"));
 }
 
 TEST_CASE("classification resumes to the same bytes, and neither threads nor recomputation change them", "[unit]") {
-  const auto expected = whole_run(false);
-  CHECK(differing(whole_run(true), expected) == "");
-  const int threads = at::get_num_threads();
-  for (const int n : {1, 3}) {
-    at::set_num_threads(n);
-    CHECK(differing(whole_run(false), expected) == "");
-  }
-  at::set_num_threads(threads);
-  struct Killed : std::exception {};
-  for (const std::int64_t kill : {1, 5, 13}) {
-    TempDir out;
-    Recorder recorder;
-    recorder.after_step = [&](std::int64_t step) {
-      if (step == kill) throw Killed();
-    };
-    {
-      TinyClassification tiny;
-      CHECK_THROWS_AS(train::Trainer(*tiny.objective, training(), out.path(), {}).run(recorder), Killed);
-    }
-    recorder.after_step = {};
-    TinyClassification tiny;
-    train::Trainer(*tiny.objective, training(), out.path(), {}).run(recorder, true);
-    INFO("killed after step " << kill);
-    CHECK(differing(results(out.path()), expected) == "");
-  }
+  check_same_bytes<TinyClassification>(results);
 }
 
 TEST_CASE("classification learns, and its evaluation says accuracy with an interval, macro F1 and Matthews", "[unit]") {
   TempDir out;
   Recorder recorder;
   TinyClassification tiny(false, 0, true);
-  const train::TrainResult result = train::Trainer(*tiny.objective, training(), out.path(), {}).run(recorder);
+  const train::TrainResult result = train::Trainer(*tiny.objective, tiny_training(), out.path(), {}).run(recorder);
   CHECK(result.after.at(0).loss < 0.8 * result.before.at(0).loss);
   CHECK(recorder.steps.front().metrics.count("accuracy") == 1);
   const train::Metrics& metrics = result.after.at(0).metrics;

@@ -2,12 +2,12 @@
 // threads.
 #include "lowrank/train/dpo.h"
 
-#include <ATen/Parallel.h>
-
+#include "golden_pairs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
 #include "lowrank/train/flat_parameters.h"
 #include "message.h"
+#include "same_bytes.h"
 #include "tiny_model.h"
 #include "toy.h"
 
@@ -15,28 +15,6 @@ using namespace lowrank;
 using namespace lowrank_test;
 
 namespace {
-
-data::Example side(const std::vector<data::TokenId>& prompt, const std::vector<data::TokenId>& answer) {
-  data::Example example;
-  example.ids = prompt;
-  example.ids.insert(example.ids.end(), answer.begin(), answer.end());
-  example.learned.assign(prompt.size(), 0);
-  example.learned.resize(example.ids.size(), 1);
-  return example;
-}
-
-data::Dataset golden_pairs(const core::Json& golden) {
-  data::Dataset pairs;
-  for (const core::Json& row : golden["pairs"]) {
-    for (const char* name : {"chosen", "rejected"}) {
-      pairs.examples.push_back(
-          side(row["prompt"].get<std::vector<data::TokenId>>(), row[name].get<std::vector<data::TokenId>>()));
-      pairs.examples.back().document = static_cast<std::uint32_t>(pairs.documents.size());
-    }
-    pairs.documents.push_back({fmt::format("pairs.jsonl line {}", pairs.documents.size() + 1)});
-  }
-  return pairs;
-}
 
 /// Rows of unequal lengths as pairs: neighbours of tiny_data.
 data::Dataset tiny_pairs(std::uint32_t pairs, std::uint64_t seed) { return tiny_data(2 * pairs, seed); }
@@ -64,23 +42,6 @@ struct TinyDpo {
   std::optional<lora::Adapter> adapter;
   std::unique_ptr<train::Dpo> objective;
 };
-
-train::TrainOptions training() {
-  train::TrainOptions options;
-  options.lr = 1e-2;
-  options.eval_every = 4;
-  options.save_every = 3;
-  keep_files_in_memory();
-  return options;
-}
-
-std::map<std::string, std::string> whole_run(bool recompute) {
-  TempDir out;
-  Recorder recorder;
-  TinyDpo tiny(recompute);
-  train::Trainer(*tiny.objective, training(), out.path(), {}).run(recorder);
-  return results_of(out.path());
-}
 
 }  // namespace
 
@@ -183,38 +144,14 @@ TEST_CASE("the reference is the base where the adapter is new, and the starting 
 }
 
 TEST_CASE("DPO resumes to the same bytes, and neither threads nor recomputation change them", "[unit]") {
-  const auto expected = whole_run(false);
-  CHECK(differing(whole_run(true), expected) == "");
-  const int threads = at::get_num_threads();
-  for (const int n : {1, 3}) {
-    at::set_num_threads(n);
-    CHECK(differing(whole_run(false), expected) == "");
-  }
-  at::set_num_threads(threads);
-  struct Killed : std::exception {};
-  for (const std::int64_t kill : {1, 5, 13}) {
-    TempDir out;
-    Recorder recorder;
-    recorder.after_step = [&](std::int64_t step) {
-      if (step == kill) throw Killed();
-    };
-    {
-      TinyDpo tiny;
-      CHECK_THROWS_AS(train::Trainer(*tiny.objective, training(), out.path(), {}).run(recorder), Killed);
-    }
-    recorder.after_step = {};
-    TinyDpo tiny;
-    train::Trainer(*tiny.objective, training(), out.path(), {}).run(recorder, true);
-    INFO("killed after step " << kill);
-    CHECK(differing(results_of(out.path()), expected) == "");
-  }
+  check_same_bytes<TinyDpo>();
 }
 
 TEST_CASE("DPO learns: margins of the training pairs rise, and the rows of metrics.jsonl say so", "[unit]") {
   TempDir out;
   Recorder recorder;
   TinyDpo tiny(false, 4, 1, 0);
-  train::Trainer(*tiny.objective, training(), out.path(), {}).run(recorder);
+  train::Trainer(*tiny.objective, tiny_training(), out.path(), {}).run(recorder);
   CHECK(recorder.steps.back().metrics.at("rewards/margins") >
         recorder.steps.front().metrics.at("rewards/margins") + 0.1);
   CHECK(recorder.steps.back().loss < recorder.steps.front().loss);

@@ -10,6 +10,7 @@
 #include "lowrank/train/flat_parameters.h"
 #include "lowrank/train/optimizer.h"
 #include "message.h"
+#include "same_bytes.h"
 #include "tiny_model.h"
 #include "toy.h"
 
@@ -128,11 +129,9 @@ struct TinyPpo {
 };
 
 train::TrainOptions training() {
-  train::TrainOptions options;
-  options.lr = 1e-2;
+  train::TrainOptions options = tiny_training();
   options.eval_every = 8;
   options.save_every = 3;  // in the middle of rollouts of four steps
-  keep_files_in_memory();
   return options;
 }
 
@@ -238,22 +237,11 @@ TEST_CASE("PPO killed within a rollout resumes to the same bytes, on any threads
     CHECK(differing(results(out.path()), expected) == "");
   }
   at::set_num_threads(threads);
-  struct Killed : std::exception {};
-  for (const std::int64_t kill : {5, 16}) {  // within a rollout, and between two
-    TempDir out;
-    Recorder killer;
-    killer.after_step = [&](std::int64_t step) {
-      if (step == kill) throw Killed();
-    };
-    {
-      TinyPpo tiny(out / "samples.jsonl");
-      CHECK_THROWS_AS(train::Trainer(*tiny.objective, training(), out.path(), {}).run(killer), Killed);
-    }
+  const auto run = [](const fs::path& out, Recorder& r, bool resume) {
     TinyPpo tiny(out / "samples.jsonl");
-    train::Trainer(*tiny.objective, training(), out.path(), {}).run(recorder, true);
-    INFO("killed after step " << kill);
-    CHECK(differing(results(out.path()), expected) == "");
-  }
+    train::Trainer(*tiny.objective, training(), out, {}).run(r, resume);
+  };
+  check_resumes(run, {5, 16}, expected, results);  // within a rollout, and between two
 }
 
 TEST_CASE("the first update of a rollout begins where the policy stands, and the score rises", "[unit]") {

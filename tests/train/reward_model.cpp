@@ -1,15 +1,15 @@
-// Reward models against torch by TRL's formula under PEFT (tests/parity/make_seq_cls_goldens.py), as every other run, and
-// as the reward of PPO.
+// Reward models against torch by TRL's formula under PEFT (tests/parity/make_seq_cls_goldens.py), as every other run,
+// and as the reward of PPO.
 #include "lowrank/train/reward_model.h"
 
-#include <ATen/Parallel.h>
-
+#include "golden_pairs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
 #include "lowrank/models/load_classifier.h"
 #include "lowrank/train/flat_parameters.h"
 #include "lowrank/train/reward_adapter.h"
 #include "message.h"
+#include "same_bytes.h"
 #include "tiny_model.h"
 #include "toy.h"
 
@@ -18,29 +18,8 @@ using namespace lowrank_test;
 
 namespace {
 
-data::Example side(const core::Json& prompt, const core::Json& answer) {
-  data::Example example;
-  example.ids = prompt.get<std::vector<data::TokenId>>();
-  const std::size_t shown = example.ids.size();
-  for (const core::Json& id : answer) example.ids.push_back(id.get<data::TokenId>());
-  example.learned.assign(example.ids.size(), 1);
-  std::fill_n(example.learned.begin(), shown, 0);
-  return example;
-}
-
-data::Dataset golden_pairs(const core::Json& golden) {
-  data::Dataset pairs;
-  for (const core::Json& row : golden["pairs"]) {
-    for (const char* name : {"chosen", "rejected"}) {
-      pairs.examples.push_back(side(row["prompt"], row[name]));
-      pairs.examples.back().document = static_cast<std::uint32_t>(pairs.documents.size());
-    }
-    pairs.documents.push_back({fmt::format("pairs.jsonl line {}", pairs.documents.size() + 1)});
-  }
-  return pairs;
-}
-
-models::LoadedClassifier golden_reward(const models::Decoder& decoder, const std::string& name = lora::kDefaultAdapter) {
+models::LoadedClassifier golden_reward(const models::Decoder& decoder,
+                                       const std::string& name = lora::kDefaultAdapter) {
   return models::load_classifier(decoder, golden_dir() / "train" / "seq_cls" / "reward", nullptr, name);
 }
 
@@ -76,26 +55,10 @@ struct TinyReward {
   std::unique_ptr<train::RewardModel> objective;
 };
 
-train::TrainOptions training() {
-  train::TrainOptions options;
-  options.lr = 1e-2;
-  options.eval_every = 4;
-  options.save_every = 3;
-  keep_files_in_memory();
-  return options;
-}
-
-std::map<std::string, std::string> whole_run(bool recompute) {
-  TempDir out;
-  Recorder recorder;
-  TinyReward tiny(recompute);
-  train::Trainer(*tiny.objective, training(), out.path(), {}).run(recorder);
-  return results_of(out.path());
-}
-
 }  // namespace
 
-TEST_CASE("rewards, loss and gradients are those of TRL's RewardTrainer on transformers' model under PEFT", "[parity]") {
+TEST_CASE("rewards, loss and gradients are those of TRL's RewardTrainer on transformers' model under PEFT",
+          "[parity]") {
   const core::Json golden = core::read_json(golden_dir() / "train" / "seq_cls" / "golden.json")["reward"];
   models::LoadedClassifier loaded = golden_reward(golden_decoder());
   train::RewardModel::Parts parts{loaded.classifier};
@@ -148,46 +111,30 @@ TEST_CASE("rewards, loss and gradients are those of TRL's RewardTrainer on trans
 
 TEST_CASE("the slopes of a pair's reward loss are its differences, at any margin", "[unit]") {
   for (const double center : {0.0, 0.01}) {
-    for (const auto& [chosen, rejected] : std::vector<std::pair<double, double>>{{0, 0}, {3, -2}, {-30, 4}, {800, -90}, {-800, 0}}) {
+    for (const auto& [chosen, rejected] :
+         std::vector<std::pair<double, double>>{{0, 0}, {3, -2}, {-30, 4}, {800, -90}, {-800, 0}}) {
       const train::RewardPairLoss at = train::reward_pair_loss(chosen, rejected, center);
       const double h = 1e-4;
       CHECK(std::isfinite(at.loss));
       CHECK(at.chosen_slope == Approx((train::reward_pair_loss(chosen + h, rejected, center).loss -
-                                       train::reward_pair_loss(chosen - h, rejected, center).loss) / (2 * h)).margin(1e-6));
+                                       train::reward_pair_loss(chosen - h, rejected, center).loss) /
+                                      (2 * h))
+                                   .margin(1e-6));
       CHECK(at.rejected_slope == Approx((train::reward_pair_loss(chosen, rejected + h, center).loss -
-                                         train::reward_pair_loss(chosen, rejected - h, center).loss) / (2 * h)).margin(1e-6));
+                                         train::reward_pair_loss(chosen, rejected - h, center).loss) /
+                                        (2 * h))
+                                     .margin(1e-6));
     }
   }
   CHECK(train::reward_pair_loss(0, 0, 0).loss == Approx(std::log(2.0)));
 }
 
 TEST_CASE("a reward model resumes to the same bytes, and neither threads nor recomputation change them", "[unit]") {
-  const auto expected = whole_run(false);
-  CHECK(differing(whole_run(true), expected) == "");
-  const int threads = at::get_num_threads();
-  at::set_num_threads(3);
-  CHECK(differing(whole_run(false), expected) == "");
-  at::set_num_threads(threads);
-  struct Killed : std::exception {};
-  for (const std::int64_t kill : {1, 5, 13}) {
-    TempDir out;
-    Recorder recorder;
-    recorder.after_step = [&](std::int64_t step) {
-      if (step == kill) throw Killed();
-    };
-    {
-      TinyReward tiny;
-      CHECK_THROWS_AS(train::Trainer(*tiny.objective, training(), out.path(), {}).run(recorder), Killed);
-    }
-    recorder.after_step = {};
-    TinyReward tiny;
-    train::Trainer(*tiny.objective, training(), out.path(), {}).run(recorder, true);
-    INFO("killed after step " << kill);
-    CHECK(differing(results_of(out.path()), expected) == "");
-  }
+  check_same_bytes<TinyReward>();
 }
 
-TEST_CASE("as a reward it scores prompt and response at their last token, on the policy's base and without the policy", "[parity]") {
+TEST_CASE("as a reward it scores prompt and response at their last token, on the policy's base and without the policy",
+          "[parity]") {
   const core::Json golden = core::read_json(golden_dir() / "train" / "seq_cls" / "golden.json")["reward"];
   const models::Decoder decoder = golden_decoder();
   lora::Adapter policy = lora::load_peft(decoder->slot_table(), golden_dir() / "models" / "llama" / "adapter");
