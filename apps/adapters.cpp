@@ -33,14 +33,21 @@ void check_name(const Options& options, const NamedAdapter& adapter) {
     options.fail("adapter", fmt::format("'{}' cannot be a name (letters, digits, - and _ can); give one as NAME={}",
                                         core::printable(name), adapter.directory.string()));
   }
-  if (name == AdapterSwitch::kBase) options.fail("adapter", "'base' means the model without adapters; choose another name");
+  if (name == AdapterSwitch::kBase)
+    options.fail("adapter", "'base' means the model without adapters; choose another name");
 }
 
 }  // namespace
 
 OptionSpec option_adapters() {
-  return {"adapter", OptionType::kTexts, "[NAME=]DIR", nullptr, "Adapter",
-          "A PEFT adapter directory; given several times, each goes by its name and the first acts where none is asked for", {}};
+  return {
+      "adapter",
+      OptionType::kTexts,
+      "[NAME=]DIR",
+      nullptr,
+      "Adapter",
+      "A PEFT adapter directory; given several times, each goes by its name and the first acts where none is asked for",
+      {}};
 }
 
 std::vector<NamedAdapter> adapters_asked_for(const Options& options) {
@@ -53,11 +60,13 @@ std::vector<NamedAdapter> adapters_asked_for(const Options& options) {
   refuse_adapter_as_model(options, resolved);
   for (const std::string& word : options.texts("adapter")) adapters.push_back(parse(word));
   for (NamedAdapter& adapter : adapters) {
-    if (adapter.name.empty()) adapter.name = adapters.size() == 1 ? lora::kDefaultAdapter : folder_name(adapter.directory);
+    if (adapter.name.empty())
+      adapter.name = adapters.size() == 1 ? lora::kDefaultAdapter : folder_name(adapter.directory);
     check_name(options, adapter);
     const auto same = std::count_if(adapters.begin(), adapters.end(),
                                     [&](const NamedAdapter& other) { return other.name == adapter.name; });
-    if (same > 1) options.fail("adapter", fmt::format("two are called '{}'; give each its own name as NAME=DIR", adapter.name));
+    if (same > 1)
+      options.fail("adapter", fmt::format("two are called '{}'; give each its own name as NAME=DIR", adapter.name));
     require_adapter(adapter.directory);
   }
   return adapters;
@@ -100,9 +109,10 @@ std::vector<std::pair<std::string, std::string>> AdapterSwitch::describe() const
   std::vector<std::pair<std::string, std::string>> rows;
   for (std::size_t i = 0; i < named_.size(); ++i) {
     const lora::Adapter& adapter = adapters_[i];
-    rows.emplace_back(named_.size() == 1 ? "adapter" : "adapter " + named_[i].name,
-                      fmt::format("{} (rank {}, {} parameters on {} modules{})", named_[i].directory.string(), adapter.config().r,
-                                  core::format_count(adapter.parameter_count()), adapter.slots().size(), also_trained(adapter)));
+    rows.emplace_back(
+        named_.size() == 1 ? "adapter" : "adapter " + named_[i].name,
+        fmt::format("{} (rank {}, {} parameters on {} modules{})", named_[i].directory.string(), adapter.config().r,
+                    core::format_count(adapter.parameter_count()), adapter.slots().size(), also_trained(adapter)));
   }
   return rows;
 }

@@ -19,8 +19,9 @@ struct NamedAdapter {
   std::filesystem::path directory;
 };
 
-/// What --adapter names, in order, or the adapter that MODEL is. Without NAME= a single one is called "default", and each
-/// of several as its folder. ConfigError for a name that is taken or is none, MissingError for a folder without adapter.
+/// What --adapter names, in order, or the adapter that MODEL is. Without NAME= a single one is called "default", and
+/// each of several as its folder. ConfigError for a name that is taken or is none, MissingError for a folder without
+/// adapter.
 std::vector<NamedAdapter> adapters_asked_for(const Options& options);
 
 /// The adapters of a model, at most one of which acts: at first the first.

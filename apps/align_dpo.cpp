@@ -40,8 +40,9 @@ int align_dpo(const Options& options) {
   parts.reference_is_start = run->start.has_value();
   parts.seed = parts.plan.seed;
   const std::vector<std::int64_t> lengths = train::pair_lengths(data.train);
-  parts.recompute = choose_recompute(options, run->earlier, run->model.decoder->config(),
-                                     data::Plan(lengths, parts.plan), lengths, run->model.decoder->dtype(), run->report);
+  parts.recompute =
+      choose_recompute(options, run->earlier, run->model.decoder->config(), data::Plan(lengths, parts.plan), lengths,
+                       run->model.decoder->dtype(), run->report);
   run->facts["recompute"] = parts.recompute ? "layer" : "none";
   std::vector<std::pair<std::string, double>> shorter;
   for (const auto& [name, set] : data.evaluation) shorter.emplace_back(name, data::shorter_wins(set));
@@ -52,9 +53,9 @@ int align_dpo(const Options& options) {
 
   run->report.shown_metrics = {"rewards/accuracies", "rewards/margins"};
   run->report.remarks.emplace_back(
-      "objective", fmt::format("DPO, {} loss, beta = {}; the reference is {}", options.text("loss"),
-                               options.number("beta"),
-                               run->start ? "the adapter that the run starts from" : "the base with the adapter off"));
+      "objective",
+      fmt::format("DPO, {} loss, beta = {}; the reference is {}", options.text("loss"), options.number("beta"),
+                  run->start ? "the adapter that the run starts from" : "the base with the adapter off"));
   report_baselines(objective, shorter, run->report);
   return train_and_report(options, console, objective, run->report, train_options(options, 5e-5), run->facts).exit_code;
 }
@@ -68,9 +69,20 @@ Verb align_dpo_verb() {
   verb.positionals = {"MODEL"};
   verb.example = "lowrank align dpo runs/sft --data pairs.jsonl --out runs/dpo";
   std::vector<OptionSpec> own = pair_options();
-  own.insert(own.end(),
-             {{"beta", OptionType::kNumber, "X", 0.1, "Preferences", "How strongly the reference holds; for ipo, the tau of the paper", {}},
-              {"loss", OptionType::kText, "NAME", "sigmoid", "Preferences", "Loss of a pair's margin", {"sigmoid", "ipo", "hinge"}}});
+  own.insert(own.end(), {{"beta",
+                          OptionType::kNumber,
+                          "X",
+                          0.1,
+                          "Preferences",
+                          "How strongly the reference holds; for ipo, the tau of the paper",
+                          {}},
+                         {"loss",
+                          OptionType::kText,
+                          "NAME",
+                          "sigmoid",
+                          "Preferences",
+                          "Loss of a pair's margin",
+                          {"sigmoid", "ipo", "hinge"}}});
   verb.options = align_options(std::move(own), "5e-5");
   verb.run = align_dpo;
   return verb;

@@ -37,10 +37,12 @@ train::PpoOptions ppo_options(const Options& options) {
 void read_prompts(const Options& options, AlignRun& run, train::Ppo::Parts& parts) {
   const std::int64_t longest = sequence_length(options, run.model.decoder->config()) - parts.response_length;
   if (longest < 1) {
-    options.fail("response-length", fmt::format("{} leaves no room for a prompt within --seq-len {}", parts.response_length,
-                                                longest + parts.response_length));
+    options.fail("response-length", fmt::format("{} leaves no room for a prompt within --seq-len {}",
+                                                parts.response_length, longest + parts.response_length));
   }
-  const auto load = [&](const char* name) { return data::load_prompts(options.paths(name), *run.model.tokenizer, longest); };
+  const auto load = [&](const char* name) {
+    return data::load_prompts(options.paths(name), *run.model.tokenizer, longest);
+  };
   data::Prompts train = load("data"), held;
   const double share = options.number_in("val-split", 0, 0.9);
   if (options.has("val-data")) {
@@ -48,7 +50,8 @@ void read_prompts(const Options& options, AlignRun& run, train::Ppo::Parts& part
     run.report.validation_how = "on the prompts of --val-data";
   } else if (share > 0) {
     held = data::hold_out(train, share, parts.seed);
-    run.report.validation_how = fmt::format("{} prompts held out, chosen by the seed", core::format_count(held.report.examples));
+    run.report.validation_how =
+        fmt::format("{} prompts held out, chosen by the seed", core::format_count(held.report.examples));
   } else {
     run.report.validation_how = "none (--val-split 0)";
   }
@@ -89,7 +92,8 @@ int align_ppo(const Options& options) {
   const Console console(options);
   ConsoleProgress progress(console);
   if (options.has("dropout") && options.number("dropout") > 0) {
-    options.fail("dropout", "PPO compares the policy with itself, and dropout would be noise in the ratios; leave it out");
+    options.fail("dropout",
+                 "PPO compares the policy with itself, and dropout would be noise in the ratios; leave it out");
   }
   const std::optional<std::filesystem::path> judge = reward_folder(options);
   const double timeout = options.number_in("reward-timeout", 0.001, 1e6);
@@ -127,8 +131,9 @@ int align_ppo(const Options& options) {
   for (const data::Prompt& prompt : parts.prompts) {
     lengths.push_back(static_cast<std::int64_t>(prompt.ids.size()) + parts.response_length);
   }
-  parts.recompute = choose_recompute(options, run->earlier, run->model.decoder->config(),
-                                     data::Plan(lengths, parts.plan), lengths, run->model.decoder->dtype(), run->report);
+  parts.recompute =
+      choose_recompute(options, run->earlier, run->model.decoder->config(), data::Plan(lengths, parts.plan), lengths,
+                       run->model.decoder->dtype(), run->report);
   run->facts["recompute"] = parts.recompute ? "layer" : "none";
 
   const std::int64_t rollout = std::int64_t{parts.plan.batch_size} * parts.plan.grad_accum;
@@ -137,11 +142,14 @@ int align_ppo(const Options& options) {
   run->report.remarks.emplace_back("reward", options.text("reward"));
   run->report.remarks.emplace_back(
       "objective",
-      fmt::format("PPO: rollouts of {} answers of at most {} tokens, {} epochs of {} mini-batches over each; KL coefficient {}{}",
-                  core::format_count(rollout), parts.response_length, parts.epochs, parts.mini_batches, parts.ppo.kl_coef,
+      fmt::format("PPO: rollouts of {} answers of at most {} tokens, {} epochs of {} mini-batches over each; KL "
+                  "coefficient {}{}",
+                  core::format_count(rollout), parts.response_length, parts.epochs, parts.mini_batches,
+                  parts.ppo.kl_coef,
                   parts.ppo.target_kl > 0 ? fmt::format(", adapted to a KL of {}", parts.ppo.target_kl) : ""));
-  run->report.remarks.emplace_back("reference", "the base with the adapters off; the value model is a second adapter and a head "
-                                                "on the same weights");
+  run->report.remarks.emplace_back("reference",
+                                   "the base with the adapters off; the value model is a second adapter and a head "
+                                   "on the same weights");
   train::Ppo objective(std::move(parts));
   return train_and_report(options, console, objective, run->report, train_options(options, 5e-5), run->facts).exit_code;
 }
@@ -156,23 +164,72 @@ Verb align_ppo_verb() {
   verb.example = "lowrank align ppo models/SmolLM2-135M --data prompts.jsonl --reward exec:./judge.py --out runs/ppo";
   verb.options = align_options(
       {
-          {"data", OptionType::kTexts, "PATH...", nullptr, "Data",
-           "Prompts: text files, one a line, or .jsonl/.json rows {\"prompt\"} and, for exact, {\"answer\"}", {}, true},
-          option_seq_len("Tokens of a prompt and its answer at most (default: 1024, or the model's positions if fewer)"),
-          {"val-data", OptionType::kTexts, "PATH...", nullptr, "Data", "Held-out prompts (best checkpoint, early stopping)", {}},
-          {"val-split", OptionType::kNumber, "F", 0.05, "Data", "Share of --data held out without --val-data; 0: none", {}},
+          {"data",
+           OptionType::kTexts,
+           "PATH...",
+           nullptr,
+           "Data",
+           "Prompts: text files, one a line, or .jsonl/.json rows {\"prompt\"} and, for exact, {\"answer\"}",
+           {},
+           true},
+          option_seq_len(
+              "Tokens of a prompt and its answer at most (default: 1024, or the model's positions if fewer)"),
+          {"val-data",
+           OptionType::kTexts,
+           "PATH...",
+           nullptr,
+           "Data",
+           "Held-out prompts (best checkpoint, early stopping)",
+           {}},
+          {"val-split",
+           OptionType::kNumber,
+           "F",
+           0.05,
+           "Data",
+           "Share of --data held out without --val-data; 0: none",
+           {}},
           {"no-shuffle", OptionType::kFlag, "", false, "Data", "Take the prompts in file order", {}},
-          {"reward", OptionType::kText, "WHAT", nullptr, "Rewards",
-           "adapter:DIR (of align reward), length:N (tokens), regex:RE, words:FILE, exact, or exec:COMMAND (JSON lines: prompt and response in, score out)", {}, true},
+          {"reward",
+           OptionType::kText,
+           "WHAT",
+           nullptr,
+           "Rewards",
+           "adapter:DIR (of align reward), length:N (tokens), regex:RE, words:FILE, exact, or exec:COMMAND (JSON "
+           "lines: prompt and response in, score out)",
+           {},
+           true},
           {"reward-timeout", OptionType::kNumber, "S", 30, "Rewards", "Seconds that exec: has for a score", {}},
-          {"missing-eos-penalty", OptionType::kNumber, "X", 0, "Rewards", "Taken from the score of an answer without end token", {}},
-          {"whiten-rewards", OptionType::kFlag, "", false, "Rewards", "Scale the rewards of a rollout to unit variance", {}},
+          {"missing-eos-penalty",
+           OptionType::kNumber,
+           "X",
+           0,
+           "Rewards",
+           "Taken from the score of an answer without end token",
+           {}},
+          {"whiten-rewards",
+           OptionType::kFlag,
+           "",
+           false,
+           "Rewards",
+           "Scale the rewards of a rollout to unit variance",
+           {}},
           {"response-length", OptionType::kInt, "N", 53, "PPO", "Tokens of an answer at most", {}},
           {"num-ppo-epochs", OptionType::kInt, "N", 4, "PPO", "Passes over each rollout", {}},
-          {"num-mini-batches", OptionType::kInt, "N", 2, "PPO",
-           "Optimiser steps a pass; a rollout has batch-size * grad-accum * this many answers", {}},
+          {"num-mini-batches",
+           OptionType::kInt,
+           "N",
+           2,
+           "PPO",
+           "Optimiser steps a pass; a rollout has batch-size * grad-accum * this many answers",
+           {}},
           {"kl-coef", OptionType::kNumber, "X", 0.05, "PPO", "Weight of the KL from the reference in the rewards", {}},
-          {"target-kl", OptionType::kNumber, "X", nullptr, "PPO", "Adapt that weight so that the KL of an answer stays near this", {}},
+          {"target-kl",
+           OptionType::kNumber,
+           "X",
+           nullptr,
+           "PPO",
+           "Adapt that weight so that the KL of an answer stays near this",
+           {}},
           {"kl-horizon", OptionType::kNumber, "N", 10000, "PPO", "Answers over which --target-kl adapts", {}},
           {"gamma", OptionType::kNumber, "X", 1, "PPO", "Discount a token", {}},
           {"lam", OptionType::kNumber, "X", 0.95, "PPO", "Lambda of the generalised advantage estimation", {}},

@@ -33,8 +33,9 @@ int align_reward(const Options& options) {
   parts.center = options.number("center-rewards-coefficient");
   parts.seed = parts.plan.seed;
   const std::vector<std::int64_t> lengths = train::pair_lengths(data.train);
-  parts.recompute = choose_recompute(options, run->earlier, run->model.decoder->config(),
-                                     data::Plan(lengths, parts.plan), lengths, run->model.decoder->dtype(), run->report);
+  parts.recompute =
+      choose_recompute(options, run->earlier, run->model.decoder->config(), data::Plan(lengths, parts.plan), lengths,
+                       run->model.decoder->dtype(), run->report);
   run->facts["recompute"] = parts.recompute ? "layer" : "none";
   run->report.shown_metrics = {"accuracy", "margin", "mean_reward"};
   run->report.remarks.emplace_back(
@@ -42,13 +43,15 @@ int align_reward(const Options& options) {
                                parts.center > 0 ? fmt::format(" + {} (r chosen + r rejected)^2", parts.center) : ""));
   for (const auto& [name, set] : data.evaluation) {
     run->report.remarks.emplace_back(
-        name + " baseline", fmt::format("\"shorter wins\" is right in {:.1f} % of the pairs", 100 * data::shorter_wins(set)));
+        name + " baseline",
+        fmt::format("\"shorter wins\" is right in {:.1f} % of the pairs", 100 * data::shorter_wins(set)));
     run->report.findings["shorter_wins"][name] = data::shorter_wins(set);
   }
   run->report.pipeline_tag = "text-classification";
   run->report.usage =
       peft_usage(run->report.model_name, {}) +
-      fmt::format("`lowrank align ppo {} --reward adapter:THIS_FOLDER --data prompts.jsonl --out DIR`.\n", run->report.model_name);
+      fmt::format("`lowrank align ppo {} --reward adapter:THIS_FOLDER --data prompts.jsonl --out DIR`.\n",
+                  run->report.model_name);
   parts.train = std::move(data.train);
   parts.evaluation = std::move(data.evaluation);
   train::RewardModel objective(std::move(parts));
@@ -64,8 +67,13 @@ Verb align_reward_verb() {
   verb.positionals = {"MODEL"};
   verb.example = "lowrank align reward models/SmolLM2-135M --data pairs.jsonl --out runs/reward";
   std::vector<OptionSpec> own = pair_options();
-  own.push_back({"center-rewards-coefficient", OptionType::kNumber, "X", 0, "Preferences",
-                 "Weight of (r chosen + r rejected)^2, which keeps rewards about 0", {}});
+  own.push_back({"center-rewards-coefficient",
+                 OptionType::kNumber,
+                 "X",
+                 0,
+                 "Preferences",
+                 "Weight of (r chosen + r rejected)^2, which keeps rewards about 0",
+                 {}});
   verb.options = align_options(std::move(own), "1e-4");
   verb.run = align_reward;
   return verb;

@@ -60,7 +60,8 @@ RunData read_pairs(const Options& options, AlignRun& run, core::ProgressObserver
     result.evaluation.emplace_back("validation", load("val-data"));
     run.report.validation_how = "on --val-data";
   } else if (share > 0) {
-    data::Split parts = data::split_preferences(result.train, share, static_cast<std::uint64_t>(options.integer("seed")));
+    data::Split parts =
+        data::split_preferences(result.train, share, static_cast<std::uint64_t>(options.integer("seed")));
     run.report.validation_how = parts.how;
     result.train = std::move(parts.train);
     if (!parts.validation.examples.empty()) result.evaluation.emplace_back("validation", std::move(parts.validation));
@@ -75,11 +76,30 @@ RunData read_pairs(const Options& options, AlignRun& run, core::ProgressObserver
 
 std::vector<OptionSpec> pair_options() {
   return {
-      {"data", OptionType::kTexts, "PATH...", nullptr, "Data",
-       "Pairs, .jsonl or .json: {\"prompt\", \"chosen\", \"rejected\"} as text or messages, or LLaMA-Factory's forms", {}, true},
-      option_seq_len("Tokens of a prompt with an answer at most; cut at the end (default: 1024, or the model's positions if fewer)"),
-      {"val-data", OptionType::kTexts, "PATH...", nullptr, "Data", "Validation pairs (best checkpoint, early stopping)", {}},
-      {"val-split", OptionType::kNumber, "F", 0.05, "Data", "Share of --data kept for validation without --val-data; 0: none", {}},
+      {"data",
+       OptionType::kTexts,
+       "PATH...",
+       nullptr,
+       "Data",
+       "Pairs, .jsonl or .json: {\"prompt\", \"chosen\", \"rejected\"} as text or messages, or LLaMA-Factory's forms",
+       {},
+       true},
+      option_seq_len("Tokens of a prompt with an answer at most; cut at the end (default: 1024, or the model's "
+                     "positions if fewer)"),
+      {"val-data",
+       OptionType::kTexts,
+       "PATH...",
+       nullptr,
+       "Data",
+       "Validation pairs (best checkpoint, early stopping)",
+       {}},
+      {"val-split",
+       OptionType::kNumber,
+       "F",
+       0.05,
+       "Data",
+       "Share of --data kept for validation without --val-data; 0: none",
+       {}},
       {"no-shuffle", OptionType::kFlag, "", false, "Data", "Take the pairs in file order", {}},
   };
 }

@@ -28,8 +28,8 @@ struct AlignRun {
 using AdapterMaker = std::function<lora::Adapter(const models::LoadedModel& model, const std::string& base_name,
                                                  const std::optional<std::filesystem::path>& start)>;
 
-/// --threads, --kernels, --out, MODEL and --adapter. Nothing when --out holds a finished run and --resume is given (said).
-/// `make`: instead of an adapter on the decoder alone.
+/// --threads, --kernels, --out, MODEL and --adapter. Nothing when --out holds a finished run and --resume is given
+/// (said). `make`: instead of an adapter on the decoder alone.
 std::optional<AlignRun> open_align_run(const Options& options, const Console& console, core::ProgressObserver& progress,
                                        const AdapterMaker& make = {});
 

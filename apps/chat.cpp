@@ -71,10 +71,13 @@ class Chat {
       turns_.pop_front();
       ++dropped;
     }
-    if (dropped > 0) console_.warning(fmt::format("the conversation no longer fits into the model's {} positions: its {} oldest turn{} forgotten",
-                                                  positions, dropped, dropped == 1 ? " is" : "s are"));
+    if (dropped > 0)
+      console_.warning(
+          fmt::format("the conversation no longer fits into the model's {} positions: its {} oldest turn{} forgotten",
+                      positions, dropped, dropped == 1 ? " is" : "s are"));
     if (ids.size() >= positions) {
-      console_.warning(fmt::format("that has {} tokens and the model {} positions: say it shorter", ids.size(), positions));
+      console_.warning(
+          fmt::format("that has {} tokens and the model {} positions: say it shorter", ids.size(), positions));
       return 0;
     }
 
@@ -97,7 +100,7 @@ class Chat {
     } catch (const Interrupted&) {
     }
     print_out("\n");
-    ::signal(SIGINT, SIG_DFL);    // at the prompt Ctrl-C ends the program, as users expect
+    ::signal(SIGINT, SIG_DFL);  // at the prompt Ctrl-C ends the program, as users expect
     ::signal(SIGTERM, SIG_DFL);
     turns_.push_back({question, trimmed(text)});
     return stop;
@@ -171,9 +174,10 @@ int chat(const Options& options) {
   Opened opened = open_base(options, console);
   AdapterSwitch adapters(opened, named, console);
   if (opened.tokenizer().has_chat_template()) {
-    throw ConfigError(fmt::format("{} has a chat template, which this version does not read, and the plain role layout is not what it "
-                                  "was trained on; write the prompt out as its template would and use `lowrank generate`",
-                                  opened.model.name));
+    throw ConfigError(fmt::format(
+        "{} has a chat template, which this version does not read, and the plain role layout is not what it "
+        "was trained on; write the prompt out as its template would and use `lowrank generate`",
+        opened.model.name));
   }
   Chat conversation(opened, options);
   const bool terminal = ::isatty(STDIN_FILENO) == 1 && stdout_is_terminal();

@@ -35,7 +35,8 @@ std::string class_counts(const std::vector<std::string>& labels, const std::vect
   std::string text;
   for (std::size_t i = 0; i < std::min(kCounted, order.size()); ++i) {
     const std::size_t k = order[i];
-    text += fmt::format("{}{} {} ({:.1f} %)", i > 0 ? ", " : "", core::printable(labels[k], 40), core::format_count(counts[k]),
+    text += fmt::format("{}{} {} ({:.1f} %)", i > 0 ? ", " : "", core::printable(labels[k], 40),
+                        core::format_count(counts[k]),
                         all > 0 ? 100.0 * static_cast<double>(counts[k]) / static_cast<double>(all) : 0.0);
   }
   if (order.size() > kCounted) text += fmt::format(" and {} more", order.size() - kCounted);
@@ -51,10 +52,14 @@ double accuracy_of_one(const std::vector<std::int64_t>& counts, std::size_t said
 core::Json to_json(const eval::Classified& found, const std::vector<std::string>& labels) {
   const eval::Classification& scores = found.scores;
   const eval::Proportion right = eval::proportion(hits_of(scores), scores.examples);
-  core::Json json = {{"texts", scores.examples},       {"nll", found.nll},
-                     {"accuracy", scores.accuracy},    {"accuracy_ci", {right.low, right.high}},
-                     {"macro_f1", scores.macro_f1},    {"matthews", scores.matthews},
-                     {"labels", labels},               {"confusion", scores.confusion},
+  core::Json json = {{"texts", scores.examples},
+                     {"nll", found.nll},
+                     {"accuracy", scores.accuracy},
+                     {"accuracy_ci", {right.low, right.high}},
+                     {"macro_f1", scores.macro_f1},
+                     {"matthews", scores.matthews},
+                     {"labels", labels},
+                     {"confusion", scores.confusion},
                      {"classes", core::Json::object()}};
   for (std::size_t k = 0; k < labels.size(); ++k) {
     const eval::ClassScore& one = scores.classes[k];
@@ -69,7 +74,8 @@ eval::ReportTable confusion_table(const eval::Classified& found, const std::vect
   eval::ReportTable table;
   table.title = "Confusion matrix";
   table.note = "Rows are the true labels, columns what was predicted.";
-  if (shown < labels.size()) table.note += fmt::format(" The first {} of {} labels; all are in run.json.", shown, labels.size());
+  if (shown < labels.size())
+    table.note += fmt::format(" The first {} of {} labels; all are in run.json.", shown, labels.size());
   table.header = {"true label"};
   for (std::size_t k = 0; k < shown; ++k) table.header.push_back(core::printable(labels[k], 16));
   table.header.insert(table.header.end(), {"precision", "recall", "F1"});

@@ -53,8 +53,8 @@ train::Classification::Set set_of(const data::LabelledTexts& all, data::Dataset 
   return set;
 }
 
-LabelledData read_labelled(const Options& options, const models::LoadedModel& model, const std::optional<fs::path>& start,
-                           RunReport& report) {
+LabelledData read_labelled(const Options& options, const models::LoadedModel& model,
+                           const std::optional<fs::path>& start, RunReport& report) {
   const int seq_len = sequence_length(options, model.decoder->config());
   const auto seed = static_cast<std::uint64_t>(options.integer("seed"));
   // A run that goes on from an adapter has its labels.
@@ -62,16 +62,18 @@ LabelledData read_labelled(const Options& options, const models::LoadedModel& mo
   if (start) known = models::read_labels(*start, models::saved_labels(*start, *model.decoder));
   const data::LabelledTexts all = data::load_labelled(options.paths("data"), *model.tokenizer, seq_len, known);
   if (all.labels.size() < 2) {
-    throw DataError(fmt::format("--data has one label alone, '{}'; there is nothing to tell apart, so give texts of two labels "
-                                "or more",
-                                core::printable(all.labels.front(), 80)));
+    throw DataError(
+        fmt::format("--data has one label alone, '{}'; there is nothing to tell apart, so give texts of two labels "
+                    "or more",
+                    core::printable(all.labels.front(), 80)));
   }
   LabelledData result;
   result.labels = all.labels;
   data::Dataset train = all.texts;
   const double share = options.number_in("val-split", 0, 0.9);
   if (options.has("fold") || (!options.has("val-data") && share > 0)) {
-    data::Split parts = options.has("fold") ? held_out_fold(options, all.texts) : data::split_labelled(all, share, seed);
+    data::Split parts =
+        options.has("fold") ? held_out_fold(options, all.texts) : data::split_labelled(all, share, seed);
     report.validation_how = parts.how;
     train = std::move(parts.train);
     if (!parts.validation.examples.empty()) result.validation = set_of(all, std::move(parts.validation));
@@ -109,7 +111,8 @@ void report_classes(const LabelledData& data, RunReport& report) {
   report.findings["majority_accuracy"] = chance;
 }
 
-void report_validation(const train::Classification& objective, const std::vector<std::string>& labels, RunReport& report) {
+void report_validation(const train::Classification& objective, const std::vector<std::string>& labels,
+                       RunReport& report) {
   const eval::Classified found = objective.classified(0);
   report.findings["classification"] = to_json(found, labels);
   report.findings_text += confusion_text(found, labels);
@@ -147,8 +150,8 @@ RunOutcome run_classification(const Options& options, const Console& console, Sh
   RunReport report;
   report_model(report, options, resolved, model, base.sha256());
   LabelledData data = read_labelled(options, model, start, report);
-  models::LoadedClassifier made = make_classifier(options, start, model, resolved.name,
-                                                  static_cast<std::int64_t>(data.labels.size()), progress);
+  models::LoadedClassifier made =
+      make_classifier(options, start, model, resolved.name, static_cast<std::int64_t>(data.labels.size()), progress);
   const Detach at_the_end(made.adapter);
   check_update_options(options, made.adapter);
   report_adapter(report, made.adapter);
@@ -165,8 +168,8 @@ RunOutcome run_classification(const Options& options, const Console& console, Sh
   const data::Dataset& texts = data.train.texts;
   std::vector<std::int64_t> lengths;
   for (const data::Example& example : texts.examples) lengths.push_back(static_cast<std::int64_t>(example.ids.size()));
-  parts.recompute = choose_recompute(options, earlier, model.decoder->config(), data::Plan(lengths, parts.plan), lengths,
-                                     model.decoder->dtype(), report);
+  parts.recompute = choose_recompute(options, earlier, model.decoder->config(), data::Plan(lengths, parts.plan),
+                                     lengths, model.decoder->dtype(), report);
   core::Json facts = input_facts(report, model, start);
   facts["recompute"] = parts.recompute ? "layer" : "none";
   for (const DataUsed& used : report.data) facts[used.name + " data"] = used.report.sha256;
@@ -176,8 +179,8 @@ RunOutcome run_classification(const Options& options, const Console& console, Sh
   train::Classification objective(std::move(parts));
 
   report.shown_metrics = {"accuracy", "macro_f1", "matthews"};
-  report.remarks.emplace_back("objective", fmt::format("cross-entropy of {} labels from the score head at a text's last token",
-                                                       labels.size()));
+  report.remarks.emplace_back(
+      "objective", fmt::format("cross-entropy of {} labels from the score head at a text's last token", labels.size()));
   report.pipeline_tag = "text-classification";
   report.usage = peft_usage(resolved.name, labels) +
                  fmt::format("`lowrank evaluate {} --adapter THIS_FOLDER --task classification --data texts.jsonl`.\n",

@@ -158,10 +158,12 @@ int compress(const Options& options) {
   Opened opened = open_adapter(options, console);
   lora::Adapter& adapter = *opened.adapter;
   if (!adapter.whole().empty() || adapter.adapts_embedding()) {
-    throw ConfigError(fmt::format(
-        "{} trains more than low-rank updates of linear layers ({}), and compress finds ranks for those alone; merge the "
-        "adapter into its base instead (lowrank merge)",
-        opened.adapter_path.string(), adapter.whole().empty() ? "the embedding" : adapter.whole().front()->path() + ", whole"));
+    throw ConfigError(
+        fmt::format("{} trains more than low-rank updates of linear layers ({}), and compress finds ranks for those "
+                    "alone; merge the "
+                    "adapter into its base instead (lowrank merge)",
+                    opened.adapter_path.string(),
+                    adapter.whole().empty() ? "the embedding" : adapter.whole().front()->path() + ", whole"));
   }
   const auto seed = static_cast<std::uint64_t>(options.integer("seed"));
   ConsoleProgress progress(console);
@@ -194,7 +196,8 @@ int compress(const Options& options) {
     dropped += found.ranks[i] == 0 ? 1 : 0;
   }
   const std::string divergence_line = fmt::format(
-      "KL(before ‖ after) {:.4g} nats a token on {} tokens that took no part in choosing the ranks{} (the whole adapter "
+      "KL(before ‖ after) {:.4g} nats a token on {} tokens that took no part in choosing the ranks{} (the whole "
+      "adapter "
       "moves the base by {:.4g})",
       found.kl.mean, core::format_count(data.held_back.report.learned_tokens),
       found.tries > 1 ? fmt::format(", but to tighten the bound {} times", found.tries - 1) : "", whole);

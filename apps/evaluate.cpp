@@ -33,7 +33,7 @@ struct Set {
   std::vector<fs::path> paths;
   bool named = false;
   data::Dataset data;
-  eval::Perplexity base;                       // adapters off
+  eval::Perplexity base;  // adapters off
   std::optional<eval::Perplexity> adapter;
 };
 
@@ -50,9 +50,10 @@ eval::Perplexity measure(const Options& options, models::DecoderImpl& decoder, c
   const eval::Perplexity result = eval::perplexity(decoder, set.data, options.integer_in("batch-tokens", 1, 1 << 24),
                                                    options.flag("per-token"), &progress);
   if (!std::isfinite(result.nll)) {
-    throw ModelError(fmt::format("{}: the loss is not a finite number, so the model or the adapter holds NaN or overflows; "
-                                 "try --dtype float32, and `lowrank inspect` on both",
-                                 set.name));
+    throw ModelError(
+        fmt::format("{}: the loss is not a finite number, so the model or the adapter holds NaN or overflows; "
+                    "try --dtype float32, and `lowrank inspect` on both",
+                    set.name));
   }
   return result;
 }
@@ -114,10 +115,11 @@ void print_table(const std::vector<Set>& sets, const Console& console) {
 }
 
 /// --shots: examples of --shots-data go before each one of the sets. The number of tokens shown.
-std::int64_t show_shots(const Options& options, std::vector<Set>& sets, Opened& opened, const data::DataOptions& reading,
-                        const Console& console) {
+std::int64_t show_shots(const Options& options, std::vector<Set>& sets, Opened& opened,
+                        const data::DataOptions& reading, const Console& console) {
   if (options.has("shots") != options.has("shots-data")) {
-    options.fail(options.has("shots") ? "shots" : "shots-data", "--shots K and --shots-data PATH go together; give both");
+    options.fail(options.has("shots") ? "shots" : "shots-data",
+                 "--shots K and --shots-data PATH go together; give both");
   }
   if (!options.has("shots")) return 0;
   const auto shots = static_cast<int>(options.integer_in("shots", 1, 1000));
@@ -125,15 +127,17 @@ std::int64_t show_shots(const Options& options, std::vector<Set>& sets, Opened& 
   const data::Dataset pool = data::load(options.paths("shots-data"), opened.tokenizer(), reading, &progress);
   std::int64_t tokens = 0, cut = 0;
   for (Set& set : sets) {
-    data::Prompted prompted = data::with_shots(set.data, pool, shots, opened.decoder().config().max_positions, kShotsSeed);
+    data::Prompted prompted =
+        data::with_shots(set.data, pool, shots, opened.decoder().config().max_positions, kShotsSeed);
     set.data = std::move(prompted.data);
     tokens += prompted.context_tokens;
     cut += prompted.cut;
   }
   if (cut > 0) {
-    console.warning(fmt::format("{} examples had no room for all {} shots, whose beginning was cut; a smaller --seq-len makes "
-                                "shorter pieces",
-                                core::format_count(cut), shots));
+    console.warning(
+        fmt::format("{} examples had no room for all {} shots, whose beginning was cut; a smaller --seq-len makes "
+                    "shorter pieces",
+                    core::format_count(cut), shots));
   }
   return tokens;
 }
@@ -142,10 +146,12 @@ int evaluate(const Options& options) {
   const Console console(options);
   if (asks_for_images(options)) return evaluate_images(options, console);
   const bool per_token = options.flag("per-token");
-  if (per_token && !console.json()) options.fail("per-token", "the losses of single tokens come with --json only; add --json");
+  if (per_token && !console.json())
+    options.fail("per-token", "the losses of single tokens come with --json only; add --json");
   if (options.has("task") && options.text("task") == "classification") return evaluate_classification(options, console);
   if (comparison_asked_for(options)) return compare(options, console);
-  if (!options.has("data")) throw ConfigError("lowrank evaluate: --data is missing; example: " + evaluate_verb().example);
+  if (!options.has("data"))
+    throw ConfigError("lowrank evaluate: --data is missing; example: " + evaluate_verb().example);
   std::vector<Set> sets = sets_asked_for(options);
 
   Opened opened = open_model(options, console);
@@ -158,7 +164,8 @@ int evaluate(const Options& options) {
     set.data = data::load(set.paths, opened.tokenizer(), reading_options, &progress);
   }
   const std::int64_t context = show_shots(options, sets, opened, reading_options, console);
-  if (options.flag("frontier") && !opened.adapter) options.fail("frontier", "scales an adapter's update; give --adapter");
+  if (options.flag("frontier") && !opened.adapter)
+    options.fail("frontier", "scales an adapter's update; give --adapter");
   auto opening = describe(opened);
   if (options.has("shots")) {
     opening.emplace_back("shots", fmt::format("{} before each example, {} tokens in all that are not counted",
@@ -208,15 +215,32 @@ Verb evaluate_verb() {
   verb.example = "lowrank evaluate MODEL --adapter out --data domain=held-out.txt general=stories.txt";
   verb.options = {
       {"data", OptionType::kTexts, "[NAME=]PATH...", nullptr, "Data", "Files or folders; equal names are one set", {}},
-      {"task", OptionType::kText, "NAME", nullptr, "Data", "Accuracy, macro F1, Matthews and confusion of labelled texts or pictures",
+      {"task",
+       OptionType::kText,
+       "NAME",
+       nullptr,
+       "Data",
+       "Accuracy, macro F1, Matthews and confusion of labelled texts or pictures",
        {"classification", "image-classification"}},
       option_format(),
       option_seq_len("Tokens a piece or row has at most [min(1024, the model's positions)]"),
       {"train-on-prompt", OptionType::kFlag, "", false, "Data", "Count the prompts' tokens too", {}},
       {"batch-tokens", OptionType::kInt, "N", 2048, "System", "Tokens computed at a time", {}},
       {"shots", OptionType::kInt, "K", nullptr, "Data", "Show K of --shots-data before each example (not counted)", {}},
-      {"shots-data", OptionType::kTexts, "PATH...", nullptr, "Data", "Documents or examples for --shots, the training data say", {}},
-      {"frontier", OptionType::kFlag, "", false, "Output", "Also at the scales 0, 1/8 ... 1 of the adapter's update", {}},
+      {"shots-data",
+       OptionType::kTexts,
+       "PATH...",
+       nullptr,
+       "Data",
+       "Documents or examples for --shots, the training data say",
+       {}},
+      {"frontier",
+       OptionType::kFlag,
+       "",
+       false,
+       "Output",
+       "Also at the scales 0, 1/8 ... 1 of the adapter's update",
+       {}},
       {"per-token", OptionType::kFlag, "", false, "Output", "With --json: the loss of every counted token", {}},
       option_adapter(),
       option_dtype(),

@@ -24,8 +24,10 @@ using core::Json;
 
 void refuse_what_has_no_meaning(const Options& options) {
   for (const OptionSpec& option : options.verb().options) {
-    const auto goes_with_it = {"task", "data", "seq-len", "batch-tokens", "adapter", "dtype", "threads", "json", "quiet"};
-    if (options.given(option.name) && std::find(goes_with_it.begin(), goes_with_it.end(), option.name) == goes_with_it.end()) {
+    const auto goes_with_it = {"task",  "data",    "seq-len", "batch-tokens", "adapter",
+                               "dtype", "threads", "json",    "quiet"};
+    if (options.given(option.name) &&
+        std::find(goes_with_it.begin(), goes_with_it.end(), option.name) == goes_with_it.end()) {
       options.fail(option.name, "does not go with --task classification, which scores labels alone; leave it out");
     }
   }
@@ -48,9 +50,10 @@ Judge open_judge(const Options& options, const models::LoadedModel& model, const
   }
   const std::int64_t count = models::own_labels(model);
   if (count == 0) {
-    throw ConfigError(fmt::format("{} has no score head of its own; give the classifier that `lowrank finetune --task "
-                                  "classification` wrote as --adapter",
-                                  model.path.string()));
+    throw ConfigError(
+        fmt::format("{} has no score head of its own; give the classifier that `lowrank finetune --task "
+                    "classification` wrote as --adapter",
+                    model.path.string()));
   }
   return {models::new_classifier(model, count, 0), std::nullopt, models::read_labels(model.path, count)};
 }
@@ -78,7 +81,8 @@ std::vector<std::string> score_row(const Result& result) {
 
 int evaluate_classification(const Options& options, const Console& console) {
   refuse_what_has_no_meaning(options);
-  if (!options.has("data")) throw ConfigError("lowrank evaluate: --data is missing; example: " + evaluate_verb().example);
+  if (!options.has("data"))
+    throw ConfigError("lowrank evaluate: --data is missing; example: " + evaluate_verb().example);
   const Opened opened = open_base(options, console);
   const Judge judge = open_judge(options, opened.model, console);
   if (judge.labels.size() < 2) {
@@ -86,8 +90,9 @@ int evaluate_classification(const Options& options, const Console& console) {
   }
   auto opening = describe(opened);
   if (judge.adapter) {
-    opening.emplace_back("adapter", fmt::format("{} (rank {}, {} parameters)", judge.adapter->directory().string(),
-                                                judge.adapter->config().r, core::format_count(judge.adapter->parameter_count())));
+    opening.emplace_back("adapter",
+                         fmt::format("{} (rank {}, {} parameters)", judge.adapter->directory().string(),
+                                     judge.adapter->config().r, core::format_count(judge.adapter->parameter_count())));
   }
   std::vector<Result> results;
   const int seq_len = sequence_length(options, opened.model.decoder->config());
@@ -120,7 +125,8 @@ int evaluate_classification(const Options& options, const Console& console) {
   if (!console.silent()) {
     print_out(table({"set", "texts", "loss", "accuracy", "majority", "macro F1", "Matthews"}, rows) + matrices);
   }
-  console.line("loss: mean cross-entropy in nats a text; majority: accuracy of always saying the set's most frequent label");
+  console.line(
+      "loss: mean cross-entropy in nats a text; majority: accuracy of always saying the set's most frequent label");
   console.result(results.size() == 1 && !results.front().named ? json["sets"].front() : json);
   return 0;
 }

@@ -25,14 +25,22 @@ Verb finetune_verb() {
   verb.summary = "Fine-tune a model on a corpus or an instruction set; writes a PEFT adapter";
   verb.positionals = {"MODEL"};
   verb.example = "lowrank finetune models/SmolLM2-135M --data corpus/ --out runs/art";
-  const OptionSpec task = {"task", OptionType::kText, "NAME", nullptr, "Data",
-                           "What is learned, where it is not the text itself: the labels of rows {\"text\", \"label\"}, or of "
-                           "pictures in a folder of class folders (or a .csv)",
-                           {"classification", "image-classification"}};
-  const OptionSpec samples = {"samples", OptionType::kInt, "N", 3, "Run", "Held-out beginnings that report.html shows continued, before and after", {}};
-  for (const auto& group : {data_options(), adapter_options(), training_options("2e-4; 2e-5 for --method full"),
-                            regularisation_options(), little_data_options(),
-                            std::vector<OptionSpec>{task, option_dtype(), samples}, run_options()}) {
+  const OptionSpec task = {
+      "task",
+      OptionType::kText,
+      "NAME",
+      nullptr,
+      "Data",
+      "What is learned, where it is not the text itself: the labels of rows {\"text\", \"label\"}, or of "
+      "pictures in a folder of class folders (or a .csv)",
+      {"classification", "image-classification"}};
+  const OptionSpec samples = {"samples", OptionType::kInt,
+                              "N",       3,
+                              "Run",     "Held-out beginnings that report.html shows continued, before and after",
+                              {}};
+  for (const auto& group :
+       {data_options(), adapter_options(), training_options("2e-4; 2e-5 for --method full"), regularisation_options(),
+        little_data_options(), std::vector<OptionSpec>{task, option_dtype(), samples}, run_options()}) {
     verb.options.insert(verb.options.end(), group.begin(), group.end());
   }
   verb.run = finetune;

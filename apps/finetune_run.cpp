@@ -21,8 +21,8 @@ namespace fs = std::filesystem;
 
 models::LoadedModel& SharedBase::get(const models::Resolved& resolved, const models::LoadOptions& options,
                                      core::ProgressObserver& progress) {
-  const bool same = model_ && path_ == resolved.model && options_.dtype == options.dtype && !options_.trainable &&
-                    !options.trainable;
+  const bool same =
+      model_ && path_ == resolved.model && options_.dtype == options.dtype && !options_.trainable && !options.trainable;
   if (!same) {
     model_.reset();
     model_ = models::load(resolved.model.string(), options, &progress);
@@ -38,7 +38,8 @@ const std::string& SharedBase::sha256() {
   return sha256_;
 }
 
-RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase& base, train::TrainObserver* observer) {
+RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase& base,
+                        train::TrainObserver* observer) {
   const Options options = with_preset(asked, console);
   if (asks_for_images(options)) return run_image_classification(options, console, observer);
   if (options.text("method") == "head") options.fail("method", "head is for --task image-classification");
@@ -53,7 +54,8 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
   const models::Resolved resolved = models::resolve(options.positional(0));
   std::optional<fs::path> start = resolved.adapter;
   if (options.has("adapter")) start = options.text("adapter");
-  if (full && start) options.fail("method", "full trains the model's own weights; merge the adapter first (lowrank merge)");
+  if (full && start)
+    options.fail("method", "full trains the model's own weights; merge the adapter first (lowrank merge)");
   if (full) {
     for (const OptionSpec& option : adapter_options()) {
       if (option.name != "method" && options.given(option.name)) options.fail(option.name, "is for --method lora");
@@ -111,7 +113,8 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
   parts.neftune = options.number_in("neftune", 0, 1e6);
   parts.seed = static_cast<std::uint64_t>(options.integer("seed"));
   std::vector<std::int64_t> lengths;
-  for (const data::Example& example : data.train.examples) lengths.push_back(static_cast<std::int64_t>(example.ids.size()));
+  for (const data::Example& example : data.train.examples)
+    lengths.push_back(static_cast<std::int64_t>(example.ids.size()));
   parts.recompute = choose_recompute(options, earlier, config, data::Plan(lengths, parts.plan), data.train,
                                      model.decoder->dtype(), report);
   core::Json facts = input_facts(report, model, start);
@@ -119,7 +122,8 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
   for (const DataUsed& used : report.data) facts[used.name + " data"] = used.report.sha256;
   report.masks = label_masks(data.train, *model.tokenizer);
   const bool held_out = !data.evaluation.empty() && data.evaluation.front().first == "validation";
-  report.samples = before_and_after(model, adapter ? &*adapter : nullptr, start, held_out ? data.evaluation.front().second : data.train,
+  report.samples = before_and_after(model, adapter ? &*adapter : nullptr, start,
+                                    held_out ? data.evaluation.front().second : data.train,
                                     static_cast<int>(options.integer_in("samples", 0, 100)));
   parts.train = std::move(data.train);
   parts.evaluation = std::move(data.evaluation);
@@ -130,7 +134,8 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
     training.early_stopping = 0;
   }
   const auto afterwards = [&](RunReport& about, train::TrainResult& result) {
-    if (bound) bound_forgetting(about, result, objective, *model.decoder, *adapter, data.choosing, *bound, out, progress);
+    if (bound)
+      bound_forgetting(about, result, objective, *model.decoder, *adapter, data.choosing, *bound, out, progress);
     report_overfitting(about, result, objective, adapter ? &*adapter : nullptr);
   };
   return train_and_report(options, console, objective, report, training, facts, observer, afterwards);

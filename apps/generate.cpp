@@ -1,4 +1,6 @@
 // `lowrank generate`: a prompt continued, or every prompt of a file.
+#include "lowrank/models/generate.h"
+
 #include <fmt/format.h>
 
 #include <optional>
@@ -15,14 +17,14 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
-#include "lowrank/models/generate.h"
 
 namespace lowrank::apps {
 
 namespace {
 
 std::string prompt_text(const Options& options) {
-  if (options.given("prompt") && options.given("prompt-file")) options.fail("prompt-file", "give --prompt or --prompt-file, not both");
+  if (options.given("prompt") && options.given("prompt-file"))
+    options.fail("prompt-file", "give --prompt or --prompt-file, not both");
   if (options.given("prompt")) return options.text("prompt");
   if (options.given("prompt-file")) return core::read_file(options.text("prompt-file"));
   throw ConfigError("lowrank generate: give --prompt TEXT, --prompt-file FILE, or --input FILE of many prompts");
@@ -46,9 +48,10 @@ int generate(const Options& options) {
   const std::vector<data::TokenId> ids = opened.tokenizer().encode(prompt);
   const std::int64_t positions = opened.decoder().config().max_positions;
   if (static_cast<std::int64_t>(ids.size()) >= positions) {
-    throw ConfigError(fmt::format("the prompt has {} tokens and the model {} positions, so there is no room for an answer; "
-                                  "shorten the prompt",
-                                  ids.size(), positions));
+    throw ConfigError(
+        fmt::format("the prompt has {} tokens and the model {} positions, so there is no room for an answer; "
+                    "shorten the prompt",
+                    ids.size(), positions));
   }
   // Word by word where words come one by one and nothing is cut off them.
   const bool streams = !beams && layout.after.empty() && !console.json();

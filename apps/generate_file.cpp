@@ -33,7 +33,8 @@ fs::path unfinished(const fs::path& output) { return output.string() + ".unfinis
 
 core::Json deciding(const Options& options) {
   core::Json same = options.resolved();
-  for (const char* free : {"input", "output", "batch-size", "resume", "overwrite", "json", "quiet", "threads"}) same.erase(free);
+  for (const char* free : {"input", "output", "batch-size", "resume", "overwrite", "json", "quiet", "threads"})
+    same.erase(free);
   same["model"] = options.positional(0);
   return same;
 }
@@ -45,9 +46,10 @@ void check_same_options(const Options& options, const fs::path& output) {
   const core::Json before = core::read_json(file), now = deciding(options);
   for (const auto& [name, value] : now.items()) {
     if (!before.contains(name) || before[name] != value) {
-      throw ConfigError(fmt::format("the answers in {} were begun with another {}: {} then, {} now; resume with the same, or --overwrite them",
-                                    output.string(), name == "model" ? name : "--" + name,
-                                    before.contains(name) ? before[name].dump() : "none", value.dump()));
+      throw ConfigError(fmt::format(
+          "the answers in {} were begun with another {}: {} then, {} now; resume with the same, or --overwrite them",
+          output.string(), name == "model" ? name : "--" + name, before.contains(name) ? before[name].dump() : "none",
+          value.dump()));
     }
   }
 }
@@ -58,13 +60,15 @@ Answered begin_output(const Options& options, const fs::path& output, const std:
   if (resume && overwrite) options.fail("overwrite", "contradicts --resume; give one of them");
   std::error_code ignored;
   if (!fs::exists(output, ignored)) return {};
-  if (fs::equivalent(output, options.text("input"), ignored)) options.fail("output", "is the input itself; name another file");
+  if (fs::equivalent(output, options.text("input"), ignored))
+    options.fail("output", "is the input itself; name another file");
   if (overwrite) return {};
   if (resume) {
     check_same_options(options, output);
     return read_answered(output, rows);
   }
-  options.fail("output", fmt::format("{} is there already; --resume goes on after its answers, --overwrite starts anew", output.string()));
+  options.fail("output", fmt::format("{} is there already; --resume goes on after its answers, --overwrite starts anew",
+                                     output.string()));
 }
 
 /// Answers rows in batches and writes each answer as soon as all before it are written.
@@ -127,8 +131,10 @@ class Answering {
       models::BatchPrompt prompt{opened.tokenizer().encode(layout_.apply(row.prompt)), i};
       if (prompt.ids.empty()) throw DataError(row.where + ": the prompt has no tokens");
       if (static_cast<std::int64_t>(prompt.ids.size()) >= positions) {
-        throw DataError(fmt::format("{}: the prompt has {} tokens and the model {} positions, so there is no room for an answer; "
-                                    "shorten it", row.where, prompt.ids.size(), positions));
+        throw DataError(
+            fmt::format("{}: the prompt has {} tokens and the model {} positions, so there is no room for an answer; "
+                        "shorten it",
+                        row.where, prompt.ids.size(), positions));
       }
       prompts_.push_back(std::move(prompt));
       adapter_of_.push_back(std::move(adapter));
@@ -178,9 +184,11 @@ class Answering {
   void stepped(std::int64_t drawn) {
     drawn_ += drawn;
     const double seconds = now_seconds() - begun_;
-    const auto done = static_cast<std::int64_t>(next_ + waiting_.size()), total = static_cast<std::int64_t>(rows_.size());
-    bar_.draw(done, total, fmt::format("{} of {} answers  {:.0f} tokens/s", core::format_count(done), core::format_count(total),
-                                       static_cast<double>(drawn_) / std::max(seconds, 1e-9)));
+    const auto done = static_cast<std::int64_t>(next_ + waiting_.size()),
+               total = static_cast<std::int64_t>(rows_.size());
+    bar_.draw(done, total,
+              fmt::format("{} of {} answers  {:.0f} tokens/s", core::format_count(done), core::format_count(total),
+                          static_cast<double>(drawn_) / std::max(seconds, 1e-9)));
     if (*stop_ != 0) throw Interrupted{};
   }
 
@@ -193,11 +201,11 @@ class Answering {
   Bar bar_;
   std::optional<train::MetricsLog> log_;
   std::atomic<int>* stop_ = nullptr;
-  std::size_t first_ = 0;                        // row of prompts_[0] and adapter_of_[0]
+  std::size_t first_ = 0;  // row of prompts_[0] and adapter_of_[0]
   std::vector<models::BatchPrompt> prompts_;
   std::vector<std::string> adapter_of_;
-  std::size_t next_;                             // the row that is written next
-  std::map<std::size_t, core::Json> waiting_;    // answers of later rows
+  std::size_t next_;                           // the row that is written next
+  std::map<std::size_t, core::Json> waiting_;  // answers of later rows
   std::int64_t tokens_ = 0, drawn_ = 0;
   double begun_ = 0, seconds_ = 0;
 };
@@ -208,8 +216,21 @@ void append_file_options(Verb& verb) {
   verb.options.insert(
       verb.options.end(),
       {
-          {"input", OptionType::kText, "FILE", nullptr, "Files", "Prompts: .jsonl rows with \"prompt\" (other keys are carried through, \"adapter\" picks one), or .txt lines", {}},
-          {"output", OptionType::kText, "FILE", nullptr, "Files", "Their answers: the same rows with \"generated\" and \"finish\", in the same order", {}},
+          {"input",
+           OptionType::kText,
+           "FILE",
+           nullptr,
+           "Files",
+           "Prompts: .jsonl rows with \"prompt\" (other keys are carried through, \"adapter\" picks one), or .txt "
+           "lines",
+           {}},
+          {"output",
+           OptionType::kText,
+           "FILE",
+           nullptr,
+           "Files",
+           "Their answers: the same rows with \"generated\" and \"finish\", in the same order",
+           {}},
           {"batch-size", OptionType::kInt, "N", 16, "Files", "Prompts that are answered at the same time", {}},
           {"resume", OptionType::kFlag, "", false, "Files", "Go on after the answers that --output holds", {}},
           {"overwrite", OptionType::kFlag, "", false, "Files", "Start anew whatever --output holds", {}},
@@ -229,8 +250,10 @@ int generate_file(const Options& options) {
   const int signal = before.rows < rows.size() ? answering.run(options, output, before.bytes) : 0;
 
   const double rate = answering.tokens() == 0 ? 0 : static_cast<double>(answering.tokens()) / answering.seconds();
-  if (before.rows > 0) console.line(fmt::format("{} of {} prompts were answered already", core::format_count(static_cast<std::int64_t>(before.rows)),
-                                                core::format_count(static_cast<std::int64_t>(rows.size()))));
+  if (before.rows > 0)
+    console.line(fmt::format("{} of {} prompts were answered already",
+                             core::format_count(static_cast<std::int64_t>(before.rows)),
+                             core::format_count(static_cast<std::int64_t>(rows.size()))));
   console.line(fmt::format("{} answers, {} tokens in {:.1f} s ({:.1f} tokens/s), written to {}",
                            core::format_count(static_cast<std::int64_t>(answering.written() - before.rows)),
                            core::format_count(answering.tokens()), answering.seconds(), rate, output.string()));

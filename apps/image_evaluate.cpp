@@ -43,8 +43,12 @@ Json to_json(const eval::ImageScores& found, const std::vector<std::string>& lab
 }
 
 std::vector<std::string> row(const Set& set, const char* who, const eval::ImageScores& found) {
-  return {set.named.name, who, core::format_count(found.scores.examples), fmt::format("{:.4f}", found.loss),
-          fmt::format("{:.2f} %", 100 * found.scores.accuracy), fmt::format("{:.4f}", found.scores.macro_f1),
+  return {set.named.name,
+          who,
+          core::format_count(found.scores.examples),
+          fmt::format("{:.4f}", found.loss),
+          fmt::format("{:.2f} %", 100 * found.scores.accuracy),
+          fmt::format("{:.4f}", found.scores.macro_f1),
           fmt::format("{:.4f}", found.scores.matthews)};
 }
 
@@ -74,11 +78,13 @@ int evaluate_images(const Options& options, const Console& console) {
   std::optional<lora::Injected> injected;
   if (adapter) {
     labels = read_labels(*adapter).value_or(own);
-    if (labels.size() == own.size()) model.network.rename_labels(labels);
-    else model.network.new_head(labels, 0);  // the adapter's file has its values
+    if (labels.size() == own.size())
+      model.network.rename_labels(labels);
+    else
+      model.network.new_head(labels, 0);  // the adapter's file has its values
     injected.emplace(lora::load_injected(model.network.network(), *adapter));
-    opening.emplace_back("adapter", fmt::format("{} (rank {}, {} modules, {} classes)", adapter->string(), injected->config().r,
-                                                injected->modules().size(), labels.size()));
+    opening.emplace_back("adapter", fmt::format("{} (rank {}, {} modules, {} classes)", adapter->string(),
+                                                injected->config().r, injected->modules().size(), labels.size()));
     for (Set& set : sets) set.adapter = measure(model, set, progress);
   }
   opening.emplace_back("preprocessing", model.processor.origin);
@@ -97,7 +103,8 @@ int evaluate_images(const Options& options, const Console& console) {
     list[set.named.name] = std::move(json);
   }
   console.line();
-  if (!console.silent()) print_out(table({"set", "who", "pictures", "loss", "accuracy", "macro F1", "Matthews"}, rows) + matrices);
+  if (!console.silent())
+    print_out(table({"set", "who", "pictures", "loss", "accuracy", "macro F1", "Matthews"}, rows) + matrices);
   console.result(sets.size() == 1 && !sets.front().named.named ? list.front() : Json{{"sets", list}});
   return 0;
 }

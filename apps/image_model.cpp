@@ -52,7 +52,8 @@ std::optional<std::vector<std::string>> read_labels(const fs::path& directory) {
   const Json json = core::read_json(file);
   const core::JsonView view(json, file.string());
   for (const std::string& key : view.keys())
-    if (key != "labels") view.fail(fmt::format("unknown key '{}'{}", core::printable(key), core::did_you_mean(key, {"labels"})));
+    if (key != "labels")
+      view.fail(fmt::format("unknown key '{}'{}", core::printable(key), core::did_you_mean(key, {"labels"})));
   std::vector<std::string> labels = view.at("labels").as_strings();
   if (labels.empty()) view.at("labels").fail("expected the names of the classes, found none");
   return labels;
@@ -68,10 +69,12 @@ Json scores_json(const eval::Classification& scores, const std::vector<std::stri
   Json classes = Json::object();
   for (std::size_t k = 0; k < labels.size(); ++k) {
     const eval::ClassScore& one = scores.classes[k];
-    classes[labels[k]] = {{"precision", one.precision}, {"recall", one.recall}, {"f1", one.f1}, {"support", one.support}};
+    classes[labels[k]] = {
+        {"precision", one.precision}, {"recall", one.recall}, {"f1", one.f1}, {"support", one.support}};
   }
-  return {{"accuracy", scores.accuracy}, {"macro_f1", scores.macro_f1}, {"matthews", scores.matthews},
-          {"labels", labels}, {"confusion", scores.confusion}, {"classes", classes}};
+  return {{"accuracy", scores.accuracy},   {"macro_f1", scores.macro_f1},
+          {"matthews", scores.matthews},   {"labels", labels},
+          {"confusion", scores.confusion}, {"classes", classes}};
 }
 
 std::string confusion_text(const eval::Classification& scores, const std::vector<std::string>& labels) {

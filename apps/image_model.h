@@ -36,7 +36,8 @@ std::optional<std::vector<std::string>> read_labels(const std::filesystem::path&
 /// Weights, the statistics of batch norms not counted.
 std::int64_t parameter_count(models::ResNet& network);
 
-/// {"accuracy", "macro_f1", "matthews", "labels", "confusion", "classes": {label: {"precision", "recall", "f1", "support"}}}.
+/// {"accuracy", "macro_f1", "matthews", "labels", "confusion", "classes": {label: {"precision", "recall", "f1",
+/// "support"}}}.
 core::Json scores_json(const eval::Classification& scores, const std::vector<std::string>& labels);
 /// The confusion matrix, a row a true class; of many classes the pairs that are confused most.
 std::string confusion_text(const eval::Classification& scores, const std::vector<std::string>& labels);

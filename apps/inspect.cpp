@@ -38,18 +38,20 @@ Inspection inspect_path(const Options& options) {
   const auto holds = [&](const char* name) { return fs::is_regular_file(path / name); };
   if (fs::is_regular_file(path)) {
     if (path.extension() == ".safetensors") return inspect_safetensors(path);
-    throw ConfigError(fmt::format("{}: inspect takes a model, an adapter, a checkpoint or a .safetensors file; a data set is "
-                                  "shown by `lowrank inspect MODEL --data {}`",
-                                  path.string(), path.string()));
+    throw ConfigError(
+        fmt::format("{}: inspect takes a model, an adapter, a checkpoint or a .safetensors file; a data set is "
+                    "shown by `lowrank inspect MODEL --data {}`",
+                    path.string(), path.string()));
   }
   if (fs::is_directory(path)) {
     if (holds("trainer_state.json") || holds("manifest.json")) return inspect_checkpoint(path, tensors);
     if (holds("adapter_config.json")) return inspect_adapter(path, tensors);
     if (holds("run.json") || fs::is_directory(path / "checkpoints")) {
       if (!holds("config.json")) {
-        throw ConfigError(fmt::format("{} is the folder of an unfinished run; `lowrank runs {}` shows where it stands, and its "
-                                      "checkpoints can be inspected",
-                                      path.string(), path.string()));
+        throw ConfigError(
+            fmt::format("{} is the folder of an unfinished run; `lowrank runs {}` shows where it stands, and its "
+                        "checkpoints can be inspected",
+                        path.string(), path.string()));
       }
     }
   }
@@ -77,7 +79,13 @@ Verb inspect_verb() {
   verb.example = "lowrank inspect MODEL --data train.jsonl --examples 2";
   verb.options = {
       {"tensors", OptionType::kFlag, "", false, "Output", "List every tensor", {}},
-      {"data", OptionType::kTexts, "PATH...", nullptr, "Data", "Show examples of this data as the model PATH would see them", {}},
+      {"data",
+       OptionType::kTexts,
+       "PATH...",
+       nullptr,
+       "Data",
+       "Show examples of this data as the model PATH would see them",
+       {}},
       {"examples", OptionType::kInt, "N", 3, "Data", "How many", {}},
       option_format(),
       option_seq_len("Tokens a piece or row has at most [min(1024, the model's positions)]"),

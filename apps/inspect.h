@@ -11,7 +11,7 @@
 namespace lowrank::apps {
 
 struct Inspection {
-  core::Json json;     // "kind" says what it is
+  core::Json json;  // "kind" says what it is
   std::string text;
 };
 

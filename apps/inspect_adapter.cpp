@@ -43,8 +43,8 @@ std::string module_of(const std::string& key, const std::string& end) {
   return key.substr(begin, key.find(end) - begin);
 }
 
-/// "base_model.model.model.layers.3.self_attn.q_proj.base_layer.bias" -> "model.layers.3.self_attn.q_proj.bias"; nothing
-/// for a copy of the base's own weight, which PEFT saves with an adapted embedding or head.
+/// "base_model.model.model.layers.3.self_attn.q_proj.base_layer.bias" -> "model.layers.3.self_attn.q_proj.bias";
+/// nothing for a copy of the base's own weight, which PEFT saves with an adapted embedding or head.
 std::optional<std::string> copy_of(std::string key) {
   if (key.ends_with(".base_layer.weight")) return std::nullopt;
   for (const std::string part : {"base_model.model.", ".base_layer"}) {
@@ -59,7 +59,8 @@ std::int64_t layer_of(const std::string& module) {
   for (std::size_t begin = 0; begin < module.size();) {
     const std::size_t end = std::min(module.find('.', begin), module.size());
     const std::string part = module.substr(begin, end - begin);
-    if (!part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string::npos) return std::stoll(part);
+    if (!part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string::npos)
+      return std::stoll(part);
     begin = end + 1;
   }
   return -1;
@@ -143,8 +144,8 @@ Inspection inspect_adapter(const fs::path& directory, bool tensors) {
                       {"norm_a", std::sqrt(norms.a)},
                       {"norm_b", std::sqrt(norms.b)},
                       {"norm_delta", std::sqrt(norms.delta)}});
-    rows.push_back({layer < 0 ? "other" : std::to_string(layer), std::to_string(norms.modules), number(norms.a), number(norms.b),
-                    number(norms.delta)});
+    rows.push_back({layer < 0 ? "other" : std::to_string(layer), std::to_string(norms.modules), number(norms.a),
+                    number(norms.b), number(norms.delta)});
   }
   Json& json = result.json;
   json = {{"kind", "adapter"},
@@ -172,20 +173,26 @@ Inspection inspect_adapter(const fs::path& directory, bool tensors) {
   std::string text = fields({
       {"adapter", directory.string()},
       {"base", config.base_model_name_or_path.empty() ? "not named" : config.base_model_name_or_path},
-      {"rank", fmt::format("{}, alpha {:g}{}{}, dropout {:g}{}", config.r, config.lora_alpha, config.use_rslora ? " (rsLoRA)" : "",
-                           config.use_dora ? ", DoRA" : "", config.lora_dropout, config.rank_pattern.empty() ? "" : ", with a rank pattern")},
+      {"rank", fmt::format("{}, alpha {:g}{}{}, dropout {:g}{}", config.r, config.lora_alpha,
+                           config.use_rslora ? " (rsLoRA)" : "", config.use_dora ? ", DoRA" : "", config.lora_dropout,
+                           config.rank_pattern.empty() ? "" : ", with a rank pattern")},
       {"targets", list_or_regex(config.target_modules)},
       {"parameters", fmt::format("{} in {} modules, {}", core::format_count(contents.parameters), contents.all.modules,
                                  core::format_bytes(contents.bytes))},
       {"values", contents.not_finite.empty()
-                     ? (contents.all.delta > 0 || !contents.whole.empty() ? "all finite" : "all finite; s·BA is zero, so it changes nothing (not trained?)")
+                     ? (contents.all.delta > 0 || !contents.whole.empty()
+                            ? "all finite"
+                            : "all finite; s·BA is zero, so it changes nothing (not trained?)")
                      : fmt::format("NaN or infinite in {}", fmt::join(contents.not_finite, ", "))},
   });
   if (!contents.whole.empty()) {
-    text += fields({{"whole     ", fmt::format("{} parameters in {} tensors trained and saved whole (modules_to_save: {}; bias: {})",
-                                          core::format_count(contents.whole_parameters), contents.whole.size(),
-                                          config.modules_to_save.empty() ? "none" : fmt::format("{}", fmt::join(config.modules_to_save, ", ")),
-                                          config.bias)}});
+    text += fields(
+        {{"whole     ",
+          fmt::format(
+              "{} parameters in {} tensors trained and saved whole (modules_to_save: {}; bias: {})",
+              core::format_count(contents.whole_parameters), contents.whole.size(),
+              config.modules_to_save.empty() ? "none" : fmt::format("{}", fmt::join(config.modules_to_save, ", ")),
+              config.bias)}});
   }
   if (!rows.empty()) text += "\n" + table({"layer", "modules", "‖A‖", "‖B‖", "‖s·BA‖"}, rows);
   if (tensors) {
@@ -203,8 +210,8 @@ Inspection inspect_checkpoint(const fs::path& directory, bool tensors) {
   const std::string fault = train::checkpoint_fault(fs::absolute(checkpoint).lexically_normal());
   Inspection result;
   result.json = {{"kind", "checkpoint"}, {"path", checkpoint.string()}, {"valid", fault.empty()}};
-  std::vector<std::pair<std::string, std::string>> rows = {{"checkpoint", checkpoint.string()},
-                                                           {"manifest", fault.empty() ? "valid" : "NOT valid: " + fault}};
+  std::vector<std::pair<std::string, std::string>> rows = {
+      {"checkpoint", checkpoint.string()}, {"manifest", fault.empty() ? "valid" : "NOT valid: " + fault}};
   if (!fault.empty()) result.json["fault"] = fault;
   try {
     const train::CheckpointState state = train::read_checkpoint_state(checkpoint);
@@ -215,14 +222,15 @@ Inspection inspect_checkpoint(const fs::path& directory, bool tensors) {
     result.json["best_loss"] = state.best_loss ? Json(*state.best_loss) : Json(nullptr);
     rows.emplace_back("step", fmt::format("{}, {} tokens, loss {:.4f}", core::format_count(state.step),
                                           core::format_count(state.tokens), state.last_loss));
-    rows.emplace_back("best", state.best_loss ? fmt::format("step {}, validation loss {:.4f}", state.best_step, *state.best_loss)
-                                              : "no validation");
+    rows.emplace_back("best", state.best_loss
+                                  ? fmt::format("step {}, validation loss {:.4f}", state.best_step, *state.best_loss)
+                                  : "no validation");
   } catch (const Error& error) {
     if (fault.empty()) throw;
     rows.emplace_back("state", std::string("not readable: ") + error.what());
   }
   result.text = fields(rows);
-  if (!fault.empty()) return result;   // its adapter is not to be trusted
+  if (!fault.empty()) return result;  // its adapter is not to be trusted
   const bool adapter = fs::exists(checkpoint / "adapter_config.json");
   const Inspection inside = adapter ? inspect_adapter(checkpoint, tensors) : inspect_model(checkpoint, tensors);
   result.json[adapter ? "adapter" : "model"] = inside.json;

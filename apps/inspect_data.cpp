@@ -41,7 +41,9 @@ std::string ids_text(const data::Example& example) {
   std::string text;
   for (std::size_t i = 0; i < example.ids.size(); ++i) {
     const std::string id = std::to_string(example.ids[i]);
-    text += (i == 0 ? "" : " ") + (i > 0 && example.learned[i] != 0 ? id : stdout_is_styled() ? dim(id) : "(" + id + ")");
+    text += (i == 0 ? "" : " ") + (i > 0 && example.learned[i] != 0 ? id
+                                   : stdout_is_styled()             ? dim(id)
+                                                                    : "(" + id + ")");
   }
   return text;
 }
@@ -51,11 +53,10 @@ std::string ids_text(const data::Example& example) {
 Inspection inspect_data(const data::Dataset& dataset, const data::Tokenizer& tokenizer, std::int64_t examples) {
   const data::ReadReport& report = dataset.report;
   Inspection result;
-  result.json = {{"kind", "data"},
-                 {"report", to_json(report)},
-                 {"examples", Json::array()}};
-  const double masked_share =
-      report.tokens > 0 ? 100.0 * static_cast<double>(report.tokens - report.learned_tokens) / static_cast<double>(report.tokens) : 0;
+  result.json = {{"kind", "data"}, {"report", to_json(report)}, {"examples", Json::array()}};
+  const double masked_share = report.tokens > 0 ? 100.0 * static_cast<double>(report.tokens - report.learned_tokens) /
+                                                      static_cast<double>(report.tokens)
+                                                : 0;
   std::vector<std::pair<std::string, std::string>> rows = {
       {"format", report.format},
       {"files", core::format_count(report.files)},
@@ -80,14 +81,17 @@ Inspection inspect_data(const data::Dataset& dataset, const data::Tokenizer& tok
       text += stretch.learned ? stretch.text : masked(stretch.text);
       plain += stretch.text;
     }
-    result.text += fmt::format("\n{}\n{}\n{}\n",
-                               bold(fmt::format("example {}: {}, {} tokens, {} learned", i + 1, where, example.ids.size(),
-                                                example.counted())),
-                               text, ids_text(example));
+    result.text += fmt::format(
+        "\n{}\n{}\n{}\n",
+        bold(fmt::format("example {}: {}, {} tokens, {} learned", i + 1, where, example.ids.size(), example.counted())),
+        text, ids_text(example));
     std::vector<int> learned(example.learned.begin(), example.learned.end());
-    if (!learned.empty()) learned.front() = 0;   // the first token is not predicted
-    result.json["examples"].push_back(
-        {{"where", where}, {"ids", example.ids}, {"learned", learned}, {"counted", example.counted()}, {"text", plain}});
+    if (!learned.empty()) learned.front() = 0;  // the first token is not predicted
+    result.json["examples"].push_back({{"where", where},
+                                       {"ids", example.ids},
+                                       {"learned", learned},
+                                       {"counted", example.counted()},
+                                       {"text", plain}});
   }
   return result;
 }

@@ -23,7 +23,7 @@ using core::Json;
 struct TensorSummary {
   std::int64_t count = 0, elements = 0;
   std::uint64_t bytes = 0;
-  std::map<std::string, std::int64_t> dtypes;      // name -> tensors
+  std::map<std::string, std::int64_t> dtypes;  // name -> tensors
   Json list = Json::array();
   std::vector<std::vector<std::string>> rows;
 
@@ -57,7 +57,8 @@ struct TensorSummary {
 };
 
 std::string attention_text(const models::DecoderConfig& config) {
-  std::string text = fmt::format("{} heads, {} of keys and values, {} wide", config.heads, config.kv_heads, config.head_dim);
+  std::string text =
+      fmt::format("{} heads, {} of keys and values, {} wide", config.heads, config.kv_heads, config.head_dim);
   std::int64_t windows = 0, window = 0;
   for (const auto& one : config.windows) {
     if (one) ++windows, window = *one;
@@ -79,11 +80,14 @@ std::string rope_text(const models::DecoderConfig& config) {
   return text;
 }
 
-/// The tokenizer in words and as JSON; one that cannot be read is said, not thrown: the rest of the model may be of interest.
+/// The tokenizer in words and as JSON; one that cannot be read is said, not thrown: the rest of the model may be of
+/// interest.
 std::pair<std::string, Json> tokenizer_of(const fs::path& directory) {
   try {
     const auto tokenizer = data::Tokenizer::load(directory);
-    Json json = {{"size", tokenizer->size()}, {"adds_bos", tokenizer->adds_bos()}, {"chat_template", tokenizer->has_chat_template()}};
+    Json json = {{"size", tokenizer->size()},
+                 {"adds_bos", tokenizer->adds_bos()},
+                 {"chat_template", tokenizer->has_chat_template()}};
     json["bos"] = tokenizer->bos() ? Json(*tokenizer->bos()) : Json(nullptr);
     json["eos"] = tokenizer->eos() ? Json(*tokenizer->eos()) : Json(nullptr);
     std::string text = fmt::format("{} tokens", core::format_count(tokenizer->size()));
@@ -130,8 +134,9 @@ Inspection inspect_model(const fs::path& directory, bool tensors) {
   std::vector<std::pair<std::string, std::string>> rows = {
       {"model", fmt::format("{} ({})", directory.string(), config.model_type)},
       {"parameters", core::format_count(config.parameter_count())},
-      {"layers", fmt::format("{}, {} wide, MLP {}{}", config.layers, core::format_count(config.hidden_size),
-                             core::format_count(config.intermediate_size), config.tied ? ", head tied to the embedding" : "")},
+      {"layers",
+       fmt::format("{}, {} wide, MLP {}{}", config.layers, core::format_count(config.hidden_size),
+                   core::format_count(config.intermediate_size), config.tied ? ", head tied to the embedding" : "")},
       {"attention", attention_text(config)},
       {"positions", rope_text(config)},
       {"vocabulary", core::format_count(config.vocab_size)},
@@ -141,7 +146,8 @@ Inspection inspect_model(const fs::path& directory, bool tensors) {
       {"dtypes", summary.dtype_text()},
   };
   if (!config.unknown_keys.empty()) {
-    rows.emplace_back("unknown", fmt::format("config.json keys that are not known here: {}", fmt::join(config.unknown_keys, ", ")));
+    rows.emplace_back(
+        "unknown", fmt::format("config.json keys that are not known here: {}", fmt::join(config.unknown_keys, ", ")));
   }
   result.text = fields(rows) + (tensors ? summary.list_text() : "");
   return result;
@@ -159,12 +165,13 @@ Inspection inspect_safetensors(const fs::path& file) {
   for (const auto& [key, value] : opened->header().metadata) {
     metadata += fmt::format("{}{}={}", metadata.empty() ? "" : ", ", core::printable(key), core::printable(value));
   }
-  result.text = fields({{"file", file.string()},
-                        {"tensors", fmt::format("{}, {} numbers, {}", core::format_count(summary.count),
-                                                core::format_count(summary.elements), core::format_bytes(summary.bytes))},
-                        {"dtypes", summary.dtype_text()},
-                        {"metadata", metadata.empty() ? "none" : metadata}}) +
-                summary.list_text();
+  result.text =
+      fields({{"file", file.string()},
+              {"tensors", fmt::format("{}, {} numbers, {}", core::format_count(summary.count),
+                                      core::format_count(summary.elements), core::format_bytes(summary.bytes))},
+              {"dtypes", summary.dtype_text()},
+              {"metadata", metadata.empty() ? "none" : metadata}}) +
+      summary.list_text();
   return result;
 }
 

@@ -1,4 +1,6 @@
 // `lowrank merge`: an adapter added into the model's files, and the proof that the result is what base + adapter was.
+#include "lowrank/lora/merge.h"
+
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/tensor.h>
@@ -15,7 +17,6 @@
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
 #include "lowrank/kernels/segments.h"
-#include "lowrank/lora/merge.h"
 
 namespace lowrank::apps {
 
@@ -25,7 +26,8 @@ namespace fs = std::filesystem;
 using core::Json;
 
 constexpr const char* kProbe =
-    "The painter mixed the colours on the wet plaster before the light had gone. Once upon a time there was a small house "
+    "The painter mixed the colours on the wet plaster before the light had gone. Once upon a time there was a small "
+    "house "
     "at the edge of the wood, and in 1504 nobody lived there.";
 
 /// Logits [T, V] fp32 of a text, cut to the model's positions.
@@ -37,8 +39,8 @@ at::Tensor logits_of(models::DecoderImpl& decoder, const std::vector<data::Token
 }
 
 struct Difference {
-  double largest = 0;    // of any logit
-  double kl = 0;         // mean over positions of KL(softmax(a) || softmax(b)), nats
+  double largest = 0;  // of any logit
+  double kl = 0;       // mean over positions of KL(softmax(a) || softmax(b)), nats
 };
 
 Difference compare(const at::Tensor& a, const at::Tensor& b) {
@@ -73,7 +75,8 @@ int merge(const Options& options) {
   const fs::path out = options.text("out");
   refuse_used_folder(options, out);
   const models::Resolved resolved = models::resolve(options.positional(0));
-  if (!adapter_asked_for(options)) throw ConfigError("lowrank merge: --adapter is missing; it names the adapter's folder");
+  if (!adapter_asked_for(options))
+    throw ConfigError("lowrank merge: --adapter is missing; it names the adapter's folder");
   const models::DTypeChoice dtype = dtype_of_files(resolved.model);
   Opened opened = open_model(options, console, dtype);
   const fs::path model = opened.model.path;
@@ -97,7 +100,7 @@ int merge(const Options& options) {
   opened.adapter->set_enabled(true);
 
   ConsoleProgress progress(console);
-  if (fs::exists(out)) fs::remove(out);                  // empty: it was looked at above
+  if (fs::exists(out)) fs::remove(out);  // empty: it was looked at above
   const lora::MergeReport report = lora::merge_files(model, *opened.adapter, out, &progress);
   Difference error;
   try {
@@ -108,7 +111,7 @@ int merge(const Options& options) {
     error = compare(with_adapter, logits_of(*merged.decoder, ids));
   } catch (...) {
     std::error_code ignored;
-    fs::remove_all(out, ignored);                        // a merge that is not proven is not left lying around
+    fs::remove_all(out, ignored);  // a merge that is not proven is not left lying around
     throw;
   }
 
@@ -138,19 +141,23 @@ int merge(const Options& options) {
   console.line();
   if (!console.silent()) {
     std::vector<std::pair<std::string, std::string>> rows = {
-        {"merged", fmt::format("{} of {} tensors, {}", core::format_count(report.changed), core::format_count(report.tensors),
-                               core::format_bytes(report.bytes))},
+        {"merged", fmt::format("{} of {} tensors, {}", core::format_count(report.changed),
+                               core::format_count(report.tensors), core::format_bytes(report.bytes))},
         {"files", fmt::format("{}", fmt::join(report.files, ", "))},
         {"proof", fmt::format("all {} elements re-read and equal to {}", core::format_count(report.elements),
                               what_is_written(*opened.adapter))},
-        {"probe", fmt::format("{} tokens: merged against base + adapter, largest logit difference {:.3g}, mean KL {:.3g} nats",
-                              ids.size(), error.largest, error.kl)},
-        {"", fmt::format("(the adapter itself moves logits by up to {:.3g}, mean KL {:.3g})", effect.largest, effect.kl)},
+        {"probe",
+         fmt::format("{} tokens: merged against base + adapter, largest logit difference {:.3g}, mean KL {:.3g} nats",
+                     ids.size(), error.largest, error.kl)},
+        {"",
+         fmt::format("(the adapter itself moves logits by up to {:.3g}, mean KL {:.3g})", effect.largest, effect.kl)},
         {"report", (out / "merge_report.json").string()},
     };
     if (report.untied) {
-      rows.insert(rows.begin() + 1, {"untied", "the model ties its head to its embedding, and the adapter changes one of them: both are "
-                                               "stored, and config.json says tie_word_embeddings = false"});
+      rows.insert(rows.begin() + 1,
+                  {"untied",
+                   "the model ties its head to its embedding, and the adapter changes one of them: both are "
+                   "stored, and config.json says tie_word_embeddings = false"});
     }
     print_out(fields(rows));
   }

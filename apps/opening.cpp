@@ -25,15 +25,17 @@ models::DTypeChoice dtype_asked_for(const Options& options) {
 
 void refuse_adapter_as_model(const Options& options, const models::Resolved& resolved) {
   if (!resolved.adapter) return;
-  options.fail("adapter", fmt::format("{} is itself an adapter (its base is {}); give that base as MODEL, or leave --adapter out",
-                                      options.positional(0), resolved.model.string()));
+  options.fail("adapter",
+               fmt::format("{} is itself an adapter (its base is {}); give that base as MODEL, or leave --adapter out",
+                           options.positional(0), resolved.model.string()));
 }
 
 void require_adapter(const fs::path& directory, const std::string& option) {
   if (fs::is_regular_file(directory / "adapter_config.json")) return;
-  throw MissingError(fmt::format("{}: no adapter there (adapter_config.json is missing); --{} names a folder that a run "
-                                 "of lowrank or PEFT's save_pretrained wrote",
-                                 directory.string(), option));
+  throw MissingError(
+      fmt::format("{}: no adapter there (adapter_config.json is missing); --{} names a folder that a run "
+                  "of lowrank or PEFT's save_pretrained wrote",
+                  directory.string(), option));
 }
 
 std::optional<fs::path> adapter_asked_for(const Options& options) {
@@ -94,8 +96,8 @@ int sequence_length(const Options& options, const models::DecoderConfig& config)
   if (!options.has("seq-len")) return static_cast<int>(std::min<std::int64_t>(1024, config.max_positions));
   const std::int64_t length = options.integer_in("seq-len", 2, 1 << 24);
   if (length > config.max_positions) {
-    options.fail("seq-len", fmt::format("{} is more than the {} positions the model was made for; give {} or less", length,
-                                        config.max_positions, config.max_positions));
+    options.fail("seq-len", fmt::format("{} is more than the {} positions the model was made for; give {} or less",
+                                        length, config.max_positions, config.max_positions));
   }
   return static_cast<int>(length);
 }
@@ -125,11 +127,11 @@ std::vector<std::pair<std::string, std::string>> describe(const Opened& opened) 
                                          core::format_count(config.parameter_count())));
   rows.emplace_back("dtype", opened.model.dtype_reason);
   if (opened.adapter) {
-    rows.emplace_back("adapter", fmt::format("{} ({}rank {}, {} parameters on {} modules{})", opened.adapter_path.string(),
-                                             opened.adapter->config().use_dora ? "DoRA, " : "",
-                                             opened.adapter->config().r,
-                                             core::format_count(opened.adapter->parameter_count()),
-                                             opened.adapter->slots().size(), also_trained(*opened.adapter)));
+    rows.emplace_back("adapter",
+                      fmt::format("{} ({}rank {}, {} parameters on {} modules{})", opened.adapter_path.string(),
+                                  opened.adapter->config().use_dora ? "DoRA, " : "", opened.adapter->config().r,
+                                  core::format_count(opened.adapter->parameter_count()), opened.adapter->slots().size(),
+                                  also_trained(*opened.adapter)));
   }
   return rows;
 }

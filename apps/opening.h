@@ -19,13 +19,13 @@ namespace lowrank::apps {
 struct Opened {
   models::LoadedModel model;
   std::optional<lora::Adapter> adapter;
-  std::filesystem::path adapter_path;     // empty without an adapter
+  std::filesystem::path adapter_path;  // empty without an adapter
   models::DecoderImpl& decoder() { return *model.decoder; }
   const data::Tokenizer& tokenizer() const { return *model.tokenizer; }
 };
 
-/// The adapter folder that --adapter names, or that MODEL is. ConfigError when both are given, MissingError when it is not
-/// there.
+/// The adapter folder that --adapter names, or that MODEL is. ConfigError when both are given, MissingError when it is
+/// not there.
 std::optional<std::filesystem::path> adapter_asked_for(const Options& options);
 
 /// ConfigError when MODEL is an adapter: --adapter does not go with it.
@@ -52,8 +52,8 @@ int sequence_length(const Options& options, const models::DecoderConfig& config)
 /// What was opened, for the opening lines: model, dtype with its reason, adapter.
 std::vector<std::pair<std::string, std::string>> describe(const Opened& opened);
 
-/// What an adapter trains beside A and B of linear layers, in words that follow those: "; the embedding; whole: model.norm;
-/// 12 biases". Empty: nothing.
+/// What an adapter trains beside A and B of linear layers, in words that follow those: "; the embedding; whole:
+/// model.norm; 12 biases". Empty: nothing.
 std::string also_trained(const lora::Adapter& adapter);
 
 }  // namespace lowrank::apps

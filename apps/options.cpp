@@ -48,7 +48,8 @@ const OptionSpec* find_option(const Verb& verb, const std::string& name) {
 
 Json option_value(const OptionSpec& option, const std::string& text, const std::string& where) {
   const auto fail = [&](const std::string& expected) {
-    throw ConfigError(fmt::format("{}: --{} expects {}, found '{}'", where, option.name, expected, core::printable(text)));
+    throw ConfigError(
+        fmt::format("{}: --{} expects {}, found '{}'", where, option.name, expected, core::printable(text)));
   };
   Json value;
   switch (option.type) {
@@ -76,7 +77,8 @@ Json option_value(const OptionSpec& option, const std::string& text, const std::
       value = text;
       break;
   }
-  if (!option.choices.empty() && std::find(option.choices.begin(), option.choices.end(), text) == option.choices.end()) {
+  if (!option.choices.empty() &&
+      std::find(option.choices.begin(), option.choices.end(), text) == option.choices.end()) {
     throw ConfigError(fmt::format("{}: --{} is one of {}; found '{}'{}", where, option.name,
                                   fmt::join(option.choices, ", "), core::printable(text),
                                   core::did_you_mean(text, option.choices)));
@@ -241,7 +243,9 @@ Options Options::for_verb(const Verb& verb, const std::map<std::string, Json>& c
     const Json& value = values[option.name];
     if (value.is_null() || value == Json(false)) continue;
     command += " --" + option.name;
-    const auto add = [&](const Json& one) { command += " " + shell_quoted(one.is_string() ? one.get<std::string>() : one.dump()); };
+    const auto add = [&](const Json& one) {
+      command += " " + shell_quoted(one.is_string() ? one.get<std::string>() : one.dump());
+    };
     if (value.is_array()) {
       for (const Json& one : value) add(one);
     } else if (!value.is_boolean()) {
@@ -258,7 +262,9 @@ std::optional<Options> parse_options(const Verb& verb, const std::vector<std::st
   app.set_help_flag("--help", "Print this help");
   std::string config_file;
   if (find_option(verb, "config") == nullptr) {  // pretrain's --config is the model's config.json
-    app.add_option("--config", config_file, "Options from a YAML or JSON file (argv wins)")->type_name("FILE")->group("General");
+    app.add_option("--config", config_file, "Options from a YAML or JSON file (argv wins)")
+        ->type_name("FILE")
+        ->group("General");
   }
 
   std::map<std::string, std::string> text_values;
@@ -321,7 +327,8 @@ std::optional<Options> parse_options(const Verb& verb, const std::vector<std::st
       values[option.name] = flag_values[option.name];
     } else if (option.type == OptionType::kTexts) {
       Json list = Json::array();
-      for (const std::string& text : list_values[option.name]) list.push_back(option_value(option, text, "command line"));
+      for (const std::string& text : list_values[option.name])
+        list.push_back(option_value(option, text, "command line"));
       values[option.name] = list;
     } else {
       values[option.name] = option_value(option, text_values[option.name], "command line");
@@ -349,7 +356,11 @@ OptionSpec option_threads() {
   return {"threads", OptionType::kInt, "N", nullptr, "System", "CPU threads (default: the cores that may be used)", {}};
 }
 OptionSpec option_dtype() {
-  return {"dtype", OptionType::kText, "TYPE", "auto", "System",
+  return {"dtype",
+          OptionType::kText,
+          "TYPE",
+          "auto",
+          "System",
           "Computation type; auto: bfloat16 where the file is bfloat16 and the CPU computes it, else float32",
           {"auto", "float32", "bfloat16"}};
 }
@@ -357,7 +368,12 @@ OptionSpec option_adapter() {
   return {"adapter", OptionType::kText, "DIR", nullptr, "Adapter", "A PEFT adapter directory", {}};
 }
 OptionSpec option_format() {
-  return {"format", OptionType::kText, "NAME", "auto", "Data", "What the rows are",
+  return {"format",
+          OptionType::kText,
+          "NAME",
+          "auto",
+          "Data",
+          "What the rows are",
           {"auto", "text", "completion", "alpaca", "messages", "sharegpt"}};
 }
 OptionSpec option_seq_len(const std::string& help) {

@@ -12,26 +12,26 @@
 
 namespace lowrank::apps {
 
-enum class OptionType { kFlag, kInt, kNumber, kText, kTexts };   // kTexts: one or more values
+enum class OptionType { kFlag, kInt, kNumber, kText, kTexts };  // kTexts: one or more values
 
 struct OptionSpec {
-  std::string name;                      // "batch-size"
+  std::string name;  // "batch-size"
   OptionType type = OptionType::kText;
-  std::string value;                     // what stands for the value in help: "N", "PATH..."
-  core::Json fallback;                   // null: no default
-  std::string group;                     // heading in help
+  std::string value;    // what stands for the value in help: "N", "PATH..."
+  core::Json fallback;  // null: no default
+  std::string group;    // heading in help
   std::string help;
-  std::vector<std::string> choices;      // when not empty, the only values
+  std::vector<std::string> choices;  // when not empty, the only values
   bool required = false;
 };
 
 /// A verb of the command: `lowrank NAME POSITIONALS [options]`.
 struct Verb {
-  std::string name;                      // "finetune", "tokenizer train"
+  std::string name;  // "finetune", "tokenizer train"
   std::string summary;
   std::vector<std::string> positionals;  // names; one in [brackets] may be left out
   std::vector<OptionSpec> options;
-  std::string example;                   // one command, for help
+  std::string example;  // one command, for help
   int (*run)(const class Options&) = nullptr;
 };
 
@@ -46,8 +46,8 @@ class Options {
   std::size_t positional_count() const { return positionals_.size(); }
   const std::string& command_line() const { return command_line_; }
 
-  bool has(const std::string& name) const;         // a value is there (given, or a default)
-  bool given(const std::string& name) const;       // by argv or the file
+  bool has(const std::string& name) const;    // a value is there (given, or a default)
+  bool given(const std::string& name) const;  // by argv or the file
   bool flag(const std::string& name) const;
   std::int64_t integer(const std::string& name) const;
   double number(const std::string& name) const;
@@ -64,8 +64,8 @@ class Options {
   /// Every option with its value, for run.json.
   core::Json resolved() const;
 
-  /// What `verb` would be given: of these values those that are in its table, its own defaults, and over them `changes`,
-  /// which count as given by `source`. `skip`: leading positionals that are not its own.
+  /// What `verb` would be given: of these values those that are in its table, its own defaults, and over them
+  /// `changes`, which count as given by `source`. `skip`: leading positionals that are not its own.
   Options for_verb(const Verb& verb, const std::map<std::string, core::Json>& changes, const std::string& source,
                    std::size_t skip = 0) const;
 
@@ -77,8 +77,8 @@ class Options {
   std::string command_line_;
 };
 
-/// Parses argv (without the verb's words). ConfigError for every mistake, with our name for options that users of PEFT, TRL,
-/// mlx-lm or LLaMA-Factory would type, else the nearest. Nothing when --help was asked for (it is printed).
+/// Parses argv (without the verb's words). ConfigError for every mistake, with our name for options that users of PEFT,
+/// TRL, mlx-lm or LLaMA-Factory would type, else the nearest. Nothing when --help was asked for (it is printed).
 std::optional<Options> parse_options(const Verb& verb, const std::vector<std::string>& arguments);
 
 /// A value in words as the option's type; ConfigError beginning with `where`.

@@ -37,8 +37,9 @@ int pretrain(const Options& options) {
   const models::DecoderConfig config = models::parse_config(core::JsonView(config_json, config_file.string()));
   const auto tokenizer = data::Tokenizer::load(tokenizer_folder);
   if (tokenizer->size() > config.vocab_size) {
-    options.fail("tokenizer", "has " + std::to_string(tokenizer->size()) + " tokens but vocab_size in " + config_file.string() + " is " +
-                                  std::to_string(config.vocab_size) + "; raise vocab_size or train a smaller tokenizer");
+    options.fail("tokenizer", "has " + std::to_string(tokenizer->size()) + " tokens but vocab_size in " +
+                                  config_file.string() + " is " + std::to_string(config.vocab_size) +
+                                  "; raise vocab_size or train a smaller tokenizer");
   }
   const auto seed = static_cast<std::uint64_t>(options.integer("seed"));
 
@@ -52,7 +53,8 @@ int pretrain(const Options& options) {
   report.base_parameters = report.trainable_parameters = config.parameter_count();
   report.dtype = "float32";
   report.dtype_reason = "all weights are trained; saved as " + options.text("save-dtype");
-  report.result_bytes = static_cast<std::uint64_t>(config.parameter_count()) * (options.text("save-dtype") == "bfloat16" ? 2 : 4);
+  report.result_bytes =
+      static_cast<std::uint64_t>(config.parameter_count()) * (options.text("save-dtype") == "bfloat16" ? 2 : 4);
   report.base_bytes = report.result_bytes;
   RunData data = read_run_data(options, *tokenizer, config.max_positions, report, progress);
 
@@ -63,9 +65,10 @@ int pretrain(const Options& options) {
   parts.plan = plan_options(options);
   parts.seed = seed;
   std::vector<std::int64_t> lengths;
-  for (const data::Example& example : data.train.examples) lengths.push_back(static_cast<std::int64_t>(example.ids.size()));
-  parts.recompute = choose_recompute(options, earlier_choices(out, resume), config, data::Plan(lengths, parts.plan), data.train,
-                                     at::kFloat, report);
+  for (const data::Example& example : data.train.examples)
+    lengths.push_back(static_cast<std::int64_t>(example.ids.size()));
+  parts.recompute = choose_recompute(options, earlier_choices(out, resume), config, data::Plan(lengths, parts.plan),
+                                     data.train, at::kFloat, report);
   core::Json facts = {{"config.json", core::sha256_file(config_file)},
                       {"recompute", parts.recompute ? "layer" : "none"},
                       {"tokenizer", hash_files(tokenizer->files())}};
@@ -85,8 +88,21 @@ Verb pretrain_verb() {
   verb.example = "lowrank pretrain --config config.json --tokenizer tok/ --data text/ --out base";
   verb.options = {
       {"config", OptionType::kText, "FILE", nullptr, "Model", "config.json of the model to make", {}, true},
-      {"tokenizer", OptionType::kText, "FILE", nullptr, "Model", "tokenizer.json or tokenizer.model, or the folder of it (see `lowrank tokenizer train`)", {}, true},
-      {"save-dtype", OptionType::kText, "TYPE", "bfloat16", "Model", "Type of the weights in the result", {"bfloat16", "float32"}},
+      {"tokenizer",
+       OptionType::kText,
+       "FILE",
+       nullptr,
+       "Model",
+       "tokenizer.json or tokenizer.model, or the folder of it (see `lowrank tokenizer train`)",
+       {},
+       true},
+      {"save-dtype",
+       OptionType::kText,
+       "TYPE",
+       "bfloat16",
+       "Model",
+       "Type of the weights in the result",
+       {"bfloat16", "float32"}},
   };
   for (const auto& group : {data_options(), training_options("1e-3"), run_options()}) {
     verb.options.insert(verb.options.end(), group.begin(), group.end());

@@ -12,7 +12,12 @@ void append_layout_options(Verb& verb) {
   verb.options.insert(
       verb.options.end(),
       {
-          {"task", OptionType::kText, "NAME", nullptr, "Input", "A plain layout around each prompt, of a translation, a question, a summary",
+          {"task",
+           OptionType::kText,
+           "NAME",
+           nullptr,
+           "Input",
+           "A plain layout around each prompt, of a translation, a question, a summary",
            {"translate", "answer", "summarize"}},
           {"from", OptionType::kText, "LANGUAGE", nullptr, "Input", "Of the prompts of --task translate", {}},
           {"to", OptionType::kText, "LANGUAGE", nullptr, "Input", "Of the answers of --task translate", {}},
@@ -23,8 +28,10 @@ PromptLayout prompt_layout(const Options& options) {
   const std::string task = options.has("task") ? options.text("task") : "";
   for (const char* language : {"from", "to"}) {
     if (task == "translate") {
-      if (!options.has(language)) options.fail(language, "is needed by --task translate, as in --from English --to Portuguese");
-      if (options.text(language).find_first_not_of(" \t\n") == std::string::npos) options.fail(language, "is blank; name a language");
+      if (!options.has(language))
+        options.fail(language, "is needed by --task translate, as in --from English --to Portuguese");
+      if (options.text(language).find_first_not_of(" \t\n") == std::string::npos)
+        options.fail(language, "is blank; name a language");
     } else if (options.given(language)) {
       options.fail(language, "goes with --task translate");
     }

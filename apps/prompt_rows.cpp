@@ -22,7 +22,8 @@ using core::Json;
 constexpr std::array<const char*, 3> kOurKeys = {"generated", "finish", "score"};
 
 PromptRow row_of(const core::JsonView& view) {
-  if (!view.is_object()) throw DataError(view.where() + ": expected an object with a \"prompt\", such as {\"prompt\": \"…\"}");
+  if (!view.is_object())
+    throw DataError(view.where() + ": expected an object with a \"prompt\", such as {\"prompt\": \"…\"}");
   if (!view.has("prompt")) {
     throw DataError(fmt::format("{}: the row has no \"prompt\"; its keys are {}", view.where(),
                                 core::printable(fmt::format("{}", fmt::join(view.keys(), ", ")))));
@@ -30,7 +31,8 @@ PromptRow row_of(const core::JsonView& view) {
   if (!view.at("prompt").is_string()) throw DataError(view.where() + ": \"prompt\" is not a text");
   for (const char* key : kOurKeys) {
     if (view.has(key)) {
-      throw DataError(fmt::format("{}: the row has a key \"{}\", where its answer would go; rename it", view.where(), key));
+      throw DataError(
+          fmt::format("{}: the row has a key \"{}\", where its answer would go; rename it", view.where(), key));
     }
   }
   if (view.has_value("adapter") && !view.at("adapter").is_string()) {
@@ -80,7 +82,9 @@ Answered read_answered(const std::filesystem::path& output, const std::vector<Pr
   for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
     const std::string where = fmt::format("{} line {}", output.string(), answered.rows + 1);
     if (answered.rows == rows.size()) {
-      throw DataError(fmt::format("{}: more answers than the {} prompts; it belongs to another --input (--overwrite starts anew)", where, rows.size()));
+      throw DataError(
+          fmt::format("{}: more answers than the {} prompts; it belongs to another --input (--overwrite starts anew)",
+                      where, rows.size()));
     }
     Json row = data::parse_row(std::string_view(text).substr(begin, end - begin), where);
     const bool ours = row.is_object() && row.contains("generated");
@@ -88,8 +92,9 @@ Answered read_answered(const std::filesystem::path& output, const std::vector<Pr
       if (row.is_object()) row.erase(key);
     }
     if (!ours || row != rows[answered.rows].row) {
-      throw DataError(fmt::format("{}: is not the answer to {}; it belongs to another --input (--overwrite starts anew)", where,
-                                  rows[answered.rows].where));
+      throw DataError(
+          fmt::format("{}: is not the answer to {}; it belongs to another --input (--overwrite starts anew)", where,
+                      rows[answered.rows].where));
     }
     ++answered.rows;
     answered.bytes = static_cast<std::int64_t>(end + 1);

@@ -19,8 +19,8 @@ struct PromptRow {
   std::string where;    // "prompts.jsonl line 3"
 };
 
-/// The rows of a .jsonl or .json file, or the lines of a .txt or .md file that are not blank. DataError with the line: a
-/// row without a text "prompt", a key of ours in it, bytes that are not UTF-8; MissingError.
+/// The rows of a .jsonl or .json file, or the lines of a .txt or .md file that are not blank. DataError with the line:
+/// a row without a text "prompt", a key of ours in it, bytes that are not UTF-8; MissingError.
 std::vector<PromptRow> read_prompts(const std::filesystem::path& input);
 
 /// The row with its answer: its own keys, then "generated", "finish" and, where `scored`, "score".
@@ -32,8 +32,8 @@ struct Answered {
   std::int64_t bytes = 0;  // of these
 };
 
-/// Reads an output that an earlier call left, perhaps with half a row at its end. DataError when a row is not the answer to
-/// the prompt at its place, or there are more than prompts.
+/// Reads an output that an earlier call left, perhaps with half a row at its end. DataError when a row is not the
+/// answer to the prompt at its place, or there are more than prompts.
 Answered read_answered(const std::filesystem::path& output, const std::vector<PromptRow>& rows);
 
 }  // namespace lowrank::apps

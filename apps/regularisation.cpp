@@ -128,18 +128,24 @@ std::optional<double> max_forgetting(const Options& options) {
 void check_update_options(const Options& options, const lora::Adapter& adapter) {
   const lora::LoraConfig& config = adapter.config();
   // A score head begins anew: it is no copy of what the base knows, and penalties are as good for it as for A and B.
-  const auto copy = std::find_if(adapter.whole().begin(), adapter.whole().end(),
-                                 [](const auto& module) { return module->path() != models::SequenceClassifier::kScore; });
+  const auto copy = std::find_if(adapter.whole().begin(), adapter.whole().end(), [](const auto& module) {
+    return module->path() != models::SequenceClassifier::kScore;
+  });
   const bool copies = copy != adapter.whole().end();
   const auto refuse = [&](std::initializer_list<const char*> names, const std::string& why) {
     for (const char* name : names) {
       if (options.given(name)) options.fail(name, why + "; leave it out");
     }
   };
-  const char* const form = config.use_dora ? "DoRA's magnitudes" : config.splits_base() ? "PiSSA's and OLoRA's beginning" : nullptr;
+  const char* const form = config.use_dora        ? "DoRA's magnitudes"
+                           : config.splits_base() ? "PiSSA's and OLoRA's beginning"
+                                                  : nullptr;
   const auto on_factors = {"delta-l1", "delta-l2", "orthogonality", "max-delta-norm"};
-  if (form != nullptr) refuse(on_factors, fmt::format("is computed from A and B alone, which {} make a part of the update only", form));
-  if (config.use_dora) refuse({"max-forgetting"}, "scales the update, and with DoRA's magnitudes a scaled one is no adapter of the same form");
+  if (form != nullptr)
+    refuse(on_factors, fmt::format("is computed from A and B alone, which {} make a part of the update only", form));
+  if (config.use_dora)
+    refuse({"max-forgetting"},
+           "scales the update, and with DoRA's magnitudes a scaled one is no adapter of the same form");
   if (copies || adapter.adapts_embedding()) {
     refuse(on_factors, fmt::format("acts on A and B of linear layers, and {} is trained beside them",
                                    copies ? (*copy)->path() : adapter.embedding()->path()));

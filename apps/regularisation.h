@@ -15,9 +15,9 @@ void read_regularisation(const Options& options, train::TrainOptions& training);
 /// --method full.
 std::optional<double> max_forgetting(const Options& options);
 
-/// ConfigError for options on ΔW that an adapter's form does not have: with DoRA it is no product of the factors, with PiSSA
-/// and OLoRA not of the trained ones alone, and where whole tensors or the embedding are trained they would leave those out;
-/// and for penalties that would pull trained copies of whole tensors to zero.
+/// ConfigError for options on ΔW that an adapter's form does not have: with DoRA it is no product of the factors, with
+/// PiSSA and OLoRA not of the trained ones alone, and where whole tensors or the embedding are trained they would leave
+/// those out; and for penalties that would pull trained copies of whole tensors to zero.
 void check_update_options(const Options& options, const lora::Adapter& adapter);
 
 /// Into the report's findings: the gap between training and validation loss of what was trained, and ‖ΔW‖/‖W‖ of each

@@ -32,10 +32,12 @@ int exit_code(ErrorKind kind) {
 }
 
 std::string overview() {
-  std::string text = "lowrank " LOWRANK_VERSION ": low-rank fine-tuning of Hugging Face language models\n\nUsage: lowrank VERB ... [options]\n\n";
+  std::string text = "lowrank " LOWRANK_VERSION
+                     ": low-rank fine-tuning of Hugging Face language models\n\nUsage: lowrank VERB ... [options]\n\n";
   std::vector<std::pair<std::string, std::string>> rows;
   for (const Verb& verb : verbs()) rows.emplace_back("  " + verb.name, verb.summary);
-  return text + fields(rows) + "\n`lowrank VERB --help` tells more. MODEL is a folder in the Hugging Face layout, ORG/NAME in the\n"
+  return text + fields(rows) +
+         "\n`lowrank VERB --help` tells more. MODEL is a folder in the Hugging Face layout, ORG/NAME in the\n"
          "Hugging Face cache, or an adapter folder (its config names the base).\n";
 }
 
@@ -44,9 +46,11 @@ std::pair<const Verb*, std::size_t> find_verb(const std::vector<std::string>& wo
   for (const Verb& verb : verbs()) {
     std::vector<std::string> parts;
     std::string name = verb.name;
-    for (std::size_t at; (at = name.find(' ')) != std::string::npos; name.erase(0, at + 1)) parts.push_back(name.substr(0, at));
+    for (std::size_t at; (at = name.find(' ')) != std::string::npos; name.erase(0, at + 1))
+      parts.push_back(name.substr(0, at));
     parts.push_back(name);
-    if (words.size() >= parts.size() && std::equal(parts.begin(), parts.end(), words.begin())) return {&verb, parts.size()};
+    if (words.size() >= parts.size() && std::equal(parts.begin(), parts.end(), words.begin()))
+      return {&verb, parts.size()};
   }
   return {nullptr, 0};
 }
@@ -69,8 +73,8 @@ int dispatch(const std::vector<std::string>& words) {
       if (v.name.starts_with(words[0] + " ")) beneath += (beneath.empty() ? "" : ", ") + v.name;
     }
     if (!beneath.empty()) throw ConfigError(fmt::format("'{}' goes with a second word: {}", words[0], beneath));
-    throw ConfigError(fmt::format("'{}' is not a verb of lowrank{}; `lowrank --help` lists them", core::printable(words[0]),
-                                  core::did_you_mean(words[0], names)));
+    throw ConfigError(fmt::format("'{}' is not a verb of lowrank{}; `lowrank --help` lists them",
+                                  core::printable(words[0]), core::did_you_mean(words[0], names)));
   }
   const auto options = parse_options(*verb, {words.begin() + static_cast<std::ptrdiff_t>(taken), words.end()});
   return options ? verb->run(*options) : 0;
@@ -84,11 +88,10 @@ int complain(int code, const std::string& message) {
 }  // namespace
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> all = {finetune_verb(), evaluate_verb(), generate_verb(), chat_verb(),
-                                        merge_verb(),    compress_verb(), inspect_verb(), tokenize_verb(), runs_verb(),
-                                        sweep_verb(),    pretrain_verb(), tokenizer_train_verb(),
-                                        align_dpo_verb(), align_reward_verb(),
-                                        align_ppo_verb()};
+  static const std::vector<Verb> all = {finetune_verb(),  evaluate_verb(),     generate_verb(), chat_verb(),
+                                        merge_verb(),     compress_verb(),     inspect_verb(),  tokenize_verb(),
+                                        runs_verb(),      sweep_verb(),        pretrain_verb(), tokenizer_train_verb(),
+                                        align_dpo_verb(), align_reward_verb(), align_ppo_verb()};
   return all;
 }
 
@@ -100,9 +103,11 @@ int run(int argc, char** argv) {
     return complain(exit_code(error.kind()), error.what());
   } catch (const c10::Error& error) {
     const std::string what = error.what_without_backtrace();
-    const bool memory = what.find("allocate memory") != std::string::npos || what.find("out of memory") != std::string::npos;
-    return complain(memory ? 74 : 70, memory ? "out of memory: lower --batch-size or --seq-len, or use --recompute layer (" + what + ")"
-                                             : "inside LibTorch: " + what);
+    const bool memory =
+        what.find("allocate memory") != std::string::npos || what.find("out of memory") != std::string::npos;
+    return complain(memory ? 74 : 70,
+                    memory ? "out of memory: lower --batch-size or --seq-len, or use --recompute layer (" + what + ")"
+                           : "inside LibTorch: " + what);
   } catch (const std::bad_alloc&) {
     return complain(74, "out of memory: lower --batch-size or --seq-len, or use --recompute layer");
   } catch (const std::exception& error) {

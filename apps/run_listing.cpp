@@ -31,7 +31,7 @@ BeforeAfter& set_of(std::vector<BeforeAfter>& sets, const std::string& split) {
 }
 
 /// [{"split", "loss"}] into before or after.
-void read_evaluation(const JsonView& list, std::optional<double> BeforeAfter::* which, std::vector<BeforeAfter>& sets) {
+void read_evaluation(const JsonView& list, std::optional<double> BeforeAfter::*which, std::vector<BeforeAfter>& sets) {
   if (!list.is_array()) return;
   for (std::size_t i = 0; i < list.size(); ++i) {
     set_of(sets, list.at(i).at("split").as_string()).*which = number(list.at(i), "loss");
@@ -67,8 +67,9 @@ void read_metrics(const fs::path& file, RunSummary& run) {
   std::int64_t line = 0;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = text.find('\n', begin);
-    if (end == std::string::npos) break;   // a row that was being written
-    const Json row = core::parse_json(std::string_view(text).substr(begin, end - begin), fmt::format("{} line {}", file.string(), ++line));
+    if (end == std::string::npos) break;  // a row that was being written
+    const Json row = core::parse_json(std::string_view(text).substr(begin, end - begin),
+                                      fmt::format("{} line {}", file.string(), ++line));
     begin = end + 1;
     const JsonView view(row, fmt::format("{} line {}", file.string(), line));
     const auto step = integer(view, "step");
@@ -128,7 +129,7 @@ void collect(const fs::path& directory, int depth, std::vector<RunSummary>& runs
 
 std::vector<RunSummary> list_runs(const fs::path& directory) {
   if (!fs::is_directory(directory)) throw MissingError(fmt::format("{}: there is no such folder", directory.string()));
-  constexpr int kDepth = 4;   // sweeps nest by a level or two; a whole disk is not searched
+  constexpr int kDepth = 4;  // sweeps nest by a level or two; a whole disk is not searched
   std::vector<RunSummary> runs;
   collect(directory, kDepth, runs);
   return runs;

@@ -18,16 +18,17 @@ struct BeforeAfter {
 
 struct RunSummary {
   std::filesystem::path path;
-  std::string state;                            // "finished", "early stopping", "interrupted at step 12", "begun"
+  std::string state;  // "finished", "early stopping", "interrupted at step 12", "begun"
   bool finished = false;
   core::Json options = core::Json::object();
   std::optional<std::int64_t> steps, planned_steps, best_step, trainable, adapter_bytes;
   std::optional<double> best_loss, seconds;
-  std::vector<BeforeAfter> sets;                // the validation set first, where there is one
-  std::string problem;                          // what of the run could not be read
+  std::vector<BeforeAfter> sets;  // the validation set first, where there is one
+  std::string problem;            // what of the run could not be read
 };
 
-/// Every folder at or under `directory` that holds a run (not looking inside runs), by path. MissingError without the folder.
+/// Every folder at or under `directory` that holds a run (not looking inside runs), by path. MissingError without the
+/// folder.
 std::vector<RunSummary> list_runs(const std::filesystem::path& directory);
 
 }  // namespace lowrank::apps

@@ -104,14 +104,15 @@ std::string run_page(const RunReport& report, const train::TrainResult& result, 
   const Metrics metrics = read_metrics(out / "metrics.jsonl");
   eval::Report page;
   page.title = fmt::format("{} of {}", report.verb, report.model_name);
-  page.facts = {{"model", fmt::format("{} ({}, {} parameters)", report.model_name, report.model_type,
-                                      core::format_count(report.base_parameters))},
-                {"trained", fmt::format("{} parameters ({:.3f} %), {}", core::format_count(report.trainable_parameters),
-                                        report.trainable_percent(), core::format_bytes(report.result_bytes))},
-                {"computed in", report.dtype},
-                {"steps", fmt::format("{} of {}, {} {}s", core::format_count(result.steps),
-                                      core::format_count(report.steps), core::format_count(result.tokens), report.unit)},
-                {"validation", report.validation_how}};
+  page.facts = {
+      {"model", fmt::format("{} ({}, {} parameters)", report.model_name, report.model_type,
+                            core::format_count(report.base_parameters))},
+      {"trained", fmt::format("{} parameters ({:.3f} %), {}", core::format_count(report.trainable_parameters),
+                              report.trainable_percent(), core::format_bytes(report.result_bytes))},
+      {"computed in", report.dtype},
+      {"steps", fmt::format("{} of {}, {} {}s", core::format_count(result.steps), core::format_count(report.steps),
+                            core::format_count(result.tokens), report.unit)},
+      {"validation", report.validation_how}};
   if (result.best_loss)
     page.facts.emplace_back("best",
                             fmt::format("step {}, validation loss {:.4f}", result.best_step, *result.best_loss));
@@ -127,7 +128,8 @@ std::string run_page(const RunReport& report, const train::TrainResult& result, 
 
   const auto [header, rows] = result_table(report, result);
   if (!rows.empty())
-    page.tables.push_back({"Before and after", report.shown_metrics.empty() ? "Losses in nats a token." : "", header, rows});
+    page.tables.push_back(
+        {"Before and after", report.shown_metrics.empty() ? "Losses in nats a token." : "", header, rows});
   page.tables.insert(page.tables.end(), report.tables.begin(), report.tables.end());
   const std::string unit = report.shown_metrics.empty() || report.unit != "token" ? "nats a " + report.unit : "loss";
   eval::Chart losses{"Loss", "step", unit, {metrics.loss}};

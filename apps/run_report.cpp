@@ -58,9 +58,16 @@ std::string beginning(const lora::LoraConfig& c) {
 
 std::vector<std::string> data_row(const DataUsed& used) {
   const data::ReadReport& r = used.report;
-  const double masked = r.tokens == 0 ? 0 : 100.0 * static_cast<double>(r.tokens - r.learned_tokens) / static_cast<double>(r.tokens);
-  return {used.name, r.format, core::format_count(r.documents), core::format_count(r.examples), core::format_count(r.tokens),
-          fmt::format("{:.1f} %", masked), core::format_count(r.truncated), core::format_count(r.empty),
+  const double masked =
+      r.tokens == 0 ? 0 : 100.0 * static_cast<double>(r.tokens - r.learned_tokens) / static_cast<double>(r.tokens);
+  return {used.name,
+          r.format,
+          core::format_count(r.documents),
+          core::format_count(r.examples),
+          core::format_count(r.tokens),
+          fmt::format("{:.1f} %", masked),
+          core::format_count(r.truncated),
+          core::format_count(r.empty),
           core::format_count(r.duplicates)};
 }
 
@@ -100,10 +107,14 @@ ResultTable result_table(const RunReport& report, const train::TrainResult& resu
 }
 
 Json to_json(const data::ReadReport& r) {
-  return {{"format", r.format}, {"files", r.files}, {"documents", r.documents}, {"examples", r.examples}, {"tokens", r.tokens},
-          {"learned_tokens", r.learned_tokens}, {"truncated", r.truncated}, {"truncated_tokens", r.truncated_tokens},
-          {"empty", r.empty}, {"duplicates", r.duplicates}, {"all_masked", r.all_masked}, {"crlf_files", r.crlf_files},
-          {"bom_files", r.bom_files}, {"replaced_bytes", r.replaced_bytes}, {"notes", r.notes}, {"sha256", r.sha256}};
+  return {{"format", r.format},         {"files", r.files},
+          {"documents", r.documents},   {"examples", r.examples},
+          {"tokens", r.tokens},         {"learned_tokens", r.learned_tokens},
+          {"truncated", r.truncated},   {"truncated_tokens", r.truncated_tokens},
+          {"empty", r.empty},           {"duplicates", r.duplicates},
+          {"all_masked", r.all_masked}, {"crlf_files", r.crlf_files},
+          {"bom_files", r.bom_files},   {"replaced_bytes", r.replaced_bytes},
+          {"notes", r.notes},           {"sha256", r.sha256}};
 }
 
 std::int64_t RunReport::all_parameters() const { return base_parameters + (adapter ? trainable_parameters : 0); }
@@ -113,42 +124,52 @@ double RunReport::trainable_percent() const {
 }
 
 Json environment() {
-  return {{"lowrank", LOWRANK_VERSION}, {"libtorch", TORCH_VERSION}, {"cpu_capability", at::get_cpu_capability()},
+  return {{"lowrank", LOWRANK_VERSION},
+          {"libtorch", TORCH_VERSION},
+          {"cpu_capability", at::get_cpu_capability()},
           {"threads", at::get_num_threads()}};
 }
 
 void print_opening(const Console& console, const RunReport& report) {
   std::vector<std::pair<std::string, std::string>> rows;
-  rows.emplace_back("model", fmt::format("{} ({}, {} parameters, {} on disk)", report.model_name, report.model_type,
-                                         core::format_count(report.base_parameters), core::format_bytes(report.base_bytes)));
+  rows.emplace_back("model",
+                    fmt::format("{} ({}, {} parameters, {} on disk)", report.model_name, report.model_type,
+                                core::format_count(report.base_parameters), core::format_bytes(report.base_bytes)));
   rows.emplace_back("dtype", report.dtype + " (" + report.dtype_reason + ")");
   if (report.adapter) {
     const lora::LoraConfig& c = *report.adapter;
-    rows.emplace_back("adapter", fmt::format("{} r = {}, alpha = {}{}{}{}, on {} {}: {}{}", c.use_dora ? "DoRA" : "LoRA", c.r,
-                                             c.lora_alpha, c.lora_dropout > 0 ? fmt::format(", dropout {}", c.lora_dropout) : "",
-                                             c.use_rslora ? ", rsLoRA" : "", beginning(c), report.adapted_modules,
-                                             report.adapted_kind, joined(c.target_modules), report.also_trained));
+    rows.emplace_back("adapter",
+                      fmt::format("{} r = {}, alpha = {}{}{}{}, on {} {}: {}{}", c.use_dora ? "DoRA" : "LoRA", c.r,
+                                  c.lora_alpha, c.lora_dropout > 0 ? fmt::format(", dropout {}", c.lora_dropout) : "",
+                                  c.use_rslora ? ", rsLoRA" : "", beginning(c), report.adapted_modules,
+                                  report.adapted_kind, joined(c.target_modules), report.also_trained));
   } else {
     rows.emplace_back("method", report.trained);
   }
-  rows.emplace_back("trainable", fmt::format("trainable parameters = {} of {} ({:.3f} %)", core::format_count(report.trainable_parameters),
+  rows.emplace_back("trainable", fmt::format("trainable parameters = {} of {} ({:.3f} %)",
+                                             core::format_count(report.trainable_parameters),
                                              core::format_count(report.all_parameters()), report.trainable_percent()));
   rows.emplace_back("result", fmt::format("{} on disk ({:.2f} % of the base)", core::format_bytes(report.result_bytes),
-                                          report.base_bytes == 0 ? 100.0 : 100.0 * static_cast<double>(report.result_bytes) /
-                                                                               static_cast<double>(report.base_bytes)));
+                                          report.base_bytes == 0 ? 100.0
+                                                                 : 100.0 * static_cast<double>(report.result_bytes) /
+                                                                       static_cast<double>(report.base_bytes)));
   rows.emplace_back("validation", report.validation_how);
   rows.insert(rows.end(), report.remarks.begin(), report.remarks.end());
   rows.emplace_back("plan", core::format_count(report.steps) + " steps" +
-                                (report.planned_tokens > 0 ? ", " + core::format_count(report.planned_tokens) + " " + report.unit + "s" : ""));
+                                (report.planned_tokens > 0
+                                     ? ", " + core::format_count(report.planned_tokens) + " " + report.unit + "s"
+                                     : ""));
   rows.emplace_back("recompute", report.recompute);
-  rows.emplace_back("machine", fmt::format("LibTorch {}, {}, {} threads", report.environment["libtorch"].get<std::string>(),
-                                           report.environment["cpu_capability"].get<std::string>(),
-                                           report.environment["threads"].get<int>()));
+  rows.emplace_back(
+      "machine",
+      fmt::format("LibTorch {}, {}, {} threads", report.environment["libtorch"].get<std::string>(),
+                  report.environment["cpu_capability"].get<std::string>(), report.environment["threads"].get<int>()));
   std::string text = fields(rows) + "\n";
   std::vector<std::vector<std::string>> data_rows;
   if (report.unit == "token") {
     for (const DataUsed& used : report.data) data_rows.push_back(data_row(used));
-    text += table({"data", "format", "documents", "examples", "tokens", "masked", "truncated", "empty", "duplicates"}, data_rows);
+    text += table({"data", "format", "documents", "examples", "tokens", "masked", "truncated", "empty", "duplicates"},
+                  data_rows);
   } else {
     for (const DataUsed& used : report.data)
       data_rows.push_back({used.name, used.report.format, core::format_count(used.report.examples)});
@@ -157,29 +178,33 @@ void print_opening(const Console& console, const RunReport& report) {
   for (const DataUsed& used : report.data) {
     const data::ReadReport& r = used.report;
     if (r.bom_files + r.crlf_files > 0) {
-      text += fmt::format("{}: {} files with a byte order mark (dropped), {} with CRLF or CR line ends (made LF)\n", used.name,
-                          r.bom_files, r.crlf_files);
+      text += fmt::format("{}: {} files with a byte order mark (dropped), {} with CRLF or CR line ends (made LF)\n",
+                          used.name, r.bom_files, r.crlf_files);
     }
-    if (r.replaced_bytes > 0) text += fmt::format("{}: {} invalid UTF-8 bytes replaced with U+FFFD\n", used.name, r.replaced_bytes);
+    if (r.replaced_bytes > 0)
+      text += fmt::format("{}: {} invalid UTF-8 bytes replaced with U+FFFD\n", used.name, r.replaced_bytes);
     for (const std::string& note : r.notes) text += used.name + ": " + note + "\n";
   }
   console.line(text);
   if (report.steps < 50) {
-    console.warning(fmt::format("only {} optimiser steps: a run this short learns little; lower --batch-size or --grad-accum, "
-                                "raise --epochs, or give more data", report.steps));
+    console.warning(
+        fmt::format("only {} optimiser steps: a run this short learns little; lower --batch-size or --grad-accum, "
+                    "raise --epochs, or give more data",
+                    report.steps));
   }
 }
 
 void print_closing(const Console& console, const RunReport& report, const train::TrainResult& result,
                    const std::filesystem::path& out) {
-  std::string text = fmt::format("\n{} after {} steps, {} {}s, {} ({} {}s/s)\n",
-                                 stop_name(result), core::format_count(result.steps), core::format_count(result.tokens), report.unit,
-                                 core::format_seconds(result.seconds),
-                                 core::format_count(result.seconds > 0 ? std::llround(static_cast<double>(result.tokens) / result.seconds) : 0),
-                                 report.unit);
+  std::string text = fmt::format(
+      "\n{} after {} steps, {} {}s, {} ({} {}s/s)\n", stop_name(result), core::format_count(result.steps),
+      core::format_count(result.tokens), report.unit, core::format_seconds(result.seconds),
+      core::format_count(result.seconds > 0 ? std::llround(static_cast<double>(result.tokens) / result.seconds) : 0),
+      report.unit);
   if (result.best_loss) {
-    text += fmt::format("best step {} (validation loss {:.4f}); the {} at the top of the folder is {}\n", result.best_step,
-                        *result.best_loss, report.adapter ? "adapter" : "model", result.top_is_best ? "the best" : "the last");
+    text += fmt::format("best step {} (validation loss {:.4f}); the {} at the top of the folder is {}\n",
+                        result.best_step, *result.best_loss, report.adapter ? "adapter" : "model",
+                        result.top_is_best ? "the best" : "the last");
   }
   if (report.options.contains("l1") && report.options["l1"].get<double>() > 0) {
     text += fmt::format("{:.1f} % of the trained parameters are exactly zero\n", 100.0 * result.exact_zeros);
@@ -199,9 +224,10 @@ Json run_json(const RunReport& report, const train::TrainResult* result, const s
                {"verb", report.verb},
                {"command", report.command},
                {"options", report.options}};
-  json["model"] = {{"path", report.model_path}, {"name", report.model_name}, {"type", report.model_type},
-                   {"dtype", report.dtype}, {"dtype_reason", report.dtype_reason}, {"parameters", report.base_parameters},
-                   {"bytes", report.base_bytes}, {"sha256", report.model_sha256}};
+  json["model"] = {{"path", report.model_path},           {"name", report.model_name},
+                   {"type", report.model_type},           {"dtype", report.dtype},
+                   {"dtype_reason", report.dtype_reason}, {"parameters", report.base_parameters},
+                   {"bytes", report.base_bytes},          {"sha256", report.model_sha256}};
   for (const DataUsed& used : report.data) json["data"][used.name] = to_json(used.report);
   json["validation"] = report.validation_how;
   if (report.adapter) json["adapter"] = Json::parse(lora::adapter_config_json(*report.adapter));
@@ -241,15 +267,20 @@ Json run_json(const RunReport& report, const train::TrainResult* result, const s
 
 std::string model_card(const RunReport& report, const train::TrainResult& result) {
   const lora::LoraConfig c = lora::saved_form(*report.adapter);
-  std::string text = fmt::format("---\nbase_model: {}\nlibrary_name: peft\npipeline_tag: {}\ntags:\n- base_model:adapter:{}\n- lora\n- lowrank\n---\n\n",
-                                 report.model_name, report.pipeline_tag, report.model_name);
-  text += fmt::format("# {} adapter for {}\n\nTrained with `lowrank` {} by\n\n    {}\n\n", c.use_dora ? "DoRA" : "LoRA", report.model_name, LOWRANK_VERSION, report.command);
-  text += fmt::format("- rank {}, alpha {}{}, on {} {} ({}){}\n- {} trainable parameters of {} ({:.3f} %), {} beside a base of {}\n"
-                      "- {} optimiser steps, {} {}s\n\n",
-                      c.r, c.lora_alpha, c.use_rslora ? " (rsLoRA)" : "", report.adapted_modules, report.adapted_kind, joined(c.target_modules), report.also_trained,
-                      core::format_count(report.trainable_parameters), core::format_count(report.all_parameters()),
-                      report.trainable_percent(), core::format_bytes(report.result_bytes), core::format_bytes(report.base_bytes),
-                      core::format_count(result.steps), core::format_count(result.tokens), report.unit);
+  std::string text = fmt::format(
+      "---\nbase_model: {}\nlibrary_name: peft\npipeline_tag: {}\ntags:\n- base_model:adapter:{}\n- lora\n- "
+      "lowrank\n---\n\n",
+      report.model_name, report.pipeline_tag, report.model_name);
+  text += fmt::format("# {} adapter for {}\n\nTrained with `lowrank` {} by\n\n    {}\n\n", c.use_dora ? "DoRA" : "LoRA",
+                      report.model_name, LOWRANK_VERSION, report.command);
+  text += fmt::format(
+      "- rank {}, alpha {}{}, on {} {} ({}){}\n- {} trainable parameters of {} ({:.3f} %), {} beside a base of {}\n"
+      "- {} optimiser steps, {} {}s\n\n",
+      c.r, c.lora_alpha, c.use_rslora ? " (rsLoRA)" : "", report.adapted_modules, report.adapted_kind,
+      joined(c.target_modules), report.also_trained, core::format_count(report.trainable_parameters),
+      core::format_count(report.all_parameters()), report.trainable_percent(), core::format_bytes(report.result_bytes),
+      core::format_bytes(report.base_bytes), core::format_count(result.steps), core::format_count(result.tokens),
+      report.unit);
   const auto [header, rows] = result_table(report, result);
   if (!rows.empty()) {
     text += fmt::format("| {} |\n|", fmt::join(header, " | "));
@@ -259,8 +290,8 @@ std::string model_card(const RunReport& report, const train::TrainResult& result
     text += "\n";
   }
   if (!report.usage.empty()) return text + report.usage;
-  return text + "Use it with PEFT (`PeftModel.from_pretrained(base, this_folder)`) or `lowrank generate " + report.model_name +
-         " --adapter THIS_FOLDER --prompt ...`.\n";
+  return text + "Use it with PEFT (`PeftModel.from_pretrained(base, this_folder)`) or `lowrank generate " +
+         report.model_name + " --adapter THIS_FOLDER --prompt ...`.\n";
 }
 
 }  // namespace lowrank::apps

@@ -19,7 +19,7 @@ namespace lowrank::apps {
 core::Json to_json(const data::ReadReport& report);
 
 struct DataUsed {
-  std::string name;                        // "train", "validation", "general"
+  std::string name;  // "train", "validation", "general"
   data::ReadReport report;
 };
 
@@ -29,10 +29,10 @@ struct RunReport {
   core::Json options;
   std::string model_path, model_name, model_type, dtype, dtype_reason, model_sha256;
   std::int64_t base_parameters = 0, trainable_parameters = 0;
-  std::uint64_t base_bytes = 0, result_bytes = 0;      // of the model's weights; of what the run writes
+  std::uint64_t base_bytes = 0, result_bytes = 0;  // of the model's weights; of what the run writes
   std::optional<lora::LoraConfig> adapter;
   std::size_t adapted_modules = 0;
-  std::string also_trained;                // beside linear layers' A and B (apps/opening.h: also_trained)
+  std::string also_trained;  // beside linear layers' A and B (apps/opening.h: also_trained)
   std::vector<DataUsed> data;
   std::string validation_how;
   std::int64_t steps = 0, planned_tokens = 0;
@@ -44,12 +44,12 @@ struct RunReport {
   std::vector<eval::MaskedText> masks;                 // a few examples, for report.html
   std::function<std::vector<eval::Sample>()> samples;  // made after training, for report.html; null: none
   std::vector<std::pair<std::string, std::string>> remarks;  // further rows of the opening lines
-  std::string unit = "token";                          // what the objective counts, in the singular
+  std::string unit = "token";                                // what the objective counts, in the singular
   std::string adapted_kind = "linear layers", trained = "every weight is trained";
   std::string pipeline_tag = "text-generation", usage;  // of the model card; usage: sentences, empty: as a generator
-  std::vector<std::string> shown_metrics;              // of the objective's own, those that lines and tables give
+  std::vector<std::string> shown_metrics;               // of the objective's own, those that lines and tables give
 
-  std::int64_t all_parameters() const;                 // base + adapter, or the base that is trained
+  std::int64_t all_parameters() const;  // base + adapter, or the base that is trained
   double trainable_percent() const;
 };
 
@@ -63,8 +63,8 @@ struct ResultTable {
   std::vector<std::string> header;
   std::vector<std::vector<std::string>> rows;
 };
-/// The closing table: a set, its loss and perplexity before and after; of an objective with measures of its own those that
-/// are shown, instead of the perplexity.
+/// The closing table: a set, its loss and perplexity before and after; of an objective with measures of its own those
+/// that are shown, instead of the perplexity.
 ResultTable result_table(const RunReport& report, const train::TrainResult& result);
 /// `result` null: the run has only begun.
 core::Json run_json(const RunReport& report, const train::TrainResult* result, const std::filesystem::path& out);

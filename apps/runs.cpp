@@ -21,7 +21,8 @@ using core::Json;
 
 /// Options that say where or how loudly a run went, not what it was.
 bool of_no_interest(const std::string& option) {
-  static const std::set<std::string> names = {"out", "json", "quiet", "log-every", "resume", "overwrite", "force", "dry-run"};
+  static const std::set<std::string> names = {"out",    "json",      "quiet", "log-every",
+                                              "resume", "overwrite", "force", "dry-run"};
   return names.count(option) != 0;
 }
 
@@ -55,12 +56,15 @@ std::string value_text(const Json& options, const std::string& name) {
   if (value.is_number_float()) return fmt::format("{:g}", value.get<double>());
   if (!value.is_array()) return value.dump();
   std::string text;
-  for (const Json& item : value) text += (text.empty() ? "" : " ") + (item.is_string() ? item.get<std::string>() : item.dump());
+  for (const Json& item : value)
+    text += (text.empty() ? "" : " ") + (item.is_string() ? item.get<std::string>() : item.dump());
   return text;
 }
 
 std::string before_after(const BeforeAfter& set) {
-  const auto one = [](const std::optional<double>& loss) { return loss ? fmt::format("{:.2f}", std::exp(*loss)) : std::string("?"); };
+  const auto one = [](const std::optional<double>& loss) {
+    return loss ? fmt::format("{:.2f}", std::exp(*loss)) : std::string("?");
+  };
   return one(set.before) + " → " + one(set.after);
 }
 
@@ -91,10 +95,13 @@ std::vector<Column> columns_of(const std::vector<RunSummary>& runs, const fs::pa
   }
   add("steps", [](const RunSummary& run) {
     if (!run.steps) return std::string("-");
-    return core::format_count(*run.steps) + (run.planned_steps && *run.planned_steps != *run.steps ? " of " + core::format_count(*run.planned_steps) : "");
+    return core::format_count(*run.steps) + (run.planned_steps && *run.planned_steps != *run.steps
+                                                 ? " of " + core::format_count(*run.planned_steps)
+                                                 : "");
   });
   add("best loss", [](const RunSummary& run) {
-    return run.best_loss ? fmt::format("{:.4f} (step {})", *run.best_loss, run.best_step.value_or(0)) : std::string("-");
+    return run.best_loss ? fmt::format("{:.4f} (step {})", *run.best_loss, run.best_step.value_or(0))
+                         : std::string("-");
   });
   std::vector<std::string> splits;
   for (const RunSummary& run : runs) {
@@ -110,11 +117,14 @@ std::vector<Column> columns_of(const std::vector<RunSummary>& runs, const fs::pa
       return std::string("-");
     });
   }
-  add("trainable", [](const RunSummary& run) { return run.trainable ? core::format_count(*run.trainable) : std::string("-"); });
+  add("trainable",
+      [](const RunSummary& run) { return run.trainable ? core::format_count(*run.trainable) : std::string("-"); });
   add("size", [](const RunSummary& run) {
     return run.adapter_bytes ? core::format_bytes(static_cast<std::uint64_t>(*run.adapter_bytes)) : std::string("-");
   });
-  add("time", [](const RunSummary& run) { return run.finished && run.seconds ? core::format_seconds(*run.seconds) : std::string("-"); });
+  add("time", [](const RunSummary& run) {
+    return run.finished && run.seconds ? core::format_seconds(*run.seconds) : std::string("-");
+  });
   return columns;
 }
 
@@ -150,16 +160,18 @@ int runs_command(const Options& options) {
   const fs::path directory = options.positional(0);
   const std::vector<RunSummary> runs = list_runs(directory);
   if (runs.empty() && !console.json()) {
-    throw MissingError(fmt::format("{}: no run there; a run is a folder that `lowrank finetune --out` wrote (run.json, metrics.jsonl)",
-                                   directory.string()));
+    throw MissingError(
+        fmt::format("{}: no run there; a run is a folder that `lowrank finetune --out` wrote (run.json, metrics.jsonl)",
+                    directory.string()));
   }
   const std::vector<std::string> differing = differing_options(runs);
   for (const RunSummary& run : runs) {
     if (!run.problem.empty()) console.warning(run.path.string() + ": " + run.problem);
   }
   if (!console.silent()) {
-    constexpr std::size_t kMostOptions = 8;   // more columns than that are wider than any terminal
-    const std::vector<std::string> shown(differing.begin(), differing.begin() + static_cast<std::ptrdiff_t>(std::min(differing.size(), kMostOptions)));
+    constexpr std::size_t kMostOptions = 8;  // more columns than that are wider than any terminal
+    const std::vector<std::string> shown(
+        differing.begin(), differing.begin() + static_cast<std::ptrdiff_t>(std::min(differing.size(), kMostOptions)));
     const std::vector<Column> columns = columns_of(runs, directory, shown);
     std::vector<std::string> header;
     std::vector<std::vector<std::string>> rows(runs.size());

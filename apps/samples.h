@@ -29,9 +29,10 @@ std::vector<eval::Sample> continue_prompts(const std::vector<SamplePrompt>& prom
                                            const std::vector<eval::Candidate>& candidates,
                                            const data::Tokenizer& tokenizer);
 
-/// For when a run has ended: beginnings of `dataset` continued by the model as the run found it ("before"), and by `model`
-/// as it is then ("after"). Before is `model` with `adapter` off; it is read afresh where its own weights were trained
-/// (no adapter) or the run went on from the adapter in `start`. `model` and `adapter` must live until it is called.
+/// For when a run has ended: beginnings of `dataset` continued by the model as the run found it ("before"), and by
+/// `model` as it is then ("after"). Before is `model` with `adapter` off; it is read afresh where its own weights were
+/// trained (no adapter) or the run went on from the adapter in `start`. `model` and `adapter` must live until it is
+/// called.
 std::function<std::vector<eval::Sample>()> before_and_after(const models::LoadedModel& model, lora::Adapter* adapter,
                                                             const std::optional<std::filesystem::path>& start,
                                                             const data::Dataset& dataset, int count);

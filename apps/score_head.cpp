@@ -20,9 +20,10 @@ models::LoadedClassifier make_classifier(const Options& options, const std::opti
     if (loaded.classifier.labels() != labels) {
       const std::int64_t found = loaded.classifier.labels();
       loaded.adapter.detach();
-      throw ConfigError(fmt::format("{}: its score head has {} labels, and this run needs {}; start from another adapter, or "
-                                    "from the base",
-                                    start->string(), found, labels));
+      throw ConfigError(
+          fmt::format("{}: its score head has {} labels, and this run needs {}; start from another adapter, or "
+                      "from the base",
+                      start->string(), found, labels));
     }
     return loaded;
   }
@@ -42,11 +43,13 @@ models::LoadedClassifier make_classifier(const Options& options, const std::opti
 
 std::string peft_usage(const std::string& base_name, const std::vector<std::string>& labels) {
   const std::string head =
-      labels.empty() ? "num_labels=1"
-                     : fmt::format("num_labels={}, label2id=label2id, id2label={{i: name for name, i in label2id.items()}}",
-                                   labels.size());
+      labels.empty()
+          ? "num_labels=1"
+          : fmt::format("num_labels={}, label2id=label2id, id2label={{i: name for name, i in label2id.items()}}",
+                        labels.size());
   return fmt::format(
-      "Use it with transformers and PEFT:\n\n```python\n{}from transformers import AutoModelForSequenceClassification\nfrom "
+      "Use it with transformers and PEFT:\n\n```python\n{}from transformers import "
+      "AutoModelForSequenceClassification\nfrom "
       "peft import PeftModel\n\n{}base = AutoModelForSequenceClassification.from_pretrained(\"{}\", {})\nmodel = "
       "PeftModel.from_pretrained(base, \"THIS_FOLDER\")\n```\n\nor ",
       labels.empty() ? "" : "import json\n",

@@ -10,8 +10,8 @@
 
 namespace lowrank::apps {
 
-/// New ones as the options say, the head among what is saved whole and task_type SEQ_CLS; or those of `start`, whose head
-/// must have as many labels. The table names `base_name` as the base.
+/// New ones as the options say, the head among what is saved whole and task_type SEQ_CLS; or those of `start`, whose
+/// head must have as many labels. The table names `base_name` as the base.
 models::LoadedClassifier make_classifier(const Options& options, const std::optional<std::filesystem::path>& start,
                                          const models::LoadedModel& model, const std::string& base_name,
                                          std::int64_t labels, core::ProgressObserver& progress);

@@ -16,8 +16,12 @@ bool stdout_is_styled() {
          (term == nullptr || std::string_view(term) != "dumb");
 }
 
-std::string dim(std::string_view text) { return stdout_is_styled() ? fmt::format("\033[2m{}\033[0m", text) : std::string(text); }
+std::string dim(std::string_view text) {
+  return stdout_is_styled() ? fmt::format("\033[2m{}\033[0m", text) : std::string(text);
+}
 
-std::string bold(std::string_view text) { return stdout_is_styled() ? fmt::format("\033[1m{}\033[0m", text) : std::string(text); }
+std::string bold(std::string_view text) {
+  return stdout_is_styled() ? fmt::format("\033[1m{}\033[0m", text) : std::string(text);
+}
 
 }  // namespace lowrank::apps

@@ -79,7 +79,8 @@ class TrialView : public train::TrainObserver {
   /// What the trial came to.
   Trial trial(std::int64_t number, train::Assignment options) const {
     return {number, std::move(options), pruned_ ? Trial::State::kPruned : Trial::State::kComplete,
-            best_,  last_step_,         rungs_, ""};
+            best_,  last_step_,         rungs_,
+            ""};
   }
 
  private:
@@ -250,8 +251,9 @@ class Sweep {
     } catch (const ConfigError& error) {
       // So is a combination that can't be; but the first trial's error may well lie in what is the same for all.
       if (trials_.empty()) {
-        throw ConfigError(fmt::format("the first trial ({}): {} (of a combination that can't be: a `when:` in {} leaves it out)",
-                                      words(assignment), error.what(), options_.positional(0)));
+        throw ConfigError(
+            fmt::format("the first trial ({}): {} (of a combination that can't be: a `when:` in {} leaves it out)",
+                        words(assignment), error.what(), options_.positional(0)));
       }
       trials_.push_back({number, assignment, Trial::State::kFailed, std::nullopt, 0, {}, error.what()});
       return 0;
@@ -293,8 +295,8 @@ class Sweep {
         {"trials", fmt::format("{} of {}, sampler {}, pruner {}", trials_.size(), count_, options_.text("sampler"),
                                options_.text("pruner"))}};
     if (const Trial* const found = best()) {
-      facts.emplace_back("best", fmt::format("trial {}, {:.4f} nats a token on validation ({})", found->number, *found->value,
-                                             words(found->options)));
+      facts.emplace_back("best", fmt::format("trial {}, {:.4f} nats a token on validation ({})", found->number,
+                                             *found->value, words(found->options)));
       facts.emplace_back("again", best_json()["command"].get<std::string>());
     }
     core::write_file(out_ / "report.html", sweep_page(space_, trials_, facts, options_.command_line()));

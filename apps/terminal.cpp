@@ -38,7 +38,9 @@ void print_out(std::string_view text) { write_all(stdout, text); }
 void print_error(std::string_view text) { write_all(stderr, text); }
 
 std::string shell_quoted(const std::string& argument) {
-  const auto plain = [](unsigned char c) { return std::isalnum(c) != 0 || std::string_view("-_./=:,+@%").find(static_cast<char>(c)) != std::string_view::npos; };
+  const auto plain = [](unsigned char c) {
+    return std::isalnum(c) != 0 || std::string_view("-_./=:,+@%").find(static_cast<char>(c)) != std::string_view::npos;
+  };
   if (!argument.empty() && std::all_of(argument.begin(), argument.end(), plain)) return argument;
   std::string quoted = "'";
   for (const char c : argument) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
@@ -113,7 +115,8 @@ void Bar::draw(std::int64_t done, std::int64_t total, const std::string& text, b
   std::string bar;
   if (total > 0) {
     const int cells = 20;
-    const int full = static_cast<int>(cells * std::clamp<double>(static_cast<double>(done) / static_cast<double>(total), 0, 1));
+    const int full =
+        static_cast<int>(cells * std::clamp<double>(static_cast<double>(done) / static_cast<double>(total), 0, 1));
     for (int i = 0; i < cells; ++i) bar += i < full ? "█" : "░";
     bar += fmt::format(" {:3.0f} %  ", 100.0 * static_cast<double>(done) / static_cast<double>(total));
   }
@@ -138,8 +141,9 @@ void ConsoleProgress::begin(const std::string& what, std::int64_t total, const s
 }
 
 void ConsoleProgress::advance(std::int64_t done) {
-  bar_.draw(done, total_, fmt::format("{}  {}{} {}", what_, core::format_count(done),
-                                      total_ > 0 ? " of " + core::format_count(total_) : "", unit_));
+  bar_.draw(done, total_,
+            fmt::format("{}  {}{} {}", what_, core::format_count(done),
+                        total_ > 0 ? " of " + core::format_count(total_) : "", unit_));
 }
 
 void ConsoleProgress::end() { bar_.clear(); }

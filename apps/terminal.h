@@ -12,8 +12,8 @@
 
 namespace lowrank::apps {
 
-void print_out(std::string_view text);     // stdout, as it is
-void print_error(std::string_view text);   // stderr, as it is
+void print_out(std::string_view text);    // stdout, as it is
+void print_error(std::string_view text);  // stderr, as it is
 std::string shell_quoted(const std::string& argument);
 
 /// How much a verb may say. --json: nothing but the object on stdout (people's text is left out); --quiet: errors only.
@@ -22,10 +22,10 @@ class Console {
   explicit Console(const Options& options);
   bool json() const { return json_; }
   bool silent() const { return json_ || quiet_; }
-  bool live() const;                                   // stderr is a terminal and it may be drawn on
-  void line(std::string_view text = "") const;         // a line of the report, on stdout
-  void warning(std::string_view text) const;           // on stderr, unless --quiet
-  void result(const core::Json& object) const;         // with --json: the object
+  bool live() const;                            // stderr is a terminal and it may be drawn on
+  void line(std::string_view text = "") const;  // a line of the report, on stdout
+  void warning(std::string_view text) const;    // on stderr, unless --quiet
+  void result(const core::Json& object) const;  // with --json: the object
 
  private:
   bool json_, quiet_;
@@ -67,6 +67,6 @@ class ConsoleProgress : public core::ProgressObserver {
   std::int64_t total_ = 0;
 };
 
-double now_seconds();   // monotonic
+double now_seconds();  // monotonic
 
 }  // namespace lowrank::apps

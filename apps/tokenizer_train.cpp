@@ -15,7 +15,8 @@ int tokenizer_train(const Options& options) {
   training.out = options.text("out");
   training.vocab_size = static_cast<int>(options.integer_in("vocab-size", 300, 1 << 20));
   data::train_sentencepiece(training);
-  console.line(fmt::format("{}: a SentencePiece BPE tokenizer of {} pieces", training.out.string(), training.vocab_size));
+  console.line(
+      fmt::format("{}: a SentencePiece BPE tokenizer of {} pieces", training.out.string(), training.vocab_size));
   console.result({{"out", training.out.string()}, {"vocab_size", training.vocab_size}});
   return 0;
 }

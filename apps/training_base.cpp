@@ -25,7 +25,8 @@ lora::Adapter make_adapter(const Options& options, const std::optional<fs::path>
                            core::ProgressObserver& progress) {
   if (!start) {
     const lora::LoraConfig config = lora_config(options);
-    if (config.splits_base()) progress.note(fmt::format("taking the weights apart for --init {}", config.init_lora_weights));
+    if (config.splits_base())
+      progress.note(fmt::format("taking the weights apart for --init {}", config.init_lora_weights));
     return lora::attach(slots, config, static_cast<std::uint64_t>(options.integer("seed")));
   }
   check_against_adapter(options, lora::read_adapter_config(*start));
@@ -65,7 +66,8 @@ void report_adapter(RunReport& report, const lora::Adapter& adapter) {
   report.result_bytes = lora::peft_bytes(adapter);
 }
 
-core::Json input_facts(const RunReport& report, const models::LoadedModel& model, const std::optional<fs::path>& start) {
+core::Json input_facts(const RunReport& report, const models::LoadedModel& model,
+                       const std::optional<fs::path>& start) {
   core::Json facts = {{"base model's weights", report.model_sha256},
                       {"dtype", report.dtype},
                       {"tokenizer", hash_files(model.tokenizer->files())}};

@@ -48,7 +48,8 @@ std::vector<std::int64_t> layer_numbers(const Options& options) {
     };
     const std::int64_t first = number(part.substr(0, dash));
     const std::int64_t last = dash == std::string::npos ? first : number(part.substr(dash + 1));
-    if (last < first || last - first > 100000) options.fail("layers", "the range '" + part + "' is empty or far too long");
+    if (last < first || last - first > 100000)
+      options.fail("layers", "the range '" + part + "' is empty or far too long");
     for (std::int64_t layer = first; layer <= last; ++layer) layers.push_back(layer);
   }
   if (layers.empty()) options.fail("layers", "expected numbers and ranges such as 8-15, found nothing");
@@ -75,13 +76,44 @@ std::vector<std::pair<std::string, Number>> pattern_entries(const Options& optio
 
 std::vector<OptionSpec> data_options() {
   return {
-      {"data", OptionType::kTexts, "PATH...", nullptr, "Data", "Text files, .jsonl files, or folders of them", {}, true},
+      {"data",
+       OptionType::kTexts,
+       "PATH...",
+       nullptr,
+       "Data",
+       "Text files, .jsonl files, or folders of them",
+       {},
+       true},
       option_format(),
       option_seq_len("Tokens in a piece or example at most (default: 1024, or the model's positions if fewer)"),
-      {"val-data", OptionType::kTexts, "PATH...", nullptr, "Data", "Validation data (best checkpoint, early stopping)", {}},
-      {"val-split", OptionType::kNumber, "F", 0.05, "Data", "Share of --data kept for validation without --val-data; 0: none", {}},
-      {"split-seed", OptionType::kInt, "N", nullptr, "Data", "Seed of what is kept for validation (default: --seed)", {}},
-      {"general-data", OptionType::kTexts, "PATH...", nullptr, "Data", "Text of other kinds: what is forgotten is measured on it", {}},
+      {"val-data",
+       OptionType::kTexts,
+       "PATH...",
+       nullptr,
+       "Data",
+       "Validation data (best checkpoint, early stopping)",
+       {}},
+      {"val-split",
+       OptionType::kNumber,
+       "F",
+       0.05,
+       "Data",
+       "Share of --data kept for validation without --val-data; 0: none",
+       {}},
+      {"split-seed",
+       OptionType::kInt,
+       "N",
+       nullptr,
+       "Data",
+       "Seed of what is kept for validation (default: --seed)",
+       {}},
+      {"general-data",
+       OptionType::kTexts,
+       "PATH...",
+       nullptr,
+       "Data",
+       "Text of other kinds: what is forgotten is measured on it",
+       {}},
       {"train-on-prompt", OptionType::kFlag, "", false, "Data", "Learn the prompts' tokens too", {}},
       {"no-shuffle", OptionType::kFlag, "", false, "Data", "Take the examples in file order", {}},
   };
@@ -89,28 +121,97 @@ std::vector<OptionSpec> data_options() {
 
 std::vector<OptionSpec> adapter_options() {
   return {
-      {"method", OptionType::kText, "NAME", "lora", "Adapter", "Low-rank adapters, every weight, or (pictures) the classifier alone",
+      {"method",
+       OptionType::kText,
+       "NAME",
+       "lora",
+       "Adapter",
+       "Low-rank adapters, every weight, or (pictures) the classifier alone",
        {"lora", "full", "head"}},
       {"rank", OptionType::kInt, "N", nullptr, "Adapter", "Rank r of the adapters (default: 16)", {}},
-      {"alpha", OptionType::kNumber, "X", nullptr, "Adapter", "lora_alpha; the update is scaled by alpha/r (default: 2*rank)", {}},
+      {"alpha",
+       OptionType::kNumber,
+       "X",
+       nullptr,
+       "Adapter",
+       "lora_alpha; the update is scaled by alpha/r (default: 2*rank)",
+       {}},
       {"dropout", OptionType::kNumber, "P", nullptr, "Adapter", "Dropout on the adapters' input (default: 0)", {}},
-      {"targets", OptionType::kText, "LIST", nullptr, "Adapter",
-       "all-linear, names such as q_proj,v_proj,embed_tokens,lm_head, or a regular expression for the whole path (default: all-linear)", {}},
-      {"exclude", OptionType::kText, "LIST", nullptr, "Adapter", "Names or a regular expression of linears to leave out", {}},
+      {"targets",
+       OptionType::kText,
+       "LIST",
+       nullptr,
+       "Adapter",
+       "all-linear, names such as q_proj,v_proj,embed_tokens,lm_head, or a regular expression for the whole path "
+       "(default: all-linear)",
+       {}},
+      {"exclude",
+       OptionType::kText,
+       "LIST",
+       nullptr,
+       "Adapter",
+       "Names or a regular expression of linears to leave out",
+       {}},
       {"layers", OptionType::kText, "RANGES", nullptr, "Adapter", "Only these layers: 8-15, or 0,2,5-7", {}},
       {"rslora", OptionType::kFlag, "", false, "Adapter", "Scale by alpha/sqrt(r) (rsLoRA)", {}},
-      {"rank-pattern", OptionType::kTexts, "MODULE=N...", nullptr, "Adapter", "Other ranks for modules, as PEFT's rank_pattern", {}},
-      {"alpha-pattern", OptionType::kTexts, "MODULE=X...", nullptr, "Adapter", "Other alphas, as PEFT's alpha_pattern", {}},
-      {"modules-to-save", OptionType::kText, "LIST", nullptr, "Adapter",
-       "Modules trained and saved whole: lm_head, embed_tokens, norm …, whatever a path ends with", {}},
-      {"bias", OptionType::kText, "WHICH", nullptr, "Adapter", "Biases trained too: those of the targets, or all (default: none)",
+      {"rank-pattern",
+       OptionType::kTexts,
+       "MODULE=N...",
+       nullptr,
+       "Adapter",
+       "Other ranks for modules, as PEFT's rank_pattern",
+       {}},
+      {"alpha-pattern",
+       OptionType::kTexts,
+       "MODULE=X...",
+       nullptr,
+       "Adapter",
+       "Other alphas, as PEFT's alpha_pattern",
+       {}},
+      {"modules-to-save",
+       OptionType::kText,
+       "LIST",
+       nullptr,
+       "Adapter",
+       "Modules trained and saved whole: lm_head, embed_tokens, norm …, whatever a path ends with",
+       {}},
+      {"bias",
+       OptionType::kText,
+       "WHICH",
+       nullptr,
+       "Adapter",
+       "Biases trained too: those of the targets, or all (default: none)",
        {"none", "lora_only", "all"}},
-      {"dora", OptionType::kFlag, "", false, "Adapter", "DoRA: a trained magnitude for every row of the weight beside A and B", {}},
-      {"init", OptionType::kText, "NAME", nullptr, "Adapter",
-       "How A and B start: default, gaussian, orthogonal; pissa, pissa_niter_N (fast), olora: from the weight, saved at twice the rank "
-       "(default: default)", {}},
-      {"lora-plus-ratio", OptionType::kNumber, "X", nullptr, "Adapter", "LoRA+: B learns at X times --lr (default: 1; its paper: 16)", {}},
-      {"adapter", OptionType::kText, "DIR", nullptr, "Adapter", "Start from this PEFT adapter; it brings rank, alpha and targets", {}},
+      {"dora",
+       OptionType::kFlag,
+       "",
+       false,
+       "Adapter",
+       "DoRA: a trained magnitude for every row of the weight beside A and B",
+       {}},
+      {"init",
+       OptionType::kText,
+       "NAME",
+       nullptr,
+       "Adapter",
+       "How A and B start: default, gaussian, orthogonal; pissa, pissa_niter_N (fast), olora: from the weight, saved "
+       "at twice the rank "
+       "(default: default)",
+       {}},
+      {"lora-plus-ratio",
+       OptionType::kNumber,
+       "X",
+       nullptr,
+       "Adapter",
+       "LoRA+: B learns at X times --lr (default: 1; its paper: 16)",
+       {}},
+      {"adapter",
+       OptionType::kText,
+       "DIR",
+       nullptr,
+       "Adapter",
+       "Start from this PEFT adapter; it brings rank, alpha and targets",
+       {}},
   };
 }
 
@@ -119,16 +220,34 @@ std::vector<OptionSpec> training_options(const std::string& lr) {
       {"epochs", OptionType::kNumber, "N", 3, "Training", "Passes over the data", {}},
       {"max-steps", OptionType::kInt, "N", nullptr, "Training", "Optimiser steps, instead of --epochs", {}},
       {"batch-size", OptionType::kInt, "N", 4, "Training", "Examples (pieces of a text) in a micro-batch", {}},
-      {"batch-tokens", OptionType::kInt, "N", nullptr, "Training", "Instead: fill a micro-batch to this many tokens", {}},
+      {"batch-tokens",
+       OptionType::kInt,
+       "N",
+       nullptr,
+       "Training",
+       "Instead: fill a micro-batch to this many tokens",
+       {}},
       {"grad-accum", OptionType::kInt, "N", 1, "Training", "Micro-batches in an optimiser step", {}},
       {"lr", OptionType::kNumber, "X", nullptr, "Training", "Learning rate (default: " + lr + ")", {}},
-      {"schedule", OptionType::kText, "NAME", "cosine", "Training", "Learning rate over the run", {"cosine", "linear", "constant"}},
+      {"schedule",
+       OptionType::kText,
+       "NAME",
+       "cosine",
+       "Training",
+       "Learning rate over the run",
+       {"cosine", "linear", "constant"}},
       {"warmup", OptionType::kNumber, "X", 0.03, "Training", "Warm-up: below 1 a share of the steps, else steps", {}},
       {"clip", OptionType::kNumber, "X", 1.0, "Training", "Largest gradient norm; 0: off", {}},
       {"weight-decay", OptionType::kNumber, "X", 0, "Training", "AdamW's decoupled weight decay", {}},
       {"l1", OptionType::kNumber, "X", 0, "Training", "L1 penalty, as a proximal step: exact zeros appear", {}},
       {"l2", OptionType::kNumber, "X", 0, "Training", "L2 penalty, X/2 times the squared norm", {}},
-      {"early-stopping", OptionType::kInt, "N", nullptr, "Training", "Stop after N evaluations without a better validation loss", {}},
+      {"early-stopping",
+       OptionType::kInt,
+       "N",
+       nullptr,
+       "Training",
+       "Stop after N evaluations without a better validation loss",
+       {}},
       {"eval-every", OptionType::kInt, "N", nullptr, "Training", "Steps between evaluations (default: ten a run)", {}},
       {"seed", OptionType::kInt, "N", 42, "Training", "Seed of everything random", {}},
   };
@@ -137,13 +256,30 @@ std::vector<OptionSpec> training_options(const std::string& lr) {
 std::vector<OptionSpec> run_options() {
   return {
       option_threads(),
-      {"recompute", OptionType::kText, "WHAT", "auto", "System",
-       "Activation checkpointing: layer halves memory for a third more time; auto: when it would not fit", {"auto", "none", "layer"}},
-      {"kernels", OptionType::kText, "KIND", "fused", "System", "Fused ops, or their slow twins made of LibTorch's own", {"fused", "composite"}},
+      {"recompute",
+       OptionType::kText,
+       "WHAT",
+       "auto",
+       "System",
+       "Activation checkpointing: layer halves memory for a third more time; auto: when it would not fit",
+       {"auto", "none", "layer"}},
+      {"kernels",
+       OptionType::kText,
+       "KIND",
+       "fused",
+       "System",
+       "Fused ops, or their slow twins made of LibTorch's own",
+       {"fused", "composite"}},
       {"out", OptionType::kText, "DIR", nullptr, "Run", "Folder for the result", {}, true},
       {"save-every", OptionType::kInt, "N", nullptr, "Run", "Steps between checkpoints (default: five a run)", {}},
       {"keep-last", OptionType::kInt, "N", 2, "Run", "Checkpoints kept, beside the best", {}},
-      {"resume", OptionType::kFlag, "", false, "Run", "Go on from the newest checkpoint in --out (or start, where there is none)", {}},
+      {"resume",
+       OptionType::kFlag,
+       "",
+       false,
+       "Run",
+       "Go on from the newest checkpoint in --out (or start, where there is none)",
+       {}},
       {"overwrite", OptionType::kFlag, "", false, "Run", "Replace the run that --out holds", {}},
       {"force", OptionType::kFlag, "", false, "Run", "Resume although options or machine differ (not bit-exact)", {}},
       {"dry-run", OptionType::kFlag, "", false, "Run", "Say what would be done, and stop", {}},
@@ -179,7 +315,8 @@ lora::LoraConfig lora_config(const Options& options) {
 void check_against_adapter(const Options& options, const lora::LoraConfig& config) {
   const std::string from = options.has("adapter") ? options.text("adapter") : "the adapter";
   const auto differs = [&](const std::string& name, const std::string& has) {
-    options.fail(name, fmt::format("contradicts the adapter that the run starts from ({} has {}); leave --{} out", from, has, name));
+    options.fail(name, fmt::format("contradicts the adapter that the run starts from ({} has {}); leave --{} out", from,
+                                   has, name));
   };
   if (options.given("rank") && options.integer("rank") != config.r) differs("rank", fmt::format("r = {}", config.r));
   if (options.given("alpha") && options.number("alpha") != config.lora_alpha) {
@@ -193,7 +330,8 @@ void check_against_adapter(const Options& options, const lora::LoraConfig& confi
   if (options.given("targets") && names_or_regex(options.text("targets")) != config.target_modules) {
     differs("targets", "target_modules of its own");
   }
-  if (options.given("bias") && options.text("bias") != config.bias) differs("bias", fmt::format("bias = {}", config.bias));
+  if (options.given("bias") && options.text("bias") != config.bias)
+    differs("bias", fmt::format("bias = {}", config.bias));
   if (options.given("modules-to-save") && split_list(options.text("modules-to-save"), ',') != config.modules_to_save) {
     differs("modules-to-save", "modules_to_save of its own");
   }
@@ -210,8 +348,9 @@ data::DataOptions read_options(const Options& options, std::int64_t max_position
   if (options.has("seq-len")) {
     const std::int64_t wanted = options.integer_in("seq-len", 2, 1 << 24);
     if (wanted > max_positions) {
-      options.fail("seq-len", fmt::format("{} is more than the model's {} positions (max_position_embeddings); give at most {}",
-                                          wanted, max_positions, max_positions));
+      options.fail("seq-len",
+                   fmt::format("{} is more than the model's {} positions (max_position_embeddings); give at most {}",
+                               wanted, max_positions, max_positions));
     }
     result.seq_len = static_cast<int>(wanted);
   }
@@ -258,8 +397,9 @@ train::TrainOptions train_options(const Options& options, double default_lr) {
 }
 
 const std::vector<std::string>& free_options() {
-  static const std::vector<std::string> names = {"out",   "resume",    "overwrite",  "force",     "dry-run", "quiet", "json",
-                                                 "threads", "log-every", "save-every", "keep-last", "samples", "tensorboard"};
+  static const std::vector<std::string> names = {"out",       "resume",  "overwrite",  "force",     "dry-run",
+                                                 "quiet",     "json",    "threads",    "log-every", "save-every",
+                                                 "keep-last", "samples", "tensorboard"};
   return names;
 }
 
@@ -268,7 +408,8 @@ core::Json run_identity(const Options& options, const core::Json& facts) {
   const core::Json resolved = options.resolved();
   for (const auto& [name, value] : resolved.items()) {
     const auto& free = free_options();
-    // Paths may be written another way: the hashes among the facts stand for what lies there. auto: the choice stands there.
+    // Paths may be written another way: the hashes among the facts stand for what lies there. auto: the choice stands
+    // there.
     const bool by_hash = name == "data" || name == "val-data" || name == "general-data" || name == "adapter" ||
                          name == "tokenizer" || name == "config";
     const bool by_choice = name == "dtype" || name == "recompute";

@@ -52,7 +52,8 @@ RunData read_run_data(const Options& options, const data::Tokenizer& tokenizer, 
     report.validation_how = "none (--val-split 0)";
   }
   if (options.has("share")) {
-    result.train = data::share_of(result.train, training_share(options), static_cast<std::uint64_t>(options.integer("seed")));
+    result.train =
+        data::share_of(result.train, training_share(options), static_cast<std::uint64_t>(options.integer("seed")));
   }
   if (options.has("general-data")) {
     // What is forgotten is measured on plain text, whatever the rows of --data are.
@@ -62,8 +63,9 @@ RunData read_run_data(const Options& options, const data::Tokenizer& tokenizer, 
     if (options.has("max-forgetting")) {
       data::Split halves = data::split(text, 0.5, split_seed(options));
       if (halves.validation.examples.empty()) {
-        options.fail("max-forgetting", "needs general text that can be parted, one half to choose by and one to report; "
-                                       "give --general-data of 20 documents or of more than one piece");
+        options.fail("max-forgetting",
+                     "needs general text that can be parted, one half to choose by and one to report; "
+                     "give --general-data of 20 documents or of more than one piece");
       }
       result.choosing = std::move(halves.train);
       text = std::move(halves.validation);
@@ -131,11 +133,13 @@ bool choose_recompute(const Options& options, const core::Json& earlier, const m
   // What the backward pass keeps of a token: the layer's streams (6 widths), q, k, v, and three of the MLP's width.
   const std::int64_t widths = 6 * config.hidden_size + 2 * config.heads * config.head_dim +
                               2 * config.kv_heads * config.head_dim + 3 * config.intermediate_size;
-  const std::uint64_t need = static_cast<std::uint64_t>(most * config.layers * widths) * (dtype == at::kBFloat16 ? 2 : 4);
+  const std::uint64_t need =
+      static_cast<std::uint64_t>(most * config.layers * widths) * (dtype == at::kBFloat16 ? 2 : 4);
   const auto have = available_memory();
   const bool layer = have && need > *have * 6 / 10;
-  report.recompute = fmt::format("{} (activations of {} tokens take about {}{})", layer ? "layer" : "none", core::format_count(most),
-                                 core::format_bytes(need), have ? ", " + core::format_bytes(*have) + " of memory are free" : "");
+  report.recompute =
+      fmt::format("{} (activations of {} tokens take about {}{})", layer ? "layer" : "none", core::format_count(most),
+                  core::format_bytes(need), have ? ", " + core::format_bytes(*have) + " of memory are free" : "");
   return layer;
 }
 
@@ -145,9 +149,9 @@ std::string hash_files(const std::vector<fs::path>& files) {
   return core::sha256(all);
 }
 
-RunOutcome train_and_report(const Options& options, const Console& console, train::Objective& objective, RunReport& report,
-                            const train::TrainOptions& training, const core::Json& facts, train::TrainObserver* observer,
-                            const Afterwards& afterwards) {
+RunOutcome train_and_report(const Options& options, const Console& console, train::Objective& objective,
+                            RunReport& report, const train::TrainOptions& training, const core::Json& facts,
+                            train::TrainObserver* observer, const Afterwards& afterwards) {
   report.steps = objective.steps();
   report.planned_tokens = objective.planned_tokens();
   report.environment = environment();
@@ -173,8 +177,8 @@ RunOutcome train_and_report(const Options& options, const Console& console, trai
   train::TrainObserver& all = options.flag("tensorboard") ? logged : shown;
   train::TrainResult result = trainer.run(all, options.flag("resume"), options.flag("force"));
   if (result.stop == train::TrainResult::Stop::kSignal) {
-    console.line(fmt::format("stopped by signal {} after step {} of {}; go on with the same command and --resume", result.signal,
-                             result.steps, report.steps));
+    console.line(fmt::format("stopped by signal {} after step {} of {}; go on with the same command and --resume",
+                             result.signal, result.steps, report.steps));
     return {128 + result.signal, result};
   }
   if (afterwards) afterwards(report, result);

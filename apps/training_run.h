@@ -22,10 +22,12 @@ struct RunData {
 RunData read_run_data(const Options& options, const data::Tokenizer& tokenizer, std::int64_t max_positions,
                       RunReport& report, core::ProgressObserver& progress, DataCache* cache = nullptr);
 
-/// The choices that an unfinished run in `out` made ("dtype", "recompute"), for its --resume; an empty object otherwise.
+/// The choices that an unfinished run in `out` made ("dtype", "recompute"), for its --resume; an empty object
+/// otherwise.
 core::Json earlier_choices(const std::filesystem::path& out, bool resume);
 
-/// --recompute auto: layer where the activations of the largest micro-batch would not fit into memory. Sets `report.recompute`.
+/// --recompute auto: layer where the activations of the largest micro-batch would not fit into memory. Sets
+/// `report.recompute`.
 bool choose_recompute(const Options& options, const core::Json& earlier, const models::DecoderConfig& config,
                       const data::Plan& plan, const data::Dataset& train, at::ScalarType dtype, RunReport& report);
 /// The same for a plan over things of these lengths in tokens.
@@ -46,8 +48,8 @@ struct RunOutcome {
 using Afterwards = std::function<void(RunReport&, train::TrainResult&)>;
 
 /// Opening lines, the loop, closing lines, run.json, model card. `observer`: instead of the view on the console.
-RunOutcome train_and_report(const Options& options, const Console& console, train::Objective& objective, RunReport& report,
-                            const train::TrainOptions& training, const core::Json& facts,
+RunOutcome train_and_report(const Options& options, const Console& console, train::Objective& objective,
+                            RunReport& report, const train::TrainOptions& training, const core::Json& facts,
                             train::TrainObserver* observer = nullptr, const Afterwards& afterwards = {});
 
 }  // namespace lowrank::apps

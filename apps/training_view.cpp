@@ -29,8 +29,9 @@ std::string TrainingView::progress_text(const train::StepMetrics& m) const {
   for (const std::string& name : shown_) {
     if (m.metrics.contains(name)) own += fmt::format("  {} {}", name, metric_text(m.metrics, name));
   }
-  return fmt::format("step {}/{}  epoch {:.2f}  loss {:.4f}{}  lr {:.2e}  {} {}/s  {} left", m.step, steps_, m.epoch, m.loss, own, m.lr,
-                     core::format_count(std::llround(m.tokens_per_second)), unit_, core::format_seconds(left));
+  return fmt::format("step {}/{}  epoch {:.2f}  loss {:.4f}{}  lr {:.2e}  {} {}/s  {} left", m.step, steps_, m.epoch,
+                     m.loss, own, m.lr, core::format_count(std::llround(m.tokens_per_second)), unit_,
+                     core::format_seconds(left));
 }
 
 void TrainingView::on_micro(std::int64_t step, std::int64_t micro, std::int64_t of) {

@@ -13,7 +13,8 @@ std::string metric_text(const train::Metrics& metrics, const std::string& name);
 
 class TrainingView : public train::TrainObserver {
  public:
-  /// `log_every` 0: about twenty lines a run. `shown`: the objective's metrics that the lines give; `unit`: what it counts.
+  /// `log_every` 0: about twenty lines a run. `shown`: the objective's metrics that the lines give; `unit`: what it
+  /// counts.
   TrainingView(const Console& console, std::int64_t log_every, std::vector<std::string> shown = {},
                std::string unit = "tok")
       : console_(console), bar_(console), shown_(std::move(shown)), unit_(std::move(unit)), log_every_(log_every) {}
@@ -30,9 +31,9 @@ class TrainingView : public train::TrainObserver {
   const Console& console_;
   Bar bar_;
   std::vector<std::string> shown_;
-  std::string unit_;   // what is counted a second
+  std::string unit_;  // what is counted a second
   std::int64_t log_every_, first_ = 0, steps_ = 0;
-  double last_time_ = 0, seconds_a_step_ = 0;   // a moving mean, evaluations left out
+  double last_time_ = 0, seconds_a_step_ = 0;  // a moving mean, evaluations left out
   std::string last_text_;
 };
 

@@ -1,4 +1,5 @@
-// What users of PEFT, TRL, transformers, mlx-lm, LLaMA-Factory, litgpt, torchtune and Axolotl would type, and our name for it.
+// What users of PEFT, TRL, transformers, mlx-lm, LLaMA-Factory, litgpt, torchtune and Axolotl would type, and our name
+// for it.
 #include <algorithm>
 #include <cctype>
 

@@ -1,5 +1,5 @@
-// The errors of the library. A message is one sentence: what happened, where (file, line, tensor), what was expected and
-// found, how to mend it. The library throws these and never prints or exits; the app maps kinds to exit codes.
+// The errors of the library. A message is one sentence: what happened, where (file, line, tensor), what was expected
+// and found, how to mend it. The library throws these and never prints or exits; the app maps kinds to exit codes.
 #pragma once
 
 #include <stdexcept>

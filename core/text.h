@@ -25,8 +25,8 @@ std::size_t complete_utf8_prefix(std::string_view text);
 /// For messages: control characters and invalid bytes escaped, cut to max_chars with "…".
 std::string printable(std::string_view text, std::size_t max_chars = 80);
 
-std::string format_bytes(std::uint64_t bytes);       // "3.1 MB" (powers of 1000)
-std::string format_count(std::int64_t n);            // "1,234,567"
-std::string format_seconds(double seconds);          // "1:02:03", "4:05", "12 s"
+std::string format_bytes(std::uint64_t bytes);  // "3.1 MB" (powers of 1000)
+std::string format_count(std::int64_t n);       // "1,234,567"
+std::string format_seconds(double seconds);     // "1:02:03", "4:05", "12 s"
 
 }  // namespace lowrank::core

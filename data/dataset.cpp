@@ -136,9 +136,10 @@ std::string combined(const std::vector<std::string>& digests) {
   return core::sha256(lines);
 }
 
-Dataset read_all(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, const DataOptions& options,
-                 const Change& change, core::ProgressObserver* progress) {
-  Reading reading{tokenizer, options, Assembler(tokenizer, options), {}, {}, {}, false, false, false, progress, 0, change};
+Dataset read_all(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer,
+                 const DataOptions& options, const Change& change, core::ProgressObserver* progress) {
+  Reading reading{tokenizer, options, Assembler(tokenizer, options), {}, {}, {}, false, false, false, progress,
+                  0,         change};
   std::vector<std::string>& notes = reading.assembler.report().notes;
   const std::vector<Source> sources = find_sources(paths, options.format, notes);
   std::vector<std::uint64_t> sizes;
@@ -174,8 +175,9 @@ Dataset load(const std::vector<std::filesystem::path>& paths, const Tokenizer& t
   return read_all(paths, tokenizer, options, nullptr, progress);
 }
 
-Dataset load_perturbed(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, const DataOptions& options,
-                       const Perturbation& perturbation, std::uint64_t seed, core::ProgressObserver* progress) {
+Dataset load_perturbed(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer,
+                       const DataOptions& options, const Perturbation& perturbation, std::uint64_t seed,
+                       core::ProgressObserver* progress) {
   const Change change = [&](const std::string& text, std::uint64_t n) { return perturb(text, perturbation, seed, n); };
   return read_all(paths, tokenizer, options, change, progress);
 }

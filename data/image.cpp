@@ -18,9 +18,9 @@ constexpr std::uint64_t kMaxFile = std::uint64_t{1} << 28;
 void check_dimensions(std::int64_t width, std::int64_t height, const std::string& where) {
   if (width <= 0 || height <= 0) throw DataError(where + ": the picture has no pixels");
   if (width > kMaxPixels / height)
-    throw DataError(fmt::format("{}: the picture claims {} x {} pixels, more than the {} that are read; make it smaller",
-                                where, core::format_count(width), core::format_count(height),
-                                core::format_count(kMaxPixels)));
+    throw DataError(
+        fmt::format("{}: the picture claims {} x {} pixels, more than the {} that are read; make it smaller", where,
+                    core::format_count(width), core::format_count(height), core::format_count(kMaxPixels)));
 }
 
 Image decode_image(std::string_view bytes, const std::string& where) {

@@ -69,8 +69,8 @@ struct Reading {
           throw DataError(fmt::format("{}: the class's name is not UTF-8", core::printable(entry.string(), 200)));
         read_class(entry, label);
         if (result.files.size() == here)
-          throw DataError(fmt::format("{}: the class has no picture (.png, .jpg, .jpeg); take the folder away, or fill it",
-                                      entry.string()));
+          throw DataError(fmt::format(
+              "{}: the class has no picture (.png, .jpg, .jpeg); take the folder away, or fill it", entry.string()));
       } else if (is_picture(entry)) {
         throw DataError(fmt::format("{} lies beside the class folders, so it has no class; expected {}/CLASS/{}",
                                     entry.string(), folder.string(), entry.filename().string()));
@@ -79,8 +79,8 @@ struct Reading {
       }
     }
     if (result.files.size() == before)
-      throw DataError(fmt::format("{}: there is no picture in it; expected a folder a class with .png, .jpg or .jpeg files",
-                                  folder.string()));
+      throw DataError(fmt::format(
+          "{}: there is no picture in it; expected a folder a class with .png, .jpg or .jpeg files", folder.string()));
   }
 
   void read_table(const fs::path& file, char separator);
@@ -126,8 +126,8 @@ void Reading::read_table(const fs::path& file, char separator) {
     if (core::find_invalid_utf8(line) != std::string_view::npos) throw DataError(where + ": not UTF-8");
     const std::vector<std::string> fields = fields_of(line, separator, where);
     if (fields.size() != 2 || fields[0].empty() || fields[1].empty())
-      throw DataError(fmt::format("{}: expected two fields, path{}label, found '{}'", where, separator == ',' ? "," : " TAB ",
-                                  core::printable(line)));
+      throw DataError(fmt::format("{}: expected two fields, path{}label, found '{}'", where,
+                                  separator == ',' ? "," : " TAB ", core::printable(line)));
     if (reader.line_number() == 1 && fields[0] == "path" && fields[1] == "label") continue;
     const fs::path picture = fs::path(fields[0]).is_absolute() ? fs::path(fields[0]) : file.parent_path() / fields[0];
     if (!fs::exists(picture)) throw MissingError(fmt::format("{}: there is no file {}", where, picture.string()));
@@ -148,14 +148,15 @@ ImageFiles find_images(const std::vector<fs::path>& paths) {
     } else if (end == ".csv" || end == ".tsv") {
       reading.read_table(path, end == ".csv" ? ',' : '\t');
     } else {
-      throw DataError(fmt::format("{}: pictures come as a folder of class folders, or as a .csv or .tsv of path and label",
-                                  path.string()));
+      throw DataError(fmt::format(
+          "{}: pictures come as a folder of class folders, or as a .csv or .tsv of path and label", path.string()));
     }
   }
   ImageFiles result = std::move(reading.result);
   result.labels.assign(reading.labels.begin(), reading.labels.end());
   for (const std::string& format : reading.formats) result.format += (result.format.empty() ? "" : " + ") + format;
-  if (reading.others > 0) result.notes.push_back(fmt::format("{} files that are no .png, .jpg or .jpeg were passed over", reading.others));
+  if (reading.others > 0)
+    result.notes.push_back(fmt::format("{} files that are no .png, .jpg or .jpeg were passed over", reading.others));
   return result;
 }
 

@@ -19,10 +19,10 @@ struct ImageFiles {
   std::vector<std::string> notes;
 };
 
-/// A folder of class folders (DIR/cat/1.png: each is searched to its depth, in sorted order, hidden names skipped, other
-/// files counted in `notes`), or a .csv or .tsv of "path,label" rows (fields may be "quoted", paths are relative to it,
-/// a first row of the names path and label is the header). MissingError; DataError for pictures that lie beside the class
-/// folders, a class folder without one, a row that is not two fields, nothing at all.
+/// A folder of class folders (DIR/cat/1.png: each is searched to its depth, in sorted order, hidden names skipped,
+/// other files counted in `notes`), or a .csv or .tsv of "path,label" rows (fields may be "quoted", paths are relative
+/// to it, a first row of the names path and label is the header). MissingError; DataError for pictures that lie beside
+/// the class folders, a class folder without one, a row that is not two fields, nothing at all.
 ImageFiles find_images(const std::vector<std::filesystem::path>& paths);
 
 }  // namespace lowrank::data

@@ -3,8 +3,8 @@
 #include <cstddef>
 #include <cstdio>
 // libjpeg's headers need the two above.
-#include <jpeglib.h>
 #include <jerror.h>
+#include <jpeglib.h>
 
 #include <csetjmp>
 #include <cstring>

@@ -95,9 +95,10 @@ ImageProcessor parse_image_processor(const core::JsonView& json, std::int64_t ch
       json.get_string("image_processor_type", json.get_string("feature_extractor_type", "ConvNextImageProcessor"));
   const bool vit = type.starts_with("ViTImageProcessor") || type.starts_with("ViTFeatureExtractor");
   if (!vit && !type.starts_with("ConvNextImageProcessor") && !type.starts_with("ConvNextFeatureExtractor"))
-    throw ModelError(fmt::format("{}: image_processor_type is '{}'; ConvNextImageProcessor and ViTImageProcessor are "
-                                 "supported",
-                                 json.where(), core::printable(type)));
+    throw ModelError(
+        fmt::format("{}: image_processor_type is '{}'; ConvNextImageProcessor and ViTImageProcessor are "
+                    "supported",
+                    json.where(), core::printable(type)));
   ImageProcessor result;
   result.origin = kFile;
   result.do_resize = json.get_bool("do_resize", true);
@@ -149,7 +150,8 @@ ImageProcessor read_image_processor(const std::filesystem::path& model, std::int
 
 std::string image_processor_json(const ImageProcessor& processor) {
   core::Json json = core::Json::object();
-  if (processor.do_center_crop) json["crop_size"] = {{"height", processor.crop_height}, {"width", processor.crop_width}};
+  if (processor.do_center_crop)
+    json["crop_size"] = {{"height", processor.crop_height}, {"width", processor.crop_width}};
   const bool convnext = processor.shortest_edge && processor.crop_pct;
   if (convnext) json["crop_pct"] = *processor.crop_pct;
   json["do_center_crop"] = processor.do_center_crop;
@@ -161,8 +163,10 @@ std::string image_processor_json(const ImageProcessor& processor) {
   json["image_std"] = processor.image_std;
   json["resample"] = static_cast<int>(processor.resample);
   json["rescale_factor"] = processor.rescale_factor;
-  if (processor.shortest_edge) json["size"] = {{"shortest_edge", *processor.shortest_edge}};
-  else json["size"] = {{"height", processor.height}, {"width", processor.width}};
+  if (processor.shortest_edge)
+    json["size"] = {{"shortest_edge", *processor.shortest_edge}};
+  else
+    json["size"] = {{"height", processor.height}, {"width", processor.width}};
   return json.dump(2) + "\n";
 }
 

@@ -18,8 +18,8 @@ struct ImageProcessor {
   bool do_resize = true;
   std::optional<std::int64_t> shortest_edge;  // else width and height
   std::int64_t width = 0, height = 0;
-  /// With shortest_edge below 384: resized to shortest_edge / crop_pct, then its middle; from 384 on resized to a square.
-  /// Nothing: the picture keeps its proportions.
+  /// With shortest_edge below 384: resized to shortest_edge / crop_pct, then its middle; from 384 on resized to a
+  /// square. Nothing: the picture keeps its proportions.
   std::optional<double> crop_pct;
   Resample resample = Resample::kBicubic;
   bool do_center_crop = false;
@@ -39,8 +39,8 @@ struct ImageProcessor {
 /// processor, a filter that is not supported, means that do not fit the channels.
 ImageProcessor parse_image_processor(const core::JsonView& json, std::int64_t channels);
 
-/// preprocessor_config.json of a model's folder; without one, what Microsoft's ResNets have: the middle 224 x 224 of the
-/// picture at 256, bicubic, ImageNet's means (gray: 0.5).
+/// preprocessor_config.json of a model's folder; without one, what Microsoft's ResNets have: the middle 224 x 224 of
+/// the picture at 256, bicubic, ImageNet's means (gray: 0.5).
 ImageProcessor read_image_processor(const std::filesystem::path& model, std::int64_t channels);
 
 /// As a preprocessor_config.json that transformers reads to the same effect.

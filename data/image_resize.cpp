@@ -13,9 +13,7 @@ constexpr int kBits = 22;  // of the weights' fraction: 8-bit sums of them fit a
 
 double sinc(double x) { return x == 0 ? 1 : std::sin(std::numbers::pi * x) / (std::numbers::pi * x); }
 
-double support_of(Resample filter) {
-  return filter == Resample::kBilinear ? 1 : filter == Resample::kBicubic ? 2 : 3;
-}
+double support_of(Resample filter) { return filter == Resample::kBilinear ? 1 : filter == Resample::kBicubic ? 2 : 3; }
 
 double weight_at(Resample filter, double x) {
   x = std::abs(x);

@@ -84,7 +84,8 @@ ImageSet load_images(const ImageFiles& files, const std::vector<std::string>& cl
     const auto place = std::find(classes.begin(), classes.end(), label);
     if (place == classes.end())
       throw DataError(fmt::format("{}: the model has no class '{}'{}; it has {}", file.string(), core::printable(label),
-                                  core::did_you_mean(label, classes), core::printable(fmt::format("{}", fmt::join(classes, ", ")), 300)));
+                                  core::did_you_mean(label, classes),
+                                  core::printable(fmt::format("{}", fmt::join(classes, ", ")), 300)));
     const std::string bytes = core::read_file(file, kMaxFile);
     digests += core::sha256(bytes) + " " + label + "\n";
     const Image image = shaped(with_channels(decode_image(bytes, file.string()), channels), processor, file.string());
@@ -92,9 +93,10 @@ ImageSet load_images(const ImageFiles& files, const std::vector<std::string>& cl
       set.width = image.width;
       set.height = image.height;
     } else if (image.width != set.width || image.height != set.height) {
-      throw DataError(fmt::format("{}: is {} x {} after preprocessing and the pictures before it are {} x {}; pictures of "
-                                  "one run must have one size: have them resized (do_resize in preprocessor_config.json)",
-                                  file.string(), image.width, image.height, set.width, set.height));
+      throw DataError(
+          fmt::format("{}: is {} x {} after preprocessing and the pictures before it are {} x {}; pictures of "
+                      "one run must have one size: have them resized (do_resize in preprocessor_config.json)",
+                      file.string(), image.width, image.height, set.width, set.height));
     }
     for (std::int64_t c = 0; c < channels; ++c)
       for (auto i = static_cast<std::size_t>(c); i < image.pixels.size(); i += static_cast<std::size_t>(channels))

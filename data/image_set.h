@@ -15,9 +15,9 @@ namespace lowrank::data {
 /// All of one size, as bytes in memory; what the network sees is made of them batch by batch.
 struct ImageSet {
   std::int64_t channels = 0, height = 0, width = 0;
-  std::vector<std::uint8_t> pixels;        // [n, channels, height, width]
-  std::vector<std::int64_t> labels;        // [n], numbers of `classes`
-  std::vector<std::string> names;          // [n], the files
+  std::vector<std::uint8_t> pixels;  // [n, channels, height, width]
+  std::vector<std::int64_t> labels;  // [n], numbers of `classes`
+  std::vector<std::string> names;    // [n], the files
   std::vector<std::string> classes;
   std::vector<std::vector<float>> values;  // [channels][256]: the network's input for a byte
   std::string format, sha256;              // how the files came; hash of files' bytes and labels, in order
@@ -32,8 +32,8 @@ struct ImageSet {
   ImageSet subset(const std::vector<std::uint32_t>& indices) const;
 };
 
-/// Decodes and shapes every picture. DataError naming the file for one that cannot be read, one whose class is not among
-/// `classes` (with the nearest), sizes that differ after shaping.
+/// Decodes and shapes every picture. DataError naming the file for one that cannot be read, one whose class is not
+/// among `classes` (with the nearest), sizes that differ after shaping.
 ImageSet load_images(const ImageFiles& files, const std::vector<std::string>& classes, const ImageProcessor& processor,
                      std::int64_t channels, core::ProgressObserver* progress = nullptr);
 

@@ -8,11 +8,12 @@
 namespace lowrank::data {
 
 struct PlanOptions {
-  int batch_size = 4;                        // examples a micro-batch
-  std::optional<std::int64_t> batch_tokens = std::nullopt;  // instead: fill a micro-batch to this many tokens (look-ahead of 64)
+  int batch_size = 4;  // examples a micro-batch
+  std::optional<std::int64_t> batch_tokens =
+      std::nullopt;  // instead: fill a micro-batch to this many tokens (look-ahead of 64)
   int grad_accum = 1;
   int ranks = 1;
-  double epochs = 3;                      // whole or fractional
+  double epochs = 3;                                     // whole or fractional
   std::optional<std::int64_t> max_steps = std::nullopt;  // wins over epochs
   bool shuffle = true;
   std::uint64_t seed = 42;

@@ -11,7 +11,8 @@ namespace lowrank::data {
 namespace {
 
 /// `count` different numbers below n, by the place.
-std::vector<std::uint64_t> choice(const core::RandomStream& random, std::size_t place, std::size_t count, std::uint64_t n) {
+std::vector<std::uint64_t> choice(const core::RandomStream& random, std::size_t place, std::size_t count,
+                                  std::uint64_t n) {
   std::vector<std::uint64_t> chosen;
   for (std::uint64_t draw = 0; chosen.size() < count; ++draw) {
     const std::uint64_t one = random.below(n, place, draw);
@@ -22,7 +23,8 @@ std::vector<std::uint64_t> choice(const core::RandomStream& random, std::size_t 
 
 }  // namespace
 
-Prompted with_shots(const Dataset& evaluated, const Dataset& pool, int shots, std::int64_t max_tokens, std::uint64_t seed) {
+Prompted with_shots(const Dataset& evaluated, const Dataset& pool, int shots, std::int64_t max_tokens,
+                    std::uint64_t seed) {
   const auto count = static_cast<std::size_t>(shots);
   if (pool.examples.size() < count) {
     throw ConfigError(std::to_string(shots) + " examples are to be shown, and the data to show holds " +

@@ -16,13 +16,14 @@ struct Classification {
   std::int64_t examples = 0;
   double accuracy = 0;
   double macro_f1 = 0;  // mean over the classes that occur, as truth or as prediction
-  double matthews = 0;  // Gorodkin 2004 for several classes, from -1 to 1; 0 where all truths or predictions are one class
+  double matthews =
+      0;  // Gorodkin 2004 for several classes, from -1 to 1; 0 where all truths or predictions are one class
   std::vector<std::vector<std::int64_t>> confusion;  // [truth][prediction]
   std::vector<ClassScore> classes;
 };
 
-/// `truth` and `predicted`: class numbers from 0, one an example. DataError when there are none, or more of one than of the
-/// other, or a number is outside [0, classes).
+/// `truth` and `predicted`: class numbers from 0, one an example. DataError when there are none, or more of one than of
+/// the other, or a number is outside [0, classes).
 Classification classification(const std::vector<std::int64_t>& truth, const std::vector<std::int64_t>& predicted,
                               std::int64_t classes);
 

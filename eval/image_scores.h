@@ -20,7 +20,8 @@ struct ImageScores {
 };
 
 /// The model as it is, its batch norms with their running statistics. `images` has the model's classes.
-ImageScores score_images(models::ResNet& model, const data::ImageSet& images, core::ProgressObserver* progress = nullptr);
+ImageScores score_images(models::ResNet& model, const data::ImageSet& images,
+                         core::ProgressObserver* progress = nullptr);
 
 /// The pictures at `indices` as the network takes them, fp32 [n, channels, height, width].
 at::Tensor image_batch(const data::ImageSet& images, std::span<const std::uint32_t> indices);

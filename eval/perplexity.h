@@ -12,8 +12,8 @@
 namespace lowrank::eval {
 
 struct Perplexity {
-  std::int64_t tokens = 0;        // counted tokens
-  double nll = 0;                 // mean, nats a token
+  std::int64_t tokens = 0;  // counted tokens
+  double nll = 0;           // mean, nats a token
   double perplexity() const;
   std::vector<double> per_token;  // when asked for, in order
 };

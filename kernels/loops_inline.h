@@ -1,5 +1,5 @@
-// What the files of inner loops share: clones by instruction set, bf16, exp, lane-wise sums. Included by loops_*.cpp and
-// dropout_mask.cpp only, which CMakeLists.txt builds with flags under which these loops vectorise.
+// What the files of inner loops share: clones by instruction set, bf16, exp, lane-wise sums. Included by loops_*.cpp
+// and dropout_mask.cpp only, which CMakeLists.txt builds with flags under which these loops vectorise.
 #pragma once
 
 #include <bit>

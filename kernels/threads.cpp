@@ -10,8 +10,8 @@
 
 namespace lowrank::kernels {
 
-// The run-time reads its settings when it is loaded, before any code of ours. But it spins a thousand times instead of 300,000
-// once it has more threads than cores in its pools, so it gets a second pool, of threads that sleep for good.
+// The run-time reads its settings when it is loaded, before any code of ours. But it spins a thousand times instead of
+// 300,000 once it has more threads than cores in its pools, so it gets a second pool, of threads that sleep for good.
 void share_cores() {
   if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
   std::promise<void> made;

@@ -10,8 +10,8 @@
 
 namespace lowrank::lora {
 
-/// Rows [begin, end) of s·(B A), or of s·(B A − B0 A0), fp32 [end - begin, in]. Each element is the sum over the rank in its order, in fp32,
-/// times s: the same for any number of threads and any cut into rows.
+/// Rows [begin, end) of s·(B A), or of s·(B A − B0 A0), fp32 [end - begin, in]. Each element is the sum over the rank
+/// in its order, in fp32, times s: the same for any number of threads and any cut into rows.
 at::Tensor delta_rows(const LoraMatrices& lora, std::int64_t begin, std::int64_t end);
 
 /// Rows [begin, end) of round(W + ΔW), with a magnitude of round((m/n)∘(W + ΔW)), n the norms of those rows: `weight`

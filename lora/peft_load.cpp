@@ -226,8 +226,9 @@ PathChange place(Loading& loading, const Contents& contents) {
   PathChange change = find_path_change({file_paths.begin(), file_paths.end()}, {own_paths.begin(), own_paths.end()});
   if (!change.unplaced.empty()) {
     if (loading.config.task_type == "SEQ_CLS" && own_paths.count("score") == 0)
-      loading.fail("this adapter is a sequence classifier: it has a score head, and makes no text; `lowrank evaluate --task "
-                   "classification` and `lowrank align ppo --reward adapter:DIR` use such adapters");
+      loading.fail(
+          "this adapter is a sequence classifier: it has a score head, and makes no text; `lowrank evaluate --task "
+          "classification` and `lowrank align ppo --reward adapter:DIR` use such adapters");
     const std::string& name = contents.name_at(change.unplaced);
     loading.fail(fmt::format("unexpected tensor '{}': this model has no {}module '{}'{}{}", core::printable(name, 200),
                              contents.pairs.count(change.unplaced) > 0 ? "linear " : "",

@@ -103,7 +103,8 @@ DecoderConfig read_config(const std::filesystem::path& model_directory) {
   const std::filesystem::path generation_file = model_directory / "generation_config.json";
   if (std::filesystem::exists(generation_file)) {
     const core::Json generation = core::read_json(generation_file);
-    const std::vector<std::int64_t> eos = read_ids(core::JsonView(generation, generation_file.string()), "eos_token_id");
+    const std::vector<std::int64_t> eos =
+        read_ids(core::JsonView(generation, generation_file.string()), "eos_token_id");
     if (!eos.empty()) config.eos_token_ids = eos;
   }
   return config;

@@ -6,8 +6,8 @@
 
 namespace lowrank::models {
 
-/// ModelError for a key that changes the mathematics and has a value that is not supported. Keys that are in no table are
-/// put into config.unknown_keys, settings that are known and not applied (dropout) into config.notes.
+/// ModelError for a key that changes the mathematics and has a value that is not supported. Keys that are in no table
+/// are put into config.unknown_keys, settings that are known and not applied (dropout) into config.notes.
 void check_config_keys(const core::JsonView& json, const Family& family, DecoderConfig& config);
 
 }  // namespace lowrank::models

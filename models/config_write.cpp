@@ -1,5 +1,6 @@
-// config.json and generation_config.json, as transformers 5 writes them. The older spelling of what it renamed (rope_theta,
-// rope_scaling, torch_dtype) stands beside it: transformers 4 would silently rotate by the default θ without it.
+// config.json and generation_config.json, as transformers 5 writes them. The older spelling of what it renamed
+// (rope_theta, rope_scaling, torch_dtype) stands beside it: transformers 4 would silently rotate by the default θ
+// without it.
 #include "lowrank/models/config_write.h"
 
 #include <string>

@@ -56,8 +56,10 @@ at::Tensor DecoderImpl::embed(const at::Tensor& ids) const {
   const std::int64_t* id = flat.const_data_ptr<std::int64_t>();
   for (std::int64_t i = 0; i < flat.numel(); ++i) {
     if (id[i] >= 0 && id[i] < config_.vocab_size) continue;
-    throw ModelError(fmt::format("token id {} at place {} is outside the model's vocabulary of {} rows; the tokenizer does "
-                                 "not belong to this model", id[i], i, config_.vocab_size));
+    throw ModelError(
+        fmt::format("token id {} at place {} is outside the model's vocabulary of {} rows; the tokenizer does "
+                    "not belong to this model",
+                    id[i], i, config_.vocab_size));
   }
   return embed_->forward(flat, dtype_);
 }
@@ -94,7 +96,8 @@ at::Tensor DecoderImpl::layer_forward(Layer& layer, std::int64_t index, const at
   return y.add(layer.down->forward(gated, dropout));
 }
 
-at::Tensor DecoderImpl::hidden(const at::Tensor& ids, const kernels::Segments& segments, const ForwardOptions& options) {
+at::Tensor DecoderImpl::hidden(const at::Tensor& ids, const kernels::Segments& segments,
+                               const ForwardOptions& options) {
   const auto pass = std::make_shared<const Pass>(segments, rotary_tables(segments.positions(), frequencies_), options);
   const auto run = [this, pass](std::int64_t index, const at::Tensor& x) {
     return layer_forward(*layers_[static_cast<std::size_t>(index)], index, x, pass->segments, pass->tables,

@@ -25,18 +25,19 @@ namespace lowrank::models {
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
-  /// The tensor of this Hugging Face name with this shape; ModelError naming it otherwise. Weights of linear layers and the
-  /// embedding may keep the file's dtype (they are converted as they are used). Tensors that require grad are trained.
+  /// The tensor of this Hugging Face name with this shape; ModelError naming it otherwise. Weights of linear layers and
+  /// the embedding may keep the file's dtype (they are converted as they are used). Tensors that require grad are
+  /// trained.
   virtual at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape) = 0;
   /// The run's dtype: of the residual stream and the outputs of linear layers.
   virtual at::ScalarType dtype() const { return at::kFloat; }
 };
 
 struct ForwardOptions {
-  const kernels::DropoutContext* dropout = nullptr;   // null: evaluation; must outlive the backward pass
+  const kernels::DropoutContext* dropout = nullptr;  // null: evaluation; must outlive the backward pass
   KvCache* cache = nullptr;
-  bool recompute = false;                             // activation checkpointing, a layer at a time
-  double neftune = 0;                                 // α of kernels::neftune_noise on the embeddings; needs `dropout`'s place
+  bool recompute = false;  // activation checkpointing, a layer at a time
+  double neftune = 0;      // α of kernels::neftune_noise on the embeddings; needs `dropout`'s place
 };
 
 /// The decoder must outlive the backward pass of what it computed.
@@ -44,8 +45,8 @@ class DecoderImpl {
  public:
   DecoderImpl(DecoderConfig config, WeightSource& weights);
 
-  /// ids int64 [T] -> hidden states after the final norm [T, d]. ModelError for an id outside the vocabulary. Nothing is
-  /// kept for a backward pass below the first layer that is adapted or trained.
+  /// ids int64 [T] -> hidden states after the final norm [T, d]. ModelError for an id outside the vocabulary. Nothing
+  /// is kept for a backward pass below the first layer that is adapted or trained.
   at::Tensor hidden(const at::Tensor& ids, const kernels::Segments& segments, const ForwardOptions& options = {});
   /// hidden [T, d] -> logits [T, V] fp32 (through the head's adapter too).
   at::Tensor logits(const at::Tensor& hidden);
@@ -64,7 +65,7 @@ class DecoderImpl {
   const std::shared_ptr<torch::nn::Module>& module() const { return module_; }
   /// Tells the slots and the tied head that weights were moved with set_data.
   void rebind();
-  std::string base_name;                              // path or ORG/NAME the model was loaded from
+  std::string base_name;  // path or ORG/NAME the model was loaded from
 
  private:
   struct Layer;
@@ -84,7 +85,7 @@ class DecoderImpl {
   std::shared_ptr<torch::nn::Module> module_;
   DecoderConfig config_;
   at::ScalarType dtype_;
-  std::vector<float> frequencies_;                    // of the rotary embedding
+  std::vector<float> frequencies_;  // of the rotary embedding
   lora::EmbeddingSlot embed_;
   lora::WholeModule norm_;
   std::vector<std::shared_ptr<Layer>> layers_;

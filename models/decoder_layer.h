@@ -14,9 +14,9 @@ namespace lowrank::models {
 struct DecoderImpl::Layer {
   lora::LinearSlot q{nullptr}, k{nullptr}, v{nullptr}, o{nullptr};
   lora::LinearSlot gate{nullptr}, up{nullptr}, down{nullptr};
-  lora::WholeModule input_norm, post_norm;      // [d]
-  lora::WholeModule q_norm, k_norm;             // [head_dim], where the family has them
-  std::string prefix;                    // "model.layers.0."
+  lora::WholeModule input_norm, post_norm;  // [d]
+  lora::WholeModule q_norm, k_norm;         // [head_dim], where the family has them
+  std::string prefix;                       // "model.layers.0."
 
   /// In file order, which is the order of adapters.
   std::array<lora::LinearSlot, 7> slots() const { return {q, k, v, o, gate, up, down}; }

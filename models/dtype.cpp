@@ -24,8 +24,10 @@ DType file_dtype(const formats::WeightFiles& weights) {
     if (dtype != DType::kBF16 && dtype != DType::kF16 && dtype != DType::kF32 && dtype != DType::kF64) {
       // Integer buffers (position ids, masks) of old checkpoints are passed over later; weights of these are quantised.
       if (!name.ends_with(".weight")) continue;
-      throw ModelError(fmt::format("{}: tensor '{}' is {}; expected BF16, F16 or F32 weights (a quantised model must be "
-                                   "dequantised first)", entry->file->path().string(), name, formats::dtype_name(dtype)));
+      throw ModelError(
+          fmt::format("{}: tensor '{}' is {}; expected BF16, F16 or F32 weights (a quantised model must be "
+                      "dequantised first)",
+                      entry->file->path().string(), name, formats::dtype_name(dtype)));
     }
     bytes[dtype] += entry->info->end - entry->info->begin;
   }

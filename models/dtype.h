@@ -14,7 +14,7 @@ enum class DTypeChoice { kAuto, kFloat32, kBFloat16 };
 
 struct DTypeDecision {
   at::ScalarType dtype = at::kFloat;
-  std::string reason;                            // in words, for the opening lines of a run
+  std::string reason;  // in words, for the opening lines of a run
 };
 
 /// Auto: bfloat16 when most of the weights' bytes are bfloat16 and this CPU computes it, else float32.

@@ -33,8 +33,9 @@ void settle_tying(DecoderConfig& config, const formats::WeightFiles& files, Mapp
     if (head == nullptr && !(config.tied && config.tied_stated)) {
       config.tied = config.tied_stated = true;
       if (warnings != nullptr) {
-        warnings->push_back("the weights are a sequence classifier's: there is a score head and no lm_head, so the text that "
-                            "this model generates means nothing");
+        warnings->push_back(
+            "the weights are a sequence classifier's: there is a score head and no lm_head, so the text that "
+            "this model generates means nothing");
       }
     }
   }
@@ -47,18 +48,20 @@ void settle_tying(DecoderConfig& config, const formats::WeightFiles& files, Mapp
   } else {
     config.tied = false;
     if (warnings != nullptr) {
-      warnings->push_back("config.json ties the head to the embedding, but the weights store a head that differs; the "
-                          "stored head is used, as transformers does");
+      warnings->push_back(
+          "config.json ties the head to the embedding, but the weights store a head that differs; the "
+          "stored head is used, as transformers does");
     }
   }
 }
 
 void check_tokenizer(const data::Tokenizer& tokenizer, const DecoderConfig& config) {
   if (tokenizer.size() <= config.vocab_size) return;
-  throw ModelError(fmt::format("{}: the tokenizer's largest id is {}, but the model's embedding has {} rows; the tokenizer "
-                               "does not belong to this model",
-                               tokenizer.files().empty() ? "tokenizer" : tokenizer.files().front().string(),
-                               tokenizer.size() - 1, config.vocab_size));
+  throw ModelError(
+      fmt::format("{}: the tokenizer's largest id is {}, but the model's embedding has {} rows; the tokenizer "
+                  "does not belong to this model",
+                  tokenizer.files().empty() ? "tokenizer" : tokenizer.files().front().string(), tokenizer.size() - 1,
+                  config.vocab_size));
 }
 
 }  // namespace

@@ -18,9 +18,9 @@ namespace lowrank::models {
 /// What MODEL on a command line means: a folder; ORG/NAME in the Hugging Face cache (HF_HUB_CACHE, HF_HOME,
 /// ~/.cache/huggingface/hub; refs/main); or an adapter folder, whose config names the base.
 struct Resolved {
-  std::filesystem::path model;                        // folder with config.json
-  std::optional<std::filesystem::path> adapter;       // set when MODEL was an adapter folder
-  std::string name;                                   // as to be written in base_model_name_or_path
+  std::filesystem::path model;                   // folder with config.json
+  std::optional<std::filesystem::path> adapter;  // set when MODEL was an adapter folder
+  std::string name;                              // as to be written in base_model_name_or_path
 };
 /// MissingError saying where it was looked for.
 Resolved resolve(const std::string& model);
@@ -37,16 +37,16 @@ struct LoadedModel {
   std::filesystem::path path;
   std::string name;
   formats::WeightFiles weights;
-  std::string dtype_reason;                           // why this dtype was taken, in words
-  std::vector<std::string> warnings;                  // unknown config keys and the like
+  std::string dtype_reason;           // why this dtype was taken, in words
+  std::vector<std::string> warnings;  // unknown config keys and the like
 };
 
 /// Reads config, tokenizer and weights. Every weight the architecture needs must be there with its shape; others are an
 /// error too, but for known inert buffers.
 LoadedModel load(const std::string& model, const LoadOptions& options = {}, core::ProgressObserver* progress = nullptr);
 
-/// The decoder alone from opened weight files, in dtype kFloat or kBFloat16. `config.tied` is settled by what the files hold where they
-/// differ from it. What the user should know goes to `warnings`.
+/// The decoder alone from opened weight files, in dtype kFloat or kBFloat16. `config.tied` is settled by what the files
+/// hold where they differ from it. What the user should know goes to `warnings`.
 Decoder load_decoder(DecoderConfig config, const formats::WeightFiles& weights, at::ScalarType dtype,
                      bool trainable = false, std::vector<std::string>* warnings = nullptr);
 
@@ -54,7 +54,8 @@ Decoder load_decoder(DecoderConfig config, const formats::WeightFiles& weights, 
 /// `trainable`: every weight requires grad.
 Decoder random_decoder(const DecoderConfig& config, std::uint64_t seed, bool trainable = true);
 
-/// A model folder of a decoder: config.json, model.safetensors (bf16 or fp32), generation_config.json, and the tokenizer's files.
+/// A model folder of a decoder: config.json, model.safetensors (bf16 or fp32), generation_config.json, and the
+/// tokenizer's files.
 void save_model(DecoderImpl& decoder, const data::Tokenizer& tokenizer, const std::filesystem::path& directory,
                 at::ScalarType dtype);
 

@@ -42,8 +42,8 @@ at::Tensor MappedWeights::take(const std::string& name, const std::vector<std::i
     return at::zeros({}, dtype_).expand(shape);
   }
   if (entry->info->shape != shape) {
-    const bool vocabulary = name == "model.embed_tokens.weight" && entry->info->shape.size() == 2 &&
-                            entry->info->shape[1] == shape[1];
+    const bool vocabulary =
+        name == "model.embed_tokens.weight" && entry->info->shape.size() == 2 && entry->info->shape[1] == shape[1];
     throw ModelError(fmt::format("{}: tensor '{}' has shape [{}]; expected [{}] by config.json{}",
                                  entry->file->path().string(), stored, fmt::join(entry->info->shape, ", "),
                                  fmt::join(shape, ", "), vocabulary ? " (its vocab_size)" : ""));
@@ -52,8 +52,9 @@ at::Tensor MappedWeights::take(const std::string& name, const std::vector<std::i
   const at::Tensor view = formats::tensor_view(*entry);
   if (trainable_) return view.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_(true);
   // In a bf16 run the GEMMs want bf16 operands; in an fp32 run half-precision weights are widened as they are used.
-  const bool usable = view.scalar_type() == dtype_ ||
-                      (dtype_ == at::kFloat && (view.scalar_type() == at::kBFloat16 || view.scalar_type() == at::kHalf));
+  const bool usable =
+      view.scalar_type() == dtype_ ||
+      (dtype_ == at::kFloat && (view.scalar_type() == at::kBFloat16 || view.scalar_type() == at::kHalf));
   return usable ? view : view.to(dtype_);
 }
 

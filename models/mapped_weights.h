@@ -11,8 +11,8 @@
 
 namespace lowrank::models {
 
-/// Read-only views of the mapped files wherever the run can compute with the stored dtype; else copies. With `trainable`,
-/// copies in fp32 that require grad.
+/// Read-only views of the mapped files wherever the run can compute with the stored dtype; else copies. With
+/// `trainable`, copies in fp32 that require grad.
 class MappedWeights : public WeightSource {
  public:
   MappedWeights(const formats::WeightFiles& files, at::ScalarType dtype, bool trainable)
@@ -25,9 +25,9 @@ class MappedWeights : public WeightSource {
   void alias(const std::string& name, const std::string& stored) { aliases_[name] = stored; }
   /// Counts a tensor as taken.
   void pass_over(const std::string& name) { taken_.insert(name); }
-  /// To be called when the decoder is made: ModelError for tensors that were asked for and are not in the files (take gave
-  /// a stand-in without memory, so that the nearest name can be sought among those left over), and for tensors that were
-  /// not taken and are not known to be inert.
+  /// To be called when the decoder is made: ModelError for tensors that were asked for and are not in the files (take
+  /// gave a stand-in without memory, so that the nearest name can be sought among those left over), and for tensors
+  /// that were not taken and are not known to be inert.
   void check_complete() const;
 
  private:

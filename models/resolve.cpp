@@ -35,8 +35,9 @@ fs::path hub_cache() {
 }
 
 bool plain_name(const std::string& name) {
-  return !name.empty() && name != "." && name != ".." &&
-         std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || std::strchr("._-", c); });
+  return !name.empty() && name != "." && name != ".." && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return std::isalnum(c) || std::strchr("._-", c);
+  });
 }
 
 // NAME or ORG/NAME as the hub's cache spells the folder, or empty when it cannot be a name on the hub.
@@ -64,8 +65,8 @@ std::optional<fs::path> find_snapshot(const fs::path& folder) {
   return found.size() == 1 ? std::optional(found.front()) : std::nullopt;
 }
 
-// The folder that `model` names, whatever it holds. `beside`: a second place for relative paths, taken when only it has a
-// model.
+// The folder that `model` names, whatever it holds. `beside`: a second place for relative paths, taken when only it has
+// a model.
 fs::path find_folder(const std::string& model, const fs::path& beside) {
   if (model.empty()) throw MissingError("the model's name is empty; expected a folder or ORG/NAME");
   std::vector<fs::path> places = {model};
@@ -76,16 +77,19 @@ fs::path find_folder(const std::string& model, const fs::path& beside) {
   for (const fs::path& place : places) {
     if (fs::is_directory(place)) return place;
     if (fs::exists(place)) {
-      throw MissingError(fmt::format("{} is a file; expected the folder of a model (with config.json, model.safetensors "
-                                     "and a tokenizer)", place.string()));
+      throw MissingError(
+          fmt::format("{} is a file; expected the folder of a model (with config.json, model.safetensors "
+                      "and a tokenizer)",
+                      place.string()));
     }
   }
   const std::string name = cache_folder(model);
   if (name.empty()) throw MissingError(fmt::format("{}: there is no such folder", model));
   const fs::path cached = hub_cache() / name;
   if (const auto snapshot = find_snapshot(cached)) return *snapshot;
-  throw MissingError(fmt::format("{}: there is no such folder, and the Hugging Face cache has no snapshot of it (looked in {})",
-                                 model, cached.string()));
+  throw MissingError(
+      fmt::format("{}: there is no such folder, and the Hugging Face cache has no snapshot of it (looked in {})", model,
+                  cached.string()));
 }
 
 std::string without_slash(std::string name) {
@@ -99,15 +103,15 @@ Resolved resolve(const std::string& model) {
   const fs::path folder = find_folder(model, {});
   if (fs::exists(folder / kConfig)) return {folder, std::nullopt, without_slash(model)};
   if (!fs::exists(folder / kAdapterConfig)) {
-    throw MissingError(fmt::format("{}: has neither config.json (a model) nor adapter_config.json (an adapter)",
-                                   folder.string()));
+    throw MissingError(
+        fmt::format("{}: has neither config.json (a model) nor adapter_config.json (an adapter)", folder.string()));
   }
   const fs::path file = folder / kAdapterConfig;
   const core::Json json = core::read_json(file);
   const std::string base = core::JsonView(json, file.string()).get_string("base_model_name_or_path", "");
   if (base.empty()) {
-    throw ModelError(fmt::format("{}: base_model_name_or_path is empty; give the base model and the adapter apart",
-                                 file.string()));
+    throw ModelError(
+        fmt::format("{}: base_model_name_or_path is empty; give the base model and the adapter apart", file.string()));
   }
   fs::path base_folder;
   try {
@@ -116,7 +120,8 @@ Resolved resolve(const std::string& model) {
     throw MissingError(fmt::format("{}: the adapter's base was not found: {}", file.string(), error.what()));
   }
   if (!fs::exists(base_folder / kConfig)) {
-    throw MissingError(fmt::format("{}: the adapter's base {} has no config.json", file.string(), base_folder.string()));
+    throw MissingError(
+        fmt::format("{}: the adapter's base {} has no config.json", file.string(), base_folder.string()));
   }
   return {base_folder, folder, without_slash(base)};
 }

@@ -10,9 +10,9 @@
 
 namespace lowrank::models {
 
-/// Fills rope_theta and rope_scaling from rope_theta + rope_scaling (with `type` or `rope_type`), or from transformers-5
-/// rope_parameters, flat or nested by layer type where all are equal. FormatError for values that cannot be, ModelError
-/// for a kind that is not supported.
+/// Fills rope_theta and rope_scaling from rope_theta + rope_scaling (with `type` or `rope_type`), or from
+/// transformers-5 rope_parameters, flat or nested by layer type where all are equal. FormatError for values that cannot
+/// be, ModelError for a kind that is not supported.
 void read_rope(const core::JsonView& json, DecoderConfig& config);
 
 /// θ^(-2i/d), scaled as config says, i = 0 … d/2 - 1, d = head_dim. Computed in fp32 step by step as transformers does

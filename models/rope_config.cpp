@@ -43,15 +43,18 @@ void read_llama3(const core::JsonView& dict, const core::JsonView& json, std::in
   if (json.has_value("original_max_position_embeddings")) {
     scaling.original_max_position_embeddings = json.at("original_max_position_embeddings").as_int(1, kMax);
   } else {
-    scaling.original_max_position_embeddings =
-        dict.get_int("original_max_position_embeddings", max_positions, 1, kMax);
+    scaling.original_max_position_embeddings = dict.get_int("original_max_position_embeddings", max_positions, 1, kMax);
   }
 }
 
 Rope read_one(const core::JsonView& dict, const core::JsonView& json, double theta, DecoderConfig& config) {
-  static constexpr std::array<std::string_view, 7> kKnown = {
-      "rope_type", "type", "rope_theta", "factor", "low_freq_factor", "high_freq_factor",
-      "original_max_position_embeddings"};
+  static constexpr std::array<std::string_view, 7> kKnown = {"rope_type",
+                                                             "type",
+                                                             "rope_theta",
+                                                             "factor",
+                                                             "low_freq_factor",
+                                                             "high_freq_factor",
+                                                             "original_max_position_embeddings"};
   for (const std::string& key : dict.keys()) {
     if (std::find(kKnown.begin(), kKnown.end(), key) != kKnown.end()) continue;
     const core::JsonView value = dict.at(key);
@@ -73,8 +76,8 @@ Rope read_one(const core::JsonView& dict, const core::JsonView& json, double the
     rope.scaling.kind = RopeScaling::Kind::kLlama3;
     read_llama3(dict, json, config.max_positions, rope.scaling);
   } else {
-    throw ModelError(fmt::format("{}: rope_type '{}' is not supported; known are default, linear and llama3",
-                                 dict.where(), kind));
+    throw ModelError(
+        fmt::format("{}: rope_type '{}' is not supported; known are default, linear and llama3", dict.where(), kind));
   }
   return rope;
 }
@@ -108,8 +111,9 @@ void read_rope(const core::JsonView& json, DecoderConfig& config) {
       rope = read_one(nested.front(), json, theta, config);
       for (const core::JsonView& other : nested) {
         if (equal(rope, read_one(other, json, theta, config))) continue;
-        throw ModelError(fmt::format("{}: rotary parameters that differ between layer types ({} and {}) are not supported",
-                                     dict->where(), nested.front().where(), other.where()));
+        throw ModelError(
+            fmt::format("{}: rotary parameters that differ between layer types ({} and {}) are not supported",
+                        dict->where(), nested.front().where(), other.where()));
       }
     }
   }

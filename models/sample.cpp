@@ -29,7 +29,8 @@ void penalise(std::vector<float>& scores, const std::vector<data::TokenId>& seen
   }
 }
 
-// NoRepeatNGramLogitsProcessor (Paulus et al. 2017): what followed the last n - 1 tokens before may not follow them again.
+// NoRepeatNGramLogitsProcessor (Paulus et al. 2017): what followed the last n - 1 tokens before may not follow them
+// again.
 void ban_repeated_ngrams(std::vector<float>& scores, const std::vector<data::TokenId>& seen, std::int64_t n) {
   const std::ptrdiff_t before = n - 1, length = static_cast<std::ptrdiff_t>(seen.size());
   for (std::ptrdiff_t end = before; end < length; ++end) {
@@ -38,7 +39,8 @@ void ban_repeated_ngrams(std::vector<float>& scores, const std::vector<data::Tok
     if (id < scores.size()) scores[id] = kRemoved;
   }
   if (std::all_of(scores.begin(), scores.end(), [](float score) { return score == kRemoved; })) {
-    throw ConfigError(fmt::format("no token is left that does not repeat a run of {} tokens; give a greater no-repeat-ngram", n));
+    throw ConfigError(
+        fmt::format("no token is left that does not repeat a run of {} tokens; give a greater no-repeat-ngram", n));
   }
 }
 
@@ -61,7 +63,8 @@ std::vector<double> softmax(const std::vector<float>& scores) {
   return probabilities;
 }
 
-// TopPLogitsWarper (Holtzman et al. 2019): from the least likely up, what sums to at most 1 - p goes; the last one stays.
+// TopPLogitsWarper (Holtzman et al. 2019): from the least likely up, what sums to at most 1 - p goes; the last one
+// stays.
 void keep_top_p(std::vector<float>& scores, double p) {
   const std::vector<double> probabilities = softmax(scores);
   std::vector<std::size_t> order(scores.size());
@@ -103,7 +106,8 @@ void check(const GenerateOptions& options) {
   }
 }
 
-void apply_penalties(std::vector<float>& scores, const GenerateOptions& options, const std::vector<data::TokenId>& seen) {
+void apply_penalties(std::vector<float>& scores, const GenerateOptions& options,
+                     const std::vector<data::TokenId>& seen) {
   if (options.repetition_penalty != 1) penalise(scores, seen, options.repetition_penalty);
   if (options.no_repeat_ngram > 0) ban_repeated_ngrams(scores, seen, options.no_repeat_ngram);
 }

@@ -8,11 +8,11 @@ using Catch::Approx;
 #else
 #include <catch2/catch.hpp>
 // Catch2 v2 cannot skip: say so and return; the summary of `make test` counts these lines.
-#define LOWRANK_SKIP(reason)                          \
-  do {                                                \
-    std::fprintf(stderr, "SKIPPED: %s\n", reason);    \
-    SUCCEED(reason);                                  \
-    return;                                           \
+#define LOWRANK_SKIP(reason)                       \
+  do {                                             \
+    std::fprintf(stderr, "SKIPPED: %s\n", reason); \
+    SUCCEED(reason);                               \
+    return;                                        \
   } while (false)
 #endif
 
@@ -37,8 +37,8 @@ inline std::optional<fs::path> assets() {
   return fs::path(value);
 }
 
-/// The source tree and the built command, defined in catch_main.cpp: the one file that knows where the build stands, so that
-/// the others' objects can come from a compiler cache that another checkout filled.
+/// The source tree and the built command, defined in catch_main.cpp: the one file that knows where the build stands, so
+/// that the others' objects can come from a compiler cache that another checkout filled.
 fs::path source_dir();
 fs::path command();
 /// Committed golden files, or those that `make parity` has just made ($LOWRANK_GOLDENS).

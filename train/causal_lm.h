@@ -31,8 +31,8 @@ class CausalLm : public Objective {
     data::PlanOptions plan;
     bool recompute = false;
     at::ScalarType save_dtype = at::kFloat;  // of a full model's file
-    double label_smoothing = 0;  // of the training loss; evaluation has none
-    double neftune = 0;          // α of the noise on the embeddings in training
+    double label_smoothing = 0;              // of the training loss; evaluation has none
+    double neftune = 0;                      // α of the noise on the embeddings in training
     std::uint64_t seed = 42;
     std::function<void(const std::filesystem::path&)> save_extra;  // model card and the like, beside the adapter
   };

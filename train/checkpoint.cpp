@@ -117,8 +117,7 @@ std::string checkpoint_fault(const fs::path& checkpoint) {
 }
 
 void save_checkpoint(const fs::path& run, const CheckpointState& state, FlatParameters& parameters,
-                     const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, Objective& objective,
-                     Ema* ema) {
+                     const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, Objective& objective, Ema* ema) {
   if (!parameters.finite()) {
     throw DataError("after step " + std::to_string(state.step) +
                     " a trained parameter is not finite; nothing was saved (a lower --lr usually helps)");
@@ -136,7 +135,8 @@ void save_checkpoint(const fs::path& run, const CheckpointState& state, FlatPara
     objective.save_state(staged.path());
   }
   std::vector<formats::TensorToWrite> tensors = {flat_tensor("parameters", parameters.values()),
-                                                 flat_tensor("exp_avg", exp_avg), flat_tensor("exp_avg_sq", exp_avg_sq)};
+                                                 flat_tensor("exp_avg", exp_avg),
+                                                 flat_tensor("exp_avg_sq", exp_avg_sq)};
   if (ema != nullptr) tensors.push_back(flat_tensor("ema", ema->average()));
   formats::write_safetensors(staged.path() / kTensors, std::move(tensors));
   core::write_file(staged.path() / kState, state_json(state, layout_of(parameters)).dump(2) + "\n");

@@ -14,8 +14,8 @@
 
 namespace lowrank::train {
 
-/// Beside the adapter's own files: optimizer.safetensors (parameters, exp_avg, exp_avg_sq, and ema where one is kept: flat
-/// fp32), trainer_state.json, and manifest.json, written last, with the size and SHA-256 of every file.
+/// Beside the adapter's own files: optimizer.safetensors (parameters, exp_avg, exp_avg_sq, and ema where one is kept:
+/// flat fp32), trainer_state.json, and manifest.json, written last, with the size and SHA-256 of every file.
 struct CheckpointState {
   std::int64_t step = 0;  // completed
   std::int64_t tokens = 0;
@@ -36,10 +36,11 @@ std::vector<std::pair<std::int64_t, std::filesystem::path>> list_checkpoints(con
 std::string checkpoint_fault(const std::filesystem::path& checkpoint);
 
 /// Complete or not at all: written beside its final name, synced, renamed. A checkpoint of the same step is replaced.
-/// With `ema` the adapter's own files are those of the average. DataError when a parameter is not finite, IoError when the disk will not take it; the earlier checkpoints stay as
-/// they are.
+/// With `ema` the adapter's own files are those of the average. DataError when a parameter is not finite, IoError when
+/// the disk will not take it; the earlier checkpoints stay as they are.
 void save_checkpoint(const std::filesystem::path& run, const CheckpointState& state, FlatParameters& parameters,
-                     const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, class Objective& objective, Ema* ema = nullptr);
+                     const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, class Objective& objective,
+                     Ema* ema = nullptr);
 
 /// The newest checkpoint whose manifest holds; `skipped` tells of broken ones. Nothing: no valid checkpoint.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& run,

@@ -25,14 +25,14 @@ std::vector<lora::NamedTensor> statistics(models::ResNet& model) {
 }  // namespace
 
 ImageClassification::ImageClassification(Parts parts)
-    : parts_(std::move(parts)),
-      plan_(std::vector<std::int64_t>(parts_.train.labels.size(), 1), parts_.plan) {
+    : parts_(std::move(parts)), plan_(std::vector<std::int64_t>(parts_.train.labels.size(), 1), parts_.plan) {
   if ((parts_.method == ImageMethod::kLora) != (parts_.adapter != nullptr))
     throw InternalError("ImageClassification trains an adapter with kLora, and with kLora alone");
   parts_.model->use_batch_statistics(false);
   if (parts_.method == ImageMethod::kLora) return;
   for (const auto& item : parts_.model->network().named_parameters())
-    at::Tensor(item.value()).set_requires_grad(parts_.method == ImageMethod::kFull || item.key().starts_with("classifier."));
+    at::Tensor(item.value())
+        .set_requires_grad(parts_.method == ImageMethod::kFull || item.key().starts_with("classifier."));
   if (parts_.method == ImageMethod::kHead) return;
   settled_ = start_ = weights_hash();
   for (const auto& [name, tensor] : statistics(*parts_.model)) start_statistics_.push_back({name, tensor.clone()});
@@ -67,7 +67,10 @@ MicroLoss ImageClassification::forward(std::int64_t step, std::int64_t micro) {
   std::int64_t hits = 0;
   for (std::size_t i = 0; i < labels.size(); ++i) hits += found.predicted[i] == labels[i] ? 1 : 0;
   // The product's sum has the losses' gradient in the logits; its own value means nothing and is not used.
-  return {logits.mul(found.gradient).sum(), std::accumulate(found.losses.begin(), found.losses.end(), 0.0), count, count,
+  return {logits.mul(found.gradient).sum(),
+          std::accumulate(found.losses.begin(), found.losses.end(), 0.0),
+          count,
+          count,
           {{"accuracy", static_cast<double>(hits)}}};
 }
 
@@ -82,7 +85,9 @@ std::string ImageClassification::describe(std::int64_t step) const {
 std::vector<EvalResult> ImageClassification::evaluate() {
   std::vector<EvalResult> results;
   for (const auto& [split, found] : scores())
-    results.push_back({split, found.loss, found.scores.examples,
+    results.push_back({split,
+                       found.loss,
+                       found.scores.examples,
                        {{"accuracy", found.scores.accuracy},
                         {"macro_f1", found.scores.macro_f1},
                         {"matthews", found.scores.matthews}}});
@@ -139,7 +144,8 @@ void ImageClassification::settle_statistics() {
   // As many batches as are full; fewer pictures than one batch are one.
   const std::size_t batches = std::max<std::size_t>(1, used / kEstimateBatch);
   parts_.model->estimate_statistics(static_cast<std::int64_t>(batches), [&](std::int64_t i) {
-    const auto begin = static_cast<std::size_t>(i) * used / batches, end = (static_cast<std::size_t>(i) + 1) * used / batches;
+    const auto begin = static_cast<std::size_t>(i) * used / batches,
+               end = (static_cast<std::size_t>(i) + 1) * used / batches;
     return eval::image_batch(parts_.train, std::span(pictures).subspan(begin, end - begin));
   });
 }

@@ -35,8 +35,8 @@ class ImageClassification : public Objective {
     data::ImageSet train;
     std::vector<std::pair<std::string, data::ImageSet>> evaluation;  // "validation" first where there is one
     data::PlanOptions plan;
-    double label_smoothing = 0;                                      // of the training loss; evaluation has none
-    std::function<void(const std::filesystem::path&)> save_extra;    // beside the adapter or the model
+    double label_smoothing = 0;                                    // of the training loss; evaluation has none
+    std::function<void(const std::filesystem::path&)> save_extra;  // beside the adapter or the model
   };
   explicit ImageClassification(Parts parts);
 
@@ -63,7 +63,7 @@ class ImageClassification : public Objective {
 
   Parts parts_;
   data::Plan plan_;
-  std::string start_, settled_;              // hashes of the weights at the start, and of those the statistics are of
+  std::string start_, settled_;  // hashes of the weights at the start, and of those the statistics are of
   std::vector<lora::NamedTensor> start_statistics_;
 };
 

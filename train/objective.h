@@ -52,8 +52,8 @@ class Objective {
   virtual bool has_validation() const = 0;
   /// The adapter (or model) into a folder, as a user of PEFT (or transformers) would load it.
   virtual void save(const std::filesystem::path& directory) = 0;
-  /// What a resumed run needs beside the parameters and the optimiser (a beginning, rollouts), into a checkpoint's folder
-  /// and back.
+  /// What a resumed run needs beside the parameters and the optimiser (a beginning, rollouts), into a checkpoint's
+  /// folder and back.
   virtual void save_state(const std::filesystem::path& /*checkpoint*/) {}
   virtual void load_state(const std::filesystem::path& /*checkpoint*/) {}
   /// Throws when a file that is in use (base weights) is no longer the one that was opened.

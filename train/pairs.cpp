@@ -25,7 +25,8 @@ std::int64_t tokens_of(const std::vector<data::Example>& all, const std::vector<
   return tokens;
 }
 
-EvalResult result_of_pairs(const std::string& split, const data::Dataset& set, const MicroLoss& totals, const std::string& accuracy) {
+EvalResult result_of_pairs(const std::string& split, const data::Dataset& set, const MicroLoss& totals,
+                           const std::string& accuracy) {
   const auto pairs = static_cast<double>(totals.count);
   EvalResult result{split, totals.value / pairs, set.report.tokens, {}};
   for (const auto& [metric, sum] : totals.metrics) result.metrics[metric] = sum / pairs;

@@ -3,9 +3,8 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
-
 #include <string>
+#include <vector>
 
 #include "lowrank/data/dataset.h"
 #include "lowrank/train/objective.h"
@@ -20,8 +19,10 @@ std::vector<std::uint32_t> both_sides(const std::vector<std::uint32_t>& pairs);
 
 std::int64_t tokens_of(const std::vector<data::Example>& all, const std::vector<std::uint32_t>& which);
 
-/// The means of `totals` over the pairs of `set`; metric `accuracy`, a count of hits, with its interval (accuracy + "_low",
+/// The means of `totals` over the pairs of `set`; metric `accuracy`, a count of hits, with its interval (accuracy +
+/// "_low",
 /// "_high", as eval::proportion).
-EvalResult result_of_pairs(const std::string& split, const data::Dataset& set, const MicroLoss& totals, const std::string& accuracy);
+EvalResult result_of_pairs(const std::string& split, const data::Dataset& set, const MicroLoss& totals,
+                           const std::string& accuracy);
 
 }  // namespace lowrank::train

@@ -17,7 +17,8 @@ struct Answer {
   std::int64_t tokens = 0;              // of the response, without the end token
   std::optional<std::string> expected;  // the row's "answer"
   std::string where;                    // the prompt's row, for messages
-  std::vector<data::TokenId> ids = {};  // prompt and response as the policy saw them, with the end token where it drew one
+  std::vector<data::TokenId> ids =
+      {};  // prompt and response as the policy saw them, with the end token where it drew one
 };
 
 /// A score for each answer; greater is better. It must depend on the answers alone for a run to be reproducible.
@@ -28,7 +29,8 @@ using Reward = std::function<std::vector<double>(const std::vector<Answer>&)>;
 /// words:FILE   how many different words of the file (one a line) the response has, letters' case aside
 /// exact        1 where the response is the row's "answer", white space at both ends aside, else 0
 /// exec:COMMAND a program of the user's (reward_program.h)
-/// (adapter:DIR needs the model too: reward_adapter.h.) ConfigError for anything else, with the nearest name; MissingError, DataError for the words' file.
+/// (adapter:DIR needs the model too: reward_adapter.h.) ConfigError for anything else, with the nearest name;
+/// MissingError, DataError for the words' file.
 Reward make_reward(const std::string& spec, double timeout_seconds);
 
 }  // namespace lowrank::train

@@ -352,8 +352,9 @@ TrainResult Trainer::run(TrainObserver& observer, bool resume, bool force) {
     throw ConfigError("--early-stopping needs validation data: give --val-data or --val-split");
   }
   if ((options_.delta.any() || options_.max_delta_norm > 0) && objective_.factors().empty()) {
-    throw ConfigError("--delta-l1, --delta-l2, --orthogonality and --max-delta-norm act on the factors of a low-rank "
-                      "adapter, and there is none: leave them out, or use --method lora");
+    throw ConfigError(
+        "--delta-l1, --delta-l2, --orthogonality and --max-delta-norm act on the factors of a low-rank "
+        "adapter, and there is none: leave them out, or use --method lora");
   }
   OneRank alone;
   GradSync& sync = sync_ != nullptr ? *sync_ : alone;

@@ -159,13 +159,14 @@ class Metaspace : public PreTokenizer {
       }
     });
     if (!split_) return;
-    split_all(pieces, SplitBehavior::kMergedWithNext, false, [&](const std::string& text, ByteRange span, auto& matches) {
-      const std::string_view inside = std::string_view(text).substr(0, span.end);
-      for (std::size_t at = inside.find(replacement_, span.begin); at != std::string_view::npos;
-           at = inside.find(replacement_, at + replacement_.size())) {
-        matches.push_back({at, at + replacement_.size()});
-      }
-    });
+    split_all(pieces, SplitBehavior::kMergedWithNext, false,
+              [&](const std::string& text, ByteRange span, auto& matches) {
+                const std::string_view inside = std::string_view(text).substr(0, span.end);
+                for (std::size_t at = inside.find(replacement_, span.begin); at != std::string_view::npos;
+                     at = inside.find(replacement_, at + replacement_.size())) {
+                  matches.push_back({at, at + replacement_.size()});
+                }
+              });
   }
 
  private:

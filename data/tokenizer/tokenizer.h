@@ -30,7 +30,7 @@ class Tokenizer {
   virtual std::string decode(std::span<const TokenId> ids, bool skip_special_tokens = true) const = 0;
 
   virtual std::optional<TokenId> token_to_id(std::string_view token) const = 0;
-  virtual std::string id_to_token(TokenId id) const = 0;   // empty for an id that is not in the vocabulary
+  virtual std::string id_to_token(TokenId id) const = 0;  // empty for an id that is not in the vocabulary
   virtual bool is_special(TokenId id) const = 0;
   /// Whether the id stands for one raw byte (<0xNN>), so that its text depends on the bytes before and after it.
   virtual bool is_byte(TokenId) const { return false; }
@@ -46,7 +46,8 @@ class Tokenizer {
   bool adds_eos() const { return adds_eos_; }
   /// Whether the folder has a chat template (tokenizer_config.json or chat_template.jinja).
   bool has_chat_template() const { return has_chat_template_; }
-  /// The tokenizer files of the folder, for hashes and for carrying along (tokenizer.model too where tokenizer.json wins).
+  /// The tokenizer files of the folder, for hashes and for carrying along (tokenizer.model too where tokenizer.json
+  /// wins).
   const std::vector<std::filesystem::path>& files() const { return files_; }
 
  protected:
@@ -62,15 +63,15 @@ class StreamDecoder {
   /// The ids that stand before the stream: they are not given out, but decide how its first token reads (the space
   /// before a SentencePiece word).
   void prime(std::span<const TokenId> ids);
-  std::string push(TokenId id);   // the text that is now certain, perhaps empty
-  std::string flush();            // what remains
+  std::string push(TokenId id);  // the text that is now certain, perhaps empty
+  std::string flush();           // what remains
 
  private:
   const Tokenizer& tokenizer_;
   bool skip_special_tokens_;
-  std::vector<TokenId> ids_;     // the window that is decoded again at every push; its begin is between characters
-  std::size_t emitted_ = 0;      // bytes of the window's text that were given out
-  std::size_t last_whole_ = 0;   // the latest place in ids_ (but the end) that is known to be between characters
+  std::vector<TokenId> ids_;    // the window that is decoded again at every push; its begin is between characters
+  std::size_t emitted_ = 0;     // bytes of the window's text that were given out
+  std::size_t last_whole_ = 0;  // the latest place in ids_ (but the end) that is known to be between characters
 };
 
 }  // namespace lowrank::data

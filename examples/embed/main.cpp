@@ -19,10 +19,10 @@ int main(int argc, char** argv) try {
   lowrank::train::CausalLm::Parts parts;
   parts.decoder = model.decoder;
   parts.adapter = &adapter;
-  parts.train = lowrank::data::from_texts({"The fresco was painted on wet plaster.",
-                                           "The panel was painted in tempera on poplar.",
-                                           "The canvas was painted in oil over a dark ground."},
-                                          *model.tokenizer, {.seq_len = 128});
+  parts.train = lowrank::data::from_texts(
+      {"The fresco was painted on wet plaster.", "The panel was painted in tempera on poplar.",
+       "The canvas was painted in oil over a dark ground."},
+      *model.tokenizer, {.seq_len = 128});
   parts.plan.batch_size = 3;
   parts.plan.epochs = 20;
   lowrank::train::CausalLm objective(std::move(parts));
@@ -32,8 +32,8 @@ int main(int argc, char** argv) try {
   auto lock = lowrank::train::open_run_folder(argv[2], /*resume=*/false, /*overwrite=*/true, {argv[1]});
   lowrank::train::TrainObserver quiet;
   const auto result = lowrank::train::Trainer(objective, options, argv[2], {}).run(quiet);
-  std::printf("%lld steps, last loss %.3f, %lld trainable parameters\n", static_cast<long long>(result.steps), result.last_loss,
-              static_cast<long long>(adapter.parameter_count()));
+  std::printf("%lld steps, last loss %.3f, %lld trainable parameters\n", static_cast<long long>(result.steps),
+              result.last_loss, static_cast<long long>(adapter.parameter_count()));
 
   // argv[2] is a PEFT adapter now. The same model generates with it, and without it.
   const auto prompt = model.tokenizer->encode("The panel");

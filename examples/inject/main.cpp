@@ -1,4 +1,5 @@
-// Adapters in a network of your own, without a change to its class: a CNN that tells stripes apart learns them inverted.
+// Adapters in a network of your own, without a change to its class: a CNN that tells stripes apart learns them
+// inverted.
 //   lowrank-inject OUT
 #include <torch/nn/functional/loss.h>
 #include <torch/nn/modules/conv.h>
@@ -72,8 +73,8 @@ int main(int argc, char** argv) try {
   const double after = accuracy(net, true);
   lowrank::lora::save_injected(adapter, argv[1]);  // adapter_config.json, adapter_model.safetensors
   adapter.detach();                                // the exact bytes of before; or merge_and_detach()
-  std::printf("inverted stripes: %.2f before, %.2f with the adapter; upright ones: %.2f before, %.2f without it\n", before, after, old,
-              accuracy(net, false));
+  std::printf("inverted stripes: %.2f before, %.2f with the adapter; upright ones: %.2f before, %.2f without it\n",
+              before, after, old, accuracy(net, false));
   return after > 0.8 && after > before ? 0 : 1;
 } catch (const std::exception& error) {
   return std::fprintf(stderr, "lowrank-inject: %s\n", error.what()), 1;

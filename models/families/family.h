@@ -11,14 +11,14 @@
 namespace lowrank::models {
 
 struct Family {
-  std::string_view model_type;                   // as in config.json: "llama"
-  std::string_view architecture;                 // "LlamaForCausalLM"
-  std::vector<std::string_view> keys;            // keys of config.json that it reads beyond the common ones
+  std::string_view model_type;         // as in config.json: "llama"
+  std::string_view architecture;       // "LlamaForCausalLM"
+  std::vector<std::string_view> keys;  // keys of config.json that it reads beyond the common ones
 
   // transformers' defaults for keys that config.json leaves out.
   std::int64_t default_max_positions = 2048;
-  std::int64_t default_kv_heads = 0;             // 0: as many as heads
-  std::int64_t default_head_dim = 0;             // 0: hidden_size / heads
+  std::int64_t default_kv_heads = 0;  // 0: as many as heads
+  std::int64_t default_head_dim = 0;  // 0: hidden_size / heads
 
   /// Fills in what is peculiar to the family: biases, q/k norms, windows. The common fields are set already.
   void (*read)(const core::JsonView& json, DecoderConfig& config);

@@ -23,8 +23,10 @@ void read(const core::JsonView& json, DecoderConfig& config) {
   const std::string expected = window ? "sliding_attention" : "full_attention";
   for (const std::string& type : json.at("layer_types").as_strings()) {
     if (type == expected) continue;
-    throw ModelError(json.at("layer_types").where() + ": '" + type + "' contradicts sliding_window, which makes every "
-                     "layer of a mistral model '" + expected + "'; layers that differ are not supported");
+    throw ModelError(json.at("layer_types").where() + ": '" + type +
+                     "' contradicts sliding_window, which makes every "
+                     "layer of a mistral model '" +
+                     expected + "'; layers that differ are not supported");
   }
 }
 

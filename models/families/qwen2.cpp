@@ -34,7 +34,8 @@ void read_qwen_windows(const core::JsonView& json, DecoderConfig& config) {
                        " is not supported; known are full_attention and sliding_attention");
     }
     if (!window) {
-      types.fail("layer " + std::to_string(i) + " is sliding_attention, but use_sliding_window and sliding_window give "
+      types.fail("layer " + std::to_string(i) +
+                 " is sliding_attention, but use_sliding_window and sliding_window give "
                  "no window");
     }
     config.windows[i] = window;

@@ -153,8 +153,8 @@ void draw(const std::string& name, const at::Tensor& tensor, std::int64_t width,
   float* const values = at::Tensor(tensor).mutable_data_ptr<float>();
   for (std::int64_t i = 0; i < tensor.numel(); ++i) {
     const auto place = static_cast<std::uint64_t>(i);
-    values[i] = static_cast<float>(convolution ? deviation * stream.normal(place)
-                                               : (2 * stream.uniform(place) - 1) * bound);
+    values[i] =
+        static_cast<float>(convolution ? deviation * stream.normal(place) : (2 * stream.uniform(place) - 1) * bound);
   }
 }
 

@@ -32,9 +32,23 @@ TEST_CASE("align dpo learns pairs, writes an adapter, and says what length alone
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   TempDir dir;
   write_text(dir / "pairs.jsonl", bedtime_pairs(40));
-  const std::vector<std::string> command = {"align", "dpo", stories(), "--data", (dir / "pairs.jsonl").string(), "--out",
-                                            (dir / "out").string(), "--rank", "4", "--val-split", "0.25", "--lr", "1e-3",
-                                            "--max-steps", "20", "--schedule", "constant"};
+  const std::vector<std::string> command = {"align",
+                                            "dpo",
+                                            stories(),
+                                            "--data",
+                                            (dir / "pairs.jsonl").string(),
+                                            "--out",
+                                            (dir / "out").string(),
+                                            "--rank",
+                                            "4",
+                                            "--val-split",
+                                            "0.25",
+                                            "--lr",
+                                            "1e-3",
+                                            "--max-steps",
+                                            "20",
+                                            "--schedule",
+                                            "constant"};
   const Json result = run_json(command);
   CHECK(result["verb"] == "align dpo");
   CHECK(result["data"]["train"]["documents"] == 30);
@@ -47,7 +61,8 @@ TEST_CASE("align dpo learns pairs, writes an adapter, and says what length alone
   for (const Json& row : rows_of(dir / "out" / "metrics.jsonl")) steps += row.contains("rewards/margins") ? 1 : 0;
   CHECK(steps == 20);
   // The adapter is one like any other.
-  CHECK(run({"generate", stories(), "--adapter", (dir / "out").string(), "--prompt", "Once", "--max-new-tokens", "4"}).exit == 0);
+  CHECK(run({"generate", stories(), "--adapter", (dir / "out").string(), "--prompt", "Once", "--max-new-tokens", "4"})
+            .exit == 0);
   std::vector<std::string> again = command;
   again.emplace_back("--resume");
   CHECK(contains(run(again).out, "nothing was done"));
@@ -75,16 +90,30 @@ TEST_CASE("align ppo raises a rule's reward and keeps samples; a reward program 
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   TempDir dir;
   std::string prompts;
-  for (int i = 0; i < 24; ++i) prompts += "Once upon a time there was a " + std::string(1, static_cast<char>('a' + i)) + "\n";
+  for (int i = 0; i < 24; ++i)
+    prompts += "Once upon a time there was a " + std::string(1, static_cast<char>('a' + i)) + "\n";
   write_text(dir / "prompts.txt", prompts);
-  const std::vector<std::string> common = {"align", "ppo", stories(), "--data", (dir / "prompts.txt").string(),
-                                           "--response-length", "8", "--batch-size", "4", "--num-ppo-epochs", "2",
-                                           "--rank", "4", "--max-steps", "8"};
+  const std::vector<std::string> common = {"align",
+                                           "ppo",
+                                           stories(),
+                                           "--data",
+                                           (dir / "prompts.txt").string(),
+                                           "--response-length",
+                                           "8",
+                                           "--batch-size",
+                                           "4",
+                                           "--num-ppo-epochs",
+                                           "2",
+                                           "--rank",
+                                           "4",
+                                           "--max-steps",
+                                           "8"};
   const auto with = [&](std::vector<std::string> more) {
     more.insert(more.begin(), common.begin(), common.end());
     return more;
   };
-  const Json result = run_json(with({"--reward", "regex:[aeiou]", "--out", (dir / "out").string(), "--val-split", "0.2"}));
+  const Json result =
+      run_json(with({"--reward", "regex:[aeiou]", "--out", (dir / "out").string(), "--val-split", "0.2"}));
   CHECK(result["result"]["after"][0]["metrics"].contains("objective/scores"));
   CHECK(fs::exists(dir / "out" / "adapter_model.safetensors"));
   int steps = 0;

@@ -24,7 +24,7 @@ extern "C" char** environ;  // NOLINT: unistd.h declares it with _GNU_SOURCE onl
 namespace lowrank_test {
 
 struct CommandResult {
-  int exit = -1;      // exit code; 128 + N when signal N ended it
+  int exit = -1;  // exit code; 128 + N when signal N ended it
   std::string out;
   std::string err;
 };
@@ -33,11 +33,13 @@ struct CommandResult {
 class Command {
  public:
   /// `environment` is set on top of ours; an empty value removes the variable.
-  explicit Command(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment = {},
-                   std::string input = {}, const std::string& program = command().string())
+  explicit Command(const std::vector<std::string>& arguments,
+                   const std::map<std::string, std::string>& environment = {}, std::string input = {},
+                   const std::string& program = command().string())
       : input_(std::move(input)) {
     std::array<int, 2> in{}, out{}, err{};
-    if (::pipe2(in.data(), O_CLOEXEC) != 0 || ::pipe2(out.data(), O_CLOEXEC) != 0 || ::pipe2(err.data(), O_CLOEXEC) != 0) {
+    if (::pipe2(in.data(), O_CLOEXEC) != 0 || ::pipe2(out.data(), O_CLOEXEC) != 0 ||
+        ::pipe2(err.data(), O_CLOEXEC) != 0) {
       throw std::runtime_error("pipe2 failed");
     }
     posix_spawn_file_actions_t actions;
@@ -124,7 +126,8 @@ class Command {
     if (::poll(fds.data(), fds.size(), milliseconds) <= 0) return true;
     if (fds[0].revents != 0) {
       // The command may end without reading: its closed pipe must not end the tests.
-      struct sigaction ignore{}, before{};
+      struct sigaction ignore {
+      }, before{};
       ignore.sa_handler = SIG_IGN;
       ::sigaction(SIGPIPE, &ignore, &before);
       const ssize_t n = ::write(in_, input_.data() + written_, input_.size() - written_);
@@ -158,8 +161,8 @@ class Command {
 };
 
 /// `lowrank arguments...` to its end.
-inline CommandResult run(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment = {},
-                         const std::string& input = {}) {
+inline CommandResult run(const std::vector<std::string>& arguments,
+                         const std::map<std::string, std::string>& environment = {}, const std::string& input = {}) {
   return Command(arguments, environment, input).wait();
 }
 

@@ -8,8 +8,8 @@ using namespace lowrank_test;
 
 namespace {
 
-const std::vector<std::string> kPrompts = {"Once upon a time", "Lily and Ben", "The dog", "One day, Tom", "A big red ball",
-                                           "The cat said", "Mom was"};
+const std::vector<std::string> kPrompts = {"Once upon a time", "Lily and Ben", "The dog", "One day, Tom",
+                                           "A big red ball",   "The cat said", "Mom was"};
 
 /// Rows of JSON lines.
 std::vector<Json> rows_of(const std::string& text) {
@@ -29,17 +29,19 @@ std::string lines(const std::vector<Json>& rows) {
 /// A folder with prompts.jsonl, an adapter that changes much ("art") and one that changes much otherwise ("sea").
 struct Workplace {
   TempDir dir;
-  std::string input = (dir / "prompts.jsonl").string(), output = (dir / "answers.jsonl").string(), art = (dir / "art").string(),
-              sea = (dir / "sea").string();
+  std::string input = (dir / "prompts.jsonl").string(), output = (dir / "answers.jsonl").string(),
+              art = (dir / "art").string(), sea = (dir / "sea").string();
   Workplace() {
     std::vector<Json> rows;
-    for (const std::string& prompt : kPrompts) rows.push_back({{"id", rows.size()}, {"prompt", prompt}, {"tag", {1, "x"}}});
+    for (const std::string& prompt : kPrompts)
+      rows.push_back({{"id", rows.size()}, {"prompt", prompt}, {"tag", {1, "x"}}});
     write_text(input, lines(rows));
     write_adapter(art, 0.2);
     write_adapter(sea, -0.2);
   }
   std::vector<std::string> command(const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> words = {"generate", stories(), "--input", input, "--output", output, "--max-new-tokens", "12"};
+    std::vector<std::string> words = {"generate", stories(), "--input",          input,
+                                      "--output", output,    "--max-new-tokens", "12"};
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
@@ -81,8 +83,8 @@ TEST_CASE("every prompt of a file is answered, in order, with its own keys", "[e
   // Lines of text give the same; the summary is said.
   write_text(place.dir / "lines.txt", "Once upon a time\n\n  \r\nLily and Ben\r\nThe dog");
   const std::string output = (place.dir / "lines.out").string();
-  const CommandResult plain = run({"generate", stories(), "--input", (place.dir / "lines.txt").string(), "--output", output,
-                                   "--max-new-tokens", "12"});
+  const CommandResult plain = run({"generate", stories(), "--input", (place.dir / "lines.txt").string(), "--output",
+                                   output, "--max-new-tokens", "12"});
   CHECK(plain.exit == 0);
   CHECK(plain.err.empty());
   CHECK(contains(plain.out, "3 answers, 36 tokens in "));
@@ -106,7 +108,8 @@ TEST_CASE("an output is gone on with, begun anew, or left alone", "[e2e]") {
   check_mistake(command({}), 2, {"--resume goes on", "--overwrite starts anew"});
   CHECK(read_text(place.output) == whole);
   // Cut at many places, in the middle of a row too: the same bytes come back.
-  for (const std::size_t bytes : {whole.find('\n') + 1, whole.find('\n') + 20, std::size_t{7}, std::size_t{0}, whole.size()}) {
+  for (const std::size_t bytes :
+       {whole.find('\n') + 1, whole.find('\n') + 20, std::size_t{7}, std::size_t{0}, whole.size()}) {
     write_text(place.output, whole.substr(0, bytes));
     const CommandResult resumed = run(command({"--resume"}));
     CAPTURE(bytes, resumed.err);
@@ -117,7 +120,8 @@ TEST_CASE("an output is gone on with, begun anew, or left alone", "[e2e]") {
   CHECK(run(command({"--resume"})).exit == 0);
   CHECK(read_text(place.output) == whole);
   // Another batch size, another composition: the draws are the same.
-  CHECK(run(place.command({"--temperature", "1.1", "--top-k", "60", "--seed", "4", "--batch-size", "7", "--overwrite"})).exit == 0);
+  CHECK(run(place.command({"--temperature", "1.1", "--top-k", "60", "--seed", "4", "--batch-size", "7", "--overwrite"}))
+            .exit == 0);
   CHECK(read_text(place.output) == whole);
 
   check_mistake(command({"--resume", "--overwrite"}), 2, {"contradicts --resume"});
@@ -187,7 +191,8 @@ TEST_CASE("rows pick their adapters by name, --prompt takes the first, and the b
     CAPTURE(i);
     const std::string name = i < 6 && !adapters[i].is_null() ? adapters[i].get<std::string>() : "art";
     const std::string base = place.text_of(kPrompts[i]);
-    const std::string expected = name == "base" ? base : place.text_of(kPrompts[i], {"--adapter", name == "art" ? place.art : place.sea});
+    const std::string expected =
+        name == "base" ? base : place.text_of(kPrompts[i], {"--adapter", name == "art" ? place.art : place.sea});
     CHECK(answers[i]["generated"] == expected);
     CHECK(answers[i].value("adapter", Json()) == rows[i].value("adapter", Json()));
     different += expected != base;
@@ -205,8 +210,10 @@ TEST_CASE("rows pick their adapters by name, --prompt takes the first, and the b
   more.emplace_back("--overwrite");
   check_mistake(place.command(more), 65, {"prompts.jsonl line 4: no adapter is called 'see', did you mean 'sea'?"});
   CHECK(rows_of(read_text(place.output)) == answers);
-  check_mistake(place.command({"--adapter", "a=" + place.art, "--adapter", "a=" + place.sea, "--overwrite"}), 2, {"two are called 'a'"});
-  check_mistake(place.command({"--adapter", "base=" + place.art, "--overwrite"}), 2, {"'base' means the model without"});
+  check_mistake(place.command({"--adapter", "a=" + place.art, "--adapter", "a=" + place.sea, "--overwrite"}), 2,
+                {"two are called 'a'"});
+  check_mistake(place.command({"--adapter", "base=" + place.art, "--overwrite"}), 2,
+                {"'base' means the model without"});
   check_mistake(place.command({"--adapter", "a.b=" + place.art, "--overwrite"}), 2, {"'a.b' cannot be a name"});
   check_mistake(place.command({"--adapter", "a=" + place.input, "--overwrite"}), 66, {"no adapter there"});
 }
@@ -224,9 +231,12 @@ TEST_CASE("chat goes on with another adapter when told", "[e2e]") {
   };
   const std::vector<std::string> both = {"--adapter", "art=" + place.art, "--adapter", "sea=" + place.sea};
   const std::string sea = chat({"--adapter", place.sea}, "Tell me a story\n").out;
-  const CommandResult switched = chat(both, "Tell me a story\n/reset\n/adapter sea\nTell me a story\n/reset\n/adapter base\nTell me a story\n/adapter\n/adapter saa\n");
-  CHECK(switched.out == chat({"--adapter", place.art}, "Tell me a story\n").out + "(forgotten)\n(from now on: sea)\n" + sea +
-                            "(forgotten)\n(from now on: base)\n" + chat({}, "Tell me a story\n").out + "art\nsea\nbase  (now)\n");
+  const CommandResult switched = chat(both,
+                                      "Tell me a story\n/reset\n/adapter sea\nTell me a story\n/reset\n/adapter "
+                                      "base\nTell me a story\n/adapter\n/adapter saa\n");
+  CHECK(switched.out == chat({"--adapter", place.art}, "Tell me a story\n").out + "(forgotten)\n(from now on: sea)\n" +
+                            sea + "(forgotten)\n(from now on: base)\n" + chat({}, "Tell me a story\n").out +
+                            "art\nsea\nbase  (now)\n");
   CHECK(contains(switched.err, "no adapter is called 'saa', did you mean 'sea'?"));
   // Without /reset the conversation goes on, read anew by the other adapter.
   const std::string alone = chat({"--adapter", place.sea}, "Hello\n").out;
@@ -237,29 +247,35 @@ TEST_CASE("chat goes on with another adapter when told", "[e2e]") {
 TEST_CASE("tasks are plain layouts around the prompt", "[e2e]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   const Workplace place;
-  const std::string translated = place.text_of("The dog ran.", {"--task", "translate", "--from", "English", "--to", "Portuguese"});
-  const std::string by_hand = place.text_of("Translate from English to Portuguese.\nEnglish: The dog ran.\nPortuguese:", {"--stop", "\nEnglish:"});
+  const std::string translated =
+      place.text_of("The dog ran.", {"--task", "translate", "--from", "English", "--to", "Portuguese"});
+  const std::string by_hand = place.text_of("Translate from English to Portuguese.\nEnglish: The dog ran.\nPortuguese:",
+                                            {"--stop", "\nEnglish:"});
   const auto trimmed = [](const std::string& text) {
     const std::size_t begin = text.find_first_not_of(" \t\n");
     return begin == std::string::npos ? "" : text.substr(begin, text.find_last_not_of(" \t\n") + 1 - begin);
   };
   CHECK(translated == trimmed(by_hand));
-  CHECK(place.text_of("Who ran?", {"--task", "answer"}) == trimmed(place.text_of("Question: Who ran?\nAnswer:", {"--stop", "\nQuestion:"})));
+  CHECK(place.text_of("Who ran?", {"--task", "answer"}) ==
+        trimmed(place.text_of("Question: Who ran?\nAnswer:", {"--stop", "\nQuestion:"})));
   run_json(place.command({"--task", "summarize"}));
   const std::vector<Json> rows = rows_of(read_text(place.output));
   for (std::size_t i = 0; i < rows.size(); ++i) {
     CHECK(rows[i]["prompt"] == kPrompts[i]);
     CHECK(rows[i]["generated"] == trimmed(place.text_of("Text: " + kPrompts[i] + "\nSummary:", {"--stop", "\nText:"})));
   }
-  check_mistake({"generate", stories(), "--prompt", "a", "--task", "translate", "--to", "Portuguese"}, 2, {"--from", "needed"});
-  check_mistake({"generate", stories(), "--prompt", "a", "--task", "answer", "--to", "Portuguese"}, 2, {"goes with --task translate"});
+  check_mistake({"generate", stories(), "--prompt", "a", "--task", "translate", "--to", "Portuguese"}, 2,
+                {"--from", "needed"});
+  check_mistake({"generate", stories(), "--prompt", "a", "--task", "answer", "--to", "Portuguese"}, 2,
+                {"goes with --task translate"});
   check_mistake({"generate", stories(), "--prompt", "a", "--task", "translat"}, 2, {"translate"});
 }
 
 TEST_CASE("beams search alike for one prompt and for a file of them", "[e2e]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   const Workplace place;
-  const std::vector<std::string> beams = {"--beams", "4", "--length-penalty", "0.8", "--no-repeat-ngram", "2", "--beam-stop", "never"};
+  const std::vector<std::string> beams = {"--beams",           "4", "--length-penalty", "0.8",
+                                          "--no-repeat-ngram", "2", "--beam-stop",      "never"};
   run_json(place.command(beams));
   const std::vector<Json> rows = rows_of(read_text(place.output));
   REQUIRE(rows.size() == kPrompts.size());
@@ -282,29 +298,38 @@ TEST_CASE("mistakes with files of prompts are named in one line, and nothing is 
     return place.command();
   };
   const std::string good = "{\"prompt\": \"Once\"}\n";
-  check_mistake(with_input(good + "{\"question\": \"Who?\"}\n"), 65, {"prompts.jsonl line 2: the row has no \"prompt\"", "question"});
+  check_mistake(with_input(good + "{\"question\": \"Who?\"}\n"), 65,
+                {"prompts.jsonl line 2: the row has no \"prompt\"", "question"});
   check_mistake(with_input(good + "{\"prompt\": 3}\n"), 65, {"prompts.jsonl line 2", "not a text"});
   check_mistake(with_input(good + "[1]\n"), 65, {"prompts.jsonl line 2", "an object"});
   check_mistake(with_input(good + "{\"prompt\": \n"), 65, {"prompts.jsonl line 2"});
-  check_mistake(with_input(good + "{\"prompt\": \"a\", \"generated\": \"b\"}\n"), 65, {"prompts.jsonl line 2", "\"generated\"", "rename it"});
-  check_mistake(with_input(good + "{\"prompt\": \"a\", \"adapter\": 1}\n"), 65, {"prompts.jsonl line 2", "\"adapter\""});
-  check_mistake(with_input(good + "{\"prompt\": \"a\", \"adapter\": \"art\"}\n"), 65, {"prompts.jsonl line 2", "no adapter is called 'art'"});
+  check_mistake(with_input(good + "{\"prompt\": \"a\", \"generated\": \"b\"}\n"), 65,
+                {"prompts.jsonl line 2", "\"generated\"", "rename it"});
+  check_mistake(with_input(good + "{\"prompt\": \"a\", \"adapter\": 1}\n"), 65,
+                {"prompts.jsonl line 2", "\"adapter\""});
+  check_mistake(with_input(good + "{\"prompt\": \"a\", \"adapter\": \"art\"}\n"), 65,
+                {"prompts.jsonl line 2", "no adapter is called 'art'"});
   check_mistake(with_input("\n\n"), 65, {"prompts.jsonl holds no rows"});
   std::string longer;
   for (int i = 0; i < 600; ++i) longer += " dog";
-  check_mistake(with_input(good + Json{{"prompt", longer}}.dump() + "\n"), 65, {"prompts.jsonl line 2: the prompt has ", "512 positions"});
+  check_mistake(with_input(good + Json{{"prompt", longer}}.dump() + "\n"), 65,
+                {"prompts.jsonl line 2: the prompt has ", "512 positions"});
   CHECK(!fs::exists(place.output));
 
   with_input(good);
   check_mistake({"generate", stories(), "--input", place.input}, 2, {"--output", "missing"});
-  check_mistake({"generate", stories(), "--input", place.input, "--output", place.input, "--overwrite"}, 2, {"is the input itself"});
-  check_mistake({"generate", stories(), "--input", (place.dir / "promts.jsonl").string(), "--output", place.output}, 66, {"promts.jsonl"});
+  check_mistake({"generate", stories(), "--input", place.input, "--output", place.input, "--overwrite"}, 2,
+                {"is the input itself"});
+  check_mistake({"generate", stories(), "--input", (place.dir / "promts.jsonl").string(), "--output", place.output}, 66,
+                {"promts.jsonl"});
   check_mistake(place.command({"--prompt", "a"}), 2, {"--prompt", "does not go with --input"});
-  check_mistake(place.command({"--beams", "3", "--temperature", "0.7"}), 2, {"--temperature", "does not go with --beams"});
+  check_mistake(place.command({"--beams", "3", "--temperature", "0.7"}), 2,
+                {"--temperature", "does not go with --beams"});
   check_mistake(place.command({"--length-penalty", "2"}), 2, {"--length-penalty", "goes with --beams"});
   check_mistake(place.command({"--beams", "0"}), 2, {"--beams"});
   check_mistake(place.command({"--batch-size", "0"}), 2, {"--batch-size"});
-  check_mistake({"generate", stories(), "--prompt", "a", "--output", place.output}, 2, {"--output", "goes with --input"});
+  check_mistake({"generate", stories(), "--prompt", "a", "--output", place.output}, 2,
+                {"--output", "goes with --input"});
   CHECK(!fs::exists(place.output));
   CHECK(read_text(place.input) == good);
 }

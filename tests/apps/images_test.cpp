@@ -32,19 +32,24 @@ void make_world(const fs::path& dir, const std::vector<std::string>& classes = {
   for (std::size_t kind = 0; kind < classes.size(); ++kind) {
     for (std::uint64_t i = 0; i < 12; ++i) {
       write_picture(dir / "train" / classes[kind] / (std::to_string(i) + ".png"), static_cast<int>(kind), i);
-      if (i < 4) write_picture(dir / "test" / classes[kind] / (std::to_string(i) + ".png"), static_cast<int>(kind), 100 + i);
+      if (i < 4)
+        write_picture(dir / "test" / classes[kind] / (std::to_string(i) + ".png"), static_cast<int>(kind), 100 + i);
     }
   }
   fs::create_directories(dir / "model");
   for (const char* file : {"config.json", "model.safetensors"})
     fs::copy_file(golden_dir() / "models" / "resnet-basic" / file, dir / "model" / file);
-  write_text(dir / "model" / "preprocessor_config.json",
-             R"({"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}, "image_mean": 0.4, "image_std": 0.3})");
+  write_text(
+      dir / "model" / "preprocessor_config.json",
+      R"({"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}, "image_mean": 0.4, "image_std": 0.3})");
 }
 
 std::vector<std::string> finetune(const fs::path& dir, const fs::path& out, const std::vector<std::string>& options) {
-  std::vector<std::string> words = {"finetune", (dir / "model").string(), "--task", "image-classification", "--data", (dir / "train").string(),
-                                    "--val-data", (dir / "test").string(), "--out", out.string()};
+  std::vector<std::string> words = {"finetune",   (dir / "model").string(),
+                                    "--task",     "image-classification",
+                                    "--data",     (dir / "train").string(),
+                                    "--val-data", (dir / "test").string(),
+                                    "--out",      out.string()};
   words.insert(words.end(), options.begin(), options.end());
   return words;
 }
@@ -66,7 +71,8 @@ TEST_CASE("pictures are learned by every method, and what is left is evaluated",
   for (const std::string method : {"lora", "full", "head"}) {
     INFO(method);
     const fs::path out = dir / method;
-    const Json run = run_json(finetune(dir.path(), out, {"--method", method, "--epochs", "25", "--batch-size", "9", "--lr", "1e-2"}));
+    const Json run = run_json(
+        finetune(dir.path(), out, {"--method", method, "--epochs", "25", "--batch-size", "9", "--lr", "1e-2"}));
     const Json& scores = run["result"]["scores"]["validation"];
     CHECK(scores["labels"] == Json({"cat", "dog", "newt"}));
     CHECK(run["result"]["after"][0]["metrics"]["accuracy"] == scores["accuracy"]);
@@ -88,8 +94,9 @@ TEST_CASE("a run on pictures gives the same bytes for any number of threads, and
   make_world(dir.path());
   for (const std::string method : {"lora", "full", "head"}) {
     INFO(method);
-    const std::vector<std::string> options = {"--method", method, "--max-steps", "6", "--batch-size", "10", "--save-every", "2",
-                                              "--eval-every", "3", "--keep-last", "9", "--lr", "1e-2"};
+    const std::vector<std::string> options = {"--method",     method, "--max-steps",  "6", "--batch-size", "10",
+                                              "--save-every", "2",    "--eval-every", "3", "--keep-last",  "9",
+                                              "--lr",         "1e-2"};
     const auto with = [&](std::vector<std::string> more) {
       more.insert(more.begin(), options.begin(), options.end());
       return more;
@@ -116,11 +123,12 @@ TEST_CASE("a head of other classes is newly made and saved with the adapter", "[
   const Json found = evaluated(dir / "out", dir / "test");
   CHECK(found["labels"] == Json({"elm", "oak"}));
   CHECK_FALSE(found.contains("base"));  // the base knows no elm
-  const Json further = run_json({"finetune", (dir / "out").string(), "--task", "image-classification", "--data", (dir / "train").string(),
-                                 "--out", (dir / "further").string(), "--max-steps", "2"});
+  const Json further = run_json({"finetune", (dir / "out").string(), "--task", "image-classification", "--data",
+                                 (dir / "train").string(), "--out", (dir / "further").string(), "--max-steps", "2"});
   CHECK(further["result"]["before"][0]["loss"].is_number());
   CHECK(evaluated(dir / "further", dir / "test")["labels"] == Json({"elm", "oak"}));
-  const CommandResult base = run({"evaluate", (dir / "model").string(), "--task", "image-classification", "--data", (dir / "test").string()});
+  const CommandResult base =
+      run({"evaluate", (dir / "model").string(), "--task", "image-classification", "--data", (dir / "test").string()});
   CHECK(base.exit == 65);
   CHECK(contains(base.err, "has no class 'elm'"));
 }
@@ -139,7 +147,8 @@ TEST_CASE("what makes no sense with pictures is refused in one sentence", "[e2e]
   refused({"--dropout", "0.1"}, 2, "--dropout");
   refused({"--method", "head", "--rank", "4"}, 2, "is for --method lora");
   refused({"--targets", "convolutoin"}, 2, "no module that can be adapted");
-  const CommandResult text = run({"finetune", (dir / "model").string(), "--method", "head", "--data", "x", "--out", (dir / "y").string()});
+  const CommandResult text =
+      run({"finetune", (dir / "model").string(), "--method", "head", "--data", "x", "--out", (dir / "y").string()});
   CHECK(text.exit == 2);
   fs::remove_all(dir / "train" / "cat");
   fs::remove_all(dir / "train" / "dog");

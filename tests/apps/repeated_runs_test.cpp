@@ -25,8 +25,9 @@ fs::path documents(const fs::path& file) {
 }
 
 std::vector<std::string> finetune(const fs::path& data, const fs::path& out, const std::vector<std::string>& more) {
-  std::vector<std::string> all = {"finetune", stories(), "--data", data.string(), "--out", out.string(), "--seq-len", "96",
-                                  "--rank",   "4",       "--lr",   "5e-3",        "--max-steps", "4", "--eval-every", "4"};
+  std::vector<std::string> all = {
+      "finetune", stories(), "--data", data.string(), "--out",       out.string(), "--seq-len",    "96",
+      "--rank",   "4",       "--lr",   "5e-3",        "--max-steps", "4",          "--eval-every", "4"};
   all.insert(all.end(), more.begin(), more.end());
   return all;
 }
@@ -41,7 +42,7 @@ TEST_CASE("a learning curve says whether another doubling is worth it", "[unit]"
   const apps::LearningCurve flat = apps::learning_curve({4.0, 3.6, 3.5, 3.49});
   CHECK(flat.next_gain == Approx(0.001));
   CHECK_FALSE(flat.more_helps);
-  CHECK_FALSE(apps::learning_curve({4.0, 3.6, 3.5, 3.6}).more_helps);  // it got worse
+  CHECK_FALSE(apps::learning_curve({4.0, 3.6, 3.5, 3.6}).more_helps);          // it got worse
   CHECK(apps::learning_curve({3.5, 3.6, 3.7, 3.5}).next_gain == Approx(0.2));  // no trend: the last gain, not more
 }
 
@@ -59,7 +60,8 @@ TEST_CASE("cross-validation: a run a fold, mean and spread, and a killed one goe
     CHECK(run["name"] == "fold-" + std::to_string(i + 1));
     mean += run["after"][0]["loss"].get<double>() / 3;
     CHECK(run["after"][0]["loss"] < run["before"][0]["loss"]);
-    const Json its = lowrank::core::parse_json(read_text(out / run["name"].get<std::string>() / "run.json"), "run.json");
+    const Json its =
+        lowrank::core::parse_json(read_text(out / run["name"].get<std::string>() / "run.json"), "run.json");
     CHECK(contains(its["validation"], "fold " + std::to_string(i + 1) + " of 3: 4 of 12 documents"));
     CHECK(its["data"]["train"]["documents"] == 8);
     CHECK(contains(its["command"], "--fold " + std::to_string(i + 1) + "/3"));
@@ -69,7 +71,8 @@ TEST_CASE("cross-validation: a run a fold, mean and spread, and a killed one goe
   CHECK(summary["std"].get<double>() > 0);
 
   // As a kill in the last fold would leave it: the first two are not run again, and the end is the same.
-  const std::string first = read_text(out / "fold-1" / "run.json"), last = read_text(out / "fold-3" / "adapter_model.safetensors");
+  const std::string first = read_text(out / "fold-1" / "run.json"),
+                    last = read_text(out / "fold-3" / "adapter_model.safetensors");
   fs::remove_all(out / "fold-3");
   write_text(out / "run.json", R"({"finished": false})");
   const Json again = run_json(finetune(data, out, {"--folds", "3", "--resume"}));
@@ -80,7 +83,8 @@ TEST_CASE("cross-validation: a run a fold, mean and spread, and a killed one goe
   CHECK(contains(run(finetune(data, out, {"--folds", "3"})).err, "--overwrite"));
   // The same fold by itself is the same run.
   run_json(finetune(data, folder / "alone", {"--fold", "2/3"}));
-  CHECK((read_text(folder / "alone" / "adapter_model.safetensors") == read_text(out / "fold-2" / "adapter_model.safetensors")));
+  CHECK((read_text(folder / "alone" / "adapter_model.safetensors") ==
+         read_text(out / "fold-2" / "adapter_model.safetensors")));
 }
 
 TEST_CASE("seeds, and a learning curve on nested shares of the data", "[e2e]") {
@@ -102,16 +106,17 @@ TEST_CASE("seeds, and a learning curve on nested shares of the data", "[e2e]") {
   REQUIRE(curve["runs"].size() == 4);
   CHECK(curve["runs"][0]["train_tokens"] < curve["runs"][1]["train_tokens"]);
   CHECK(curve["runs"][2]["train_tokens"] < curve["runs"][3]["train_tokens"]);
-  CHECK(curve["learning_curve"]["last_gain"].get<double>() ==
-        Approx(curve["runs"][2]["after"][0]["loss"].get<double>() - curve["runs"][3]["after"][0]["loss"].get<double>()));
+  CHECK(
+      curve["learning_curve"]["last_gain"].get<double>() ==
+      Approx(curve["runs"][2]["after"][0]["loss"].get<double>() - curve["runs"][3]["after"][0]["loss"].get<double>()));
 }
 
 TEST_CASE("the preset says what it sets, and given options win", "[e2e]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   TempDir folder;
   const fs::path data = documents(folder / "documents.txt");
-  const CommandResult said = run({"finetune", stories(), "--data", data.string(), "--out", (folder / "out").string(), "--seq-len", "96",
-                                  "--preset", "few-shot", "--rank", "3", "--max-steps", "3"});
+  const CommandResult said = run({"finetune", stories(), "--data", data.string(), "--out", (folder / "out").string(),
+                                  "--seq-len", "96", "--preset", "few-shot", "--rank", "3", "--max-steps", "3"});
   CAPTURE(said.out, said.err);
   CHECK(said.exit == 0);
   CHECK(contains(said.out, "--preset few-shot sets"));

@@ -17,8 +17,25 @@ std::string corpus() {
 }
 
 std::vector<std::string> sweep(const fs::path& dir, const std::string& trials = "5") {
-  return {"sweep", (dir / "space.yaml").string(), stories(), "--data", (dir / "corpus.txt").string(), "--out", (dir / "out").string(),
-          "--trials", trials, "--seq-len", "64", "--max-steps", "9", "--targets", "q_proj", "--val-split", "0.2", "--sampler", "random"};
+  return {"sweep",
+          (dir / "space.yaml").string(),
+          stories(),
+          "--data",
+          (dir / "corpus.txt").string(),
+          "--out",
+          (dir / "out").string(),
+          "--trials",
+          trials,
+          "--seq-len",
+          "64",
+          "--max-steps",
+          "9",
+          "--targets",
+          "q_proj",
+          "--val-split",
+          "0.2",
+          "--sampler",
+          "random"};
 }
 
 std::vector<Json> rows(const fs::path& file) {
@@ -34,7 +51,9 @@ TEST_CASE("a sweep runs its trials, keeps the best, and its command runs the bes
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   TempDir dir;
   write_text(dir / "corpus.txt", corpus());
-  write_text(dir / "space.yaml", "lr: {log: [1e-4, 3e-2]}\nrank: {choice: [1, 4]}\ninit: {choice: [default, gaussian], when: {rank: [4]}}\n");
+  write_text(
+      dir / "space.yaml",
+      "lr: {log: [1e-4, 3e-2]}\nrank: {choice: [1, 4]}\ninit: {choice: [default, gaussian], when: {rank: [4]}}\n");
   const Json result = run_json(sweep(dir.path()));
   const auto trials = rows(dir / "out" / "trials.jsonl");
   REQUIRE(trials.size() == 5);
@@ -50,7 +69,8 @@ TEST_CASE("a sweep runs its trials, keeps the best, and its command runs the bes
   CHECK(stored["options"] == (*best)["options"]);
   CHECK(result["best"] == stored);
   const std::string page = read_text(dir / "out" / "report.html");
-  for (const char* part : {"Best so far", "Importance", "Options and what came of them", "init", "Trials"}) CHECK(contains(page, part));
+  for (const char* part : {"Best so far", "Importance", "Options and what came of them", "init", "Trials"})
+    CHECK(contains(page, part));
 
   // The command, word by word; it gives the loss that the sweep says.
   std::istringstream words(stored["command"].get<std::string>());
@@ -86,7 +106,9 @@ TEST_CASE("a sweep that is killed goes on to the same trials", "[e2e]") {
   for (int kill = 0; kill < 3; ++kill) {
     Command killed(arguments);
     if (kill == 0) arguments.emplace_back("--resume");
-    for (int tenths = 0; tenths < 300 && !fs::exists(dir / "out" / "trials" / ("trial-000" + std::to_string(kill)) / "checkpoints" / "checkpoint-2"); ++tenths) {
+    for (int tenths = 0; tenths < 300 && !fs::exists(dir / "out" / "trials" / ("trial-000" + std::to_string(kill)) /
+                                                     "checkpoints" / "checkpoint-2");
+         ++tenths) {
       ::usleep(20000);
     }
     killed.signal(SIGKILL);
@@ -126,15 +148,17 @@ TEST_CASE("a space file with mistakes is refused in one sentence", "[e2e]") {
   write_text(dir / "corpus.txt", corpus());
   const auto refusal = [&](const std::string& space, std::vector<std::string> more = {}) {
     write_text(dir / "space.yaml", space);
-    std::vector<std::string> arguments = {"sweep", (dir / "space.yaml").string(), "model", "--data", (dir / "corpus.txt").string(),
-                                          "--out", (dir / "out").string()};
+    std::vector<std::string> arguments = {
+        "sweep", (dir / "space.yaml").string(), "model", "--data", (dir / "corpus.txt").string(),
+        "--out", (dir / "out").string()};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const CommandResult result = run(arguments);
     CHECK(result.exit == 2);
     CHECK_FALSE(fs::exists(dir / "out"));
     return result.err;
   };
-  CHECK(contains(refusal("lr: {log: [1e-4, 1e-2]}\nrnak: {choice: [1]}\n"), "line 2: unknown option rnak, did you mean 'rank'"));
+  CHECK(contains(refusal("lr: {log: [1e-4, 1e-2]}\nrnak: {choice: [1]}\n"),
+                 "line 2: unknown option rnak, did you mean 'rank'"));
   CHECK(contains(refusal("learning_rate: {log: [1e-4, 1e-2]}\n"), "--lr"));
   CHECK(contains(refusal("lr: {lgo: [1e-4, 1e-2]}\n"), "did you mean 'log'"));
   CHECK(contains(refusal("lr: [1e-4, 1e-2]\n"), "needs a scale"));

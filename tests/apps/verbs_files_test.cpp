@@ -41,7 +41,8 @@ TEST_CASE("merge takes an adapter as MODEL and its own probe, and refuses a mode
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   TempDir dir;
   write_adapter(dir / "adapter", 0.1);
-  const CommandResult told = run({"merge", (dir / "adapter").string(), "--out", (dir / "out").string(), "--probe", "Lily and her mom"});
+  const CommandResult told =
+      run({"merge", (dir / "adapter").string(), "--out", (dir / "out").string(), "--probe", "Lily and her mom"});
   CAPTURE(told.err);
   CHECK(told.exit == 0);
   CHECK(contains(told.out, "re-read and equal"));
@@ -71,7 +72,8 @@ TEST_CASE("inspect tells of a model", "[e2e]") {
 
 TEST_CASE("inspect tells of a .safetensors file", "[unit]") {
   TempDir dir;
-  lowrank::formats::write_safetensors(dir / "a.safetensors", {random_tensor("one", 2, 3, 1), random_tensor("two", 4, 1, 1)}, {{"k", "v"}});
+  lowrank::formats::write_safetensors(dir / "a.safetensors",
+                                      {random_tensor("one", 2, 3, 1), random_tensor("two", 4, 1, 1)}, {{"k", "v"}});
   const Json file = run_json({"inspect", (dir / "a.safetensors").string()});
   CHECK(file["kind"] == "safetensors");
   CHECK(file["tensors"] == 2);
@@ -110,8 +112,8 @@ TEST_CASE("inspect tells whether a checkpoint holds", "[e2e]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   TempDir dir;
   write_text(dir / "a.txt", std::string("Once upon a time, there was a little girl named Lily. She loved to play.\n"));
-  const CommandResult trained = run({"finetune", stories(), "--data", (dir / "a.txt").string(), "--out", (dir / "run").string(),
-                                     "--max-steps", "2", "--rank", "2"});
+  const CommandResult trained = run({"finetune", stories(), "--data", (dir / "a.txt").string(), "--out",
+                                     (dir / "run").string(), "--max-steps", "2", "--rank", "2"});
   CAPTURE(trained.err);
   REQUIRE(trained.exit == 0);
   const fs::path checkpoint = dir / "run" / "checkpoints" / "checkpoint-2";

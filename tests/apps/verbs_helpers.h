@@ -28,15 +28,18 @@ inline Json run_json(std::vector<std::string> arguments, const std::string& inpu
 }
 
 /// An fp32 tensor of normal numbers times `scale`, for write_safetensors.
-inline lowrank::formats::TensorToWrite random_tensor(const std::string& name, std::int64_t rows, std::int64_t columns, double scale) {
+inline lowrank::formats::TensorToWrite random_tensor(const std::string& name, std::int64_t rows, std::int64_t columns,
+                                                     double scale) {
   std::vector<float> values(static_cast<std::size_t>(rows * columns));
   const lowrank::core::RandomStream stream(7, name);
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(scale * stream.normal(i));
-  return {name, lowrank::formats::DType::kF32, {rows, columns},
-          [values](const auto& sink) { sink(std::as_bytes(std::span<const float>(values))); }};
+  return {name, lowrank::formats::DType::kF32, {rows, columns}, [values](const auto& sink) {
+            sink(std::as_bytes(std::span<const float>(values)));
+          }};
 }
 
-/// A PEFT adapter for stories260K: rank 4, alpha 8, on q_proj and down_proj of its five layers. `b_scale` 0: changes nothing.
+/// A PEFT adapter for stories260K: rank 4, alpha 8, on q_proj and down_proj of its five layers. `b_scale` 0: changes
+/// nothing.
 inline void write_adapter(const fs::path& directory, double b_scale) {
   fs::create_directories(directory);
   std::vector<lowrank::formats::TensorToWrite> tensors;
@@ -48,9 +51,16 @@ inline void write_adapter(const fs::path& directory, double b_scale) {
     tensors.push_back(random_tensor(prefix + "mlp.down_proj.lora_B.weight", 64, 4, b_scale));
   }
   lowrank::formats::write_safetensors(directory / "adapter_model.safetensors", std::move(tensors));
-  const Json config = {{"base_model_name_or_path", stories()}, {"bias", "none"}, {"fan_in_fan_out", false},
-                       {"init_lora_weights", true}, {"lora_alpha", 8}, {"lora_dropout", 0.0}, {"peft_type", "LORA"}, {"r", 4},
-                       {"target_modules", {"q_proj", "down_proj"}}, {"task_type", "CAUSAL_LM"}};
+  const Json config = {{"base_model_name_or_path", stories()},
+                       {"bias", "none"},
+                       {"fan_in_fan_out", false},
+                       {"init_lora_weights", true},
+                       {"lora_alpha", 8},
+                       {"lora_dropout", 0.0},
+                       {"peft_type", "LORA"},
+                       {"r", 4},
+                       {"target_modules", {"q_proj", "down_proj"}},
+                       {"task_type", "CAUSAL_LM"}};
   write_text(directory / "adapter_config.json", config.dump(2));
 }
 

@@ -13,8 +13,11 @@ void write_run(const fs::path& directory, int rank, bool finished) {
               {"verb", "finetune"},
               {"options", {{"rank", rank}, {"lr", 0.001}, {"out", directory.string()}}},
               {"totals",
-               {{"trainable_parameters", 1000 * rank}, {"adapter_bytes", 4096 * rank}, {"steps", finished ? 40 : 0},
-                {"planned_steps", 40}, {"seconds", 61.0}}}};
+               {{"trainable_parameters", 1000 * rank},
+                {"adapter_bytes", 4096 * rank},
+                {"steps", finished ? 40 : 0},
+                {"planned_steps", 40},
+                {"seconds", 61.0}}}};
   if (finished) {
     run["result"] = {{"stop", "finished"},
                      {"best_step", 30},
@@ -48,7 +51,8 @@ TEST_CASE("chat answers every line that is piped in, and its commands work", "[e
 TEST_CASE("chat forgets the oldest turns when the positions run out, and says so", "[e2e]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   std::string talk;
-  for (int i = 0; i < 12; ++i) talk += "Once upon a time there was a little girl who loved to play outside in the big park.\n";
+  for (int i = 0; i < 12; ++i)
+    talk += "Once upon a time there was a little girl who loved to play outside in the big park.\n";
   const CommandResult result = run({"chat", stories(), "--max-new-tokens", "24"}, {}, talk);
   CAPTURE(result.err);
   CHECK(result.exit == 0);
@@ -71,7 +75,8 @@ TEST_CASE("chat refuses a model that has a chat template", "[e2e]") {
 
 TEST_CASE("Ctrl-C stops an answer and the chat goes on", "[e2e]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
-  Command chat({"chat", stories(), "--max-new-tokens", "400", "--ignore-eos", "--temperature", "1"}, {}, "Tell me a story\n/help\n");
+  Command chat({"chat", stories(), "--max-new-tokens", "400", "--ignore-eos", "--temperature", "1"}, {},
+               "Tell me a story\n/help\n");
   REQUIRE(chat.wait_for(" "));
   chat.signal(SIGINT);
   const CommandResult result = chat.wait();
@@ -84,9 +89,11 @@ TEST_CASE("runs shows what differs between runs and where they stand", "[unit]")
   TempDir dir;
   write_run(dir / "a", 8, true);
   write_run(dir / "nested" / "b", 16, false);
-  write_text(dir / "nested" / "b" / "metrics.jsonl",
-             "{\"step\": 0, \"eval_loss\": 3.0, \"split\": \"validation\", \"tokens\": 9}\n{\"step\": 1, \"loss\": 3.1}\n"
-             "{\"step\": 2, \"loss\": 2.9}\n{\"step\": 2, \"eval_loss\": 2.5, \"split\": \"validation\", \"tokens\": 9}\n{\"step\": 3, \"lo");
+  write_text(
+      dir / "nested" / "b" / "metrics.jsonl",
+      "{\"step\": 0, \"eval_loss\": 3.0, \"split\": \"validation\", \"tokens\": 9}\n{\"step\": 1, \"loss\": 3.1}\n"
+      "{\"step\": 2, \"loss\": 2.9}\n{\"step\": 2, \"eval_loss\": 2.5, \"split\": \"validation\", \"tokens\": "
+      "9}\n{\"step\": 3, \"lo");
   const Json runs = run_json({"runs", dir.path().string()})["runs"];
   REQUIRE(runs.size() == 2);
   CHECK(runs[0]["state"] == "finished");

@@ -97,7 +97,8 @@ TEST_CASE("tokenize gives the model's ids", "[e2e]") {
   // A folder with the tokenizer alone will do.
   TempDir dir;
   write_text(dir / "tokenizer.model", read_text(fs::path(stories()) / "tokenizer.model"));
-  CHECK(run_json({"tokenize", dir.path().string(), "--text", "Once upon a time"})["ids"] == Json({1, 403, 407, 261, 378}));
+  CHECK(run_json({"tokenize", dir.path().string(), "--text", "Once upon a time"})["ids"] ==
+        Json({1, 403, 407, 261, 378}));
   const CommandResult plain = run({"tokenize", stories(), "--text", "Once upon a time"});
   CHECK(contains(plain.out, "403  ▁Once"));
   CHECK(contains(plain.out, "5 tokens of 16 bytes"));
@@ -127,7 +128,8 @@ TEST_CASE("generate continues greedily as llama2.c does, alike in JSON and as te
 
 TEST_CASE("generate stops at a stop string, repeats a seed and differs between seeds", "[e2e]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
-  const std::vector<std::string> base = {"generate", stories(), "--prompt", "Once upon a time", "--max-new-tokens", "40"};
+  const std::vector<std::string> base = {"generate",         stories(),          "--prompt",
+                                         "Once upon a time", "--max-new-tokens", "40"};
   const auto with = [&](const std::vector<std::string>& more) {
     std::vector<std::string> arguments = base;
     arguments.insert(arguments.end(), more.begin(), more.end());
@@ -142,15 +144,16 @@ TEST_CASE("generate stops at a stop string, repeats a seed and differs between s
   CHECK(a["ids"] != c["ids"]);
   TempDir dir;
   write_text(dir / "prompt.txt", "Once upon a time");
-  CHECK(run_json({"generate", stories(), "--prompt-file", (dir / "prompt.txt").string(), "--max-new-tokens", "5"})["prompt_ids"] ==
-        a["prompt_ids"]);
+  CHECK(run_json({"generate", stories(), "--prompt-file", (dir / "prompt.txt").string(), "--max-new-tokens",
+                  "5"})["prompt_ids"] == a["prompt_ids"]);
 }
 
 TEST_CASE("evaluate gives transformers' mean NLL, and one value a counted token", "[e2e]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   const Json golden = lowrank::core::read_json(golden_dir() / "eval" / "pater.json");
   TempDir dir;
-  write_text(dir / "pater.txt", beginning_of(*assets() / "corpora" / "art-history" / "pater-renaissance.pg2398.txt", golden["characters"]));
+  write_text(dir / "pater.txt", beginning_of(*assets() / "corpora" / "art-history" / "pater-renaissance.pg2398.txt",
+                                             golden["characters"]));
   const std::string file = (dir / "pater.txt").string();
   const Json expected = golden["stories260K-hf"];
   const Json result = run_json({"evaluate", stories(), "--data", file, "--seq-len", "512", "--per-token"});
@@ -183,7 +186,8 @@ TEST_CASE("evaluate takes several sets, names, and instruction data", "[e2e]") {
   const Json unnamed = run_json({"evaluate", stories(), "--data", a, b});
   CHECK(unnamed["sets"]["a"] == alone);
   const Json joined = run_json({"evaluate", stories(), "--data", "all=" + a, "all=" + b});
-  CHECK(joined["sets"]["all"]["tokens"] == two["sets"]["story"]["tokens"].get<int>() + two["sets"]["art"]["tokens"].get<int>());
+  CHECK(joined["sets"]["all"]["tokens"] ==
+        two["sets"]["story"]["tokens"].get<int>() + two["sets"]["art"]["tokens"].get<int>());
   // A file whose name has an '=' is a file.
   CHECK(run_json({"evaluate", stories(), "--data", (dir / "x=y.txt").string()})["nll"] == two["sets"]["art"]["nll"]);
 
@@ -215,7 +219,8 @@ TEST_CASE("evaluate compares the base with the adapter", "[e2e]") {
   CHECK(std::abs(some["nll"].get<double>() - base["nll"].get<double>()) > 1e-3);
   // An adapter as MODEL brings its base.
   CHECK(run_json({"evaluate", (dir / "some").string(), "--data", a}) == some);
-  const CommandResult both = run({"evaluate", (dir / "some").string(), "--adapter", (dir / "zero").string(), "--data", a});
+  const CommandResult both =
+      run({"evaluate", (dir / "some").string(), "--adapter", (dir / "zero").string(), "--data", a});
   CHECK(both.exit == 2);
   CHECK(contains(both.err, "itself an adapter"));
   CHECK(run({"evaluate", stories(), "--adapter", (dir / "none").string(), "--data", a}).exit == 66);

@@ -116,11 +116,17 @@ TEST_CASE("preprocessor_config.json does what transformers' processors do", "[pa
 }
 
 TEST_CASE("A preprocessor_config.json that asks for something else is refused", "[unit]") {
-  CHECK(contains(message_of<ModelError>([] { processor({{"image_processor_type", "CLIPImageProcessor"}}); }), "CLIPImageProcessor"));
+  CHECK(contains(message_of<ModelError>([] {
+                   processor({{"image_processor_type", "CLIPImageProcessor"}});
+                 }),
+                 "CLIPImageProcessor"));
   CHECK(contains(message_of<ModelError>([] { processor({{"resample", 0}}); }), "bicubic"));
   CHECK(contains(message_of<FormatError>([] { processor({{"image_mean", {1, 2}}}); }), "3 channels"));
   CHECK(contains(message_of<FormatError>([] { processor({{"image_std", 0}}); }), "above 0"));
-  CHECK(contains(message_of<FormatError>([] { processor({{"size", {{"height", 3}, {"width", 4}}}}); }), "shortest_edge"));
+  CHECK(contains(message_of<FormatError>([] {
+                   processor({{"size", {{"height", 3}, {"width", 4}}}});
+                 }),
+                 "shortest_edge"));
   CHECK(contains(message_of<FormatError>([] { processor({{"size", {{"shortest_edge", 0}}}}); }), "size"));
   const TempDir none;
   const ImageProcessor defaults = read_image_processor(none.path(), 1);
@@ -129,7 +135,9 @@ TEST_CASE("A preprocessor_config.json that asks for something else is refused", 
 }
 
 TEST_CASE("What is no picture is refused in one sentence", "[unit]") {
-  const auto message = [](const std::string& bytes) { return message_of<DataError>([&] { decode_image(bytes, "x.png"); }); };
+  const auto message = [](const std::string& bytes) {
+    return message_of<DataError>([&] { decode_image(bytes, "x.png"); });
+  };
   CHECK(contains(message("GIF89a"), "neither PNG nor JPEG"));
   CHECK(contains(message(""), "empty"));
   CHECK(contains(message(file("cmyk.jpg")), "CMYK"));
@@ -148,7 +156,10 @@ TEST_CASE("What is no picture is refused in one sentence", "[unit]") {
   }
   CHECK(contains(message(bomb), "pixels, more than"));
   Image thin{1, 60000, 1, std::vector<std::uint8_t>(60000)};
-  CHECK(contains(message_of<DataError>([&] { processor({{"size", {{"shortest_edge", 224}}}}).shape(thin); }), "resizing"));
+  CHECK(contains(message_of<DataError>([&] {
+                   processor({{"size", {{"shortest_edge", 224}}}}).shape(thin);
+                 }),
+                 "resizing"));
 }
 
 TEST_CASE("Damaged pictures end in a picture or a DataError", "[mutation]") {
@@ -162,10 +173,17 @@ TEST_CASE("Damaged pictures end in a picture or a DataError", "[mutation]") {
       for (std::uint64_t e = 0; e < 1 + random.below(4, key, 1); ++e) {
         const std::size_t at = random.below(bytes.size(), key, 8 * e + 2);
         switch (random.below(4, key, 8 * e + 3)) {
-          case 0: bytes[at] = static_cast<char>(random.below(256, key, 8 * e + 4)); break;
-          case 1: bytes[at] = static_cast<char>(bytes[at] ^ (1 << random.below(8, key, 8 * e + 4))); break;
-          case 2: bytes.erase(at, 1 + random.below(8, key, 8 * e + 4)); break;
-          default: bytes.insert(at, bytes.substr(at, 1 + random.below(8, key, 8 * e + 4)));
+          case 0:
+            bytes[at] = static_cast<char>(random.below(256, key, 8 * e + 4));
+            break;
+          case 1:
+            bytes[at] = static_cast<char>(bytes[at] ^ (1 << random.below(8, key, 8 * e + 4)));
+            break;
+          case 2:
+            bytes.erase(at, 1 + random.below(8, key, 8 * e + 4));
+            break;
+          default:
+            bytes.insert(at, bytes.substr(at, 1 + random.below(8, key, 8 * e + 4)));
         }
         if (bytes.empty()) break;
       }
@@ -213,7 +231,8 @@ TEST_CASE("Class folders and tables of labels name the same pictures", "[unit]")
   CHECK(contains(message_of<DataError>([&] { load_images(files, {"cat", "dogs"}, shape, 3); }), "did you mean 'dogs'"));
   const ImageProcessor as_is = processor({{"do_resize", false}});
   write_text(dir / "set" / "dog" / "9.png", file("wide.png"));
-  CHECK(contains(message_of<DataError>([&] { load_images(find_images({dir / "set"}), files.labels, as_is, 3); }), "one size"));
+  CHECK(contains(message_of<DataError>([&] { load_images(find_images({dir / "set"}), files.labels, as_is, 3); }),
+                 "one size"));
 }
 
 TEST_CASE("Folders and tables that cannot be meant are refused", "[unit]") {
@@ -243,7 +262,8 @@ TEST_CASE("A share of each class is held out, the same for the same seed", "[uni
   make_folders(dir.path(), {{"a", 10}, {"b", 20}, {"c", 1}});
   const ImageFiles files = find_images({dir.path()});
   const ImageSet all = load_images(files, files.labels, processor({{"size", {{"shortest_edge", 2}}}}), 3);
-  const ImageSplit parts = split_images(all, 0.2, 5), again = split_images(all, 0.2, 5), other = split_images(all, 0.2, 6);
+  const ImageSplit parts = split_images(all, 0.2, 5), again = split_images(all, 0.2, 5),
+                   other = split_images(all, 0.2, 6);
   CHECK(parts.validation.support() == std::vector<std::int64_t>{2, 4, 0});
   CHECK(parts.train.size() == 25);
   CHECK(parts.validation.names == again.validation.names);

@@ -36,10 +36,12 @@ TEST_CASE("labels are numbered in their order, numbers as numbers", "[unit]") {
   CHECK(words.texts.report.format == "text/label + text/labels");
   CHECK(contains(words.texts.report.notes.at(0), "id"));
   REQUIRE(words.texts.examples.size() == 3);
-  CHECK(FakeTokenizer().decode(words.texts.examples[1].ids, false) == "<s>yy");  // as transformers' tokenizer: no end token
+  CHECK(FakeTokenizer().decode(words.texts.examples[1].ids, false) ==
+        "<s>yy");  // as transformers' tokenizer: no end token
 
-  const LabelledTexts numbers = load("[{\"text\": \"x\", \"label\": 10}, {\"text\": \"y\", \"label\": 2}, {\"text\": \"z\", \"label\": -1}]", 1024,
-                                     {}, "texts.json");
+  const LabelledTexts numbers =
+      load("[{\"text\": \"x\", \"label\": 10}, {\"text\": \"y\", \"label\": 2}, {\"text\": \"z\", \"label\": -1}]",
+           1024, {}, "texts.json");
   CHECK(numbers.labels == std::vector<std::string>{"-1", "2", "10"});
   CHECK(numbers.classes == std::vector<std::int64_t>{2, 1, 0});
   CHECK(load("{\"text\": \"x\", \"label\": \"b\"}\n", 1024, {"a", "b"}).classes == std::vector<std::int64_t>{1});
@@ -57,9 +59,10 @@ TEST_CASE("rows without a text or a label, and labels that are not learned, are 
   const auto fault = [&](const std::string& row, const std::vector<std::string>& labels = {}) {
     return message_of<DataError>([&] { load(good + row + "\n", 1024, labels); });
   };
-  for (const std::string& row : {std::string("{\"text\": \"y\"}"), std::string("{\"text\": \"y\", \"label\": null}"),
-                                 std::string("{\"text\": \"y\", \"label\": 1.5}"), std::string("{\"text\": \"y\", \"label\": true}"),
-                                 std::string("{\"label\": \"art\"}"), std::string("{\"text\": 3, \"label\": \"art\"}"), std::string("[1]")}) {
+  for (const std::string& row :
+       {std::string("{\"text\": \"y\"}"), std::string("{\"text\": \"y\", \"label\": null}"),
+        std::string("{\"text\": \"y\", \"label\": 1.5}"), std::string("{\"text\": \"y\", \"label\": true}"),
+        std::string("{\"label\": \"art\"}"), std::string("{\"text\": 3, \"label\": \"art\"}"), std::string("[1]")}) {
     INFO(row);
     CHECK(contains(fault(row), "texts.jsonl line 2"));
   }
@@ -73,7 +76,8 @@ TEST_CASE("rows without a text or a label, and labels that are not learned, are 
 
 TEST_CASE("a split holds out the same share of every class, and nothing of few texts", "[unit]") {
   std::string rows;
-  for (int i = 0; i < 60; ++i) rows += "{\"text\": \"" + std::to_string(i) + "\", \"label\": " + (i % 6 == 0 ? "\"rare\"" : "\"often\"") + "}\n";
+  for (int i = 0; i < 60; ++i)
+    rows += "{\"text\": \"" + std::to_string(i) + "\", \"label\": " + (i % 6 == 0 ? "\"rare\"" : "\"often\"") + "}\n";
   rows += "{\"text\": \"alone\", \"label\": \"single\"}\n";
   const LabelledTexts all = load(rows);
   const data::Split parts = data::split_labelled(all, 0.2, 7);
@@ -82,7 +86,8 @@ TEST_CASE("a split holds out the same share of every class, and nothing of few t
   const data::Split again = data::split_labelled(all, 0.2, 7), other = data::split_labelled(all, 0.2, 8);
   CHECK(again.validation.examples.at(3).ids == parts.validation.examples.at(3).ids);
   bool same = true;
-  for (std::size_t i = 0; i < 12; ++i) same = same && other.validation.examples[i].ids == parts.validation.examples[i].ids;
+  for (std::size_t i = 0; i < 12; ++i)
+    same = same && other.validation.examples[i].ids == parts.validation.examples[i].ids;
   CHECK_FALSE(same);
   const LabelledTexts few = load(rows.substr(0, rows.find("\"10\"") - 9));
   CHECK(data::split_labelled(few, 0.2, 7).validation.examples.empty());

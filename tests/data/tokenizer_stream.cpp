@@ -41,7 +41,8 @@ TEST_CASE("a stream that goes on behind a prompt keeps the space before its firs
   const auto root = assets();
   if (!root) LOWRANK_SKIP("LOWRANK_ASSETS is unset");
   const auto tokenizer = Tokenizer::load(*root / "models" / "stories260K-hf");
-  for (const std::string begin : {"Once upon", "Once upon a time, there was a little girl who had a red ball and a dog and"}) {
+  for (const std::string begin :
+       {"Once upon", "Once upon a time, there was a little girl who had a red ball and a dog and"}) {
     const auto prompt = tokenizer->encode(begin, true), whole = tokenizer->encode(begin + " a time", true);
     REQUIRE(std::equal(prompt.begin(), prompt.end(), whole.begin()));
     StreamDecoder stream(*tokenizer);

@@ -10,8 +10,8 @@
 
 #include "catch.h"
 
-using lowrank::kernels::ClassLoss;
 using lowrank::kernels::class_loss;
+using lowrank::kernels::ClassLoss;
 
 TEST_CASE("class_loss is torch's cross-entropy with its gradient", "[parity]") {
   torch::manual_seed(2);
@@ -20,12 +20,14 @@ TEST_CASE("class_loss is torch's cross-entropy with its gradient", "[parity]") {
   for (const double smoothing : {0.0, 0.2}) {
     at::Tensor logits = torch::randn({37, 11}).mul(8).set_requires_grad(true);
     namespace F = torch::nn::functional;
-    const at::Tensor expected = F::cross_entropy(
-        logits.to(at::kDouble), torch::tensor(labels), F::CrossEntropyFuncOptions().reduction(torch::kNone).label_smoothing(smoothing));
+    const at::Tensor expected =
+        F::cross_entropy(logits.to(at::kDouble), torch::tensor(labels),
+                         F::CrossEntropyFuncOptions().reduction(torch::kNone).label_smoothing(smoothing));
     expected.sum().backward();
     const ClassLoss found = class_loss(logits, labels, smoothing);
     for (std::size_t i = 0; i < labels.size(); ++i) {
-      CHECK(found.losses[i] == Approx(expected[static_cast<std::int64_t>(i)].item<double>()).epsilon(1e-9).margin(1e-9));
+      CHECK(found.losses[i] ==
+            Approx(expected[static_cast<std::int64_t>(i)].item<double>()).epsilon(1e-9).margin(1e-9));
       CHECK(found.predicted[i] == logits[static_cast<std::int64_t>(i)].argmax().item<std::int64_t>());
     }
     CHECK((found.gradient - logits.grad()).abs().max().item<double>() < 1e-6);

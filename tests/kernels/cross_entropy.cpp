@@ -62,7 +62,8 @@ TEST_CASE("linear_cross_entropy's gradients are those of finite differences", "[
   require_finite_differences(op_of(labels), inputs, {true, true});
 }
 
-TEST_CASE("with label smoothing, losses and gradients are those of torch's cross_entropy_loss, and of the twin", "[unit]") {
+TEST_CASE("with label smoothing, losses and gradients are those of torch's cross_entropy_loss, and of the twin",
+          "[unit]") {
   torch::manual_seed(14);
   for (const double smoothing : {0.05, 0.3}) {
     const at::Tensor labels = labels_of(40, 131, 0.4);

@@ -22,7 +22,8 @@ inline lora::SlotTable tiny_llama(at::ScalarType dtype = at::kFloat, std::int64_
   torch::manual_seed(7);
   lora::SlotTable table;
   const auto add = [&](const std::string& path, std::int64_t out, std::int64_t in) {
-    table.slots.push_back(std::make_shared<lora::LinearSlotImpl>(path, (torch::randn({out, in}) * 0.2).to(dtype), at::Tensor()));
+    table.slots.push_back(
+        std::make_shared<lora::LinearSlotImpl>(path, (torch::randn({out, in}) * 0.2).to(dtype), at::Tensor()));
   };
   for (std::int64_t i = 0; i < layers; ++i) {
     const std::string layer = "model.layers." + std::to_string(i) + ".";

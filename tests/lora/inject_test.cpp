@@ -244,11 +244,13 @@ TEST_CASE("Targets of an injection follow PEFT's rules", "[unit]") {
 
   const auto before = snapshot(net);
   const auto refused = [&](const lora::LoraConfig& c, const std::vector<std::string>& whole, const char* part) {
-    CHECK(contains(message_of(ErrorKind::kConfig, [&] {
-            lora::LoraConfig with = c;
-            with.modules_to_save = whole;
-            lora::inject(*net, with, 1);
-          }), part));
+    CHECK(contains(message_of(ErrorKind::kConfig,
+                              [&] {
+                                lora::LoraConfig with = c;
+                                with.modules_to_save = whole;
+                                lora::inject(*net, with, 1);
+                              }),
+                   part));
     CHECK(equal(snapshot(net), before));
     CHECK(net->stem->weight.requires_grad());
   };

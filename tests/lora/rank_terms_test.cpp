@@ -74,7 +74,8 @@ TEST_CASE("an adapter of all terms is the same one, balanced, at its scale; of s
   for (std::size_t i = 0; i < terms.size(); ++i) {
     CHECK(frobenius(dense(whole, i).sub(dense(adapter, i))) < 1e-6 * frobenius(dense(adapter, i)));
     const lora::LoraMatrices& lora = whole.at(whole.slots()[i]);
-    CHECK(frobenius(lora.a.matmul(lora.a.t()).sub(lora.b.t().matmul(lora.b))) < 1e-4 * frobenius(lora.a.matmul(lora.a.t())));
+    CHECK(frobenius(lora.a.matmul(lora.a.t()).sub(lora.b.t().matmul(lora.b))) <
+          1e-4 * frobenius(lora.a.matmul(lora.a.t())));
     CHECK(lora.scale == Approx(adapter.at(adapter.slots()[i]).scale));
     CHECK(lora.a.requires_grad());
   }

@@ -9,7 +9,7 @@ namespace {
 lora::LinearSlot slot_of(at::ScalarType dtype, bool bias = false) {
   torch::manual_seed(1);
   return std::make_shared<lora::LinearSlotImpl>("model.layers.0.mlp.up_proj", (torch::randn({24, 16}) * 0.2).to(dtype),
-                          bias ? (torch::randn({24}) * 0.2).to(dtype) : at::Tensor());
+                                                bias ? (torch::randn({24}) * 0.2).to(dtype) : at::Tensor());
 }
 
 lora::LoraMatrices matrices(std::int64_t r, double scale = 1.5, double dropout = 0) {
@@ -122,13 +122,15 @@ TEST_CASE("dropout acts in training only, by seed, path, step and token", "[unit
   CHECK_FALSE(at::allclose(first, run(2, 0, tokens)));
   CHECK_FALSE(at::allclose(first, run(1, 1, tokens)));
   CHECK_FALSE(at::allclose(first, run(1, 0, others)));
-  const auto other = std::make_shared<lora::LinearSlotImpl>("model.layers.1.mlp.up_proj", slot->base().weight(), at::Tensor());
+  const auto other =
+      std::make_shared<lora::LinearSlotImpl>("model.layers.1.mlp.up_proj", slot->base().weight(), at::Tensor());
   other->attach(slot->lora());
   const kernels::DropoutContext context{1, 0, tokens.data()};
   CHECK_FALSE(at::allclose(first, other->forward(x, &context)));
 }
 
-TEST_CASE("several adapters on one slot: each acts while it is enabled, and their sum is what all of them add", "[unit]") {
+TEST_CASE("several adapters on one slot: each acts while it is enabled, and their sum is what all of them add",
+          "[unit]") {
   auto slot = slot_of(at::kFloat);
   const at::Tensor x = torch::randn({5, 16});
   const at::Tensor base = slot->forward(x);

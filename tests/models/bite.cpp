@@ -1,5 +1,5 @@
-// The goldens bite: every key of config.json that changes the mathematics, when changed, moves the logits by at least ten
-// times the tolerance of the parity test, or is refused.
+// The goldens bite: every key of config.json that changes the mathematics, when changed, moves the logits by at least
+// ten times the tolerance of the parity test, or is refused.
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
 #include "models_helpers.h"
@@ -58,7 +58,8 @@ TEST_CASE("each key that changes the mathematics moves the logits", "[parity]") 
       {"qwen3", {{"layer_types", {sliding, sliding, sliding}}}},
       {"qwen3", {{"rms_norm_eps", 1e-2}}},
       {"qwen3", rope({{"rope_theta", 500000}})},
-      {"qwen3", {{"num_attention_heads", 4}, {"num_key_value_heads", 2}, {"num_hidden_layers", 3}, {"sliding_window", 4}}},
+      {"qwen3",
+       {{"num_attention_heads", 4}, {"num_key_value_heads", 2}, {"num_hidden_layers", 3}, {"sliding_window", 4}}},
   };
   for (const Change& change : changes) {
     INFO(change.golden << " " << change.patch.dump());
@@ -111,8 +112,8 @@ TEST_CASE("spellings of the same configuration give the same logits", "[unit]") 
         models::load_decoder(models::parse_config(core::JsonView(json, "config.json")), golden.weights, at::kFloat);
     CHECK(distance(logits_of(decoder, golden.tensor("ids")), golden.tensor("logits")) <= 1e-4);
   };
-  const core::Json llama3 = {{"factor", 4.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0},
-                             {"original_max_position_embeddings", 16}};
+  const core::Json llama3 = {
+      {"factor", 4.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 16}};
   core::Json with_type = llama3, with_rope_type = llama3;
   with_type["type"] = "llama3";
   with_rope_type["rope_type"] = "llama3";

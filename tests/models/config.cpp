@@ -55,8 +55,9 @@ TEST_CASE("malformed values of config.json are refused, each by name", "[unit]")
   refused<FormatError>({{"rope_scaling", {{"type", "linear"}}}}, {"factor"});
   refused<FormatError>({{"rope_scaling", {{"type", "linear"}, {"factor", 0}}}}, {"factor"});
   refused<FormatError>({{"rope_scaling", {{"rope_type", "llama3"}, {"factor", 8}}}}, {"low_freq_factor"});
-  refused<FormatError>({{"rope_scaling", {{"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 4},
-                                          {"high_freq_factor", 4}}}}, {"high_freq_factor"});
+  refused<FormatError>(
+      {{"rope_scaling", {{"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 4}, {"high_freq_factor", 4}}}},
+      {"high_freq_factor"});
   refused<FormatError>({{"tie_word_embeddings", "yes"}}, {"tie_word_embeddings"});
   refused<FormatError>({{"eos_token_id", {1, "2"}}}, {"eos_token_id"});
   refused<FormatError>({{"model_type", "qwen2"}, {"layer_types", {"full_attention"}}}, {"layer_types", "2"});
@@ -67,29 +68,44 @@ TEST_CASE("malformed values of config.json are refused, each by name", "[unit]")
 TEST_CASE("a key that changes the mathematics and is not supported is an error that names it", "[unit]") {
   refused<ModelError>({{"model_type", "gemma2"}}, {"gemma2", "llama, mistral, qwen2, qwen3"});
   refused<ModelError>({{"model_type", "lama"}}, {"did you mean 'llama'"});
-  const core::Json cases = {{"hidden_act", "gelu"},          {"partial_rotary_factor", 0.5}, {"attention_multiplier", 0.1},
-                            {"logits_scaling", 8.0},         {"final_logit_softcapping", 30}, {"num_local_experts", 8},
-                            {"quantization_config", {{"quant_method", "gptq"}}},              {"no_rope_layers", {1, 0}},
-                            {"use_qk_norm", true},           {"rope_interleaved", true},      {"clip_qkv", 8}};
+  const core::Json cases = {{"hidden_act", "gelu"},
+                            {"partial_rotary_factor", 0.5},
+                            {"attention_multiplier", 0.1},
+                            {"logits_scaling", 8.0},
+                            {"final_logit_softcapping", 30},
+                            {"num_local_experts", 8},
+                            {"quantization_config", {{"quant_method", "gptq"}}},
+                            {"no_rope_layers", {1, 0}},
+                            {"use_qk_norm", true},
+                            {"rope_interleaved", true},
+                            {"clip_qkv", 8}};
   for (const auto& [key, value] : cases.items()) {
     core::Json patch;
     patch[key] = value;
     refused<ModelError>(patch, {key, "llama"});
   }
   for (const char* kind : {"yarn", "longrope", "dynamic", "su", "mrope"}) {
-    refused<ModelError>({{"rope_scaling", {{"rope_type", kind}, {"factor", 4.0}}}}, {kind, "default, linear and llama3"});
+    refused<ModelError>({{"rope_scaling", {{"rope_type", kind}, {"factor", 4.0}}}},
+                        {kind, "default, linear and llama3"});
   }
-  refused<ModelError>({{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 1e4}, {"partial_rotary_factor", 0.5}}}},
-                      {"partial_rotary_factor"});
-  refused<ModelError>({{"model_type", "qwen3"},
-                       {"rope_parameters", {{"full_attention", {{"rope_theta", 1e6}}}, {"sliding_attention", {{"rope_theta", 1e4}}}}}},
-                      {"rope_parameters", "layer types"});
+  refused<ModelError>(
+      {{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 1e4}, {"partial_rotary_factor", 0.5}}}},
+      {"partial_rotary_factor"});
+  refused<ModelError>(
+      {{"model_type", "qwen3"},
+       {"rope_parameters", {{"full_attention", {{"rope_theta", 1e6}}}, {"sliding_attention", {{"rope_theta", 1e4}}}}}},
+      {"rope_parameters", "layer types"});
   refused<ModelError>({{"model_type", "mistral"}, {"attention_bias", true}}, {"attention_bias"});
-  refused<ModelError>({{"model_type", "mistral"}, {"sliding_window", 8}, {"layer_types", {"full_attention", "sliding_attention"}}},
-                      {"layer_types", "full_attention"});
+  refused<ModelError>(
+      {{"model_type", "mistral"}, {"sliding_window", 8}, {"layer_types", {"full_attention", "sliding_attention"}}},
+      {"layer_types", "full_attention"});
   // Neutral values of the same keys are fine.
-  CHECK_NOTHROW(parse({{"hidden_act", "silu"}, {"partial_rotary_factor", 1.0}, {"quantization_config", nullptr},
-                       {"attention_multiplier", nullptr}, {"rope_interleaved", false}, {"pretraining_tp", 2}}));
+  CHECK_NOTHROW(parse({{"hidden_act", "silu"},
+                       {"partial_rotary_factor", 1.0},
+                       {"quantization_config", nullptr},
+                       {"attention_multiplier", nullptr},
+                       {"rope_interleaved", false},
+                       {"pretraining_tp", 2}}));
 }
 
 TEST_CASE("unknown keys are collected, known inert ones are not, dropout is noted", "[unit]") {

@@ -131,11 +131,13 @@ TEST_CASE("decoding against the cache gives the full pass's logits", "[unit]") {
     std::vector<at::Tensor> parts;
     std::int64_t done = 0;
     for (const std::int64_t n : {11, 6}) {
-      parts.push_back(decoder->logits(decoder->hidden(ids.slice(0, done, done + n), cache.segments({n}), {.cache = &cache})));
+      parts.push_back(
+          decoder->logits(decoder->hidden(ids.slice(0, done, done + n), cache.segments({n}), {.cache = &cache})));
       done += n;
     }
     for (; done < ids.numel(); ++done) {
-      parts.push_back(decoder->logits(decoder->hidden(ids.slice(0, done, done + 1), cache.segments({1}), {.cache = &cache})));
+      parts.push_back(
+          decoder->logits(decoder->hidden(ids.slice(0, done, done + 1), cache.segments({1}), {.cache = &cache})));
     }
     CHECK(cache.length() == ids.numel());
     CHECK(distance(torch::cat(parts), full) <= 1e-4);

@@ -15,7 +15,8 @@ std::vector<double> shares(const at::Tensor& logits, const GenerateOptions& opti
                            const std::vector<data::TokenId>& seen = {}, int draws = 4000) {
   std::vector<double> counts(static_cast<std::size_t>(logits.numel()), 0);
   for (int i = 0; i < draws; ++i) {
-    counts[static_cast<std::size_t>(models::sample(logits, options, seen, static_cast<std::uint64_t>(i)))] += 1.0 / draws;
+    counts[static_cast<std::size_t>(models::sample(logits, options, seen, static_cast<std::uint64_t>(i)))] +=
+        1.0 / draws;
   }
   return counts;
 }
@@ -59,15 +60,14 @@ TEST_CASE("sampling follows transformers' processors in their order", "[unit]") 
   // Positive scores are divided, negative ones multiplied, each id once however often it was seen.
   const at::Tensor mixed = torch::tensor({2.0F, 1.9F, -1.0F, -1.1F});
   CHECK(models::sample(mixed, {.repetition_penalty = 1.2}, {0, 0, 0}, 0) == 1);
-  check_shares(shares(mixed, {.temperature = 1, .repetition_penalty = 2}, {0, 2, 2}),
-               [] {
-                 const std::vector<double> scores = {1.0, 1.9, -2.0, -1.1};
-                 std::vector<double> p;
-                 double sum = 0;
-                 for (const double s : scores) sum += std::exp(s);
-                 for (const double s : scores) p.push_back(std::exp(s) / sum);
-                 return p;
-               }());
+  check_shares(shares(mixed, {.temperature = 1, .repetition_penalty = 2}, {0, 2, 2}), [] {
+    const std::vector<double> scores = {1.0, 1.9, -2.0, -1.1};
+    std::vector<double> p;
+    double sum = 0;
+    for (const double s : scores) sum += std::exp(s);
+    for (const double s : scores) p.push_back(std::exp(s) / sum);
+    return p;
+  }());
   CHECK_THROWS_AS(models::sample(torch::full({4}, NAN), {}, {}, 0), ModelError);
 }
 
@@ -100,7 +100,8 @@ TEST_CASE("greedy generation is the argmax of full passes", "[unit]") {
   }
   CHECK(generated.text == tokenizer.decode(generated.ids, true));
   const GenerateOptions warm{.max_new_tokens = 25, .temperature = 1.5, .seed = 3};
-  CHECK(models::generate(*decoder, tokenizer, prompt, warm).ids == models::generate(*decoder, tokenizer, prompt, warm).ids);
+  CHECK(models::generate(*decoder, tokenizer, prompt, warm).ids ==
+        models::generate(*decoder, tokenizer, prompt, warm).ids);
 }
 
 TEST_CASE("a cache that holds the prompt's beginning gives the same answer, and can be cut back", "[unit]") {
@@ -137,8 +138,8 @@ TEST_CASE("generation ends at an end token, a stop string, or the last position"
   CHECK(stopped.text == before);
   CHECK(streamed == before);
   // One that only begins at the end is let through when the end is reached.
-  const models::Generated held = models::generate(
-      *decoder, tokenizer, prompt, {.max_new_tokens = 20, .stop = {plain.text.substr(18) + "never"}});
+  const models::Generated held =
+      models::generate(*decoder, tokenizer, prompt, {.max_new_tokens = 20, .stop = {plain.text.substr(18) + "never"}});
   CHECK(held.finish == "length");
   CHECK(held.text == plain.text);
 
@@ -153,7 +154,8 @@ TEST_CASE("generation ends at an end token, a stop string, or the last position"
   models::Decoder ending = models::random_decoder(config, 11, false);
   const models::Generated ended = models::generate(*ending, tokenizer, prompt, {.max_new_tokens = 20});
   CHECK(ended.finish == "eos");
-  CHECK(ended.ids == std::vector<data::TokenId>(plain.ids.begin(), plain.ids.begin() + static_cast<std::ptrdiff_t>(first) + 1));
+  CHECK(ended.ids ==
+        std::vector<data::TokenId>(plain.ids.begin(), plain.ids.begin() + static_cast<std::ptrdiff_t>(first) + 1));
   CHECK(ended.text == tokenizer.decode(std::span(plain.ids).first(first), true));
   CHECK(models::generate(*ending, tokenizer, prompt, {.max_new_tokens = 20, .ignore_eos = true}).ids == plain.ids);
 }

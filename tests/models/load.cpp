@@ -41,7 +41,8 @@ void write_model(const fs::path& folder, const Golden& golden, const std::map<st
   formats::write_safetensors(folder / "model.safetensors", std::move(list));
 }
 
-models::Decoder open(const fs::path& folder, at::ScalarType dtype = at::kFloat, std::vector<std::string>* warnings = nullptr) {
+models::Decoder open(const fs::path& folder, at::ScalarType dtype = at::kFloat,
+                     std::vector<std::string>* warnings = nullptr) {
   return models::load_decoder(models::read_config(folder), formats::WeightFiles::open(folder), dtype, false, warnings);
 }
 
@@ -212,7 +213,8 @@ TEST_CASE("weights are used where they are mapped, and integers are refused", "[
   auto tensors = tensors_of(golden);
   tensors["model.layers.0.mlp.up_proj.weight"] = tensors["model.layers.0.mlp.up_proj.weight"].to(at::kChar);
   write_model(temp / "int8", golden, tensors);
-  check_refused([&] { models::choose_dtype(models::DTypeChoice::kAuto, formats::WeightFiles::open(temp / "int8")); }, {"up_proj.weight", "I8"});
+  check_refused([&] { models::choose_dtype(models::DTypeChoice::kAuto, formats::WeightFiles::open(temp / "int8")); },
+                {"up_proj.weight", "I8"});
 }
 
 TEST_CASE("the automatic dtype is that of the file where the CPU computes it, with the reason", "[unit]") {

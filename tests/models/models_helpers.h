@@ -67,7 +67,8 @@ inline double distance(const at::Tensor& a, const at::Tensor& b) {
 
 /// Whether a text has all the parts.
 inline bool says(const std::string& text, const std::vector<std::string>& parts) {
-  return std::all_of(parts.begin(), parts.end(), [&](const std::string& p) { return text.find(p) != std::string::npos; });
+  return std::all_of(parts.begin(), parts.end(),
+                     [&](const std::string& p) { return text.find(p) != std::string::npos; });
 }
 
 /// Runs f and checks that it throws an E whose message has all the parts.

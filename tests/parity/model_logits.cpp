@@ -1,4 +1,5 @@
-// model_logits MODEL ADAPTER|- : reads one JSON array of ids a line, prints its logits [T][V] as JSON a line. For parity.
+// model_logits MODEL ADAPTER|- : reads one JSON array of ids a line, prints its logits [T][V] as JSON a line. For
+// parity.
 #include <cstdio>
 #include <iostream>
 #include <string>
@@ -14,7 +15,8 @@ int main(int argc, char** argv) try {
   for (std::string line; std::getline(std::cin, line);) {
     const auto ids = lowrank::core::parse_json(line, "stdin").get<std::vector<std::int64_t>>();
     const auto length = static_cast<std::int64_t>(ids.size());
-    const at::Tensor hidden = model.decoder->hidden(at::tensor(ids, at::kLong), lowrank::kernels::Segments::of_lengths({length}));
+    const at::Tensor hidden =
+        model.decoder->hidden(at::tensor(ids, at::kLong), lowrank::kernels::Segments::of_lengths({length}));
     const at::Tensor logits = model.decoder->logits(hidden).contiguous();
     lowrank::core::Json rows = lowrank::core::Json::array();
     for (std::int64_t t = 0; t < length; ++t) {

@@ -1,4 +1,5 @@
-// A program of someone else's that needs one folder of lowrank only: its tokenizers, without LibTorch's code in the build.
+// A program of someone else's that needs one folder of lowrank only: its tokenizers, without LibTorch's code in the
+// build.
 #include <cstdio>
 
 #include "lowrank/core/error.h"

@@ -12,7 +12,8 @@ int main() {
   try {
     lowrank::models::resolve("/nowhere/at/all");
   } catch (const lowrank::MissingError& error) {
-    std::printf("consumer: %lld x %lld; %s\n", static_cast<long long>(y.size(0)), static_cast<long long>(y.size(1)), error.what());
+    std::printf("consumer: %lld x %lld; %s\n", static_cast<long long>(y.size(0)), static_cast<long long>(y.size(1)),
+                error.what());
     return 0;
   }
   return 1;
