@@ -17,9 +17,13 @@ namespace {
 void report_baselines(const train::Dpo& objective, const std::vector<std::pair<std::string, double>>& shorter,
                       RunReport& report) {
   for (std::size_t i = 0; i < shorter.size(); ++i) {
-    report.remarks.emplace_back(shorter[i].first + " baselines",
+    const auto& [name, wins] = shorter[i];
+    const double reference = objective.reference_accuracy(i);
+    report.remarks.emplace_back(name + " baselines",
                                 fmt::format("\"shorter wins\" {:.1f} %, the reference's own log-probabilities {:.1f} %",
-                                            100 * shorter[i].second, 100 * objective.reference_accuracy(i)));
+                                            100 * wins, 100 * reference));
+    report.findings["shorter_wins"][name] = wins;
+    report.findings["reference_accuracy"][name] = reference;
   }
 }
 

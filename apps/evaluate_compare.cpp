@@ -195,9 +195,7 @@ fs::path report_folder(const Options& options) {
                              out.string(), file));
     }
   }
-  std::error_code error;
-  fs::create_directories(out, error);
-  if (error || !fs::is_directory(out)) throw IoError(fmt::format("the folder {} could not be made", out.string()));
+  core::make_folder(out);
   return out;
 }
 

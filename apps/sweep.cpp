@@ -181,7 +181,7 @@ class Sweep {
   void open() {
     const bool resume = options_.flag("resume");
     if (resume && options_.flag("overwrite")) options_.fail("overwrite", "contradicts --resume; give one of them");
-    fs::create_directories(out_);
+    core::make_folder(out_);
     lock_ = std::make_unique<core::DirectoryLock>(out_);
     core::sweep_temporaries(out_);
     const Json identity = this->identity();
@@ -230,7 +230,7 @@ class Sweep {
   /// Runs a trial, or goes on with it, and adds it to trials_. Not 0: a signal came.
   int run_trial(std::int64_t number, const train::Assignment& assignment) {
     const fs::path folder = out_ / "trials" / fmt::format("trial-{:04}", number);
-    fs::create_directories(folder.parent_path());
+    core::make_folder(folder.parent_path());
     TrialView view(console_, fmt::format("trial {} of {}  {}", number, count_, words(assignment)),
                    options_.text("pruner") == "asha", trials_, folder);
     const Options options = trial_options(assignment, folder, true);

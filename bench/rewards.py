@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--assets", type=Path, default=os.environ.get("LOWRANK_ASSETS"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument("--steps", type=int, default=320)
     arguments = parser.parse_args()
     assets, out = Path(arguments.assets), arguments.out
     arguments.model = model_of(assets)
@@ -74,8 +74,8 @@ def main() -> None:
         accuracies.append(next(r for r in result["after"] if r["split"] == "validation")["metrics"]["accuracy"])
         for name, what in {"rule": f"words:{out / 'animals.txt'}", "trained reward": f"adapter:{reward}"}.items():
             folder = out / f"ppo-{name.split()[0]}-{seed}"
-            run(arguments.lowrank, "align", "ppo", arguments.model, "--data", out / "prompts.txt", "--reward", what, "--target-kl", 15, "--kl-horizon", 60, "--response-length", 48,
-                "--lr", "2e-3", "--schedule", "constant", "--max-steps", arguments.steps, "--batch-size", 32, "--val-split", 0, "--seed", seed,
+            run(arguments.lowrank, "align", "ppo", arguments.model, "--data", out / "prompts.txt", "--reward", what, "--target-kl", 15, "--kl-horizon", 100, "--response-length", 48,
+                "--lr", "5e-4", "--schedule", "constant", "--max-steps", arguments.steps, "--batch-size", 32, "--val-split", 0, "--seed", seed,
                 "--resume", "--quiet", "--out", folder)
             steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines() if "objective/scores" in line]
             first, last = (statistics.mean(s["objective/scores"] for s in part) for part in (steps[:8], steps[-16:]))

@@ -83,6 +83,13 @@ void rename_to_new(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
+void make_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw IoError("the folder " + folder.string() + " could not be made: " + error.message());
+  if (!fs::is_directory(folder)) throw IoError(folder.string() + " is a file, not a folder");
+}
+
 void sync_directory(const fs::path& directory) { sync_path(directory / "", O_DIRECTORY); }
 
 AtomicFile::AtomicFile(fs::path destination, std::uint64_t expected_bytes)

@@ -91,6 +91,9 @@ class StagedDirectory {
   bool committed_ = false;
 };
 
+/// Makes a folder, and those above it, where they are missing. IoError when that fails, or a file has the name.
+void make_folder(const fs::path& folder);
+
 /// fsync of a folder, so that renames and unlinks in it survive a power cut.
 void sync_directory(const fs::path& directory);
 

@@ -169,34 +169,40 @@ void Assembler::keep_row(Example example) {
   keep(std::move(example));
 }
 
-void Assembler::check_rows() const {
+void Assembler::check_rows(const std::string& where) const {
   if (rows_ == 0) return;
   const std::string cut = core::format_count(dataset_.report.truncated) + " of " + core::format_count(rows_) +
                           " rows are longer than --seq-len " + std::to_string(options_.seq_len);
   const std::string raise = "raise --seq-len (the longest row has " +
                             core::format_count(static_cast<std::int64_t>(longest_row_)) + " tokens)";
   if (rows_kept_ == 0 && dataset_.report.truncated > 0) {
-    throw DataError("nothing is left to learn: every answer is masked or cut away, since " + cut + "; " + raise +
-                    " or shorten the prompts");
+    throw DataError(where + "nothing is left to learn: every answer is masked or cut away, since " + cut + "; " +
+                    raise + " or shorten the prompts");
   }
   if (rows_kept_ == 0) {
-    throw DataError("nothing is left to learn: no row has an answer; give answers, or pass --train-on-prompt");
+    throw DataError(where + "nothing is left to learn: no row has an answer; give answers, or pass --train-on-prompt");
   }
   if (tokenizer_.eos() && rows_ended_ == 0) {
-    throw DataError("no answer reaches its end token, so the model would not learn to stop: " + cut + "; " + raise);
+    throw DataError(where + "no answer reaches its end token, so the model would not learn to stop: " + cut + "; " +
+                    raise);
   }
 }
 
-Dataset Assembler::finish() {
+Dataset Assembler::finish(const std::vector<std::filesystem::path>& paths) {
   ReadReport& report = dataset_.report;
-  if (report.documents == 0) {
-    throw DataError("nothing to learn from: " +
-                    (report.empty > 0 ? "all " + core::format_count(report.empty) + " documents are blank"
-                                      : std::string("no documents were read")));
+  std::string where;
+  if (!paths.empty()) {
+    where = paths.front().string() + (paths.size() > 1 ? " and " + std::to_string(paths.size() - 1) + " more: " : ": ");
   }
-  check_rows();
+  if (report.documents == 0) {
+    throw DataError(where + "there is no text: " +
+                    (report.empty == 0   ? std::string("no documents were read")
+                     : report.empty == 1 ? std::string("its one document is blank")
+                                         : "all " + core::format_count(report.empty) + " documents are blank"));
+  }
+  check_rows(where);
   if (dataset_.examples.empty()) {
-    throw DataError("nothing to learn from: no document has two tokens, and the first is never predicted");
+    throw DataError(where + "no document has two tokens, and the first is never predicted");
   }
   if (!tokenizer_.eos()) {
     report.notes.push_back("the tokenizer has no end token: documents and answers are not ended");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -30,8 +31,9 @@ class Assembler {
   /// same.
   void add_pair(const std::vector<Span>& chosen, const std::vector<Span>& rejected, const std::string& where);
 
-  /// Checks the whole and gives it away. DataError: nothing read, all masked, no answer reaches its end token.
-  Dataset finish();
+  /// Checks the whole and gives it away. DataError, beginning with `paths` where it was read from files: nothing read,
+  /// all masked, no answer reaches its end token.
+  Dataset finish(const std::vector<std::filesystem::path>& paths = {});
 
   ReadReport& report() { return dataset_.report; }
 
@@ -43,7 +45,7 @@ class Assembler {
   void cut(Example& example);
   void keep_row(Example example);
   void keep(Example example);
-  void check_rows() const;
+  void check_rows(const std::string& where) const;
 
   const Tokenizer& tokenizer_;
   DataOptions options_;

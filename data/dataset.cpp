@@ -165,7 +165,7 @@ Dataset read_all(const std::vector<std::filesystem::path>& paths, const Tokenize
   report.format = join(reading.formats);
   report.sha256 = combined(reading.digests);
   add_notes(reading, report);
-  return reading.assembler.finish();
+  return reading.assembler.finish(paths);
 }
 
 }  // namespace

@@ -87,7 +87,7 @@ Dataset load_preferences(const std::vector<std::filesystem::path>& paths, const 
   if (!reading.unread_keys.empty()) {
     report.notes.push_back("keys of rows that are not read: " + joined(reading.unread_keys, ", "));
   }
-  return reading.assembler.finish();
+  return reading.assembler.finish(paths);
 }
 
 std::int64_t pair_count(const Dataset& pairs) { return static_cast<std::int64_t>(pairs.examples.size() / 2); }

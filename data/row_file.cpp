@@ -46,8 +46,7 @@ const char* bad_escape(std::string_view json) {
 }
 
 [[noreturn]] void no_rows(const std::filesystem::path& file, bool blank) {
-  throw DataError(file.string() + (blank ? " holds no rows" : " is empty") +
-                  "; expected one JSON object a line, such as {\"prompt\": \"…\", \"completion\": \"…\"}");
+  throw DataError(file.string() + (blank ? " holds no rows" : " is empty") + "; expected one JSON object a line");
 }
 
 RowFileFacts rows_of_lines(const std::filesystem::path& file,

@@ -86,8 +86,8 @@ Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory
                   std::vector<std::string>* notes = nullptr, const std::string& name = kDefaultAdapter);
 
 /// adapter_model.safetensors and adapter_config.json, as PEFT's save_pretrained writes them (README.md is the app's);
-/// PiSSA and OLoRA as the plain LoRA of twice the rank that they are on the base as it was. Into an existing folder;
-/// each file written beside and renamed. Throws ModelError when a matrix is not finite.
+/// PiSSA and OLoRA as the plain LoRA of twice the rank that they are on the base as it was. The folder is
+/// made; each file written beside and renamed. Throws ModelError when a matrix is not finite.
 void save_peft(const Adapter& adapter, const std::filesystem::path& directory);
 
 /// What a resumed run of PiSSA or OLoRA needs beside A and B: A0 and B0 as initial_adapter.safetensors, under the names

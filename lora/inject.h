@@ -79,7 +79,8 @@ class Injected {
 /// modules share.
 Injected inject(torch::nn::Module& network, const LoraConfig& config, std::uint64_t seed = 42);
 
-/// adapter_model.safetensors and adapter_config.json, as PEFT writes them for the same network in PyTorch.
+/// adapter_model.safetensors and adapter_config.json, as PEFT writes them for the same network in PyTorch; the folder
+/// is made.
 void save_injected(const Injected& injected, const std::filesystem::path& directory);
 /// A PEFT directory into a network. Strict: ModelError for a missing, unexpected or misshapen tensor, by name; then the
 /// network is as before.

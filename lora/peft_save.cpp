@@ -1,15 +1,10 @@
-#include <ATen/ops/isfinite.h>
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <map>
 
 #include "lowrank/core/error.h"
-#include "lowrank/core/files.h"
-#include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/lora/adapter.h"
 #include "lowrank/lora/peft_names.h"
+#include "lowrank/lora/peft_tensors.h"
 
 namespace lowrank::lora {
 
@@ -37,17 +32,9 @@ std::vector<NamedTensor> saved_tensors(const Adapter& adapter) {
 void save_peft(const Adapter& adapter, const std::filesystem::path& directory) {
   if (adapter.slots().empty() && !adapter.adapts_embedding())
     throw InternalError("an adapter that is attached nowhere was to be saved");
-  std::vector<formats::TensorToWrite> tensors;
-  for (const NamedTensor& parameter : saved_tensors(adapter)) {
-    const at::Tensor matrix = parameter.tensor.detach().to(at::kFloat);
-    if (!at::isfinite(matrix).all().item<bool>())
-      throw ModelError(fmt::format("{} has values that are not finite, so the adapter is not written to {}",
-                                   parameter.name, directory.string()));
-    tensors.push_back(formats::tensor_to_write(parameter.name, matrix));
-  }
-  // The config last: a folder that has it has the weights it speaks of.
-  formats::write_safetensors(directory / "adapter_model.safetensors", std::move(tensors));
-  core::write_file(directory / "adapter_config.json", adapter_config_json(adapter.config()));
+  std::vector<NamedTensor> tensors = saved_tensors(adapter);
+  for (NamedTensor& saved : tensors) saved.tensor = saved.tensor.detach().to(at::kFloat);
+  write_peft(tensors, adapter.config(), directory);
 }
 
 std::uint64_t peft_bytes(const Adapter& adapter) {

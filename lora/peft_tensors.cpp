@@ -29,6 +29,7 @@ void write_peft(const std::vector<NamedTensor>& tensors, const LoraConfig& confi
                                    directory.string()));
     out.push_back(formats::tensor_to_write(named.name, named.tensor.detach()));
   }
+  core::make_folder(directory);
   // The config last: a folder that has it has the weights it speaks of.
   formats::write_safetensors(directory / kWeights, std::move(out));
   core::write_file(directory / kConfig, adapter_config_json(config));

@@ -10,7 +10,8 @@
 
 namespace lowrank::lora {
 
-/// adapter_model.safetensors and adapter_config.json. ModelError when a tensor is not finite; then nothing is written.
+/// adapter_model.safetensors and adapter_config.json, each written beside and renamed; the folder is made. ModelError
+/// when a tensor is not finite; then nothing is written.
 void write_peft(const std::vector<NamedTensor>& tensors, const LoraConfig& config,
                 const std::filesystem::path& directory);
 

@@ -13,7 +13,7 @@ void save_model(DecoderImpl& decoder, const data::Tokenizer& tokenizer, const st
   if (dtype != at::kFloat && dtype != at::kBFloat16) {
     throw ConfigError(fmt::format("a model is saved as float32 or bfloat16, not as {}", c10::toString(dtype)));
   }
-  std::filesystem::create_directories(directory);
+  core::make_folder(directory);
   DecoderConfig config = decoder.config();
   config.dtype = dtype == at::kFloat ? "float32" : "bfloat16";
 

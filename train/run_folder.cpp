@@ -90,10 +90,7 @@ std::unique_ptr<core::DirectoryLock> open_run_folder(const fs::path& out, bool r
                                                      const std::vector<fs::path>& inputs) {
   if (resume && overwrite) throw ConfigError("--resume and --overwrite contradict each other: give one of them");
   check_inputs(out, overwrite, inputs);
-  std::error_code error;
-  fs::create_directories(out, error);
-  if (error) throw IoError("the folder " + out.string() + " could not be made: " + error.message());
-  if (!fs::is_directory(out)) throw IoError("--out " + out.string() + " is not a folder");
+  core::make_folder(out);
   auto lock = std::make_unique<core::DirectoryLock>(out);
   core::sweep_temporaries(out);
   if (fs::is_directory(out / "checkpoints")) core::sweep_temporaries(out / "checkpoints");

@@ -114,9 +114,7 @@ void train_sentencepiece(const TokenizerTraining& options) {
   }
   const std::string bytes = train(options);
   const SentencePieceModel model = SentencePieceModel::parse(bytes, "the trained model");
-  std::error_code error;
-  std::filesystem::create_directories(options.out, error);
-  if (error) throw IoError(options.out.string() + ": the folder cannot be made: " + error.message());
+  core::make_folder(options.out);
   core::write_file(options.out / "tokenizer.model", bytes);
   core::write_file(options.out / "tokenizer.json", llama_tokenizer_json(model));
   core::write_file(options.out / "tokenizer_config.json", llama_tokenizer_config(model));

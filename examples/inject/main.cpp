@@ -23,13 +23,13 @@ struct Net : torch::nn::Module {
   torch::nn::Linear head = register_module("head", torch::nn::Linear(16, 3));
 };
 
-/// 96 pictures of 12 × 12: horizontal, vertical or slanting stripes at random places, with noise.
+/// 96 pictures of 12 × 12: thin bright stripes, horizontal, vertical or slanting, at random places, with noise.
 std::pair<at::Tensor, at::Tensor> stripes(bool inverted) {
   const at::Tensor y = torch::randint(3, {96}), place = torch::randint(4, {96, 1, 1, 1});
   const at::Tensor row = torch::arange(12).view({1, 1, 12, 1}), column = row.transpose(2, 3);
   const at::Tensor kind = y.view({96, 1, 1, 1});
   const at::Tensor at = torch::where(kind == 0, row, torch::where(kind == 1, column, row + column)) + place;
-  const at::Tensor x = at.remainder(4).lt(2).to(torch::kFloat) + 0.3 * torch::randn({96, 1, 12, 12});
+  const at::Tensor x = at.remainder(4).lt(1).to(torch::kFloat) + 0.3 * torch::randn({96, 1, 12, 12});
   return {inverted ? 1 - x : x, y};
 }
 

@@ -202,7 +202,7 @@ ResNet ResNet::load(const std::filesystem::path& directory) {
 }
 
 void ResNet::save(const std::filesystem::path& directory) const {
-  std::filesystem::create_directories(directory);
+  core::make_folder(directory);
   std::vector<formats::TensorToWrite> tensors;
   for (const auto& [name, tensor] : tensors_of(*network_))
     tensors.push_back(formats::tensor_to_write(name, tensor.detach()));

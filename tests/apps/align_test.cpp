@@ -51,6 +51,8 @@ TEST_CASE("align dpo learns pairs, writes an adapter, and says what length alone
                                             "constant"};
   const Json result = run_json(command);
   CHECK(result["verb"] == "align dpo");
+  CHECK(result["result"]["shorter_wins"].contains("validation"));
+  CHECK(result["result"]["reference_accuracy"]["validation"].get<double>() <= 1);
   CHECK(result["data"]["train"]["documents"] == 30);
   const Json& after = result["result"]["after"][0];
   CHECK(after["metrics"]["rewards/accuracies"].get<double>() > 0.9);

@@ -122,12 +122,13 @@ TEST_CASE("An adapter that PEFT wrote for a CNN with attention gives PEFT's logi
     INFO(parameter.name);
     CHECK(far(parameter.tensor.grad(), tensor(file, "grad." + parameter.name)) < 1e-4);
   }
-  const lowrank_test::TempDir folder;
-  lora::save_injected(injected, folder.path());
+  const lowrank_test::TempDir scratch;
+  const std::filesystem::path folder = scratch / "new" / "adapter";  // made by saving
+  lora::save_injected(injected, folder);
   CHECK(lowrank_test::read_text(folder / "adapter_model.safetensors") ==
         lowrank_test::read_text(lowrank_test::golden_dir() / "lora" / "conv-network" / "adapter_model.safetensors"));
   Network other = network();
-  const lora::Injected again = lora::load_injected(*other, folder.path());
+  const lora::Injected again = lora::load_injected(*other, folder);
   CHECK(same_bytes(other->forward(tensor(file, "x")).detach(), y.detach()));
 }
 
