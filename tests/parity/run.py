@@ -3,7 +3,8 @@
 
     run.py --build build [--assets DIR] [--count 100000]
 
-1. Golden files are made anew by the installed transformers and peft, and the tests that read them are run on those.
+1. Golden files are made anew by the installed transformers, peft, trl, pillow, scikit-learn, sacrebleu and rouge-score, and the tests
+   that read them are run on those.
 2. Token ids of random and adversarial strings against tokenizers that PyPI `tokenizers` trains.
 3. An adapter that `lowrank finetune` trains (rsLoRA, a rank pattern, regex targets) is loaded by PEFT without a warning and
    gives the same logits; one that PEFT makes does so here; with lora_alpha doubled in the file neither does.
@@ -11,12 +12,11 @@
    the head: the adapter and a checkpoint of each, and what `lowrank merge` and `lowrank compress` make of them.
 5. A classifier that `lowrank finetune --task classification` trains is read by transformers and PEFT without a warning and
    gives the same losses and predictions; so does one that PEFT makes, here.
-6. With pillow: image classifiers that `lowrank finetune` trains (adapter, whole, head) give the same loss in transformers.
+6. Image classifiers that `lowrank finetune` trains (adapter, whole, head) give the same loss in transformers.
 
 2 to 5 use the model and the texts under --assets ($LOWRANK_ASSETS); without them they are left out, and that is said.
 """
 import argparse
-import importlib.util
 import json
 import os
 import pathlib
@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 
+import image_parity
 import peft_adapter_parity as peft
 import sequence_classifier_parity
 
@@ -49,17 +50,11 @@ def golden_tests(build, assets, work):
     run(sys.executable, HERE / "make_resnet_goldens.py", "--out", goldens / "models")
     run(sys.executable, HERE / "make_ppo_goldens.py", "--out", goldens)
     run(sys.executable, HERE / "make_seq_cls_goldens.py", "--out", goldens)
-    if importlib.util.find_spec("trl"):
-        run(sys.executable, HERE / "make_dpo_goldens.py", "--out", goldens)
-    else:
-        print("trl is not installed: DPO is held against the committed goldens", flush=True)
-    tests = ["test_lora", "test_models", "test_eval", "test_train"]
-    if importlib.util.find_spec("PIL"):
-        run(sys.executable, HERE / "make_image_goldens.py", "--out", goldens / "data")
-        tests.append("test_data")
-    else:
-        print("pillow is not installed: pictures are held against the committed goldens", flush=True)
-    for test in tests:
+    run(sys.executable, HERE / "make_dpo_goldens.py", "--out", goldens)
+    run(sys.executable, HERE / "make_image_goldens.py", "--out", goldens / "data")
+    run(sys.executable, HERE / "make_score_goldens.py", "--out", goldens / "eval")
+    run(sys.executable, HERE / "make_classification_goldens.py", "--out", goldens / "eval")
+    for test in ("test_data", "test_lora", "test_models", "test_eval", "test_train"):
         run(build / "tests" / test, env={**os.environ, "LOWRANK_GOLDENS": str(goldens)})
 
 
@@ -217,9 +212,7 @@ def main():
         else:
             print("LOWRANK_ASSETS is unset: tokenizers and live adapters are left out")
         golden_tests(build, arguments.assets, work)
-        if importlib.util.find_spec("PIL"):
-            import image_parity
-            image_parity.compare(build / "bin" / "lowrank", work / "images", check)
+        image_parity.compare(build / "bin" / "lowrank", work / "images", check)
     print("parity: everything holds")
 
 
