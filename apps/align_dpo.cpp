@@ -1,9 +1,9 @@
 #include <fmt/format.h>
 
-#include "lowrank/apps/align_run.h"
-#include "lowrank/apps/opening.h"
-#include "lowrank/apps/terminal.h"
-#include "lowrank/apps/training_run.h"
+#include "lowrank/apps/align/align_run.h"
+#include "lowrank/apps/console/terminal.h"
+#include "lowrank/apps/inputs/opening.h"
+#include "lowrank/apps/training/training_run.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/data/preferences.h"
 #include "lowrank/train/dpo.h"

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "lowrank/apps/align_run.h"
-#include "lowrank/apps/opening.h"
-#include "lowrank/apps/terminal.h"
-#include "lowrank/apps/training_run.h"
+#include "lowrank/apps/align/align_run.h"
+#include "lowrank/apps/console/terminal.h"
+#include "lowrank/apps/inputs/opening.h"
+#include "lowrank/apps/training/training_run.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/text.h"
 #include "lowrank/models/load_classifier.h"

@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
-#include "lowrank/apps/align_run.h"
-#include "lowrank/apps/score_head.h"
-#include "lowrank/apps/terminal.h"
+#include "lowrank/apps/align/align_run.h"
+#include "lowrank/apps/classification/score_head.h"
+#include "lowrank/apps/console/terminal.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/data/preferences.h"
 #include "lowrank/train/pairs.h"

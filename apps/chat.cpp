@@ -8,11 +8,11 @@
 #include <deque>
 #include <iostream>
 
-#include "lowrank/apps/adapters.h"
-#include "lowrank/apps/sampling_options.h"
-#include "lowrank/apps/signals.h"
-#include "lowrank/apps/style.h"
-#include "lowrank/apps/terminal.h"
+#include "lowrank/apps/console/signals.h"
+#include "lowrank/apps/console/style.h"
+#include "lowrank/apps/console/terminal.h"
+#include "lowrank/apps/generation/adapters.h"
+#include "lowrank/apps/generation/sampling_options.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"

@@ -5,14 +5,14 @@
 #include <filesystem>
 #include <optional>
 
-#include "lowrank/apps/evaluate_classification.h"
-#include "lowrank/apps/evaluate_compare.h"
-#include "lowrank/apps/frontier.h"
-#include "lowrank/apps/image_evaluate.h"
-#include "lowrank/apps/image_model.h"
-#include "lowrank/apps/named_paths.h"
-#include "lowrank/apps/opening.h"
-#include "lowrank/apps/terminal.h"
+#include "lowrank/apps/classification/evaluate_classification.h"
+#include "lowrank/apps/console/terminal.h"
+#include "lowrank/apps/evaluation/evaluate_compare.h"
+#include "lowrank/apps/evaluation/frontier.h"
+#include "lowrank/apps/images/image_evaluate.h"
+#include "lowrank/apps/images/image_model.h"
+#include "lowrank/apps/inputs/named_paths.h"
+#include "lowrank/apps/inputs/opening.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"

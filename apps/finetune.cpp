@@ -1,7 +1,7 @@
-#include "lowrank/apps/finetune_run.h"
-#include "lowrank/apps/preset.h"
-#include "lowrank/apps/regularisation.h"
-#include "lowrank/apps/repeated_runs.h"
+#include "lowrank/apps/training/finetune_run.h"
+#include "lowrank/apps/training/preset.h"
+#include "lowrank/apps/training/regularisation.h"
+#include "lowrank/apps/training/repeated_runs.h"
 #include "lowrank/apps/verbs.h"
 
 namespace lowrank::apps {

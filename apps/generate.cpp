@@ -6,13 +6,13 @@
 #include <optional>
 #include <utility>
 
-#include "lowrank/apps/adapters.h"
-#include "lowrank/apps/generate_file.h"
-#include "lowrank/apps/prompt_layout.h"
-#include "lowrank/apps/sampling_options.h"
-#include "lowrank/apps/search_options.h"
-#include "lowrank/apps/style.h"
-#include "lowrank/apps/terminal.h"
+#include "lowrank/apps/console/style.h"
+#include "lowrank/apps/console/terminal.h"
+#include "lowrank/apps/generation/adapters.h"
+#include "lowrank/apps/generation/generate_file.h"
+#include "lowrank/apps/generation/prompt_layout.h"
+#include "lowrank/apps/generation/sampling_options.h"
+#include "lowrank/apps/generation/search_options.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"

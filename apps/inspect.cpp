@@ -1,10 +1,10 @@
 // `lowrank inspect`: finds out what a path is and tells what is in it.
-#include "lowrank/apps/inspect.h"
+#include "lowrank/apps/inspection/inspect.h"
 
 #include <fmt/format.h>
 
-#include "lowrank/apps/opening.h"
-#include "lowrank/apps/terminal.h"
+#include "lowrank/apps/console/terminal.h"
+#include "lowrank/apps/inputs/opening.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 

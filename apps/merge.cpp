@@ -9,9 +9,9 @@
 
 #include <filesystem>
 
-#include "lowrank/apps/opening.h"
-#include "lowrank/apps/out_folder.h"
-#include "lowrank/apps/terminal.h"
+#include "lowrank/apps/console/terminal.h"
+#include "lowrank/apps/inputs/opening.h"
+#include "lowrank/apps/inputs/out_folder.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"

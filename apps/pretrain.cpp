@@ -1,7 +1,7 @@
 #include <ATen/Parallel.h>
 
-#include "lowrank/apps/terminal.h"
-#include "lowrank/apps/training_run.h"
+#include "lowrank/apps/console/terminal.h"
+#include "lowrank/apps/training/training_run.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/mode.h"

@@ -3,8 +3,8 @@
 
 #include <new>
 
-#include "lowrank/apps/signals.h"
-#include "lowrank/apps/terminal.h"
+#include "lowrank/apps/console/signals.h"
+#include "lowrank/apps/console/terminal.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"

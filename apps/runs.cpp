@@ -6,8 +6,8 @@
 #include <cmath>
 #include <set>
 
-#include "lowrank/apps/run_listing.h"
-#include "lowrank/apps/terminal.h"
+#include "lowrank/apps/console/terminal.h"
+#include "lowrank/apps/inspection/run_listing.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"

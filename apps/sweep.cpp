@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "lowrank/apps/finetune_run.h"
-#include "lowrank/apps/repeated_runs.h"
-#include "lowrank/apps/sweep_page.h"
-#include "lowrank/apps/sweep_space.h"
-#include "lowrank/apps/sweep_trials.h"
+#include "lowrank/apps/search/sweep_page.h"
+#include "lowrank/apps/search/sweep_space.h"
+#include "lowrank/apps/search/sweep_trials.h"
+#include "lowrank/apps/training/finetune_run.h"
+#include "lowrank/apps/training/repeated_runs.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"

@@ -4,9 +4,9 @@
 #include <iostream>
 #include <iterator>
 
-#include "lowrank/apps/opening.h"
-#include "lowrank/apps/style.h"
-#include "lowrank/apps/terminal.h"
+#include "lowrank/apps/console/style.h"
+#include "lowrank/apps/console/terminal.h"
+#include "lowrank/apps/inputs/opening.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"

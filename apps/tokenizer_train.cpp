@@ -1,6 +1,6 @@
 #include <fmt/format.h>
 
-#include "lowrank/apps/terminal.h"
+#include "lowrank/apps/console/terminal.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/data/tokenizer/train_sentencepiece.h"
 

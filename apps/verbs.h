@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "lowrank/apps/options.h"
+#include "lowrank/apps/console/options.h"
 
 namespace lowrank::apps {
 

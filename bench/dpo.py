@@ -48,7 +48,7 @@ def main() -> None:
             rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
             last = [row for row in rows if row.get("split") == "validation"][-1]
             report = json.loads((folder / "run.json").read_text())
-            count = report["data"]["validation"]["documents"]
+            count = report["data"]["validation"]["examples"] // 2
             n += count
             hits += round(last["eval_rewards/accuracies"] * count)
             base += round(report["result"]["reference_accuracy"]["validation"] * count)

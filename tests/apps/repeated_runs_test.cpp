@@ -1,5 +1,5 @@
 // Cross-validation, seeds, the learning curve and the preset for little data, as a user gives them.
-#include "lowrank/apps/repeated_runs.h"
+#include "lowrank/apps/training/repeated_runs.h"
 
 #include <cmath>
 #include <set>

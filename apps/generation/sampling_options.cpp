@@ -1,0 +1,62 @@
+#include "lowrank/apps/generation/sampling_options.h"
+
+#include <limits>
+
+namespace lowrank::apps {
+
+void append_sampling_options(Verb& verb, std::int64_t max_new_tokens) {
+  verb.options.insert(
+      verb.options.end(),
+      {
+          {"max-new-tokens", OptionType::kInt, "N", max_new_tokens, "Sampling", "Tokens at most", {}},
+          {"temperature", OptionType::kNumber, "X", 0.0, "Sampling", "0: always the likeliest token", {}},
+          {"top-k", OptionType::kInt, "N", 0, "Sampling", "Only the N likeliest tokens; 0: all", {}},
+          {"top-p", OptionType::kNumber, "X", 1.0, "Sampling", "Only the likeliest tokens that hold this share", {}},
+          {"repetition-penalty",
+           OptionType::kNumber,
+           "X",
+           1.0,
+           "Sampling",
+           "Above 1: tokens that were there get rarer",
+           {}},
+          {"no-repeat-ngram",
+           OptionType::kInt,
+           "N",
+           0,
+           "Sampling",
+           "No run of N tokens twice, the prompt's included; 0: off",
+           {}},
+          {"stop",
+           OptionType::kTexts,
+           "TEXT...",
+           nullptr,
+           "Sampling",
+           "Texts that end the answer and are not part of it",
+           {}},
+          {"seed", OptionType::kInt, "N", 42, "Sampling", "Of the draws", {}},
+          {"ignore-eos", OptionType::kFlag, "", false, "Sampling", "Go on after the end token", {}},
+      });
+}
+
+models::GenerateOptions sampling_options(const Options& options) {
+  constexpr double kMax = std::numeric_limits<double>::max();
+  models::GenerateOptions sampling;
+  sampling.max_new_tokens = options.integer_in("max-new-tokens", 1, 1 << 24);
+  sampling.temperature = options.number_in("temperature", 0, kMax);
+  sampling.top_k = options.integer_in("top-k", 0, std::numeric_limits<std::int32_t>::max());
+  sampling.top_p = options.number_in("top-p", 0, 1);
+  if (sampling.top_p == 0)
+    options.fail("top-p", "expected more than 0 and at most 1 (--temperature 0 is greedy), found 0");
+  sampling.repetition_penalty = options.number_in("repetition-penalty", 0, kMax);
+  if (sampling.repetition_penalty == 0) options.fail("repetition-penalty", "expected more than 0 (1: none), found 0");
+  sampling.no_repeat_ngram = options.integer_in("no-repeat-ngram", 0, 1 << 24);
+  sampling.stop = options.texts("stop");
+  for (const std::string& text : sampling.stop) {
+    if (text.empty()) options.fail("stop", "an empty text would stop every answer at once; leave it out");
+  }
+  sampling.seed = static_cast<std::uint64_t>(options.integer_in("seed", 0, std::numeric_limits<std::int64_t>::max()));
+  sampling.ignore_eos = options.flag("ignore-eos");
+  return sampling;
+}
+
+}  // namespace lowrank::apps

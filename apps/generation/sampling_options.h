@@ -1,0 +1,15 @@
+// The options of generate and chat that say how tokens are drawn.
+#pragma once
+
+#include <cstdint>
+
+#include "lowrank/apps/console/options.h"
+#include "lowrank/models/generate.h"
+
+namespace lowrank::apps {
+
+void append_sampling_options(Verb& verb, std::int64_t max_new_tokens);
+/// Their values, within bounds; ConfigError otherwise.
+models::GenerateOptions sampling_options(const Options& options);
+
+}  // namespace lowrank::apps

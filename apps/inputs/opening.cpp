@@ -1,0 +1,139 @@
+#include "lowrank/apps/inputs/opening.h"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/text.h"
+
+namespace lowrank::apps {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+models::DTypeChoice dtype_asked_for(const Options& options) {
+  const std::string name = options.text("dtype");
+  if (name == "float32") return models::DTypeChoice::kFloat32;
+  if (name == "bfloat16") return models::DTypeChoice::kBFloat16;
+  return models::DTypeChoice::kAuto;
+}
+
+}  // namespace
+
+void refuse_adapter_as_model(const Options& options, const models::Resolved& resolved) {
+  if (!resolved.adapter) return;
+  options.fail("adapter",
+               fmt::format("{} is itself an adapter (its base is {}); give that base as MODEL, or leave --adapter out",
+                           options.positional(0), resolved.model.string()));
+}
+
+void require_adapter(const fs::path& directory, const std::string& option) {
+  if (fs::is_regular_file(directory / "adapter_config.json")) return;
+  throw MissingError(
+      fmt::format("{}: no adapter there (adapter_config.json is missing); --{} names a folder that a run "
+                  "of lowrank or PEFT's save_pretrained wrote",
+                  directory.string(), option));
+}
+
+std::optional<fs::path> adapter_asked_for(const Options& options) {
+  const models::Resolved resolved = models::resolve(options.positional(0));
+  if (!options.given("adapter")) return resolved.adapter;
+  refuse_adapter_as_model(options, resolved);
+  const fs::path directory = options.text("adapter");
+  require_adapter(directory);
+  return directory;
+}
+
+namespace {
+
+Opened open_base(const Options& options, const Console& console, models::DTypeChoice dtype) {
+  set_threads(options);
+  ConsoleProgress progress(console);
+  models::LoadOptions load;
+  load.dtype = dtype;
+  Opened opened;
+  opened.model = models::load(options.positional(0), load, &progress);
+  return opened;
+}
+
+}  // namespace
+
+Opened open_base(const Options& options, const Console& console) {
+  return open_base(options, console, dtype_asked_for(options));
+}
+
+Opened open_model(const Options& options, const Console& console) {
+  return open_model(options, console, dtype_asked_for(options));
+}
+
+Opened open_model(const Options& options, const Console& console, models::DTypeChoice dtype) {
+  const std::optional<fs::path> adapter = adapter_asked_for(options);
+  Opened opened = open_base(options, console, dtype);
+  if (adapter) {
+    std::vector<std::string> notes;
+    opened.adapter = lora::load_peft(opened.model.decoder->slot_table(), *adapter, &notes);
+    opened.adapter_path = *adapter;
+    for (const std::string& note : notes) console.warning(note);
+  }
+  return opened;
+}
+
+std::shared_ptr<const data::Tokenizer> open_tokenizer(const std::string& model) {
+  for (const char* file : {"tokenizer.json", "tokenizer.model"}) {
+    if (fs::is_regular_file(fs::path(model) / file)) return data::Tokenizer::load(model);
+  }
+  return data::Tokenizer::load(models::resolve(model).model);
+}
+
+void set_threads(const Options& options) {
+  if (options.has("threads")) at::set_num_threads(static_cast<int>(options.integer_in("threads", 1, 1024)));
+}
+
+int sequence_length(const Options& options, const models::DecoderConfig& config) {
+  if (!options.has("seq-len")) return static_cast<int>(std::min<std::int64_t>(1024, config.max_positions));
+  const std::int64_t length = options.integer_in("seq-len", 2, 1 << 24);
+  if (length > config.max_positions) {
+    options.fail("seq-len", fmt::format("{} is more than the {} positions the model was made for; give {} or less",
+                                        length, config.max_positions, config.max_positions));
+  }
+  return static_cast<int>(length);
+}
+
+std::string also_trained(const lora::Adapter& adapter) {
+  constexpr std::size_t kNamed = 4;
+  std::vector<std::string> whole;
+  std::size_t biases = 0;
+  for (const lora::WholeModule& module : adapter.whole()) {
+    if (adapter.config().saves_whole(module->path())) {
+      whole.push_back(module->path());
+    } else {
+      ++biases;
+    }
+  }
+  std::string text = adapter.adapts_embedding() ? "; the embedding" : "";
+  for (std::size_t i = 0; i < std::min(kNamed, whole.size()); ++i) text += (i == 0 ? "; whole: " : ", ") + whole[i];
+  if (whole.size() > kNamed) text += fmt::format(" and {} more", whole.size() - kNamed);
+  if (biases > 0) text += fmt::format("; {} biases", biases);
+  return text;
+}
+
+std::vector<std::pair<std::string, std::string>> describe(const Opened& opened) {
+  const models::DecoderConfig& config = opened.model.decoder->config();
+  std::vector<std::pair<std::string, std::string>> rows;
+  rows.emplace_back("model", fmt::format("{} ({}, {} parameters)", opened.model.name, config.model_type,
+                                         core::format_count(config.parameter_count())));
+  rows.emplace_back("dtype", opened.model.dtype_reason);
+  if (opened.adapter) {
+    rows.emplace_back("adapter",
+                      fmt::format("{} ({}rank {}, {} parameters on {} modules{})", opened.adapter_path.string(),
+                                  opened.adapter->config().use_dora ? "DoRA, " : "", opened.adapter->config().r,
+                                  core::format_count(opened.adapter->parameter_count()), opened.adapter->slots().size(),
+                                  also_trained(*opened.adapter)));
+  }
+  return rows;
+}
+
+}  // namespace lowrank::apps

@@ -1,0 +1,59 @@
+// What the verbs that use a model begin with: MODEL and --adapter as the user gave them, loaded and attached.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lowrank/apps/console/options.h"
+#include "lowrank/apps/console/terminal.h"
+#include "lowrank/lora/adapter.h"
+#include "lowrank/models/load.h"
+
+namespace lowrank::apps {
+
+struct Opened {
+  models::LoadedModel model;
+  std::optional<lora::Adapter> adapter;
+  std::filesystem::path adapter_path;  // empty without an adapter
+  models::DecoderImpl& decoder() { return *model.decoder; }
+  const data::Tokenizer& tokenizer() const { return *model.tokenizer; }
+};
+
+/// The adapter folder that --adapter names, or that MODEL is. ConfigError when both are given, MissingError when it is
+/// not there.
+std::optional<std::filesystem::path> adapter_asked_for(const Options& options);
+
+/// ConfigError when MODEL is an adapter: --adapter does not go with it.
+void refuse_adapter_as_model(const Options& options, const models::Resolved& resolved);
+/// MissingError when there is no adapter in the folder that --adapter (or another option) names.
+void require_adapter(const std::filesystem::path& directory, const std::string& option = "adapter");
+
+/// --threads, --dtype and positional 0, without an adapter.
+Opened open_base(const Options& options, const Console& console);
+/// --threads, --dtype, positional 0 and --adapter. Warnings and notes go to the console.
+Opened open_model(const Options& options, const Console& console);
+/// The same with the dtype decided by the caller.
+Opened open_model(const Options& options, const Console& console, models::DTypeChoice dtype);
+
+/// The tokenizer of MODEL; a folder with tokenizer files alone will do.
+std::shared_ptr<const data::Tokenizer> open_tokenizer(const std::string& model);
+
+/// --threads for LibTorch's pool.
+void set_threads(const Options& options);
+
+/// --seq-len, or min(1024, the model's positions); ConfigError where it exceeds them.
+int sequence_length(const Options& options, const models::DecoderConfig& config);
+
+/// What was opened, for the opening lines: model, dtype with its reason, adapter.
+std::vector<std::pair<std::string, std::string>> describe(const Opened& opened);
+
+/// What an adapter trains beside A and B of linear layers, in words that follow those: "; the embedding; whole:
+/// model.norm; 12 biases". Empty: nothing.
+std::string also_trained(const lora::Adapter& adapter);
+
+}  // namespace lowrank::apps

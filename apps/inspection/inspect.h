@@ -1,0 +1,29 @@
+// What `lowrank inspect` tells of each kind of thing: facts as JSON, and the same as text for people.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "lowrank/apps/console/options.h"
+#include "lowrank/core/json.h"
+#include "lowrank/data/dataset.h"
+
+namespace lowrank::apps {
+
+struct Inspection {
+  core::Json json;  // "kind" says what it is
+  std::string text;
+};
+
+/// A model folder: config, parameters, dtypes, files. `tensors`: every tensor too.
+Inspection inspect_model(const std::filesystem::path& directory, bool tensors);
+/// A .safetensors file.
+Inspection inspect_safetensors(const std::filesystem::path& file);
+/// A PEFT adapter: config, sizes, norms of A, B and s·BA per layer, whether all is finite.
+Inspection inspect_adapter(const std::filesystem::path& directory, bool tensors);
+/// A checkpoint of a run: whether its manifest holds, where the run stood, and the adapter or model in it.
+Inspection inspect_checkpoint(const std::filesystem::path& directory, bool tensors);
+/// The first `examples` examples: ids, text, and which of it is learned.
+Inspection inspect_data(const data::Dataset& dataset, const data::Tokenizer& tokenizer, std::int64_t examples);
+
+}  // namespace lowrank::apps

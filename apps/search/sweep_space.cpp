@@ -1,0 +1,143 @@
+#include "lowrank/apps/search/sweep_space.h"
+
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/files.h"
+#include "lowrank/core/text.h"
+
+namespace lowrank::apps {
+
+namespace {
+
+using core::Json;
+
+const std::vector<std::string> kKeys = {"log", "uniform", "choice", "points", "when"};
+/// What belongs to the sweep as a whole, or to where it runs.
+const std::vector<std::string> kNotSearched = {"data",      "val-data", "general-data", "out",   "resume",
+                                               "overwrite", "force",    "dry-run",      "quiet", "json",
+                                               "log-every", "threads",  "keep-last"};
+
+struct Reader {
+  const std::string file;
+  const Verb& verb;
+
+  [[noreturn]] void fail(const YAML::Node& node, const std::string& problem) const {
+    throw ConfigError(fmt::format("{} line {}: {}", file, node.Mark().line + 1, problem));
+  }
+
+  const OptionSpec& option(const YAML::Node& key) const {
+    const std::string name = key.as<std::string>();
+    const std::string where = fmt::format("{} line {}", file, key.Mark().line + 1);
+    const OptionSpec& found = option_named(verb, name, where);
+    if (std::find(kNotSearched.begin(), kNotSearched.end(), name) != kNotSearched.end())
+      fail(key, fmt::format("'{}' is the same for all trials; give it as --{}", name, name));
+    return found;
+  }
+
+  /// The value of an option, one by one checked as the command line's are; lists become the list's words.
+  Json value(const OptionSpec& option, const YAML::Node& node) const {
+    const std::string where = fmt::format("{} line {}", file, node.Mark().line + 1);
+    if (option.type == OptionType::kTexts) {
+      Json list = Json::array();
+      if (node.IsScalar()) list.push_back(option_value(option, node.as<std::string>(), where));
+      for (const auto& item : node)
+        if (node.IsSequence()) list.push_back(option_value(option, scalar(item), where));
+      if (list.empty()) fail(node, fmt::format("a choice of {} is a value or a list of values", option.name));
+      return list;
+    }
+    return option_value(option, scalar(node), where);
+  }
+
+  std::string scalar(const YAML::Node& node) const {
+    if (!node.IsScalar()) fail(node, "a plain value is expected here");
+    return node.as<std::string>();
+  }
+
+  void read_range(train::Dimension& dimension, const OptionSpec& option, const YAML::Node& node) const {
+    if (option.type != OptionType::kInt && option.type != OptionType::kNumber)
+      fail(node, fmt::format("{} is no number; list its values with choice", option.name));
+    if (!node.IsSequence() || node.size() != 2) fail(node, fmt::format("{}: expected [low, high]", option.name));
+    dimension.integer = option.type == OptionType::kInt;
+    const OptionSpec number{option.name, OptionType::kNumber, "", nullptr, "", "", {}};
+    const std::string where = fmt::format("{} line {}", file, node.Mark().line + 1);
+    dimension.low = option_value(number, scalar(node[0]), where).get<double>();
+    dimension.high = option_value(number, scalar(node[1]), where).get<double>();
+    const auto whole = [](double x) { return std::floor(x) == x; };
+    if (dimension.integer && !(whole(dimension.low) && whole(dimension.high)))
+      fail(node, fmt::format("{} takes whole numbers; found [{}, {}]", option.name, dimension.low, dimension.high));
+  }
+
+  train::Dimension dimension(const YAML::Node& key, const YAML::Node& node) const {
+    const OptionSpec& spec = option(key);
+    train::Dimension result;
+    result.name = spec.name;
+    if (!node.IsMap())
+      fail(key,
+           fmt::format("'{}' needs a scale: {{log: [low, high]}}, {{uniform: [low, high]}} or {{choice: [a, b, ...]}}",
+                       spec.name));
+    int scales = 0;
+    for (const auto& entry : node) {
+      const std::string word = scalar(entry.first);
+      if (word == "log" || word == "uniform") {
+        result.scale = word == "log" ? train::Dimension::Scale::kLog : train::Dimension::Scale::kUniform;
+        read_range(result, spec, entry.second);
+        ++scales;
+      } else if (word == "choice") {
+        if (!entry.second.IsSequence()) fail(entry.first, fmt::format("{}: choice is a list of values", spec.name));
+        for (const auto& item : entry.second) result.choices.push_back(value(spec, item));
+        ++scales;
+      } else if (word == "points") {
+        const OptionSpec count{"points", OptionType::kInt, "", nullptr, "", "", {}};
+        result.points =
+            option_value(count, scalar(entry.second), fmt::format("{} line {}", file, entry.first.Mark().line + 1))
+                .get<std::int64_t>();
+        if (result.points < 2) fail(entry.second, "points must be 2 or more, for both ends are taken");
+      } else if (word == "when") {
+        read_condition(result, entry.second);
+      } else {
+        fail(entry.first, fmt::format("unknown key '{}' of {}{}; known: log, uniform, choice, points, when",
+                                      core::printable(word), spec.name, core::did_you_mean(word, kKeys)));
+      }
+    }
+    if (scales != 1) fail(key, fmt::format("'{}' needs one of log, uniform and choice, found {}", spec.name, scales));
+    if (result.points != 0 && result.scale == train::Dimension::Scale::kChoice)
+      fail(key, fmt::format("'{}': points belong to log or uniform", spec.name));
+    return result;
+  }
+
+  void read_condition(train::Dimension& dimension, const YAML::Node& node) const {
+    if (!node.IsMap() || node.size() != 1) fail(node, "when names one option and its values: {rank: [4, 16]}");
+    const auto entry = *node.begin();
+    const OptionSpec& parent = option(entry.first);
+    std::vector<Json> values;
+    if (entry.second.IsSequence()) {
+      for (const auto& item : entry.second) values.push_back(value(parent, item));
+    } else {
+      values.push_back(value(parent, entry.second));
+    }
+    dimension.when.emplace(parent.name, std::move(values));
+  }
+};
+
+}  // namespace
+
+train::SearchSpace read_space(const std::filesystem::path& file, const Verb& verb) {
+  const Reader reader{file.string(), verb};
+  YAML::Node root;
+  try {
+    root = YAML::Load(core::read_file(file, 1 << 20));
+  } catch (const YAML::Exception& error) {
+    throw ConfigError(fmt::format("{} line {}: not valid YAML: {}", file.string(), error.mark.line + 1, error.msg));
+  }
+  if (!root.IsMap()) throw ConfigError(file.string() + ": expected a mapping of option names to scales at the top");
+  std::vector<train::Dimension> dimensions;
+  for (const auto& entry : root) dimensions.push_back(reader.dimension(entry.first, entry.second));
+  return {std::move(dimensions), file.string()};
+}
+
+}  // namespace lowrank::apps
