@@ -10,7 +10,8 @@ import warnings
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from tokenizers import Tokenizer
+from transformers import AutoModelForSequenceClassification
 
 
 def base_for(model, labels):
@@ -26,11 +27,13 @@ def judge(model, adapter, rows, labels):
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         loaded = PeftModel.from_pretrained(base, adapter).eval()
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    # Not AutoTokenizer: transformers 5 builds Llama's anew, and a text that begins with a space then loses it, against both
+    # tokenizer.json and tokenizer.model.
+    tokenizer = Tokenizer.from_file(str(pathlib.Path(model) / "tokenizer.json"))
     total, predicted = 0.0, []
     with torch.no_grad():
         for row in map(json.loads, pathlib.Path(rows).read_text(encoding="utf-8").splitlines()):
-            logits = loaded(**{k: v for k, v in tokenizer(row["text"], return_tensors="pt").items() if k != "token_type_ids"}).logits[0]
+            logits = loaded(input_ids=torch.tensor([tokenizer.encode(row["text"]).ids])).logits[0]
             total -= float(logits.log_softmax(-1)[labels.index(row["label"])])
             predicted.append(int(logits.argmax()))
     return total / len(predicted), predicted
