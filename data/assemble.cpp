@@ -34,9 +34,10 @@ bool Assembler::is_new_document(const std::string& content, bool blank, const st
     ++report.empty;
     return false;
   }
-  if (!seen_.insert(std::hash<std::string>{}(content)).second) ++report.duplicates;
+  const bool duplicate = !seen_.insert(std::hash<std::string>{}(content)).second;
+  report.duplicates += duplicate ? 1 : 0;
   ++report.documents;
-  dataset_.documents.push_back({where});
+  dataset_.documents.push_back({where, duplicate});
   return true;
 }
 
@@ -152,8 +153,9 @@ void Assembler::cut(Example& example) {
   longest_row_ = std::max(longest_row_, example.ids.size());
   const auto length = static_cast<std::size_t>(options_.seq_len);
   if (example.ids.size() <= length) return;
+  example.cut = static_cast<std::int64_t>(example.ids.size() - length);
   ++dataset_.report.truncated;
-  dataset_.report.truncated_tokens += static_cast<std::int64_t>(example.ids.size() - length);
+  dataset_.report.truncated_tokens += example.cut;
   example.ids.resize(length);
   example.learned.resize(length);
 }
@@ -206,6 +208,11 @@ Dataset Assembler::finish(const std::vector<std::filesystem::path>& paths) {
   }
   if (!tokenizer_.eos()) {
     report.notes.push_back("the tokenizer has no end token: documents and answers are not ended");
+  }
+  if (report.all_masked > 0) {
+    report.notes.push_back(core::format_count(report.all_masked) +
+                           " examples are left out: they have no answer, or none within --seq-len " +
+                           std::to_string(options_.seq_len));
   }
   if (lone_tokens_ > 0) {
     report.notes.push_back(core::format_count(lone_tokens_) +

@@ -16,6 +16,7 @@ struct Example {
   std::vector<TokenId> ids;
   std::vector<std::uint8_t> learned;  // as long as ids
   std::uint32_t document = 0;         // index into Dataset::documents
+  std::int64_t cut = 0;               // tokens left off at its end: a row longer than seq_len
 
   std::int64_t counted() const;  // number of tokens in the loss
 };
@@ -23,6 +24,7 @@ struct Example {
 /// Where a document or row came from, for messages: "corpus/a.txt" or "train.jsonl line 12".
 struct Document {
   std::string where;
+  bool duplicate = false;  // the same text came before
 };
 
 }  // namespace lowrank::data

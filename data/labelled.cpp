@@ -56,12 +56,14 @@ void add_row(Reading& reading, const core::JsonView& row) {
     ++report.empty;
     return;
   }
-  if (!reading.seen.insert(text).second) ++report.duplicates;
+  const bool duplicate = !reading.seen.insert(text).second;
+  report.duplicates += duplicate ? 1 : 0;
   Example example;
   example.ids = reading.tokenizer.encode(text, true);
   if (example.ids.size() > reading.seq_len) {
     ++report.truncated;
-    report.truncated_tokens += static_cast<std::int64_t>(example.ids.size() - reading.seq_len);
+    example.cut = static_cast<std::int64_t>(example.ids.size() - reading.seq_len);
+    report.truncated_tokens += example.cut;
     example.ids.resize(reading.seq_len);
   }
   example.learned.assign(example.ids.size(), 0);
@@ -69,7 +71,7 @@ void add_row(Reading& reading, const core::JsonView& row) {
   example.document = static_cast<std::uint32_t>(reading.result.texts.documents.size());
   report.tokens += static_cast<std::int64_t>(example.ids.size());
   report.learned_tokens += example.counted();
-  reading.result.texts.documents.push_back({row.where()});
+  reading.result.texts.documents.push_back({row.where(), duplicate});
   reading.result.texts.examples.push_back(std::move(example));
   reading.names.push_back(label);
 }
@@ -179,10 +181,7 @@ Split split_labelled(const LabelledTexts& all, double fraction, std::uint64_t se
       for (std::size_t i = 0; i < count; ++i) held[of_class[order[i]]] = true;
     }
   }
-  result.validation = part_of(all.texts, held);
-  result.validation.report.notes.clear();  // said once, with the training part
-  held.flip();
-  result.train = part_of(all.texts, held);
+  hold_out(all.texts, std::move(held), result);
   result.how = result.validation.examples.empty() ? "none: fewer than 20 texts are not split; give --val-data"
                                                   : core::format_count(result.validation.report.examples) + " of " +
                                                         core::format_count(static_cast<std::int64_t>(n)) +

@@ -39,18 +39,31 @@ Dataset part_of(const Dataset& all, const std::vector<bool>& chosen) {
   part.documents = all.documents;
   part.report = all.report;
   std::set<std::uint32_t> documents;
-  part.report.tokens = part.report.learned_tokens = 0;
+  ReadReport& report = part.report;
+  report.tokens = report.learned_tokens = report.truncated = report.truncated_tokens = report.duplicates = 0;
   for (std::size_t i = 0; i < all.examples.size(); ++i) {
     if (!chosen[i]) continue;
     const Example& example = all.examples[i];
     documents.insert(example.document);
-    part.report.tokens += static_cast<std::int64_t>(example.ids.size());
-    part.report.learned_tokens += example.counted();
+    report.tokens += static_cast<std::int64_t>(example.ids.size());
+    report.learned_tokens += example.counted();
+    report.truncated += example.cut > 0 ? 1 : 0;
+    report.truncated_tokens += example.cut;
     part.examples.push_back(example);
   }
-  part.report.documents = static_cast<std::int64_t>(documents.size());
-  part.report.examples = static_cast<std::int64_t>(part.examples.size());
+  for (const std::uint32_t document : documents) report.duplicates += all.documents[document].duplicate ? 1 : 0;
+  report.documents = static_cast<std::int64_t>(documents.size());
+  report.examples = static_cast<std::int64_t>(part.examples.size());
   return part;
+}
+
+void hold_out(const Dataset& all, std::vector<bool> held, Split& split) {
+  split.validation = part_of(all, held);
+  ReadReport& report = split.validation.report;
+  report.notes.clear();
+  report.empty = report.all_masked = 0;
+  held.flip();
+  split.train = part_of(all, held);
 }
 
 Split fold(const Dataset& all, int index, int folds, std::uint64_t seed) {
@@ -66,10 +79,7 @@ Split fold(const Dataset& all, int index, int folds, std::uint64_t seed) {
   for (std::size_t i = 0; i < held.size(); ++i)
     held[i] = places[i] % static_cast<std::size_t>(folds) + 1 == static_cast<std::size_t>(index);
   Split result;
-  result.validation = part_of(all, held);
-  result.validation.report.notes.clear();  // said once, with the training part
-  held.flip();
-  result.train = part_of(all, held);
+  hold_out(all, std::move(held), result);
   result.how = "fold " + std::to_string(index) + " of " + std::to_string(folds) + ": " +
                core::format_count(result.validation.report.documents) + " of " +
                core::format_count(static_cast<std::int64_t>(documents)) + " documents held out";

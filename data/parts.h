@@ -11,6 +11,10 @@ namespace lowrank::data {
 /// The examples that are chosen, in their order, and a report that counts them alone.
 Dataset part_of(const Dataset& all, const std::vector<bool>& chosen);
 
+/// Parts `all` into the examples that are `held` (validation) and the others. What was said once of the whole, notes
+/// and dropped documents, stays with the training part.
+void hold_out(const Dataset& all, std::vector<bool> held, Split& split);
+
 /// Fold `index` (from 1) of `folds`: the documents are dealt in the seed's order, every `folds`-th is validation. Over
 /// all folds each document is validation once. ConfigError with fewer documents than folds.
 Split fold(const Dataset& all, int index, int folds, std::uint64_t seed);

@@ -63,10 +63,7 @@ Split split(const Dataset& all, double fraction, std::uint64_t seed) {
   if (fraction > 0 && by_document) held = held_out_documents(all, documents, fraction, seed);
   if (fraction > 0 && !by_document) held = held_out_tails(all, pieces, fraction);
 
-  result.validation = part_of(all, held);
-  result.validation.report.notes.clear();  // said once, with the training part
-  held.flip();
-  result.train = part_of(all, held);
+  hold_out(all, std::move(held), result);
 
   const auto n = result.validation.report.examples;
   if (fraction == 0) {

@@ -59,3 +59,28 @@ TEST_CASE("a smaller share of the data is part of a larger one", "[unit]") {
   const Dataset book = documents(3);  // 6 pieces
   CHECK(data::share_of(book, 0.5, 5).examples.size() == 3);
 }
+
+TEST_CASE("a part counts what it holds: rows cut, texts seen before; what was dropped is said with the training part",
+          "[unit]") {
+  Dataset all = documents(4);
+  all.documents[1].duplicate = all.documents[3].duplicate = true;
+  all.examples.front().cut = 7;
+  all.report.truncated = 2;  // a second one was cut to nothing, and dropped
+  all.report.truncated_tokens = 30;
+  all.report.duplicates = 2;
+  all.report.all_masked = 1;
+  all.report.empty = 3;
+  std::vector<bool> held(all.examples.size());
+  for (std::size_t i = 0; i < held.size(); ++i) held[i] = all.examples[i].document < 2;
+  data::Split split;
+  data::hold_out(all, held, split);
+  const data::ReadReport &out = split.validation.report, &in = split.train.report;
+  CHECK(out.truncated == 1);
+  CHECK(out.truncated_tokens == 7);
+  CHECK(in.truncated == 0);
+  CHECK(out.duplicates == 1);
+  CHECK(in.duplicates == 1);
+  CHECK(out.all_masked == 0);
+  CHECK(in.all_masked == 1);
+  CHECK(in.empty == 3);
+}
