@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""Forgetting bounded: stories260K learns Vasari's Lives freely, with --max-forgetting, with that and stories among the training data, and with that
-and --l1.
+"""Forgetting bounded: stories260K learns Vasari's Lives freely, with --max-forgetting, and with that and stories among the training data.
 
     python bench/forgetting.py --lowrank build/bin/lowrank --assets DIR --out DIR [--seeds 3] [--bound 5%]
 
@@ -25,7 +24,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--bound", default="5%")
-    parser.add_argument("--l1", default="0.1")
     arguments = parser.parse_args()
     assets, out = Path(arguments.assets), arguments.out
     out.mkdir(parents=True, exist_ok=True)
@@ -36,7 +34,7 @@ def main() -> None:
     separator = "<|endoftext|>" if "<|endoftext|>" in stories else "\n\n"
     stories = [s.strip() for s in stories.split(separator) if len(s.strip()) > 200]
 
-    results = {name: {"gain": [], "general": []} for name in ("free", "bounded", "bounded + replay", "bounded + L1")}
+    results = {name: {"gain": [], "general": []} for name in ("free", "bounded", "bounded + replay")}
     for seed in range(1, arguments.seeds + 1):
         work = out / f"seed{seed}"
         work.mkdir(exist_ok=True)
@@ -44,8 +42,7 @@ def main() -> None:
         for i, name in enumerate(("replay", "general", "unseen")):
             (work / f"{name}.txt").write_text("\n\n".join(dealt[i * STORIES:(i + 1) * STORIES]), encoding="utf-8")
         bounded = ["--general-data", work / "general.txt", "--max-forgetting", arguments.bound]
-        ways = {"free": ([], []), "bounded": ([], bounded), "bounded + replay": ([work / "replay.txt"], bounded),
-                "bounded + L1": ([], [*bounded, "--l1", arguments.l1])}
+        ways = {"free": ([], []), "bounded": ([], bounded), "bounded + replay": ([work / "replay.txt"], bounded)}
         folders = []
         for i, (more, options) in enumerate(ways.values()):
             folders.append(work / f"way{i}")
