@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Forgetting bounded: stories260K learns Vasari's Lives freely, with --max-forgetting, and with that and stories among the training data.
 
-    python bench/forgetting.py --lowrank build/bin/lowrank --assets DIR --out DIR [--seeds 3] [--bound 5%]
+    python bench/forgetting.py --lowrank build/bin/lowrank --assets DIR --out DIR [--seeds 3] [--bound 5%] [--lr 1e-3]
 
 Each seed deals the 2,317 stories out anew: 240 for replay (trained on beside Vasari in the third way only), 240 as --general-data, and
 240 that nothing has seen. The domain is characters 400,000 to 440,000 of the book; 0 to 200,000 are trained on, 300,000 to 340,000 validate.
@@ -14,7 +14,7 @@ from pathlib import Path
 from bench_common import model_of, run, run_json, spread, vasari
 
 STORIES = 240
-OPTIONS = ["--rank", "8", "--alpha", "16", "--epochs", "1", "--lr", "1e-3", "--seq-len", "256", "--schedule", "constant", "--eval-every", "1000000", "--quiet"]
+OPTIONS = ["--rank", "8", "--alpha", "16", "--epochs", "1", "--seq-len", "256", "--schedule", "constant", "--eval-every", "1000000", "--quiet"]
 
 
 def main() -> None:
@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--bound", default="5%")
+    parser.add_argument("--lr", default="1e-3")
     arguments = parser.parse_args()
     assets, out = Path(arguments.assets), arguments.out
     out.mkdir(parents=True, exist_ok=True)
@@ -47,7 +48,7 @@ def main() -> None:
         for i, (more, options) in enumerate(ways.values()):
             folders.append(work / f"way{i}")
             run(arguments.lowrank, "finetune", model_of(assets), "--data", out / "train.txt", *more, "--val-data", out / "validation.txt", "--out", folders[-1], "--seed", seed,
-                "--resume", *OPTIONS, *options)
+                "--lr", arguments.lr, "--resume", *OPTIONS, *options)
         models = run_json(arguments.lowrank, "evaluate", model_of(assets), "--compare", *(f"way{i}={folder}" for i, folder in enumerate(folders)), "--data",
                           f"domain={out / 'domain.txt'}", f"unseen={work / 'unseen.txt'}", "--seq-len", 256, "--json")["models"]
         base = models["base"]["sets"]
