@@ -50,8 +50,9 @@ class Browser:
 
         self.process = subprocess.Popen(
             [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync",
              f"--user-data-dir={profile}", "--remote-debugging-pipe"],
-            preexec_fn=place, close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            preexec_fn=place, close_fds=False, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(read_theirs)
         os.close(write_theirs)
         self.to, self.back = write_ours, os.fdopen(read_ours, "rb", buffering=0)
@@ -93,8 +94,20 @@ class Browser:
     def value(self, expression):
         return self("Runtime.evaluate", expression=expression, returnByValue=True)["result"]["value"]
 
-    def close(self):
-        self.process.terminate()
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        # Its helper processes outlive it for a moment and still write into the profile: the whole group is ended, and waited for, before
+        # anybody deletes that folder. They are no children of ours, so the group is asked whether anyone is left.
+        deadline = time.time() + 10
+        while time.time() < deadline:
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                break
+            self.process.poll()
+            time.sleep(0.02)
         self.process.wait()
 
 
@@ -125,7 +138,7 @@ def look_at(browser, page):
 
 
 def events_once(lowrank, model, data, work):
-    command = [lowrank, "finetune", model, "--data", data, "--max-steps", "40", "--batch-size", "2", "--seq-len", "128", "--rank", "4",
+    command = [lowrank, "finetune", model, "--data", data, "--max-steps", "120", "--batch-size", "2", "--seq-len", "128", "--rank", "4",
                "--save-every", "8", "--eval-every", "10", "--tensorboard", "--quiet", "--samples", "0", "--out", work / "events"]
     run = subprocess.Popen(command)
     metrics = work / "events" / "metrics.jsonl"
@@ -165,7 +178,7 @@ def events_once(lowrank, model, data, work):
 def main():
     lowrank, assets = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()
     model = assets / "models" / "stories260K-hf"
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         work = pathlib.Path(folder)
         text = (assets / "corpora" / "art-history" / "bell-art.pg16917.txt").read_text(encoding="utf-8-sig")
         (work / "art.txt").write_text("\n<|endoftext|>\n".join(text[i:i + 1500] for i in range(20000, 80000, 1500)), encoding="utf-8")
@@ -185,13 +198,12 @@ def main():
         if program is None:
             print("skipped: there is no Chromium and none could be installed; report.html was not opened in a browser")
             return
-        browser = Browser(program, work / "profile")
-        for name in ("run", "comparison", "sweep"):
-            look_at(browser, work / name / "report.html")
-        check("sweep: a line for every trial", browser.value("document.querySelectorAll('path.run').length") == 16)
-        rows = browser.value("[...document.querySelectorAll('table')[0].rows].map(r => r.cells[0].textContent)")
-        check("sweep: the learning rate is first in importance", rows[:2] == ["option", "lr"], str(rows))
-        browser.close()
+        with Browser(program, work / "profile") as browser:
+            for name in ("run", "comparison", "sweep"):
+                look_at(browser, work / name / "report.html")
+            check("sweep: a line for every trial", browser.value("document.querySelectorAll('path.run').length") == 16)
+            rows = browser.value("[...document.querySelectorAll('table')[0].rows].map(r => r.cells[0].textContent)")
+            check("sweep: the learning rate is first in importance", rows[:2] == ["option", "lr"], str(rows))
 
 
 if __name__ == "__main__":
