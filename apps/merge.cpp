@@ -2,11 +2,10 @@
 #include "lowrank/lora/merge.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/log_softmax.h>
-#include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "lowrank/apps/console/terminal.h"
@@ -16,6 +15,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/segments.h"
 
 namespace lowrank::apps {
@@ -33,9 +33,10 @@ constexpr const char* kProbe =
 /// Logits [T, V] fp32 of a text, cut to the model's positions.
 at::Tensor logits_of(models::DecoderImpl& decoder, const std::vector<data::TokenId>& ids) {
   const at::NoGradGuard no_grad;
-  const std::vector<std::int64_t> wide(ids.begin(), ids.end());
-  const auto segments = kernels::Segments::of_lengths({static_cast<std::int64_t>(wide.size())});
-  return decoder.logits(decoder.hidden(at::tensor(wide, at::kLong), segments));
+  const auto length = static_cast<std::int64_t>(ids.size());
+  const at::Tensor tokens = kernels::aten::empty({length}, at::kLong);
+  std::copy(ids.begin(), ids.end(), tokens.mutable_data_ptr<std::int64_t>());
+  return decoder.logits(decoder.hidden(tokens, kernels::Segments::of_lengths({length})));
 }
 
 struct Difference {
@@ -45,7 +46,7 @@ struct Difference {
 
 Difference compare(const at::Tensor& a, const at::Tensor& b) {
   const at::NoGradGuard no_grad;
-  const at::Tensor log_p = at::log_softmax(a.to(at::kDouble), 1), log_q = at::log_softmax(b.to(at::kDouble), 1);
+  const at::Tensor log_p = a.log_softmax(1, at::kDouble), log_q = b.log_softmax(1, at::kDouble);
   Difference difference;
   difference.largest = a.to(at::kDouble).sub(b.to(at::kDouble)).abs().max().item<double>();
   difference.kl = log_p.exp().mul(log_p.sub(log_q)).sum(1).mean().item<double>();

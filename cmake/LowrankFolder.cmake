@@ -49,7 +49,7 @@ function(lowrank_library target alias sources uses)
 endfunction()
 
 # The one precompiled header: what nearly every file on LibTorch includes. Its module and autograd headers stay out: g++ works
-# through the templates of a precompiled header again in every file, so that they would cost 6 s in each file that does not need them.
+# through the templates of a precompiled header again in every file, so that they would cost 4 s in each file that does not need them.
 function(lowrank_precompiled_header)
   file(WRITE "${PROJECT_BINARY_DIR}/torch_pch.cpp" "")
   add_library(torch_pch STATIC "${PROJECT_BINARY_DIR}/torch_pch.cpp")
@@ -69,10 +69,14 @@ function(lowrank_use_precompiled_header target)
   endif()
 endfunction()
 
-# Warnings and sanitizers, for our own targets only. -Wrestrict has false positives in g++ 12 (string + string).
+# Warnings and sanitizers, for our own targets only; and g++ collects its garbage seldom, which takes a twentieth off the time of a build
+# (and adds 50 MB to the memory of each of its processes). -Wrestrict has false positives in g++ 12 (string + string).
 function(lowrank_options target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wno-restrict
                                            $<$<BOOL:${LOWRANK_WERROR}>:-Werror>)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(${target} PRIVATE "SHELL:--param ggc-min-expand=200" "SHELL:--param ggc-min-heapsize=400000")
+  endif()
   if(LOWRANK_SANITIZE)
     # -Wmaybe-uninitialized has false positives in instrumented code.
     target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)

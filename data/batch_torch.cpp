@@ -1,8 +1,7 @@
 #include "lowrank/data/batch_torch.h"
 
-#include <ATen/ops/empty.h>
-
 #include "lowrank/core/error.h"
+#include "lowrank/kernels/aten.h"
 
 namespace lowrank::data {
 namespace {
@@ -24,8 +23,8 @@ Batch make_batch(const std::vector<Example>& all, std::span<const std::uint32_t>
   }
 
   Batch batch;
-  batch.ids = at::empty({tokens}, at::kLong);
-  batch.labels = at::empty({tokens}, at::kLong);
+  batch.ids = kernels::aten::empty({tokens}, at::kLong);
+  batch.labels = kernels::aten::empty({tokens}, at::kLong);
   batch.segments = kernels::Segments::of_lengths(lengths);
   batch.token_in_step.resize(static_cast<std::size_t>(tokens));
   auto* ids = batch.ids.mutable_data_ptr<std::int64_t>();

@@ -1,10 +1,6 @@
 #include "lowrank/eval/compare.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/exp.h>
-#include <ATen/ops/index_select.h>
-#include <ATen/ops/log_softmax.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,6 +10,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/progress_scope.h"
 #include "lowrank/data/batch_torch.h"
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::eval {
@@ -42,16 +39,16 @@ Counted counted_rows(const data::Batch& batch, const std::vector<std::uint32_t>&
       counted.units.push_back(unit_of_segment[segment]);
     }
   }
-  counted.rows = at::empty({static_cast<std::int64_t>(rows.size())}, at::kLong);
+  counted.rows = kernels::aten::empty({static_cast<std::int64_t>(rows.size())}, at::kLong);
   std::copy(rows.begin(), rows.end(), counted.rows.mutable_data_ptr<std::int64_t>());
   return counted;
 }
 
 /// log softmax [rows, V] fp32, by chunks of rows that do not depend on the threads.
 at::Tensor log_probabilities(const at::Tensor& logits) {
-  at::Tensor result = at::empty(logits.sizes(), at::kFloat);
+  at::Tensor result = kernels::aten::empty(logits.sizes(), at::kFloat);
   kernels::for_row_chunks(logits.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
-    result.slice(0, begin, end).copy_(at::log_softmax(logits.slice(0, begin, end), 1, at::kFloat));
+    result.slice(0, begin, end).copy_(logits.slice(0, begin, end).log_softmax(1, at::kFloat));
   });
   return result;
 }
@@ -61,7 +58,7 @@ std::vector<double> divergences(const at::Tensor& log_p, const at::Tensor& log_q
   const std::int64_t width = log_p.size(1);
   std::vector<double> result(static_cast<std::size_t>(log_p.size(0)));
   kernels::for_row_chunks(log_p.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
-    const at::Tensor p = at::exp(log_p.slice(0, begin, end));
+    const at::Tensor p = log_p.slice(0, begin, end).exp();
     const float* weight = p.const_data_ptr<float>();
     for (std::int64_t i = begin; i < end; ++i) {
       const float* a = log_p.const_data_ptr<float>() + i * width;

@@ -1,8 +1,6 @@
 #include "lowrank/eval/compression.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/sum.h>
-#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,6 +9,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/data/batch_torch.h"
 #include "lowrank/eval/compare.h"
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/rows.h"
 #include "lowrank/models/generate.h"
 
@@ -107,7 +106,7 @@ std::vector<lora::RankTerms> terms_by_divergence(models::DecoderImpl& decoder, l
     lora.b.detach().copy_(terms[i].left.mul(terms[i].sizes).div(terms[i].scale));
     lora.a.set_requires_grad(false);
     if (lora.magnitude.defined()) lora.magnitude.set_requires_grad(false);
-    const at::Tensor none = at::zeros({terms[i].count(), terms[i].count()}, at::kDouble);
+    const at::Tensor none = kernels::aten::zeros({terms[i].count(), terms[i].count()}, at::kDouble);
     moments.push_back({none, none.clone()});
   }
 

@@ -1,11 +1,11 @@
 #include "lowrank/eval/image_scores.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <numeric>
 
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/class_loss.h"
 
 namespace lowrank::eval {
@@ -16,8 +16,8 @@ constexpr std::int64_t kBatch = 64;
 }  // namespace
 
 at::Tensor image_batch(const data::ImageSet& images, std::span<const std::uint32_t> indices) {
-  const at::Tensor pixels =
-      at::empty({static_cast<std::int64_t>(indices.size()), images.channels, images.height, images.width}, at::kFloat);
+  const at::Tensor pixels = kernels::aten::empty(
+      {static_cast<std::int64_t>(indices.size()), images.channels, images.height, images.width}, at::kFloat);
   images.fill(indices, pixels.mutable_data_ptr<float>());
   return pixels;
 }

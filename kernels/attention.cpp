@@ -2,16 +2,12 @@
 // beyond the diagonal and outside the window are not computed, key and value heads are shared by their group without
 // copies. Kept for the backward pass: the output and each row's log-sum-exp, from which a block's probabilities are
 // made again (Dao et al. 2022, in the form that suits GEMM libraries).
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/addmm.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
-#include <ATen/ops/zeros.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <string>
 
+#include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/differentiable.h"
 #include "lowrank/kernels/dispatch.h"
 #include "lowrank/kernels/loops.h"
 #include "lowrank/kernels/ops.h"
@@ -21,9 +17,6 @@ namespace lowrank::kernels {
 
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-
 constexpr std::int64_t kBlock = 128;
 
 struct Shape {
@@ -31,11 +24,6 @@ struct Shape {
   AttentionOptions options;
   std::int64_t heads = 0, kv_heads = 0;
   std::int64_t group() const { return heads / kv_heads; }
-};
-
-struct ShapeHolder : torch::CustomClassHolder {
-  explicit ShapeHolder(Shape s) : shape(std::move(s)) {}
-  Shape shape;
 };
 
 // One head of one segment.
@@ -84,8 +72,8 @@ at::Tensor head_rows(const at::Tensor& x, const std::vector<std::int64_t>& offse
 class Scores {
  public:
   Scores(const Shape& shape, std::int64_t segment, const at::TensorOptions& options)
-      : buffer_(at::empty({std::min(kBlock, shape.segments.q_length(segment)) * shape.segments.k_length(segment)},
-                          options)) {}
+      : buffer_(aten::empty({std::min(kBlock, shape.segments.q_length(segment)) * shape.segments.k_length(segment)},
+                            options)) {}
   at::Tensor matrix(const Block& b) const {
     return buffer_.narrow(0, 0, b.rows() * b.columns()).view({b.rows(), b.columns()});
   }
@@ -101,8 +89,8 @@ struct AttentionForward {
 AttentionForward attention_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Shape& shape) {
   const auto dtype = wide_dtype(q);
   const auto options = q.options().dtype(dtype);
-  AttentionForward result{at::empty({q.size(0), q.size(1), v.size(2)}, q.options()),
-                          at::empty({q.size(1), q.size(0)}, options)};
+  AttentionForward result{aten::empty({q.size(0), q.size(1), v.size(2)}, q.options()),
+                          aten::empty({q.size(1), q.size(0)}, options)};
   const auto& segments = shape.segments;
   for_tasks(shape, [&](const Task& task) {
     const std::int64_t s = task.segment, kv = task.head / shape.group();
@@ -114,8 +102,8 @@ AttentionForward attention_forward(const at::Tensor& q, const at::Tensor& k, con
     const Scores scores(shape, s, options);
     for_blocks(shape, s, [&](const Block& b) {
       at::Tensor p = scores.matrix(b);
-      at::mm_out(p, qs.narrow(0, b.begin, b.rows()), ks.narrow(0, b.first, b.columns()).t());
-      at::Tensor sums = at::empty({b.rows(), 1}, options);
+      aten::mm_out(p, qs.narrow(0, b.begin, b.rows()), ks.narrow(0, b.first, b.columns()).t());
+      at::Tensor sums = aten::empty({b.rows(), 1}, options);
       with_wide_type(p, [&](auto tag) {
         using T = decltype(tag);
         T *const row = p.mutable_data_ptr<T>(), *const sum = sums.mutable_data_ptr<T>();
@@ -126,7 +114,7 @@ AttentionForward attention_forward(const at::Tensor& q, const at::Tensor& k, con
                                       shape.options.scale, sum + r);
         }
       });
-      target.narrow(0, b.begin, b.rows()).copy_(at::mm(p, vs.narrow(0, b.first, b.columns())).div_(sums));
+      target.narrow(0, b.begin, b.rows()).copy_(p.mm(vs.narrow(0, b.first, b.columns())).div_(sums));
     });
   });
   return result;
@@ -136,11 +124,11 @@ AttentionForward attention_forward(const at::Tensor& q, const at::Tensor& k, con
 at::Tensor group_sum(const at::Tensor& x, std::int64_t kv_heads, at::ScalarType dtype) {
   const std::int64_t group = x.size(1) / kv_heads;
   if (group == 1 && x.scalar_type() == dtype) return x;
-  at::Tensor result = at::empty({x.size(0), kv_heads, x.size(2)}, x.options().dtype(dtype));
+  at::Tensor result = aten::empty({x.size(0), kv_heads, x.size(2)}, x.options().dtype(dtype));
   for_row_chunks(x.size(0), 32, [&](std::int64_t begin, std::int64_t end) {
     const at::Tensor heads = x.narrow(0, begin, end - begin).view({end - begin, kv_heads, group, x.size(2)});
     at::Tensor sum = heads.select(2, 0);
-    if (group > 1) sum = sum + heads.select(2, 1);
+    if (group > 1) sum = sum.add(heads.select(2, 1));
     for (std::int64_t j = 2; j < group; ++j) sum.add_(heads.select(2, j));
     result.narrow(0, begin, end - begin).copy_(sum);
   });
@@ -156,10 +144,10 @@ AttentionGradients attention_backward(const at::Tensor& g, const at::Tensor& q, 
   const auto dtype = wide_dtype(q);
   const auto options = q.options().dtype(dtype);
   const auto& segments = shape.segments;
-  at::Tensor dq = at::empty(q.sizes(), q.options());
+  at::Tensor dq = aten::empty(q.sizes(), q.options());
   // Gradients of keys and values by query head; a group's heads are added up at the end.
-  const at::Tensor dk = at::zeros({k.size(0), shape.heads, k.size(2)}, options);
-  const at::Tensor dv = at::zeros({v.size(0), shape.heads, v.size(2)}, options);
+  const at::Tensor dk = aten::zeros({k.size(0), shape.heads, k.size(2)}, options);
+  const at::Tensor dv = aten::zeros({v.size(0), shape.heads, v.size(2)}, options);
   for_tasks(shape, [&](const Task& task) {
     const std::int64_t s = task.segment, kv = task.head / shape.group();
     if (segments.q_length(s) == 0) return;
@@ -177,8 +165,8 @@ AttentionGradients attention_backward(const at::Tensor& g, const at::Tensor& q, 
       const at::Tensor kb = ks.narrow(0, b.first, b.columns()), vb = vs.narrow(0, b.first, b.columns());
       const at::Tensor ob = os.narrow(0, b.begin, b.rows());
       at::Tensor p = scores.matrix(b), ds = gradients.matrix(b);
-      at::mm_out(p, qb, kb.t());
-      at::mm_out(ds, gb, vb.t());
+      aten::mm_out(p, qb, kb.t());
+      aten::mm_out(ds, gb, vb.t());
       with_wide_type(p, [&](auto tag) {
         using T = decltype(tag);
         T *const pr = p.mutable_data_ptr<T>(), *const dr = ds.mutable_data_ptr<T>();
@@ -193,29 +181,11 @@ AttentionGradients attention_backward(const at::Tensor& g, const at::Tensor& q, 
       });
       dvs.narrow(0, b.first, b.columns()).addmm_(p.t(), gb);
       dks.narrow(0, b.first, b.columns()).addmm_(ds.t(), qb);
-      dqs.narrow(0, b.begin, b.rows()).copy_(at::mm(ds, kb));
+      dqs.narrow(0, b.begin, b.rows()).copy_(ds.mm(kb));
     });
   });
   return {dq, group_sum(dk, shape.kv_heads, k.scalar_type()), group_sum(dv, shape.kv_heads, v.scalar_type())};
 }
-
-struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            const c10::intrusive_ptr<ShapeHolder>& holder) {
-    const AttentionForward result = attention_forward(q, k, v, holder->shape);
-    ctx->save_for_backward({q, k, v, result.out, result.lse});
-    ctx->saved_data["shape"] = c10::IValue::make_capsule(holder);
-    return result.out;
-  }
-
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto holder = ctx->saved_data["shape"].toCapsule();
-    const variable_list saved = ctx->get_saved_variables();
-    AttentionGradients d = attention_backward(grads[0].contiguous(), saved[0], saved[1], saved[2], {saved[3], saved[4]},
-                                              static_cast<const ShapeHolder&>(*holder).shape);
-    return {d.dq, d.dk, d.dv, at::Tensor()};
-  }
-};
 
 void check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Segments& segments) {
   const bool shapes = q.dim() == 3 && k.dim() == 3 && v.dim() == 3 && k.size(2) == q.size(2) &&
@@ -242,9 +212,19 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   check(q, k, v, segments);
   if (!use_fused(q)) return composite::attention(q, k, v, segments, options);
   const at::Tensor queries = q.contiguous(), keys = k.contiguous(), values = v.contiguous();
-  Shape shape{segments, options, q.size(1), k.size(1)};
+  const Shape shape{segments, options, q.size(1), k.size(1)};
   if (records(queries, keys, values)) {
-    return AttentionFunction::apply(queries, keys, values, c10::make_intrusive<ShapeHolder>(std::move(shape)));
+    return differentiable({queries, keys, values}, [&]() -> ForwardPass {
+      const AttentionForward result = attention_forward(queries, keys, values, shape);
+      return {result.out,
+              {queries, keys, values, result.out, result.lse},
+              [shape](const BackwardPass& pass) -> std::vector<at::Tensor> {
+                const auto& saved = pass.saved;
+                AttentionGradients d = attention_backward(pass.gradient.contiguous(), saved[0], saved[1], saved[2],
+                                                          {saved[3], saved[4]}, shape);
+                return {d.dq, d.dk, d.dv};
+              }};
+    });
   }
   const at::NoGradGuard no_grad;
   return attention_forward(queries, keys, values, shape).out;

@@ -1,10 +1,9 @@
 #include "lowrank/kernels/class_loss.h"
 
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 #include <cmath>
 
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::kernels {
@@ -21,7 +20,7 @@ ClassLoss class_loss(const at::Tensor& logits, std::span<const std::int64_t> lab
   ClassLoss result;
   result.losses.resize(static_cast<std::size_t>(rows));
   result.predicted.resize(static_cast<std::size_t>(rows));
-  result.gradient = at::empty({rows, classes}, at::kFloat);
+  result.gradient = aten::empty({rows, classes}, at::kFloat);
   const float* const values = z.const_data_ptr<float>();
   float* const gradient = result.gradient.mutable_data_ptr<float>();
   const double everywhere = smoothing / static_cast<double>(classes);

@@ -6,22 +6,19 @@
 #include <ATen/ops/im2col.h>
 #include <ATen/ops/pad.h>
 #include <ATen/ops/zeros.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <optional>
 #include <tuple>
 #include <utility>
 
+#include "lowrank/kernels/differentiable.h"
 #include "lowrank/kernels/dispatch.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::kernels {
 
 namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 constexpr std::int64_t kSamples = 8;  // whose gradients are one partial sum
 
@@ -89,53 +86,36 @@ at::Tensor weight_gradient(const at::Tensor& g, const at::Tensor& x, const at::T
   return sum.view(weight.sizes()).to(weight.scalar_type());
 }
 
-struct ConvolutionFunction : torch::autograd::Function<ConvolutionFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                            bool has_bias, const ConvShape& shape, const std::vector<std::int64_t>& padding) {
-    ctx->save_for_backward({x, weight});
-    ctx->saved_data["stride"] = shape.stride;
-    ctx->saved_data["dilation"] = shape.dilation;
-    ctx->saved_data["padding"] = padding;
-    ctx->saved_data["groups"] = shape.groups;
-    ctx->saved_data["bias"] = has_bias;
-    return forward_pass(x, weight, has_bias ? bias : at::Tensor(), shape, padding);
-  }
+std::vector<at::Tensor> backward_pass(const BackwardPass& pass, const ConvShape& shape, bool has_bias,
+                                      const std::vector<std::int64_t>& padding) {
+  const at::Tensor &x = pass.saved[0], &weight = pass.saved[1], g = pass.gradient.contiguous();
+  const bool with_weight = pass.needs(1), with_bias = has_bias && pass.needs(2);
+  const std::vector<std::int64_t> zeros(padding.size(), 0);
 
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const variable_list saved = ctx->get_saved_variables();
-    const at::Tensor &x = saved[0], &weight = saved[1], g = grads[0].contiguous();
-    const std::vector<std::int64_t> stride = ctx->saved_data["stride"].toIntVector();
-    const std::vector<std::int64_t> dilation = ctx->saved_data["dilation"].toIntVector();
-    const std::vector<std::int64_t> padding = ctx->saved_data["padding"].toIntVector();
-    const std::int64_t groups = ctx->saved_data["groups"].toInt();
-    const bool with_weight = ctx->needs_input_grad(1);
-    const bool with_bias = ctx->saved_data["bias"].toBool() && ctx->needs_input_grad(2);
-    const std::vector<std::int64_t> zeros(padding.size(), 0);
-
-    at::Tensor dx, dweight, dbias;
-    if (ctx->needs_input_grad(0))
-      dx = std::get<0>(at::convolution_backward(g, x, weight, at::OptionalIntArrayRef(), stride, padding, dilation,
-                                                false, zeros, groups, {true, false, false}));
-    if (with_weight || with_bias) {
-      const std::int64_t samples = x.size(0), parts = std::max<std::int64_t>(1, (samples + kSamples - 1) / kSamples);
-      const Plane p = plane(weight, stride, dilation, padding);
-      std::vector<at::Tensor> weights(static_cast<std::size_t>(parts)), biases(weights.size());
-      for_row_chunks(samples, kSamples, [&](std::int64_t begin, std::int64_t end) {
-        const auto part = static_cast<std::size_t>(begin / kSamples);
-        const at::Tensor gradient = g.narrow(0, begin, end - begin);
-        if (with_weight) weights[part] = weight_gradient(gradient, x.narrow(0, begin, end - begin), weight, p, groups);
-        if (with_bias) biases[part] = gradient.flatten(2).sum({0, 2});
-      });
-      const auto total = [](std::vector<at::Tensor>& sums) {
-        for (std::size_t i = 1; i < sums.size(); ++i) sums[0].add_(sums[i]);
-        return sums[0];
-      };
-      if (with_weight) dweight = samples == 0 ? weight.new_zeros(weight.sizes()) : total(weights);
-      if (with_bias) dbias = samples == 0 ? weight.new_zeros({weight.size(0)}) : total(biases);
-    }
-    return {dx, dweight, dbias, at::Tensor(), at::Tensor(), at::Tensor()};
+  at::Tensor dx, dweight, dbias;
+  if (pass.needs(0))
+    dx = std::get<0>(at::convolution_backward(g, x, weight, at::OptionalIntArrayRef(), shape.stride, padding,
+                                              shape.dilation, false, zeros, shape.groups, {true, false, false}));
+  if (with_weight || with_bias) {
+    const std::int64_t samples = x.size(0), parts = std::max<std::int64_t>(1, (samples + kSamples - 1) / kSamples);
+    const Plane p = plane(weight, shape.stride, shape.dilation, padding);
+    std::vector<at::Tensor> weights(static_cast<std::size_t>(parts)), biases(weights.size());
+    for_row_chunks(samples, kSamples, [&](std::int64_t begin, std::int64_t end) {
+      const auto part = static_cast<std::size_t>(begin / kSamples);
+      const at::Tensor gradient = g.narrow(0, begin, end - begin);
+      if (with_weight)
+        weights[part] = weight_gradient(gradient, x.narrow(0, begin, end - begin), weight, p, shape.groups);
+      if (with_bias) biases[part] = gradient.flatten(2).sum({0, 2});
+    });
+    const auto total = [](std::vector<at::Tensor>& sums) {
+      for (std::size_t i = 1; i < sums.size(); ++i) sums[0].add_(sums[i]);
+      return sums[0];
+    };
+    if (with_weight) dweight = samples == 0 ? weight.new_zeros(weight.sizes()) : total(weights);
+    if (with_bias) dbias = samples == 0 ? weight.new_zeros({weight.size(0)}) : total(biases);
   }
-};
+  return {dx, dweight, dbias};
+}
 
 }  // namespace
 
@@ -145,9 +125,15 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::
   const bool has_bias = bias.defined();
   if (!records(x, weight) && !(has_bias && records(bias)))
     return forward_pass(input.x, weight, bias, shape, input.padding);
-  // An undefined tensor cannot be an input of a Function.
-  return ConvolutionFunction::apply(input.x, weight, has_bias ? bias : at::empty({0}, weight.options()), has_bias,
-                                    shape, input.padding);
+  std::vector<at::Tensor> inputs{input.x, weight};
+  if (has_bias) inputs.push_back(bias);
+  return differentiable(inputs, [&]() -> ForwardPass {
+    return {forward_pass(input.x, weight, bias, shape, input.padding),
+            {input.x, weight},
+            [shape, has_bias, padding = input.padding](const BackwardPass& pass) {
+              return backward_pass(pass, shape, has_bias, padding);
+            }};
+  });
 }
 
 at::Tensor composite::convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,

@@ -1,7 +1,5 @@
 #include "lowrank/kernels/dropout.h"
 
-#include <ATen/ops/clone.h>
-
 #include <string>
 
 #include "lowrank/core/error.h"

@@ -1,11 +1,8 @@
 #include "lowrank/kernels/gemm.h"
 
-#include <ATen/ops/addmm.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
-
 #include <algorithm>
 
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/packed_weight.h"
 #include "lowrank/kernels/rows.h"
 
@@ -45,7 +42,7 @@ std::int64_t block_count(std::int64_t length) {
 
 at::Tensor converted(const at::Tensor& x, at::ScalarType dtype) {
   if (x.scalar_type() == dtype && (x.stride(1) == 1 || x.size(1) == 1)) return x;
-  at::Tensor result = at::empty(x.sizes(), x.options().dtype(dtype));
+  at::Tensor result = aten::empty(x.sizes(), x.options().dtype(dtype));
   for_row_chunks(x.size(0), 64, [&](std::int64_t begin, std::int64_t end) {
     result.narrow(0, begin, end - begin).copy_(x.narrow(0, begin, end - begin));
   });
@@ -79,7 +76,7 @@ void Factor::multiply(at::Tensor out, const at::Tensor& x, bool accumulate) cons
   } else if (accumulate) {
     out.addmm_(x, dense_);
   } else {
-    at::mm_out(out, x, dense_);
+    aten::mm_out(out, x, dense_);
   }
 }
 

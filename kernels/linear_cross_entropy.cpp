@@ -1,13 +1,10 @@
 // Cross-entropy through the head, a chunk of labelled rows at a time: logits exist for one chunk only.
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/index_select.h>
-#include <ATen/ops/zeros.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <string>
 
+#include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/differentiable.h"
 #include "lowrank/kernels/dispatch.h"
 #include "lowrank/kernels/gemm.h"
 #include "lowrank/kernels/loops.h"
@@ -18,9 +15,6 @@
 namespace lowrank::kernels {
 
 namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 // Rows a chunk of `count` rows: logits of about 2^24 elements (64 MiB) and between 128 and 1024 rows, all chunks alike.
 std::int64_t chunk_rows(std::int64_t count, std::int64_t vocabulary) {
@@ -40,7 +34,7 @@ at::Tensor labelled_rows(const at::Tensor& labels, std::int64_t vocabulary) {
     }
     rows.push_back(i);
   }
-  at::Tensor result = at::empty({static_cast<std::int64_t>(rows.size())}, labels.options());
+  at::Tensor result = aten::empty({static_cast<std::int64_t>(rows.size())}, labels.options());
   std::copy(rows.begin(), rows.end(), result.mutable_data_ptr<std::int64_t>());
   return result;
 }
@@ -52,7 +46,7 @@ void for_chunks(const at::Tensor& hidden, const at::Tensor& weight, const at::Te
   const std::int64_t count = rows.size(0);
   if (count == 0) return;
   const std::int64_t chunk = chunk_rows(count, weight.size(0));
-  const at::Tensor buffer = at::empty({chunk, weight.size(0)}, hidden.options().dtype(dtype));
+  const at::Tensor buffer = aten::empty({chunk, weight.size(0)}, hidden.options().dtype(dtype));
   for (std::int64_t begin = 0; begin < count; begin += chunk) {
     const std::int64_t m = std::min(chunk, count - begin);
     const at::Tensor h = converted(hidden.index_select(0, rows.narrow(0, begin, m)), dtype);
@@ -115,12 +109,12 @@ void chunk_losses(const at::Tensor& logits, const at::Tensor& rows, const at::Te
 // out[rows[i]] = gradients[i] · scales[rows[i]], rounded once.
 at::Tensor scattered(const at::Tensor& gradients, const at::Tensor& rows, const at::Tensor& scales, std::int64_t tokens,
                      at::ScalarType dtype) {
-  at::Tensor out = at::zeros({tokens, gradients.size(1)}, gradients.options().dtype(dtype));
+  at::Tensor out = aten::zeros({tokens, gradients.size(1)}, gradients.options().dtype(dtype));
   const std::int64_t* const index = rows.const_data_ptr<std::int64_t>();
   for_row_chunks(rows.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       at::Tensor row = gradients[i];
-      if (scales.defined()) row = row * scales[index[i]];
+      if (scales.defined()) row = row.mul(scales[index[i]]);
       out[index[i]].copy_(row);
     }
   });
@@ -129,7 +123,7 @@ at::Tensor scattered(const at::Tensor& gradients, const at::Tensor& rows, const 
 
 at::Tensor losses_of(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
                      const at::Tensor& rows, double smoothing, at::Tensor* gradients) {
-  at::Tensor losses = at::zeros({hidden.size(0)}, hidden.options().dtype(wide_dtype(hidden)));
+  at::Tensor losses = aten::zeros({hidden.size(0)}, hidden.options().dtype(wide_dtype(hidden)));
   const bool round = hidden.scalar_type() == at::kBFloat16;
   for_chunks(hidden, weight, rows, [&](std::int64_t begin, const at::Tensor& h, const at::Tensor& logits) {
     chunk_losses(logits, rows, labels, begin, round, gradients != nullptr, {}, smoothing, &losses);
@@ -139,48 +133,44 @@ at::Tensor losses_of(const at::Tensor& hidden, const at::Tensor& weight, const a
 }
 
 // With a frozen head the gradient of hidden is made in the forward pass, for an upstream gradient of one, and scaled
-// row by row in the backward pass. A trainable head needs the upstream gradients inside the sum over rows: its chunks
-// are computed again in the backward pass.
-struct LinearCrossEntropyFunction : torch::autograd::Function<LinearCrossEntropyFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& weight,
-                            const at::Tensor& labels, double smoothing) {
-    const at::Tensor rows = labelled_rows(labels, weight.size(0));
-    if (weight.requires_grad()) {
-      ctx->save_for_backward({hidden, weight, labels, rows});
-      ctx->saved_data["smoothing"] = smoothing;
-      return losses_of(hidden, weight, labels, rows, smoothing, nullptr);
-    }
-    at::Tensor gradients = at::empty({rows.size(0), hidden.size(1)}, hidden.options().dtype(wide_dtype(hidden)));
-    const at::Tensor losses = losses_of(hidden, weight, labels, rows, smoothing, &gradients);
-    ctx->save_for_backward({gradients, rows});
-    ctx->saved_data["dtype"] = static_cast<std::int64_t>(hidden.scalar_type());
-    return losses;
-  }
+// row by row in the backward pass.
+ForwardPass with_frozen_head(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                             double smoothing) {
+  const at::Tensor rows = labelled_rows(labels, weight.size(0));
+  at::Tensor gradients = aten::empty({rows.size(0), hidden.size(1)}, hidden.options().dtype(wide_dtype(hidden)));
+  const at::Tensor losses = losses_of(hidden, weight, labels, rows, smoothing, &gradients);
+  return {
+      losses, {gradients, rows}, [dtype = hidden.scalar_type()](const BackwardPass& pass) -> std::vector<at::Tensor> {
+        const at::Tensor g = pass.gradient.contiguous();
+        return {scattered(pass.saved[0], pass.saved[1], g, g.size(0), dtype)};
+      }};
+}
 
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const variable_list saved = ctx->get_saved_variables();
-    const at::Tensor g = grads[0].contiguous();
-    if (saved.size() == 2) {
-      const auto dtype = static_cast<at::ScalarType>(ctx->saved_data["dtype"].toInt());
-      return {scattered(saved[0], saved[1], g, g.size(0), dtype), at::Tensor(), at::Tensor(), at::Tensor()};
-    }
-    const at::Tensor &hidden = saved[0], &weight = saved[1], &labels = saved[2], &rows = saved[3];
-    const auto options = hidden.options().dtype(wide_dtype(hidden));
-    at::Tensor gradients, dw = at::zeros(weight.sizes(), options);
-    if (ctx->needs_input_grad(0)) gradients = at::empty({rows.size(0), hidden.size(1)}, options);
-    const bool round = hidden.scalar_type() == at::kBFloat16;
-    const double smoothing = ctx->saved_data["smoothing"].toDouble();
-    for_chunks(hidden, weight, rows, [&](std::int64_t begin, const at::Tensor& h, const at::Tensor& logits) {
-      chunk_losses(logits, rows, labels, begin, round, true, g, smoothing, nullptr);
-      multiply_outer(dw, logits, h, 1, /*accumulate=*/true);
-      if (gradients.defined()) multiply(gradients.narrow(0, begin, h.size(0)), logits, weight);
-    });
-    variable_list result(4);
-    if (gradients.defined()) result[0] = scattered(gradients, rows, {}, hidden.size(0), hidden.scalar_type());
-    result[1] = dw.to(weight.scalar_type());
-    return result;
-  }
-};
+// A trainable head needs the upstream gradients inside the sum over rows: its chunks are computed again in the backward
+// pass.
+std::vector<at::Tensor> trainable_head_backward(const BackwardPass& pass, double smoothing) {
+  const at::Tensor &hidden = pass.saved[0], &weight = pass.saved[1], &labels = pass.saved[2], &rows = pass.saved[3];
+  const at::Tensor g = pass.gradient.contiguous();
+  const auto options = hidden.options().dtype(wide_dtype(hidden));
+  at::Tensor gradients, dhidden, dw = aten::zeros(weight.sizes(), options);
+  if (pass.needs(0)) gradients = aten::empty({rows.size(0), hidden.size(1)}, options);
+  const bool round = hidden.scalar_type() == at::kBFloat16;
+  for_chunks(hidden, weight, rows, [&](std::int64_t begin, const at::Tensor& h, const at::Tensor& logits) {
+    chunk_losses(logits, rows, labels, begin, round, true, g, smoothing, nullptr);
+    multiply_outer(dw, logits, h, 1, /*accumulate=*/true);
+    if (gradients.defined()) multiply(gradients.narrow(0, begin, h.size(0)), logits, weight);
+  });
+  if (gradients.defined()) dhidden = scattered(gradients, rows, {}, hidden.size(0), hidden.scalar_type());
+  return {dhidden, dw.to(weight.scalar_type())};
+}
+
+ForwardPass with_trainable_head(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                                double smoothing) {
+  const at::Tensor rows = labelled_rows(labels, weight.size(0));
+  return {losses_of(hidden, weight, labels, rows, smoothing, nullptr),
+          {hidden, weight, labels, rows},
+          [smoothing](const BackwardPass& pass) { return trainable_head_backward(pass, smoothing); }};
+}
 
 }  // namespace
 
@@ -197,7 +187,12 @@ at::Tensor smoothed_cross_entropy(const at::Tensor& hidden, const at::Tensor& we
         "kernels::linear_cross_entropy: hidden [T, d], weight [V, d] and int64 labels [T] are expected");
   }
   const at::Tensor h = hidden.contiguous(), l = labels.contiguous();
-  if (records(h, weight)) return LinearCrossEntropyFunction::apply(h, weight, l, smoothing);
+  if (records(h, weight)) {
+    return differentiable({h, weight}, [&] {
+      return weight.requires_grad() ? with_trainable_head(h, weight, l, smoothing)
+                                    : with_frozen_head(h, weight, l, smoothing);
+    });
+  }
   const at::NoGradGuard no_grad;
   return losses_of(h, weight, l, labelled_rows(l, weight.size(0)), smoothing, nullptr);
 }

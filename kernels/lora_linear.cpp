@@ -1,13 +1,15 @@
 #include "lowrank/kernels/lora_linear.h"
 
 #include <ATen/core/grad_mode.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <memory>
+#include <span>
 #include <string>
 #include <tuple>
 
 #include "lowrank/core/error.h"
+#include "lowrank/kernels/differentiable.h"
 #include "lowrank/kernels/dispatch.h"
 #include "lowrank/kernels/gemm.h"
 #include "lowrank/kernels/lora_linear_impl.h"
@@ -16,11 +18,8 @@ namespace lowrank::kernels {
 
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-
 // What the graph holds besides tensors. Tokens are copied: the caller's context lives for the forward pass only.
-struct Settings : torch::CustomClassHolder {
+struct Settings {
   struct Adapter {
     double scale;
     DropoutPlace dropout;
@@ -50,67 +49,58 @@ std::vector<LoraFactors> factors(const Settings& settings, const at::Tensor* inp
   return result;
 }
 
-// Inputs and saved tensors are x, W, [bias], A₁, B₁, A₂, …, DoRA's magnitudes; then t₁, t₂, …; then the products kept.
-struct LoraLinearFunction : torch::autograd::Function<LoraLinearFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::TensorList& inputs,
-                            const c10::intrusive_ptr<Settings>& settings) {
-    const std::size_t first = settings->has_bias ? 3 : 2;
-    const std::size_t count = settings->adapters.size();
-    const at::Tensor& x = inputs[0];
-    auto lora = factors(*settings, inputs.data(), product_dtype(x.scalar_type()));
-    for (std::size_t i = 0; i < count; ++i) {
-      const std::size_t m = settings->adapters[i].magnitude;
-      lora[i].keeps_product = m != 0 && inputs[m].requires_grad();
+// Gradients of the inputs. Inputs and saved tensors are x, W, [bias], A₁, B₁, A₂, …, DoRA's magnitudes; then t₁, t₂, …;
+// then the products kept.
+std::vector<at::Tensor> gradients_of(const Settings& settings, bool train_adapters, const BackwardPass& pass) {
+  const std::vector<at::Tensor>& saved = pass.saved;
+  const std::size_t first = settings.has_bias ? 3 : 2, count = settings.adapters.size();
+  const std::size_t given = saved.size() - 2 * count;  // inputs
+  LoraNeeds needs;
+  needs.dx = pass.needs(0);
+  needs.dw = pass.needs(1);
+  needs.dbias = settings.has_bias && pass.needs(2);
+  needs.adapters = train_adapters;
+  const auto lora = factors(settings, saved.data(), product_dtype(pass.gradient.scalar_type()));
+  LoraBackward d = lora_backward(pass.gradient, saved[0], saved[1], lora, std::span(saved).subspan(given), needs);
+  std::vector<at::Tensor> result(given);
+  result[0] = d.dx;
+  result[1] = d.dw;
+  if (needs.dbias) result[2] = d.dbias.to(saved[2].scalar_type());
+  for (std::size_t i = 0; needs.adapters && i < count; ++i) {
+    const std::size_t a = first + 2 * i, b = a + 1, m = settings.adapters[i].magnitude;
+    if (m != 0 && lora[i].trains) {
+      at::Tensor dm;
+      std::tie(d.db[i], dm) = dora_gradients(pass.gradient, saved[given + count + i], saved[b].detach(), d.db[i],
+                                             saved[m].detach(), settings.adapters[i].norms);
+      if (saved[m].requires_grad()) result[m] = dm.to(saved[m].scalar_type());
     }
-    LoraForward result = lora_forward(x, inputs[1], settings->has_bias ? inputs[2] : at::Tensor(), std::span(lora));
-
-    const bool train_adapters = std::any_of(inputs.begin() + static_cast<std::ptrdiff_t>(first), inputs.end(),
-                                            [](const at::Tensor& m) { return m.requires_grad(); });
-    const bool keep_x = train_adapters || inputs[1].requires_grad();
-    variable_list saved(inputs.begin(), inputs.end());
-    if (!keep_x) saved[0] = at::Tensor();
-    for (std::size_t i = 0; i < count; ++i) saved.push_back(lora[i].trains ? result.t[i] : at::Tensor());
-    saved.insert(saved.end(), result.product.begin(), result.product.end());
-    ctx->save_for_backward(std::move(saved));
-    ctx->saved_data["settings"] = c10::IValue::make_capsule(settings);
-    ctx->saved_data["adapters"] = train_adapters;
-    ctx->set_materialize_grads(false);
-    return result.y;
+    if (saved[a].requires_grad()) result[a] = d.da[i].to(saved[a].scalar_type());
+    if (saved[b].requires_grad()) result[b] = d.db[i].to(saved[b].scalar_type());
   }
+  return result;
+}
 
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto holder = ctx->saved_data["settings"].toCapsule();
-    const auto& settings = static_cast<const Settings&>(*holder);
-    const variable_list saved = ctx->get_saved_variables();
-    const std::size_t first = settings.has_bias ? 3 : 2, count = settings.adapters.size();
-    const std::size_t given = saved.size() - 2 * count;  // inputs
-    variable_list result(given + 1);                     // the last is for the settings
-    if (!grads[0].defined()) return result;
-
-    LoraNeeds needs;
-    needs.dx = ctx->needs_input_grad(0);
-    needs.dw = ctx->needs_input_grad(1);
-    needs.dbias = settings.has_bias && ctx->needs_input_grad(2);
-    needs.adapters = ctx->saved_data["adapters"].toBool();
-    const auto lora = factors(settings, saved.data(), product_dtype(grads[0].scalar_type()));
-    LoraBackward d = lora_backward(grads[0], saved[0], saved[1], lora, std::span(saved).subspan(given), needs);
-    result[0] = d.dx;
-    result[1] = d.dw;
-    if (needs.dbias) result[2] = d.dbias.to(saved[2].scalar_type());
-    for (std::size_t i = 0; needs.adapters && i < count; ++i) {
-      const std::size_t a = first + 2 * i, b = a + 1, m = settings.adapters[i].magnitude;
-      if (m != 0 && lora[i].trains) {
-        at::Tensor dm;
-        std::tie(d.db[i], dm) = dora_gradients(grads[0], saved[given + count + i], saved[b].detach(), d.db[i],
-                                               saved[m].detach(), settings.adapters[i].norms);
-        if (saved[m].requires_grad()) result[m] = dm.to(saved[m].scalar_type());
-      }
-      if (saved[a].requires_grad()) result[a] = d.da[i].to(saved[a].scalar_type());
-      if (saved[b].requires_grad()) result[b] = d.db[i].to(saved[b].scalar_type());
-    }
-    return result;
+ForwardPass recorded(const std::vector<at::Tensor>& inputs, const std::shared_ptr<const Settings>& settings) {
+  const std::size_t first = settings->has_bias ? 3 : 2, count = settings->adapters.size();
+  const at::Tensor& x = inputs[0];
+  auto lora = factors(*settings, inputs.data(), product_dtype(x.scalar_type()));
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t m = settings->adapters[i].magnitude;
+    lora[i].keeps_product = m != 0 && inputs[m].requires_grad();
   }
-};
+  LoraForward result = lora_forward(x, inputs[1], settings->has_bias ? inputs[2] : at::Tensor(), std::span(lora));
+
+  const bool train_adapters = std::any_of(inputs.begin() + static_cast<std::ptrdiff_t>(first), inputs.end(),
+                                          [](const at::Tensor& m) { return m.requires_grad(); });
+  const bool keep_x = train_adapters || inputs[1].requires_grad();
+  std::vector<at::Tensor> saved = inputs;
+  if (!keep_x) saved[0] = at::Tensor();
+  for (std::size_t i = 0; i < count; ++i) saved.push_back(lora[i].trains ? result.t[i] : at::Tensor());
+  saved.insert(saved.end(), result.product.begin(), result.product.end());
+  return {result.y, std::move(saved), [settings, train_adapters](const BackwardPass& pass) {
+            return gradients_of(*settings, train_adapters, pass);
+          }};
+}
 
 void check(const at::Tensor& x, const BaseWeight& base, std::span<const LoraOperand> adapters) {
   const auto shape = [](const at::Tensor& t) {
@@ -146,9 +136,9 @@ at::Tensor lora_linear(const at::Tensor& x, const BaseWeight& base, std::span<co
   check(x, base, adapters);
   if (!use_fused(x)) return composite::lora_linear(x, base, adapters, dropout);
 
-  auto settings = c10::make_intrusive<Settings>();
+  auto settings = std::make_shared<Settings>();
   settings->has_bias = base.bias().defined();
-  variable_list inputs{x, base.weight()};
+  std::vector<at::Tensor> inputs{x, base.weight()};
   if (settings->has_bias) inputs.push_back(base.bias());
   bool drops = false;
   for (const LoraOperand& lora : adapters) drops = drops || (dropout != nullptr && lora.dropout > 0);
@@ -167,7 +157,7 @@ at::Tensor lora_linear(const at::Tensor& x, const BaseWeight& base, std::span<co
   }
   const bool record = at::GradMode::is_enabled() &&
                       std::any_of(inputs.begin(), inputs.end(), [](const at::Tensor& t) { return t.requires_grad(); });
-  if (record) return LoraLinearFunction::apply(at::TensorList(inputs), settings);
+  if (record) return differentiable(inputs, [&] { return recorded(inputs, settings); });
   const at::NoGradGuard no_grad;
   const auto lora = factors(*settings, inputs.data(), product_dtype(x.scalar_type()));
   return lora_forward(x, base.weight(), base.bias(), lora).y;

@@ -1,12 +1,8 @@
 #include "lowrank/kernels/lora_linear_impl.h"
 
-#include <ATen/ops/addmm.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
-#include <ATen/ops/sum.h>
-
 #include <algorithm>
 
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/gemm.h"
 #include "lowrank/kernels/rows.h"
 
@@ -44,13 +40,13 @@ LoraForward lora_forward(const at::Tensor& x, const at::Tensor& weight, const at
   const auto dtype = product_dtype(x.scalar_type());
   const auto options = x.options().dtype(dtype);
   LoraForward result;
-  result.y = at::empty({rows, out}, x.options());
+  result.y = aten::empty({rows, out}, x.options());
   at::Tensor shared;  // x Wᵀ, for the adapters without dropout
   for (const LoraFactors& lora : adapters) {
-    result.t.push_back(at::empty({rows, lora.a.size(0)}, options));
+    result.t.push_back(aten::empty({rows, lora.a.size(0)}, options));
     at::Tensor product;
     if (lora.keeps_product)
-      product = has_own_product(lora) || !shared.defined() ? at::empty({rows, out}, x.options()) : shared;
+      product = has_own_product(lora) || !shared.defined() ? aten::empty({rows, out}, x.options()) : shared;
     if (lora.keeps_product && !has_own_product(lora)) shared = product;
     result.product.push_back(product);
   }
@@ -62,7 +58,7 @@ LoraForward lora_forward(const at::Tensor& x, const at::Tensor& weight, const at
   const auto tile = [&](const Factor& w, const at::Tensor& xt, std::int64_t begin, std::int64_t end, std::int64_t c,
                         std::int64_t n) {
     at::Tensor target = result.y.narrow(0, begin, end - begin).narrow(1, c, n);
-    at::Tensor y = direct ? target : at::empty({end - begin, n}, options);
+    at::Tensor y = direct ? target : aten::empty({end - begin, n}, options);
     w.multiply(y, xt);
     if (shared.defined()) shared.narrow(0, begin, end - begin).narrow(1, c, n).copy_(y);
     if (row_scale.defined()) y.mul_(row_scale.narrow(0, c, n));
@@ -70,7 +66,7 @@ LoraForward lora_forward(const at::Tensor& x, const at::Tensor& weight, const at
     for (std::size_t i = 0; i < adapters.size(); ++i) {
       const LoraFactors& lora = adapters[i];
       if (has_own_product(lora)) {
-        const at::Tensor own = at::empty({end - begin, n}, options);
+        const at::Tensor own = aten::empty({end - begin, n}, options);
         w.multiply(own, dropped(xt, lora.dropout, begin, 0));
         if (lora.keeps_product) result.product[i].narrow(0, begin, end - begin).narrow(1, c, n).copy_(own);
         y.add_(own.mul(lora.gain.narrow(0, c, n).sub(1)));
@@ -82,7 +78,7 @@ LoraForward lora_forward(const at::Tensor& x, const at::Tensor& weight, const at
   const auto side = [&](const at::Tensor& xt, std::int64_t begin, std::int64_t end) {
     for (std::size_t i = 0; i < adapters.size(); ++i) {
       at::Tensor t = result.t[i].narrow(0, begin, end - begin);
-      at::mm_out(t, dropped(xt, adapters[i].dropout, begin, 0), adapters[i].a.t());
+      aten::mm_out(t, dropped(xt, adapters[i].dropout, begin, 0), adapters[i].a.t());
     }
   };
 
@@ -118,11 +114,11 @@ std::vector<at::Tensor> input_gradients(const at::Tensor& g, const at::Tensor& w
   const auto options = g.options().dtype(dtype);
   const bool direct = g.scalar_type() == dtype;
   std::vector<at::Tensor> u;
-  for (const LoraFactors& lora : adapters) u.push_back(at::empty({rows, lora.b.size(1)}, options));
+  for (const LoraFactors& lora : adapters) u.push_back(aten::empty({rows, lora.b.size(1)}, options));
   const auto side = [&](const at::Tensor& gt, std::int64_t begin, std::int64_t end) {
     for (std::size_t i = 0; i < adapters.size(); ++i) {
       at::Tensor ut = u[i].narrow(0, begin, end - begin);
-      at::mm_out(ut, gt, adapters[i].b);
+      aten::mm_out(ut, gt, adapters[i].b);
     }
   };
   if (!dx.defined()) {
@@ -141,7 +137,7 @@ std::vector<at::Tensor> input_gradients(const at::Tensor& g, const at::Tensor& w
       const at::Tensor gt = converted(g.narrow(0, begin, end - begin), dtype);
       if (c == 0) side(gt, begin, end);
       at::Tensor target = dx.narrow(0, begin, end - begin).narrow(1, c, n);
-      at::Tensor d = direct ? target : at::empty({end - begin, n}, options);
+      at::Tensor d = direct ? target : aten::empty({end - begin, n}, options);
       w.multiply(d, row_scale.defined() ? gt.mul(row_scale).to(dtype) : gt);
       for (std::size_t i = 0; i < adapters.size(); ++i) {
         const LoraFactors& lora = adapters[i];
@@ -149,7 +145,7 @@ std::vector<at::Tensor> input_gradients(const at::Tensor& g, const at::Tensor& w
         if (lora.dropout.p == 0) {
           d.addmm_(ut, a, 1, lora.scale);
         } else {
-          const at::Tensor side_gradient = at::mm(ut, a).mul_(lora.scale);
+          const at::Tensor side_gradient = ut.mm(a).mul_(lora.scale);
           if (has_own_product(lora)) w.multiply(side_gradient, gt.mul(lora.gain.sub(1)).to(dtype), /*accumulate=*/true);
           drop_tile(side_gradient, lora.dropout, begin, c);
           d.add_(side_gradient);
@@ -171,7 +167,7 @@ LoraBackward lora_backward(const at::Tensor& gradient, const at::Tensor& x, cons
   const auto wide = gradient_dtype(g);
   const auto options = g.options().dtype(wide);
   LoraBackward result;
-  if (needs.dx) result.dx = at::empty({rows, weight.size(1)}, g.options());
+  if (needs.dx) result.dx = aten::empty({rows, weight.size(1)}, g.options());
   const std::vector<at::Tensor> u = input_gradients(g, weight, adapters, result.dx);
 
   // Thin products with the whole stream as inner dimension: each task owns some columns of x or of g.
@@ -183,8 +179,8 @@ LoraBackward lora_backward(const at::Tensor& gradient, const at::Tensor& x, cons
       result.db.emplace_back();
       continue;
     }
-    result.da.push_back(at::empty({lora.a.size(0), in}, options));
-    result.db.push_back(at::empty({out, lora.b.size(1)}, options));
+    result.da.push_back(aten::empty({lora.a.size(0), in}, options));
+    result.db.push_back(aten::empty({out, lora.b.size(1)}, options));
     const at::Tensor ui = converted(u[i], wide), ti = converted(t[i], wide);
     for_row_chunks(in, 64, [&](std::int64_t begin, std::int64_t end) {
       const at::Tensor columns = dropped(converted(x.narrow(1, begin, end - begin), wide), lora.dropout, 0, begin);
@@ -193,12 +189,12 @@ LoraBackward lora_backward(const at::Tensor& gradient, const at::Tensor& x, cons
     multiply_outer(result.db[i], g, ti, lora.scale);
   }
   if (needs.dw) {
-    at::Tensor dw = at::empty(weight.sizes(), options);
+    at::Tensor dw = aten::empty(weight.sizes(), options);
     multiply_outer(dw, g, x, 1);
     result.dw = dw.to(weight.scalar_type());
   }
   if (needs.dbias) {
-    result.dbias = at::empty({weight.size(0)}, options);
+    result.dbias = aten::empty({weight.size(0)}, options);
     for_row_chunks(weight.size(0), 64, [&](std::int64_t begin, std::int64_t end) {
       result.dbias.narrow(0, begin, end - begin).copy_(g.narrow(1, begin, end - begin).sum(0, false, at::kDouble));
     });
@@ -211,7 +207,7 @@ std::pair<at::Tensor, at::Tensor> dora_gradients(const at::Tensor& gradient, con
                                                  const at::Tensor& norms) {
   const at::Tensor g = gradient.contiguous();
   const auto wide = d.scalar_type();
-  at::Tensor db = at::empty(d.sizes(), d.options()), dm = at::empty({d.size(0)}, d.options());
+  at::Tensor db = aten::empty(d.sizes(), d.options()), dm = aten::empty({d.size(0)}, d.options());
   for_row_chunks(d.size(0), 64, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t n = end - begin;
     const at::Tensor rows = d.narrow(0, begin, n), norm = norms.narrow(0, begin, n).to(at::kDouble);

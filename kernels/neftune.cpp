@@ -1,12 +1,11 @@
 #include "lowrank/kernels/neftune.h"
 
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "lowrank/core/random.h"
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::kernels {
@@ -19,7 +18,7 @@ at::Tensor neftune_noise(const Segments& segments, std::int64_t width, double al
     for (std::int64_t t = segments.q_offsets[s]; t < segments.q_offsets[s + 1]; ++t) magnitude[t] = largest;
   }
   const auto key = core::RandomStream(place.seed, "neftune").key();
-  at::Tensor noise = at::empty({tokens, width}, at::kFloat);
+  at::Tensor noise = aten::empty({tokens, width}, at::kFloat);
   float* const out = noise.mutable_data_ptr<float>();
   for_row_chunks(tokens, 16, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) {

@@ -1,6 +1,5 @@
-#include <ATen/ops/empty_like.h>
-#include <torch/csrc/autograd/custom_function.h>
 
+#include "lowrank/kernels/differentiable.h"
 #include "lowrank/kernels/dispatch.h"
 #include "lowrank/kernels/loops.h"
 #include "lowrank/kernels/ops.h"
@@ -10,12 +9,9 @@ namespace lowrank::kernels {
 
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-
 at::Tensor turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, float sign) {
   const std::int64_t heads = x.size(1), head_dim = x.size(2), half = cos.size(1), row = heads * head_dim;
-  at::Tensor y = at::empty_like(x);
+  at::Tensor y = x.new_empty(x.sizes());
   const float *const c = cos.const_data_ptr<float>(), *const s = sin.const_data_ptr<float>();
   with_element_type(x, [&](auto tag) {
     using T = decltype(tag);
@@ -30,18 +26,10 @@ at::Tensor turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& si
   return y;
 }
 
-struct RotaryFunction : torch::autograd::Function<RotaryFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
-    ctx->save_for_backward({cos, sin});
-    return turn(x, cos, sin, 1);
-  }
-
-  // A rotation's transpose is the rotation back.
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const variable_list saved = ctx->get_saved_variables();
-    return {turn(grads[0].contiguous(), saved[0], saved[1], -1), at::Tensor(), at::Tensor()};
-  }
-};
+// A rotation's transpose is the rotation back.
+std::vector<at::Tensor> turn_back(const BackwardPass& pass) {
+  return {turn(pass.gradient.contiguous(), pass.saved[0], pass.saved[1], -1)};
+}
 
 }  // namespace
 
@@ -53,7 +41,8 @@ at::Tensor rotary(const at::Tensor& x, const RotaryTables& tables) {
   }
   const at::Tensor in = x.contiguous(), cos = tables.cos.to(at::kFloat).contiguous(),
                    sin = tables.sin.to(at::kFloat).contiguous();
-  return records(in) ? RotaryFunction::apply(in, cos, sin) : turn(in, cos, sin, 1);
+  if (!records(in)) return turn(in, cos, sin, 1);
+  return differentiable({in}, [&]() -> ForwardPass { return {turn(in, cos, sin, 1), {cos, sin}, turn_back}; });
 }
 
 }  // namespace lowrank::kernels

@@ -1,10 +1,8 @@
 #include "lowrank/kernels/row_norms.h"
 
-#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
 
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/dispatch.h"
 #include "lowrank/kernels/rows.h"
 
@@ -16,7 +14,7 @@ constexpr std::int64_t kRows = 64;  // of W that are in the wide dtype at a time
 
 at::Tensor squared_row_norms(const at::Tensor& weight) {
   const at::NoGradGuard no_grad;
-  at::Tensor squared = at::empty({weight.size(0)}, weight.options().dtype(at::kDouble));
+  at::Tensor squared = aten::empty({weight.size(0)}, weight.options().dtype(at::kDouble));
   for_row_chunks(weight.size(0), kRows, [&](std::int64_t begin, std::int64_t end) {
     const at::Tensor rows = weight.narrow(0, begin, end - begin).to(at::kDouble);
     squared.narrow(0, begin, end - begin).copy_(rows.mul(rows).sum(1));
@@ -29,18 +27,18 @@ at::Tensor adapted_row_norms(const at::Tensor& weight, const at::Tensor& squared
   const at::NoGradGuard no_grad;
   if (!use_fused(a)) return composite::adapted_row_norms(weight, squared, a, b, scale);
   const at::Tensor wide_a = a.detach(), turned = wide_a.t();
-  at::Tensor gram = at::empty({a.size(0), a.size(0)}, a.options().dtype(at::kDouble));
+  at::Tensor gram = aten::empty({a.size(0), a.size(0)}, a.options().dtype(at::kDouble));
   for_row_chunks(1, 1, [&](std::int64_t, std::int64_t) {
     const at::Tensor exact = wide_a.to(at::kDouble);
-    at::mm_out(gram, exact, exact.t());
+    aten::mm_out(gram, exact, exact.t());
   });
-  at::Tensor norms = at::empty({weight.size(0)}, a.options());
+  at::Tensor norms = aten::empty({weight.size(0)}, a.options());
   for_row_chunks(weight.size(0), kRows, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t n = end - begin;
-    const at::Tensor product = at::mm(weight.narrow(0, begin, n).to(a.scalar_type()), turned).to(at::kDouble);
+    const at::Tensor product = weight.narrow(0, begin, n).to(a.scalar_type()).mm(turned).to(at::kDouble);
     const at::Tensor rows = b.detach().narrow(0, begin, n).to(at::kDouble);
     // 2s⟨(W Aᵀ)_i, B_i⟩ + s² B_i (A Aᵀ) B_iᵀ = s⟨2 (W Aᵀ)_i + s B_i A Aᵀ, B_i⟩
-    const at::Tensor cross = product.mul_(2).add_(at::mm(rows, gram), scale).mul_(rows).sum(1);
+    const at::Tensor cross = product.mul_(2).add_(rows.mm(gram), scale).mul_(rows).sum(1);
     const at::Tensor sum = squared.narrow(0, begin, n).add(cross, scale);
     norms.narrow(0, begin, n).copy_(sum.clamp_min_(kLeastNorm * kLeastNorm).sqrt_());
   });
@@ -51,7 +49,7 @@ namespace composite {
 
 at::Tensor adapted_row_norms(const at::Tensor& weight, const at::Tensor& /*squared*/, const at::Tensor& a,
                              const at::Tensor& b, double scale) {
-  const at::Tensor sum = weight.to(a.scalar_type()) + b.detach().matmul(a.detach()) * scale;
+  const at::Tensor sum = weight.to(a.scalar_type()).add(b.detach().matmul(a.detach()).mul(scale));
   return sum.norm(2, {1}, false).clamp_min(kLeastNorm);
 }
 

@@ -1,8 +1,6 @@
 #include "lowrank/lora/conv_slot.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/ones_like.h>
-#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -10,6 +8,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/random.h"
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/low_rank_product.h"
 #include "lowrank/lora/delta.h"
 #include "lowrank/lora/init.h"
@@ -48,7 +47,7 @@ LoraMatrices group_of(const LoraMatrices& matrices, std::int64_t groups, std::in
 // x with elements of the adapter's input dropped; recorded by autograd.
 at::Tensor dropped(const at::Tensor& x, double p, const std::string& path, const kernels::DropoutContext& dropout) {
   const auto key = core::RandomStream(dropout.seed, "dropout:" + path).key();
-  const at::Tensor ones = at::ones_like(x, at::MemoryFormat::Contiguous).flatten(1);
+  const at::Tensor ones = x.new_ones(x.sizes()).flatten(1);
   return x.mul(kernels::apply_dropout(ones, p, key, dropout.step, dropout.token_in_step).view(x.sizes()));
 }
 
@@ -66,7 +65,7 @@ LoraMatrices new_conv_matrices(const std::string& name, const at::Tensor& weight
   for (std::size_t i = 1; i < a.size(); ++i) fan_in *= a[i];
   LoraMatrices matrices = new_matrices(name, fan_in, weight.size(0), r, init, seed, dtype);
   matrices.a = matrices.a.detach().view(a).set_requires_grad(true);
-  matrices.b = at::zeros(shape_of_b(weight, groups, r), dtype).set_requires_grad(true);
+  matrices.b = kernels::aten::zeros(shape_of_b(weight, groups, r), dtype).set_requires_grad(true);
   return matrices;
 }
 
@@ -81,7 +80,7 @@ at::Tensor without_groups(const at::Tensor& weight, std::int64_t groups) {
   const std::int64_t out = weight.size(0) / groups, in = weight.size(1);
   std::vector<std::int64_t> shape = weight.sizes().vec();
   shape[1] *= groups;
-  at::Tensor dense = at::zeros(shape, weight.options());
+  at::Tensor dense = kernels::aten::zeros(shape, weight.options());
   for (std::int64_t g = 0; g < groups; ++g)
     dense.narrow(0, g * out, out).narrow(1, g * in, in).copy_(weight.detach().narrow(0, g * out, out));
   return dense;
@@ -141,7 +140,7 @@ void ConvSlotImpl::merge() {
   const at::NoGradGuard no_grad;
   const at::Tensor base = without_groups(weight_.detach(), shape_.groups).flatten(1);
   const std::int64_t out = base.size(0) / shape_.groups;
-  at::Tensor sum = at::zeros(base.sizes(), base.options());
+  at::Tensor sum = kernels::aten::zeros(base.sizes(), base.options());
   for (std::int64_t g = 0; g < shape_.groups; ++g) {
     const at::Tensor rows = base.narrow(0, g * out, out);
     sum.narrow(0, g * out, out).copy_(merged_rows(rows, group_of(lora_, shape_.groups, g), 0, out));
@@ -153,7 +152,7 @@ at::Tensor ConvSlotImpl::delta_weight() const {
   if (!adapted()) throw InternalError(path_ + " has no adapter");
   const at::NoGradGuard no_grad;
   const std::int64_t out = out_channels() / shape_.groups;
-  at::Tensor delta = at::zeros({out_channels(), lora_.a.flatten(1).size(1)}, at::kFloat);
+  at::Tensor delta = kernels::aten::zeros({out_channels(), lora_.a.flatten(1).size(1)}, at::kFloat);
   for (std::int64_t g = 0; g < shape_.groups; ++g)
     delta.narrow(0, g * out, out).copy_(delta_rows(group_of(lora_, shape_.groups, g), 0, out));
   return delta.view(dense_shape(lora_));

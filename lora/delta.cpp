@@ -1,10 +1,10 @@
 #include "lowrank/lora/delta.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
 
 #include <algorithm>
 
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/row_norms.h"
 #include "lowrank/kernels/rows.h"
 
@@ -36,7 +36,7 @@ at::Tensor delta_rows(const LoraMatrices& lora, std::int64_t begin, std::int64_t
   const at::Tensor a = whole.a.detach().to(at::kFloat).contiguous();
   const at::Tensor b = whole.b.detach().to(at::kFloat).contiguous();
   const std::int64_t rank = a.size(0), columns = a.size(1);
-  at::Tensor delta = at::empty({end - begin, columns}, a.options());
+  at::Tensor delta = kernels::aten::empty({end - begin, columns}, a.options());
   const float* pa = a.const_data_ptr<float>();
   const float* pb = b.const_data_ptr<float>() + begin * rank;
   float* out = delta.mutable_data_ptr<float>();

@@ -1,6 +1,5 @@
 #include "lowrank/lora/merge_plan.h"
 
-#include <ATen/ops/isfinite.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -86,7 +85,7 @@ MergePlan plan_merge(const std::filesystem::path& model, const Adapter& adapter)
   plan.bytes = plan.weights.total_bytes();
   const std::vector<std::string> names = plan.weights.names();
   for (const NamedTensor& parameter : adapter.parameters())
-    if (!at::isfinite(parameter.tensor.detach()).all().item<bool>())
+    if (!parameter.tensor.detach().isfinite().all().item<bool>())
       throw ModelError(fmt::format("{} has values that are not finite, so it cannot be merged", parameter.name));
   Wanted wanted = changes_of(adapter);
   settle_tying(plan, model, adapter, wanted.changes);
@@ -125,7 +124,7 @@ void for_merged_blocks(const formats::WeightFiles::Entry& source, const Change& 
     const at::Tensor merged = change.replacement.defined()
                                   ? change.replacement.slice(0, begin, end).to(weight.scalar_type()).contiguous()
                                   : merged_rows(weight, change.lora, begin, end).contiguous();
-    if (!at::isfinite(merged).all().item<bool>())
+    if (!merged.isfinite().all().item<bool>())
       throw ModelError(fmt::format("merging {} gives values that are not finite in {}", source.info->name,
                                    formats::dtype_name(source.info->dtype)));
     block(offset, {static_cast<const std::byte*>(merged.const_data_ptr()), merged.nbytes()});

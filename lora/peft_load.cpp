@@ -1,5 +1,3 @@
-#include <ATen/ops/equal.h>
-#include <ATen/ops/isfinite.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -181,7 +179,7 @@ void check_shape(const Loading& loading, const TensorInfo& info, std::int64_t r,
 
 at::Tensor read_matrix(const Loading& loading, const TensorInfo& info) {
   at::Tensor matrix = formats::tensor_view(loading.file, info).to(at::kFloat, false, /*copy=*/true);
-  if (!at::isfinite(matrix).all().item<bool>())
+  if (!matrix.isfinite().all().item<bool>())
     loading.fail(fmt::format("'{}' has values that are not finite (NaN or infinity); the run that made it went wrong",
                              core::printable(info.name, 200)));
   return matrix.set_requires_grad(true);
@@ -343,7 +341,7 @@ void check_redundant(Loading& loading, const Contents& contents, const PathChang
       if (change.in_file(module->path()) != path || !info->name.ends_with(".base_layer.weight")) continue;
       const at::Tensor own = module->base().front().tensor.detach();
       const at::Tensor stored = formats::tensor_view(loading.file, *info);
-      if (stored.sizes() != own.sizes() || !at::equal(stored.to(own.scalar_type()), own))
+      if (stored.sizes() != own.sizes() || !stored.to(own.scalar_type()).equal(own))
         loading.fail(
             fmt::format("'{}' is not this model's {}: the adapter was made on a base whose {} was changed (or "
                         "resized), and such a base is not supported{}",

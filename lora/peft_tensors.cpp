@@ -1,7 +1,6 @@
 #include "lowrank/lora/peft_tensors.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/isfinite.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -24,7 +23,7 @@ void write_peft(const std::vector<NamedTensor>& tensors, const LoraConfig& confi
                 const std::filesystem::path& directory) {
   std::vector<formats::TensorToWrite> out;
   for (const NamedTensor& named : tensors) {
-    if (!at::isfinite(named.tensor.detach()).all().item<bool>())
+    if (!named.tensor.detach().isfinite().all().item<bool>())
       throw ModelError(fmt::format("{} has values that are not finite, so the adapter is not written to {}", named.name,
                                    directory.string()));
     out.push_back(formats::tensor_to_write(named.name, named.tensor.detach()));
@@ -61,7 +60,7 @@ void read_peft_tensors(const std::vector<NamedTensor>& tensors, const std::files
       fail(fmt::format("'{}' has the shape [{}], expected [{}] for this network", named.name,
                        fmt::join(info->shape, ", "), fmt::join(named.tensor.sizes(), ", ")));
     const at::Tensor tensor = formats::tensor_view(file, *info);
-    if (!tensor.is_floating_point() || !at::isfinite(tensor).all().item<bool>())
+    if (!tensor.is_floating_point() || !tensor.isfinite().all().item<bool>())
       fail(fmt::format("'{}' has values that are not finite numbers", named.name));
   }
   const at::NoGradGuard no_grad;

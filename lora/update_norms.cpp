@@ -1,8 +1,6 @@
 #include "lowrank/lora/update_norms.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/dot.h>
-#include <ATen/ops/sum.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,10 +1,10 @@
 #include "lowrank/models/kv_cache.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 
 #include <algorithm>
+
+#include "lowrank/kernels/aten.h"
 
 namespace lowrank::models {
 namespace {
@@ -16,7 +16,7 @@ void reserve(at::Tensor& buffer, std::int64_t used, std::int64_t needed) {
   if (buffer.size(0) >= needed) return;
   std::int64_t capacity = std::max(kFirstCapacity, buffer.size(0));
   while (capacity < needed) capacity *= 2;
-  at::Tensor larger = at::empty({capacity, buffer.size(1), buffer.size(2)}, buffer.options());
+  at::Tensor larger = kernels::aten::empty({capacity, buffer.size(1), buffer.size(2)}, buffer.options());
   larger.slice(0, 0, used).copy_(buffer.slice(0, 0, used));
   buffer = larger;
 }
@@ -30,7 +30,7 @@ std::vector<at::Tensor> selected(const std::vector<at::Tensor>& buffers, const s
     const auto s = static_cast<std::size_t>(sequence);
     at::Tensor buffer = buffers.at(s);
     if (taken[s] != 0) {
-      buffer = at::empty(buffers[s].sizes(), buffers[s].options());
+      buffer = kernels::aten::empty(buffers[s].sizes(), buffers[s].options());
       buffer.slice(0, 0, lengths[s]).copy_(buffers[s].slice(0, 0, lengths[s]));
     }
     taken[s] = 1;
@@ -51,8 +51,8 @@ KvCache::KvCache(const DecoderConfig& config, at::ScalarType dtype, std::int64_t
 
 void KvCache::add() {
   for (Layer& layer : layers_) {
-    layer.k.push_back(at::empty({0, kv_heads_, head_dim_}, dtype_));
-    layer.v.push_back(at::empty({0, kv_heads_, head_dim_}, dtype_));
+    layer.k.push_back(kernels::aten::empty({0, kv_heads_, head_dim_}, dtype_));
+    layer.v.push_back(kernels::aten::empty({0, kv_heads_, head_dim_}, dtype_));
   }
   lengths_.push_back(0);
 }
@@ -97,7 +97,7 @@ std::pair<at::Tensor, at::Tensor> KvCache::append(std::int64_t layer_index, cons
     for (std::size_t s = 0; s < lengths_.size(); ++s) lengths_[s] += segments.q_length(static_cast<std::int64_t>(s));
   }
   if (lengths_.size() == 1) return {all_k.front(), all_v.front()};
-  return {at::cat(all_k), at::cat(all_v)};
+  return {kernels::aten::cat(all_k), kernels::aten::cat(all_v)};
 }
 
 std::int64_t KvCache::length(std::int64_t sequence) const { return lengths_.at(static_cast<std::size_t>(sequence)); }

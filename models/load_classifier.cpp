@@ -1,7 +1,5 @@
 #include "lowrank/models/load_classifier.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
 #include "lowrank/core/error.h"
@@ -10,6 +8,7 @@
 #include "lowrank/core/random.h"
 #include "lowrank/core/text.h"
 #include "lowrank/formats/safetensors_torch.h"
+#include "lowrank/kernels/aten.h"
 
 namespace lowrank::models {
 namespace {
@@ -50,7 +49,7 @@ SequenceClassifier new_classifier(const LoadedModel& model, std::int64_t labels,
   if (stored != nullptr && stored->info->shape == shape) {
     return {model.decoder, formats::tensor_view(stored->file, *stored->info).to(at::kFloat, false, /*copy=*/true)};
   }
-  const at::Tensor score = at::empty(shape, at::kFloat);
+  const at::Tensor score = kernels::aten::empty(shape, at::kFloat);
   const core::RandomStream random(seed, "score head");
   auto* to = score.data_ptr<float>();
   for (std::int64_t i = 0; i < score.numel(); ++i) {
@@ -67,7 +66,7 @@ std::int64_t own_labels(const LoadedModel& model) {
 LoadedClassifier load_classifier(const Decoder& decoder, const fs::path& directory, std::vector<std::string>* notes,
                                  const std::string& name) {
   const std::int64_t labels = saved_labels(directory, *decoder);
-  SequenceClassifier classifier(decoder, at::zeros({labels, decoder->config().hidden_size}, at::kFloat));
+  SequenceClassifier classifier(decoder, kernels::aten::zeros({labels, decoder->config().hidden_size}, at::kFloat));
   lora::Adapter adapter = lora::load_peft(classifier.slot_table(), directory, notes, name);
   return {std::move(classifier), std::move(adapter)};
 }

@@ -1,7 +1,6 @@
 #include "lowrank/models/mapped_weights.h"
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -11,6 +10,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 #include "lowrank/formats/safetensors_torch.h"
+#include "lowrank/kernels/aten.h"
 
 namespace lowrank::models {
 namespace {
@@ -39,7 +39,7 @@ at::Tensor MappedWeights::take(const std::string& name, const std::vector<std::i
   const auto* entry = files_.find(stored);
   if (entry == nullptr) {
     missing_.push_back(stored);
-    return at::zeros({}, dtype_).expand(shape);
+    return kernels::aten::zeros({}, dtype_).expand(shape);
   }
   if (entry->info->shape != shape) {
     const bool vocabulary =

@@ -1,9 +1,8 @@
 #include "lowrank/models/next_logits.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/index_select.h>
-
 #include <algorithm>
+
+#include "lowrank/kernels/aten.h"
 
 namespace lowrank::models {
 
@@ -11,14 +10,14 @@ at::Tensor next_logits(DecoderImpl& decoder, KvCache& cache, const std::vector<s
   std::vector<std::int64_t> lengths;
   for (const std::vector<data::TokenId>& input : inputs) lengths.push_back(static_cast<std::int64_t>(input.size()));
   const kernels::Segments segments = cache.segments(lengths);
-  const at::Tensor ids = at::empty({segments.tokens()}, at::kLong);
-  const at::Tensor last = at::empty({segments.count()}, at::kLong);
+  const at::Tensor ids = kernels::aten::empty({segments.tokens()}, at::kLong);
+  const at::Tensor last = kernels::aten::empty({segments.count()}, at::kLong);
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     std::copy(inputs[i].begin(), inputs[i].end(), ids.data_ptr<std::int64_t>() + segments.q_offsets[i]);
     last.data_ptr<std::int64_t>()[i] = segments.q_offsets[i + 1] - 1;
   }
   const at::Tensor hidden = decoder.hidden(ids, segments, {.cache = &cache});
-  return decoder.logits(at::index_select(hidden, 0, last));
+  return decoder.logits(hidden.index_select(0, last));
 }
 
 }  // namespace lowrank::models

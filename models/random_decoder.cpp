@@ -1,8 +1,6 @@
-#include <ATen/ops/empty.h>
-#include <ATen/ops/ones.h>
-#include <ATen/ops/zeros.h>
 
 #include "lowrank/core/random.h"
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/rows.h"
 #include "lowrank/models/load.h"
 
@@ -18,11 +16,11 @@ class RandomWeights : public WeightSource {
   at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape) override {
     at::Tensor tensor;
     if (name.ends_with(".bias")) {
-      tensor = at::zeros(shape, at::kFloat);
+      tensor = kernels::aten::zeros(shape, at::kFloat);
     } else if (shape.size() == 1) {
-      tensor = at::ones(shape, at::kFloat);
+      tensor = kernels::aten::empty(shape, at::kFloat).fill_(1);
     } else {
-      tensor = at::empty(shape, at::kFloat);
+      tensor = kernels::aten::empty(shape, at::kFloat);
       fill(tensor, core::RandomStream(seed_, "init:" + name));
     }
     return tensor.requires_grad_(trainable_);

@@ -1,14 +1,13 @@
 #include "lowrank/models/sequence_classifier.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/sum.h>
 #include <fmt/format.h>
 
 #include <utility>
 
 #include "lowrank/core/error.h"
 #include "lowrank/data/batch_torch.h"
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::models {
@@ -37,7 +36,7 @@ lora::SlotTable SequenceClassifier::slot_table() const {
 }
 
 at::Tensor SequenceClassifier::pooled(const at::Tensor& hidden, const kernels::Segments& segments) const {
-  const at::Tensor last = at::empty({segments.count()}, at::kLong);
+  const at::Tensor last = kernels::aten::empty({segments.count()}, at::kLong);
   auto* at = last.data_ptr<std::int64_t>();
   for (std::int64_t s = 0; s < segments.count(); ++s) at[s] = segments.q_offsets[static_cast<std::size_t>(s) + 1] - 1;
   return hidden.index_select(0, last);
@@ -66,7 +65,8 @@ at::Tensor SequenceClassifier::tangent(const at::Tensor& pooled, const std::vect
   const float* x = rows.const_data_ptr<float>();
   const float* w = weight.const_data_ptr<float>();
   const std::int64_t count = rows.size(0), width = rows.size(1);
-  const at::Tensor by_rows = at::empty({count, width}, at::kFloat), by_weight = at::empty({labels_, width}, at::kFloat);
+  const at::Tensor by_rows = kernels::aten::empty({count, width}, at::kFloat),
+                   by_weight = kernels::aten::empty({labels_, width}, at::kFloat);
   auto* to_rows = by_rows.data_ptr<float>();
   auto* to_weight = by_weight.data_ptr<float>();
   kernels::for_row_chunks(count, kTexts, [&](std::int64_t begin, std::int64_t end) {

@@ -1,7 +1,5 @@
 #include "lowrank/train/causal_lm.h"
 
-#include <ATen/ops/sum.h>
-
 #include <numeric>
 
 #include "lowrank/core/error.h"

@@ -1,9 +1,6 @@
 #include "lowrank/train/delta_penalties.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/eye.h>
-#include <ATen/ops/sum.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <cmath>
@@ -52,7 +49,7 @@ double add_l1(const lora::Factors& layer, double weight, Gradients& out) {
 }
 
 double add_orthogonality(const lora::Factors& layer, const lora::Grams& grams, double weight, Gradients& out) {
-  const at::Tensor one = at::eye(grams.a.size(0), grams.a.options());
+  const at::Tensor one = grams.a.new_zeros(grams.a.sizes()).fill_diagonal_(1);
   const at::Tensor off_a = grams.a.sub(one), off_b = grams.b.sub(one);
   out.a.add_(off_a.matmul(layer.a.detach().to(at::kDouble)), 4 * weight);
   out.b.add_(layer.b.detach().to(at::kDouble).matmul(off_b), 4 * weight);
@@ -60,7 +57,7 @@ double add_orthogonality(const lora::Factors& layer, const lora::Grams& grams, d
 }
 
 double add_penalties(const lora::Factors& layer, const DeltaPenalties& penalties) {
-  Gradients gradients{at::zeros_like(layer.a.detach(), at::kDouble), at::zeros_like(layer.b.detach(), at::kDouble)};
+  Gradients gradients{layer.a.new_zeros(layer.a.sizes(), at::kDouble), layer.b.new_zeros(layer.b.sizes(), at::kDouble)};
   const lora::Grams grams = lora::grams_of(layer);
   double value = 0;
   if (penalties.l1 != 0) value += add_l1(layer, penalties.l1, gradients);

@@ -1,14 +1,13 @@
 #include "lowrank/train/dpo.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/sum.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "lowrank/core/error.h"
 #include "lowrank/data/preferences.h"
+#include "lowrank/kernels/aten.h"
 #include "lowrank/train/documents.h"
 #include "lowrank/train/pairs.h"
 
@@ -32,7 +31,7 @@ std::vector<double> segment_logps(const at::Tensor& losses, const kernels::Segme
 
 /// fp32 [T]: each segment's value at all of its tokens.
 at::Tensor spread(const std::vector<double>& of_segment, const kernels::Segments& segments) {
-  at::Tensor result = at::empty({segments.tokens()}, at::kFloat);
+  at::Tensor result = kernels::aten::empty({segments.tokens()}, at::kFloat);
   float* to = result.data_ptr<float>();
   for (std::int64_t s = 0; s < segments.count(); ++s) {
     std::fill(to + segments.q_offsets[s], to + segments.q_offsets[s + 1],

@@ -1,13 +1,12 @@
 #include "lowrank/train/flat_parameters.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 
 #include <cmath>
 #include <cstring>
 
 #include "lowrank/core/error.h"
+#include "lowrank/kernels/aten.h"
 #include "lowrank/train/reductions.h"
 
 namespace lowrank::train {
@@ -23,8 +22,8 @@ FlatParameters::FlatParameters(std::vector<lora::NamedTensor> parameters) : para
     total += tensor.numel();
   }
   if (total == 0) throw ConfigError("there is nothing to train: no parameter was given to the trainer");
-  values_ = at::empty({total}, at::kFloat);
-  gradients_ = at::zeros({total}, at::kFloat);
+  values_ = kernels::aten::empty({total}, at::kFloat);
+  gradients_ = kernels::aten::zeros({total}, at::kFloat);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     at::Tensor& tensor = parameters_[i].tensor;
     const auto shape = tensor.sizes().vec();

@@ -1,8 +1,6 @@
 #include "lowrank/train/image_classification.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/sum.h>
-#include <torch/nn/module.h>
 
 #include <algorithm>
 #include <numeric>
@@ -16,12 +14,6 @@ namespace {
 
 constexpr std::size_t kEstimated = 2048, kEstimateBatch = 64, kNamed = 8;
 
-std::vector<lora::NamedTensor> statistics(models::ResNet& model) {
-  std::vector<lora::NamedTensor> result;
-  for (const auto& item : model.network().named_buffers()) result.push_back({item.key(), item.value()});
-  return result;
-}
-
 }  // namespace
 
 ImageClassification::ImageClassification(Parts parts)
@@ -30,19 +22,18 @@ ImageClassification::ImageClassification(Parts parts)
     throw InternalError("ImageClassification trains an adapter with kLora, and with kLora alone");
   parts_.model->use_batch_statistics(false);
   if (parts_.method == ImageMethod::kLora) return;
-  for (const auto& item : parts_.model->network().named_parameters())
-    at::Tensor(item.value())
-        .set_requires_grad(parts_.method == ImageMethod::kFull || item.key().starts_with("classifier."));
+  for (auto& [name, tensor] : parts_.model->named_parameters())
+    tensor.set_requires_grad(parts_.method == ImageMethod::kFull || name.starts_with("classifier."));
   if (parts_.method == ImageMethod::kHead) return;
   settled_ = start_ = weights_hash();
-  for (const auto& [name, tensor] : statistics(*parts_.model)) start_statistics_.push_back({name, tensor.clone()});
+  for (const auto& [name, tensor] : parts_.model->named_buffers()) start_statistics_.push_back({name, tensor.clone()});
 }
 
 std::vector<lora::NamedTensor> ImageClassification::parameters() {
   if (parts_.adapter != nullptr) return parts_.adapter->named_parameters();
   std::vector<lora::NamedTensor> result;
-  for (const auto& item : parts_.model->network().named_parameters())
-    if (item.value().requires_grad()) result.push_back({item.key(), item.value()});
+  for (const lora::NamedTensor& parameter : parts_.model->named_parameters())
+    if (parameter.tensor.requires_grad()) result.push_back(parameter);
   return result;
 }
 
@@ -134,7 +125,7 @@ void ImageClassification::settle_statistics() {
   settled_ = now;
   if (now == start_) {
     const at::NoGradGuard no_grad;
-    const std::vector<lora::NamedTensor> current = statistics(*parts_.model);
+    const std::vector<lora::NamedTensor> current = parts_.model->named_buffers();
     for (std::size_t i = 0; i < current.size(); ++i) at::Tensor(current[i].tensor).copy_(start_statistics_[i].tensor);
     return;
   }

@@ -1,10 +1,11 @@
 #include "lowrank/train/optimizer.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/zeros.h>
 
 #include <string>
 #include <utility>
+
+#include "lowrank/kernels/aten.h"
 
 namespace lowrank::train {
 
@@ -28,8 +29,8 @@ std::vector<RateRange> rate_ranges(const std::vector<lora::NamedTensor>& paramet
 Optimizer::Optimizer(std::int64_t size, const kernels::AdamWOptions& options, std::vector<RateRange> ranges)
     : options_(options),
       ranges_(std::move(ranges)),
-      exp_avg_(at::zeros({size}, at::kFloat)),
-      exp_avg_sq_(at::zeros({size}, at::kFloat)) {}
+      exp_avg_(kernels::aten::zeros({size}, at::kFloat)),
+      exp_avg_sq_(kernels::aten::zeros({size}, at::kFloat)) {}
 
 void Optimizer::step(at::Tensor& values, const at::Tensor& gradients, std::int64_t step, double lr) {
   at::NoGradGuard no_grad;

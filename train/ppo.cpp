@@ -1,8 +1,6 @@
 #include "lowrank/train/ppo.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/sum.h>
-#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
@@ -10,6 +8,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/random.h"
+#include "lowrank/kernels/aten.h"
 #include "lowrank/models/generate_batch.h"
 
 namespace lowrank::train {
@@ -251,7 +250,7 @@ MicroLoss Ppo::forward(std::int64_t step, std::int64_t micro) {
   const at::Tensor losses = parts_.decoder->token_losses(hidden, batch_.labels);
   const at::Tensor numbers = losses.detach().contiguous();
   const float* minus_logprob = numbers.const_data_ptr<float>();
-  at::Tensor slopes = at::zeros({batch_.segments.tokens()}, at::kFloat);
+  at::Tensor slopes = kernels::aten::zeros({batch_.segments.tokens()}, at::kFloat);
   float* slope = slopes.data_ptr<float>();
   const double scale = episodes / tokens;  // the trainer divides by the number of episodes
   double loss = 0, clipped = 0, squares = 0, ratios = 0;

@@ -1,14 +1,13 @@
 #include "lowrank/train/value_head.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::train {
 
-ValueHead::ValueHead(std::int64_t width) : weight_(at::zeros({width}, at::kFloat).requires_grad_(true)) {}
+ValueHead::ValueHead(std::int64_t width) : weight_(kernels::aten::zeros({width}, at::kFloat).requires_grad_(true)) {}
 
 std::vector<double> ValueHead::values(const at::Tensor& hidden) const {
   const at::Tensor rows = hidden.detach().to(at::kFloat).contiguous();
@@ -33,7 +32,7 @@ void ValueHead::backward(const at::Tensor& hidden, const std::vector<double>& sl
   const at::Tensor weight = weight_.detach();
   const float* x = rows.const_data_ptr<float>();
   const float* w = weight.const_data_ptr<float>();
-  at::Tensor by_hidden = at::empty({count, width}, at::kFloat);
+  at::Tensor by_hidden = kernels::aten::empty({count, width}, at::kFloat);
   float* to = by_hidden.data_ptr<float>();
   kernels::for_row_chunks(count, 64, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
@@ -41,7 +40,7 @@ void ValueHead::backward(const at::Tensor& hidden, const std::vector<double>& sl
       for (std::int64_t j = 0; j < width; ++j) to[i * width + j] = slope * w[j];
     }
   });
-  if (!weight_.grad().defined()) weight_.mutable_grad() = at::zeros({width}, at::kFloat);
+  if (!weight_.grad().defined()) weight_.mutable_grad() = kernels::aten::zeros({width}, at::kFloat);
   float* gradient = weight_.grad().data_ptr<float>();
   // By columns: each is summed over the tokens in their order.
   kernels::for_row_chunks(width, 16, [&](std::int64_t begin, std::int64_t end) {

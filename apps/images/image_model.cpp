@@ -1,7 +1,6 @@
 #include "lowrank/apps/images/image_model.h"
 
 #include <fmt/format.h>
-#include <torch/nn/module.h>
 
 #include <algorithm>
 #include <tuple>
@@ -61,7 +60,7 @@ std::optional<std::vector<std::string>> read_labels(const fs::path& directory) {
 
 std::int64_t parameter_count(models::ResNet& network) {
   std::int64_t count = 0;
-  for (const at::Tensor& parameter : network.network().parameters()) count += parameter.numel();
+  for (const lora::NamedTensor& parameter : network.named_parameters()) count += parameter.tensor.numel();
   return count;
 }
 

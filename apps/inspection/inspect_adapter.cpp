@@ -1,7 +1,5 @@
 // Adapters and checkpoints.
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/isfinite.h>
-#include <ATen/ops/matmul.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -69,7 +67,7 @@ std::int64_t layer_of(const std::string& module) {
 /// ‖BA‖² without forming BA: Σ (BᵀB)∘(AAᵀ), r×r each.
 Norms norms_of(const at::Tensor& a, const at::Tensor& b, double scale) {
   const at::Tensor a64 = a.to(at::kDouble), b64 = b.to(at::kDouble);
-  const at::Tensor gram_a = at::matmul(a64, a64.t()), gram_b = at::matmul(b64.t(), b64);
+  const at::Tensor gram_a = a64.matmul(a64.t()), gram_b = b64.t().matmul(b64);
   return {gram_a.trace().item<double>(), gram_b.trace().item<double>(),
           scale * scale * std::max(0.0, gram_a.mul(gram_b).sum().item<double>()), 1};
 }
@@ -102,7 +100,7 @@ Contents read_contents(const std::shared_ptr<const formats::SafetensorsFile>& fi
     ++contents.tensors;
     contents.parameters += tensor.numel();
     contents.bytes += info.end - info.begin;
-    if (!at::isfinite(tensor).all().item<bool>()) contents.not_finite.push_back(info.name);
+    if (!tensor.isfinite().all().item<bool>()) contents.not_finite.push_back(info.name);
     if (info.name.find(".lora_") == std::string::npos) {
       if (const auto copy = copy_of(info.name)) {
         contents.whole.push_back(*copy);

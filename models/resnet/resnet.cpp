@@ -251,6 +251,18 @@ const ResNetConfig& ResNet::config() const { return network_->config; }
 
 Module& ResNet::network() { return *network_; }
 
+std::vector<lora::NamedTensor> ResNet::named_parameters() const {
+  std::vector<lora::NamedTensor> result;
+  for (const auto& item : network_->named_parameters()) result.push_back({item.key(), item.value()});
+  return result;
+}
+
+std::vector<lora::NamedTensor> ResNet::named_buffers() const {
+  std::vector<lora::NamedTensor> result;
+  for (const auto& item : network_->named_buffers()) result.push_back({item.key(), item.value()});
+  return result;
+}
+
 at::Tensor ResNet::logits(const at::Tensor& pixels) {
   Network& net = *network_;
   if (pixels.dim() != 4 || pixels.size(1) != net.config.num_channels)

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "lowrank/lora/whole_module.h"
 #include "lowrank/models/resnet/config.h"
 
 namespace torch::nn {
@@ -45,6 +46,10 @@ class ResNet {
 
   const ResNetConfig& config() const;
   torch::nn::Module& network();
+  /// The network's own, by their paths. (For those who need no more of it: LibTorch's module header takes 10 s to
+  /// read.)
+  std::vector<lora::NamedTensor> named_parameters() const;
+  std::vector<lora::NamedTensor> named_buffers() const;
   /// pixels [N, channels, H, W] -> logits [N, labels]. ModelError where the channels are others.
   at::Tensor logits(const at::Tensor& pixels);
 

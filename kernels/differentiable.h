@@ -1,0 +1,34 @@
+// An operation whose gradient is written by hand: torch::autograd::Function's work without its header, which costs g++
+// ten seconds in each file that includes it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <functional>
+#include <vector>
+
+namespace lowrank::kernels {
+
+/// What a backward pass is given.
+struct BackwardPass {
+  const at::Tensor& gradient;  // of the output, in its shape; always defined
+  const std::vector<at::Tensor>& saved;
+  /// Whether the gradient of an input is asked for.
+  const std::function<bool(std::size_t)>& needs;
+};
+
+/// What a forward pass leaves behind.
+struct ForwardPass {
+  at::Tensor output;
+  std::vector<at::Tensor>
+      saved;  // kept in the graph; a tensor that `backward` holds in another way would keep the graph alive
+  /// Gradients of the inputs, in their order; those that are not needed may be undefined, or missing at the end.
+  std::function<std::vector<at::Tensor>(const BackwardPass&)> backward;
+};
+
+/// The output of `forward`, which runs now, unrecorded; its `backward` runs when autograd asks for gradients of
+/// `inputs`. Every input must be defined.
+at::Tensor differentiable(const std::vector<at::Tensor>& inputs, const std::function<ForwardPass()>& forward);
+
+}  // namespace lowrank::kernels
