@@ -1,12 +1,8 @@
-#include <ATen/Parallel.h>
-
 #include "lowrank/apps/console/terminal.h"
 #include "lowrank/apps/training/training_run.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
-#include "lowrank/kernels/mode.h"
 #include "lowrank/models/config.h"
-#include "lowrank/train/run_folder.h"
 
 namespace lowrank::apps {
 
@@ -17,21 +13,12 @@ namespace fs = std::filesystem;
 int pretrain(const Options& options) {
   const Console console(options);
   ConsoleProgress progress(console);
-  if (options.has("threads")) at::set_num_threads(static_cast<int>(options.integer_in("threads", 1, 4096)));
-  kernels::set_mode(options.text("kernels") == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused);
-  const bool resume = options.flag("resume");
-  const fs::path out = options.text("out"), config_file = options.text("config");
+  set_threads_and_kernels(options);
+  const fs::path config_file = options.text("config");
   fs::path tokenizer_folder = options.text("tokenizer");
   if (fs::is_regular_file(tokenizer_folder)) tokenizer_folder = tokenizer_folder.parent_path();
-  if (resume && options.flag("overwrite")) options.fail("overwrite", "contradicts --resume; give one of them");
-  std::unique_ptr<core::DirectoryLock> lock;
-  if (!options.flag("dry-run")) {
-    if (resume && train::run_state(out) == train::RunState::kFinished) {
-      console.line(out.string() + " holds a finished run; nothing was done");
-      return 0;
-    }
-    lock = train::open_run_folder(out, resume, options.flag("overwrite"), {config_file, tokenizer_folder});
-  }
+  const RunFolder folder = open_run(options, console, {config_file, tokenizer_folder});
+  if (folder.finished) return 0;
 
   const core::Json config_json = core::read_json(config_file);
   const models::DecoderConfig config = models::parse_config(core::JsonView(config_json, config_file.string()));
@@ -67,7 +54,7 @@ int pretrain(const Options& options) {
   std::vector<std::int64_t> lengths;
   for (const data::Example& example : data.train.examples)
     lengths.push_back(static_cast<std::int64_t>(example.ids.size()));
-  parts.recompute = choose_recompute(options, earlier_choices(out, resume), config, data::Plan(lengths, parts.plan),
+  parts.recompute = choose_recompute(options, earlier_choices(options), config, data::Plan(lengths, parts.plan),
                                      data.train, at::kFloat, report);
   core::Json facts = {{"config.json", core::sha256_file(config_file)},
                       {"recompute", parts.recompute ? "layer" : "none"},

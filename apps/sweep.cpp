@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lowrank/apps/inputs/out_folder.h"
 #include "lowrank/apps/search/sweep_page.h"
 #include "lowrank/apps/search/sweep_space.h"
 #include "lowrank/apps/search/sweep_trials.h"
@@ -179,8 +180,7 @@ class Sweep {
 
   /// The folder: locked, new or resumed.
   void open() {
-    const bool resume = options_.flag("resume");
-    if (resume && options_.flag("overwrite")) options_.fail("overwrite", "contradicts --resume; give one of them");
+    const bool resume = resumes(options_);
     core::make_folder(out_);
     lock_ = std::make_unique<core::DirectoryLock>(out_);
     core::sweep_temporaries(out_);

@@ -21,8 +21,8 @@ struct BackwardPass {
 /// What a forward pass leaves behind.
 struct ForwardPass {
   at::Tensor output;
-  std::vector<at::Tensor>
-      saved;  // kept in the graph; a tensor that `backward` holds in another way would keep the graph alive
+  /// Kept in the graph. A tensor that `backward` held in another way could keep the graph alive.
+  std::vector<at::Tensor> saved;
   /// Gradients of the inputs, in their order; those that are not needed may be undefined, or missing at the end.
   std::function<std::vector<at::Tensor>(const BackwardPass&)> backward;
 };

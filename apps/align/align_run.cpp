@@ -5,8 +5,6 @@
 #include "lowrank/apps/training/training_run.h"
 #include "lowrank/core/error.h"
 #include "lowrank/data/preferences.h"
-#include "lowrank/kernels/mode.h"
-#include "lowrank/train/run_folder.h"
 
 namespace lowrank::apps {
 
@@ -14,26 +12,18 @@ namespace fs = std::filesystem;
 
 std::optional<AlignRun> open_align_run(const Options& options, const Console& console, core::ProgressObserver& progress,
                                        const AdapterMaker& make) {
-  set_threads(options);
-  kernels::set_mode(options.text("kernels") == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused);
-  const bool resume = options.flag("resume");
-  if (resume && options.flag("overwrite")) options.fail("overwrite", "contradicts --resume; give one of them");
-  const fs::path out = options.text("out");
+  set_threads_and_kernels(options);
   const models::Resolved resolved = models::resolve(options.positional(0));
 
   AlignRun run;
   run.start = resolved.adapter;
   if (options.has("adapter")) run.start = options.text("adapter");
-  if (!options.flag("dry-run")) {
-    if (resume && train::run_state(out) == train::RunState::kFinished) {
-      console.line(out.string() + " holds a finished run; nothing was done");
-      return std::nullopt;
-    }
-    std::vector<fs::path> inputs = {resolved.model};
-    if (run.start) inputs.push_back(*run.start);
-    run.lock = train::open_run_folder(out, resume, options.flag("overwrite"), inputs);
-  }
-  run.earlier = earlier_choices(out, resume);
+  std::vector<fs::path> inputs = {resolved.model};
+  if (run.start) inputs.push_back(*run.start);
+  RunFolder folder = open_run(options, console, inputs);
+  if (folder.finished) return std::nullopt;
+  run.lock = std::move(folder.lock);
+  run.earlier = earlier_choices(options);
   run.model = models::load(resolved.model.string(), load_options(options, run.earlier, false), &progress);
   report_model(run.report, options, resolved, run.model, weights_sha256(run.model));
   if (make) {

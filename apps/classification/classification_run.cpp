@@ -14,9 +14,7 @@
 #include "lowrank/core/text.h"
 #include "lowrank/data/labelled.h"
 #include "lowrank/data/parts.h"
-#include "lowrank/kernels/mode.h"
 #include "lowrank/train/classification.h"
-#include "lowrank/train/run_folder.h"
 
 namespace lowrank::apps {
 
@@ -124,12 +122,8 @@ void report_validation(const train::Classification& objective, const std::vector
 RunOutcome run_classification(const Options& options, const Console& console, SharedBase& base,
                               train::TrainObserver* observer) {
   ConsoleProgress progress(console);
-  set_threads(options);
-  kernels::set_mode(options.text("kernels") == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused);
+  set_threads_and_kernels(options);
   refuse_what_has_no_meaning(options);
-  const bool resume = options.flag("resume");
-  if (resume && options.flag("overwrite")) options.fail("overwrite", "contradicts --resume; give one of them");
-  const fs::path out = options.text("out");
   const models::Resolved resolved = models::resolve(options.positional(0));
   std::optional<fs::path> start = resolved.adapter;
   if (options.has("adapter")) start = options.text("adapter");
@@ -137,15 +131,9 @@ RunOutcome run_classification(const Options& options, const Console& console, Sh
 
   std::vector<fs::path> inputs = {resolved.model};
   if (start) inputs.push_back(*start);
-  std::unique_ptr<core::DirectoryLock> lock;
-  if (!options.flag("dry-run")) {
-    if (resume && train::run_state(out) == train::RunState::kFinished) {
-      console.line(out.string() + " holds a finished run; nothing was done");
-      return {};
-    }
-    lock = train::open_run_folder(out, resume, options.flag("overwrite"), inputs);
-  }
-  const core::Json earlier = earlier_choices(out, resume);
+  const RunFolder folder = open_run(options, console, inputs);
+  if (folder.finished) return {};
+  const core::Json earlier = earlier_choices(options);
   models::LoadedModel& model = base.get(resolved, load_options(options, earlier, false), progress);
   RunReport report;
   report_model(report, options, resolved, model, base.sha256());

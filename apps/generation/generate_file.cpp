@@ -13,6 +13,7 @@
 #include "lowrank/apps/generation/prompt_rows.h"
 #include "lowrank/apps/generation/sampling_options.h"
 #include "lowrank/apps/generation/search_options.h"
+#include "lowrank/apps/inputs/out_folder.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
@@ -56,8 +57,7 @@ void check_same_options(const Options& options, const fs::path& output) {
 
 /// What --output holds already; refuses one that must not be touched.
 Answered begin_output(const Options& options, const fs::path& output, const std::vector<PromptRow>& rows) {
-  const bool resume = options.flag("resume"), overwrite = options.flag("overwrite");
-  if (resume && overwrite) options.fail("overwrite", "contradicts --resume; give one of them");
+  const bool resume = resumes(options), overwrite = options.flag("overwrite");
   std::error_code ignored;
   if (!fs::exists(output, ignored)) return {};
   if (fs::equivalent(output, options.text("input"), ignored))

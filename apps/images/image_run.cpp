@@ -10,10 +10,8 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
-#include "lowrank/kernels/mode.h"
 #include "lowrank/lora/config.h"
 #include "lowrank/train/image_classification.h"
-#include "lowrank/train/run_folder.h"
 
 namespace lowrank::apps {
 
@@ -209,13 +207,11 @@ RunOutcome run_image_classification(const Options& asked, const Console& console
                               ? asked
                               : asked.for_verb(asked.verb(), {{"batch-size", kBatch}}, "--task image-classification");
   ConsoleProgress progress(console);
-  set_threads(options);
-  kernels::set_mode(options.text("kernels") == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused);
+  set_threads_and_kernels(options);
   const ImageMethod method = method_of(options);
-  const bool lora = method == ImageMethod::kLora, resume = options.flag("resume");
+  const bool lora = method == ImageMethod::kLora;
   const fs::path out = options.text("out");
   const auto seed = static_cast<std::uint64_t>(options.integer("seed"));
-  if (resume && options.flag("overwrite")) options.fail("overwrite", "contradicts --resume; give one of them");
 
   const models::Resolved resolved = models::resolve(options.positional(0));
   std::optional<fs::path> start = resolved.adapter;
@@ -225,16 +221,10 @@ RunOutcome run_image_classification(const Options& asked, const Console& console
                  options.text("method") + " trains the model's own weights, and MODEL is an adapter; give its base");
   if (lora && !start) lora_config(options);  // its mistakes show before anything is read
 
-  std::unique_ptr<core::DirectoryLock> lock;
-  if (!options.flag("dry-run")) {
-    if (resume && train::run_state(out) == train::RunState::kFinished) {
-      console.line(out.string() + " holds a finished run; nothing was done");
-      return {};
-    }
-    std::vector<fs::path> inputs = {resolved.model};
-    if (start) inputs.push_back(*start);
-    lock = train::open_run_folder(out, resume, options.flag("overwrite"), inputs);
-  }
+  std::vector<fs::path> inputs = {resolved.model};
+  if (start) inputs.push_back(*start);
+  const RunFolder folder = open_run(options, console, inputs);
+  if (folder.finished) return {};
 
   const data::ImageFiles files = data::find_images(options.paths("data"));
   if (files.labels.size() < 2)

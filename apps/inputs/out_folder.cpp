@@ -13,4 +13,10 @@ void refuse_used_folder(const Options& options, const fs::path& out) {
   }
 }
 
+bool resumes(const Options& options) {
+  const bool resume = options.flag("resume");
+  if (resume && options.flag("overwrite")) options.fail("overwrite", "contradicts --resume; give one of them");
+  return resume;
+}
+
 }  // namespace lowrank::apps

@@ -1,4 +1,4 @@
-// The folder that a verb makes whole: new, or there and empty.
+// What --out, --resume and --overwrite ask of the place that a verb writes to.
 #pragma once
 
 #include <filesystem>
@@ -9,5 +9,8 @@ namespace lowrank::apps {
 
 /// ConfigError by --out where the folder holds something, or is none.
 void refuse_used_folder(const Options& options, const std::filesystem::path& out);
+
+/// --resume; ConfigError when --overwrite is given with it.
+bool resumes(const Options& options);
 
 }  // namespace lowrank::apps

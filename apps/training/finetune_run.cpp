@@ -1,6 +1,5 @@
 #include "lowrank/apps/training/finetune_run.h"
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include "lowrank/apps/classification/classification_run.h"
@@ -12,8 +11,6 @@
 #include "lowrank/apps/training/training_base.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
-#include "lowrank/kernels/mode.h"
-#include "lowrank/train/run_folder.h"
 
 namespace lowrank::apps {
 
@@ -45,11 +42,8 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
   if (options.text("method") == "head") options.fail("method", "head is for --task image-classification");
   if (options.has("task")) return run_classification(options, console, base, observer);
   ConsoleProgress progress(console);
-  if (options.has("threads")) at::set_num_threads(static_cast<int>(options.integer_in("threads", 1, 4096)));
-  kernels::set_mode(options.text("kernels") == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused);
+  set_threads_and_kernels(options);
   const bool full = options.text("method") == "full";
-  const bool resume = options.flag("resume");
-  const fs::path out = options.text("out");
 
   const models::Resolved resolved = models::resolve(options.positional(0));
   std::optional<fs::path> start = resolved.adapter;
@@ -65,21 +59,14 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
     }
   }
   const std::optional<double> bound = max_forgetting(options);
-  if (resume && options.flag("overwrite")) options.fail("overwrite", "contradicts --resume; give one of them");
   if (!full && !start) lora_config(options);  // its mistakes show before anything is read
 
   std::vector<fs::path> inputs = {resolved.model};
   if (start) inputs.push_back(*start);
-  std::unique_ptr<core::DirectoryLock> lock;
-  if (!options.flag("dry-run")) {
-    if (resume && train::run_state(out) == train::RunState::kFinished) {
-      console.line(out.string() + " holds a finished run; nothing was done");
-      return {};
-    }
-    lock = train::open_run_folder(out, resume, options.flag("overwrite"), inputs);
-  }
+  const RunFolder folder = open_run(options, console, inputs);
+  if (folder.finished) return {};
 
-  const core::Json earlier = earlier_choices(out, resume);
+  const core::Json earlier = earlier_choices(options);
   models::LoadedModel& model = base.get(resolved, load_options(options, earlier, full), progress);
   const models::DecoderConfig& config = model.decoder->config();
 
@@ -135,7 +122,8 @@ RunOutcome run_finetune(const Options& asked, const Console& console, SharedBase
   }
   const auto afterwards = [&](RunReport& about, train::TrainResult& result) {
     if (bound)
-      bound_forgetting(about, result, objective, *model.decoder, *adapter, data.choosing, *bound, out, progress);
+      bound_forgetting(about, result, objective, *model.decoder, *adapter, data.choosing, *bound, options.text("out"),
+                       progress);
     report_overfitting(about, result, objective, adapter ? &*adapter : nullptr);
   };
   return train_and_report(options, console, objective, report, training, facts, observer, afterwards);

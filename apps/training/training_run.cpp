@@ -6,6 +6,8 @@
 #include <fstream>
 
 #include "lowrank/apps/console/signals.h"
+#include "lowrank/apps/inputs/opening.h"
+#include "lowrank/apps/inputs/out_folder.h"
 #include "lowrank/apps/training/data_cache.h"
 #include "lowrank/apps/training/repeated_runs.h"
 #include "lowrank/apps/training/run_page.h"
@@ -15,12 +17,29 @@
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/parts.h"
+#include "lowrank/kernels/mode.h"
 #include "lowrank/train/checkpoint.h"
 #include "lowrank/train/run_folder.h"
 
 namespace lowrank::apps {
 
 namespace fs = std::filesystem;
+
+void set_threads_and_kernels(const Options& options) {
+  set_threads(options);
+  kernels::set_mode(options.text("kernels") == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused);
+}
+
+RunFolder open_run(const Options& options, const Console& console, const std::vector<fs::path>& inputs) {
+  if (options.flag("dry-run")) return {};
+  const fs::path out = options.text("out");
+  const bool resume = resumes(options);
+  if (resume && train::run_state(out) == train::RunState::kFinished) {
+    console.line(out.string() + " holds a finished run; nothing was done");
+    return {true, nullptr};
+  }
+  return {false, train::open_run_folder(out, resume, options.flag("overwrite"), inputs)};
+}
 
 RunData read_run_data(const Options& options, const data::Tokenizer& tokenizer, std::int64_t max_positions,
                       RunReport& report, core::ProgressObserver& progress, DataCache* cache) {
@@ -78,9 +97,9 @@ RunData read_run_data(const Options& options, const data::Tokenizer& tokenizer, 
   return result;
 }
 
-core::Json earlier_choices(const fs::path& out, bool resume) {
-  if (resume) {
-    if (const auto checkpoint = train::newest_checkpoint(out, nullptr)) {
+core::Json earlier_choices(const Options& options) {
+  if (options.flag("resume")) {
+    if (const auto checkpoint = train::newest_checkpoint(options.text("out"), nullptr)) {
       const core::Json state = core::read_json(*checkpoint / "trainer_state.json");
       if (state.contains("identity")) return state["identity"];
     }

@@ -6,11 +6,23 @@
 
 #include "lowrank/apps/training/run_report.h"
 #include "lowrank/apps/training/training_options.h"
+#include "lowrank/core/files.h"
 #include "lowrank/train/causal_lm.h"
 
 namespace lowrank::apps {
 
 class DataCache;
+
+/// --threads and --kernels.
+void set_threads_and_kernels(const Options& options);
+
+/// The folder of a run, opened.
+struct RunFolder {
+  bool finished = false;                      // --resume found a run that had ended, and said so: nothing is to be done
+  std::unique_ptr<core::DirectoryLock> lock;  // none with --dry-run
+};
+/// --out, locked, for a new run or --resume. `inputs`: what must not lie in it.
+RunFolder open_run(const Options& options, const Console& console, const std::vector<std::filesystem::path>& inputs);
 
 /// Train, validation and general data of a run, as the options say.
 struct RunData {
@@ -22,9 +34,9 @@ struct RunData {
 RunData read_run_data(const Options& options, const data::Tokenizer& tokenizer, std::int64_t max_positions,
                       RunReport& report, core::ProgressObserver& progress, DataCache* cache = nullptr);
 
-/// The choices that an unfinished run in `out` made ("dtype", "recompute"), for its --resume; an empty object
+/// The choices that the unfinished run in --out made ("dtype", "recompute"), for its --resume; an empty object
 /// otherwise.
-core::Json earlier_choices(const std::filesystem::path& out, bool resume);
+core::Json earlier_choices(const Options& options);
 
 /// --recompute auto: layer where the activations of the largest micro-batch would not fit into memory. Sets
 /// `report.recompute`.
