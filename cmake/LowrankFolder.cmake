@@ -1,21 +1,21 @@
-# lowrank_folder(NAME USES targets... [TORCH_FILES patterns...] [TORCH_USES targets...])
+# lowrank_folder(NAME USES targets... [PART part FILES patterns... [PART_USES targets...]])
 #
 # One top-level folder is one static library lowrank_NAME (alias lowrank::NAME), made of every .cpp in it. Its headers are
 # reached as "lowrank/NAME/x.h" through one link, <build>/include/NAME/lowrank/NAME -> the folder, which only this target
 # and those that use it see: an include that points upwards does not compile.
-# TORCH_FILES (file-name patterns) go into a second library, lowrank_NAME_torch, so that parsers stay free of LibTorch and
-# can run under sanitizers, which build without it (LOWRANK_SANITIZE).
+# The sources that FILES (file-name patterns) takes go into a second library, lowrank_NAME_PART, on LibTorch: so parsers stay
+# free of it and can run under sanitizers, which build without it (LOWRANK_SANITIZE).
 function(lowrank_folder name)
-  cmake_parse_arguments(F "" "" "USES;TORCH_FILES;TORCH_USES" ${ARGN})
+  cmake_parse_arguments(F "" "PART" "USES;FILES;PART_USES" ${ARGN})
   set(dir "${PROJECT_SOURCE_DIR}/${name}")
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${dir}/*.cpp")
-  set(torch_sources "")
-  foreach(pattern IN LISTS F_TORCH_FILES)
+  set(part_sources "")
+  foreach(pattern IN LISTS F_FILES)
     file(GLOB_RECURSE found CONFIGURE_DEPENDS "${dir}/${pattern}")
-    list(APPEND torch_sources ${found})
+    list(APPEND part_sources ${found})
   endforeach()
-  if(torch_sources)
-    list(REMOVE_ITEM sources ${torch_sources})
+  if(part_sources)
+    list(REMOVE_ITEM sources ${part_sources})
   endif()
 
   set(include_dir "${PROJECT_BINARY_DIR}/include/${name}")
@@ -24,9 +24,8 @@ function(lowrank_folder name)
 
   lowrank_library(lowrank_${name} ${name} "${sources}" "${F_USES}")
   target_include_directories(lowrank_${name} PUBLIC $<BUILD_INTERFACE:${include_dir}>)
-  if(F_TORCH_FILES AND NOT LOWRANK_SANITIZE)
-    lowrank_library(lowrank_${name}_torch ${name}_torch "${torch_sources}"
-                    "lowrank_${name};lowrank::torch;${F_TORCH_USES}")
+  if(F_PART AND NOT LOWRANK_SANITIZE)
+    lowrank_library(lowrank_${name}_${F_PART} ${name}_${F_PART} "${part_sources}" "lowrank_${name};${F_PART_USES}")
   endif()
 endfunction()
 
@@ -91,7 +90,7 @@ function(lowrank_umbrella)
   file(CREATE_LINK "${PROJECT_SOURCE_DIR}/cmake/lowrank.h" "${include_dir}/lowrank/lowrank.h" SYMBOLIC)
   add_library(lowrank INTERFACE)
   add_library(lowrank::lowrank ALIAS lowrank)
-  target_link_libraries(lowrank INTERFACE lowrank_train)
+  target_link_libraries(lowrank INTERFACE lowrank_train lowrank_lora_modules)
   target_include_directories(lowrank INTERFACE $<BUILD_INTERFACE:${include_dir}>
                                                $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   set_property(GLOBAL APPEND PROPERTY LOWRANK_TARGETS lowrank)

@@ -1,7 +1,6 @@
 #include "lowrank/kernels/checkpoint.h"
 
 #include <ATen/core/grad_mode.h>
-#include <torch/csrc/autograd/autograd.h>
 
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/differentiable.h"
@@ -20,7 +19,7 @@ at::Tensor checkpoint(const std::function<at::Tensor(const at::Tensor&)>& f, con
     const at::AutoGradMode record(true);
     const at::Tensor y = f(input);
     // Reentrant: gradients of the parameters inside accumulate into them exactly as without recomputation.
-    torch::autograd::backward({y}, {pass.gradient});
+    y.backward(pass.gradient);
     return {input.grad()};
   };
   return differentiable({x}, [&]() -> ForwardPass { return {f(x), {x}, backward}; });

@@ -41,4 +41,12 @@ at::Tensor packed_product(const at::Tensor& x, const at::Tensor& packed) {
   return stack[0].toTensor();
 }
 
+bool onednn_allows_bf16() {
+  const auto supported = find("mkldnn::_is_mkldnn_bf16_supported");
+  if (!supported) return true;
+  torch::jit::Stack stack;
+  supported->callBoxed(&stack);
+  return stack.empty() || stack.back().toBool();
+}
+
 }  // namespace lowrank::kernels

@@ -1,14 +1,13 @@
 #include "lowrank/lora/embedding_slot.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/embedding.h>
-#include <ATen/ops/index_select.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <utility>
 
 #include "lowrank/core/error.h"
+#include "lowrank/kernels/aten.h"
 
 namespace lowrank::lora {
 
@@ -31,12 +30,12 @@ const EmbeddingSlotImpl::Attached* EmbeddingSlotImpl::find(const std::string& ad
 
 at::Tensor EmbeddingSlotImpl::forward(const at::Tensor& ids, at::ScalarType dtype) const {
   const at::Tensor weight = whole_->current("weight");
-  at::Tensor rows = weight.requires_grad() ? at::embedding(weight, ids) : at::index_select(weight, 0, ids);
+  at::Tensor rows = weight.requires_grad() ? kernels::aten::embedding(weight, ids) : weight.index_select(0, ids);
   for (const Attached& one : adapters_) {
     if (!one.enabled) continue;
     const LoraMatrices& lora = one.matrices;
     // The thin product through the kernel of the linear layers, whose gradients do not depend on the number of threads.
-    const at::Tensor inner = at::embedding(lora.a.t(), ids);
+    const at::Tensor inner = kernels::aten::embedding(lora.a.t(), ids);
     const at::Tensor delta = kernels::lora_linear(inner, kernels::BaseWeight(lora.b, at::Tensor()), {}, nullptr);
     rows = rows.to(delta.scalar_type()).add(delta, lora.scale);
   }

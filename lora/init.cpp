@@ -1,14 +1,12 @@
 #include "lowrank/lora/init.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/linalg_qr.h>
-#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
 #include <cmath>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/random.h"
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::lora {
@@ -18,7 +16,7 @@ namespace {
 // Normal numbers [rows, columns] of a stream of their own, fp64.
 at::Tensor normals(const std::string& stream, std::uint64_t seed, std::int64_t rows, std::int64_t columns) {
   const core::RandomStream random(seed, stream);
-  at::Tensor result = at::empty({rows, columns}, at::kDouble);
+  at::Tensor result = kernels::aten::empty({rows, columns}, at::kDouble);
   double* values = result.mutable_data_ptr<double>();
   kernels::for_row_chunks(rows, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin * columns; i < end * columns; ++i)
@@ -36,7 +34,7 @@ LoraMatrices orthogonal(const std::string& name, std::int64_t in, std::int64_t o
   const at::Tensor x = normals(stream + ":a", seed, in, r / 2), y = normals(stream + ":b", seed, out, r / 2);
   LoraMatrices result;
   kernels::for_row_chunks(1, 1, [&](std::int64_t, std::int64_t) {
-    const at::Tensor q = std::get<0>(at::linalg_qr(square));
+    const at::Tensor q = kernels::aten::linalg_qr(square).first;
     result.a = x.matmul(q.slice(0, 0, r, 2)).t().div(10).to(dtype).contiguous();
     result.b = y.matmul(q.slice(0, 1, r, 2)).div(10).to(dtype).contiguous();
   });
@@ -54,7 +52,7 @@ LoraMatrices new_matrices(const std::string& name, std::int64_t in, std::int64_t
   const core::RandomStream stream(seed, "lora_init:" + name);
   const bool gaussian = init == "gaussian";
   const double bound = 1 / std::sqrt(static_cast<double>(in));  // kaiming_uniform(a = √5) on [r, in]
-  at::Tensor a = at::empty({r, in}, at::kFloat);
+  at::Tensor a = kernels::aten::empty({r, in}, at::kFloat);
   float* values = a.mutable_data_ptr<float>();
   kernels::for_row_chunks(r, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin * in; i < end * in; ++i) {
@@ -65,7 +63,7 @@ LoraMatrices new_matrices(const std::string& name, std::int64_t in, std::int64_t
   });
   LoraMatrices result;
   result.a = a.to(dtype).set_requires_grad(true);
-  result.b = at::zeros({out, r}, dtype).set_requires_grad(true);
+  result.b = kernels::aten::zeros({out, r}, dtype).set_requires_grad(true);
   result.r = r;
   return result;
 }
@@ -76,8 +74,8 @@ LoraMatrices new_embedding_matrices(const std::string& name, const at::Tensor& w
   const core::RandomStream stream(seed, "lora_init:" + name);
   LoraMatrices matrices;
   matrices.r = r;
-  matrices.a = at::zeros({r, weight.size(0)}, dtype).set_requires_grad(true);
-  at::Tensor b = at::zeros({weight.size(1), r}, at::kFloat);
+  matrices.a = kernels::aten::zeros({r, weight.size(0)}, dtype).set_requires_grad(true);
+  at::Tensor b = kernels::aten::zeros({weight.size(1), r}, at::kFloat);
   float* values = b.mutable_data_ptr<float>();
   for (std::int64_t i = 0; i < b.numel(); ++i)
     values[i] = static_cast<float>(stream.normal(static_cast<std::uint64_t>(i)));

@@ -1,7 +1,4 @@
 // Beginnings that are a part of the base's weight.
-#include <ATen/ops/empty.h>
-#include <ATen/ops/linalg_qr.h>
-#include <ATen/ops/linalg_svd.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,6 +7,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/random.h"
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/rows.h"
 #include "lowrank/lora/init.h"
 
@@ -21,7 +19,7 @@ struct Decomposition {
 };
 
 Decomposition greatest_terms(const at::Tensor& weight, std::int64_t r) {
-  const auto [u, s, vt] = at::linalg_svd(weight, /*full_matrices=*/false);
+  const auto [u, s, vt] = kernels::aten::linalg_svd(weight);
   return {u.narrow(1, 0, r), s.narrow(0, 0, r), vt.narrow(0, 0, r)};
 }
 
@@ -31,10 +29,10 @@ Decomposition randomised_terms(const at::Tensor& weight, std::int64_t r, int ite
   constexpr std::int64_t kOversampling = 8;
   const std::int64_t in = weight.size(1), columns = std::min({r + kOversampling, weight.size(0), in});
   const core::RandomStream stream(seed, "lora_init:" + name);
-  at::Tensor start = at::empty({in, columns}, at::kDouble);
+  at::Tensor start = kernels::aten::empty({in, columns}, at::kDouble);
   double* values = start.mutable_data_ptr<double>();
   for (std::int64_t i = 0; i < start.numel(); ++i) values[i] = stream.normal(static_cast<std::uint64_t>(i));
-  const auto basis = [](const at::Tensor& x) { return std::get<0>(at::linalg_qr(x)); };
+  const auto basis = [](const at::Tensor& x) { return kernels::aten::linalg_qr(x).first; };
   at::Tensor q = basis(weight.matmul(start.to(weight.scalar_type())));
   for (int i = 0; i < iterations; ++i) q = basis(weight.matmul(basis(weight.t().matmul(q))));
   const Decomposition small = greatest_terms(q.t().matmul(weight), r);
@@ -56,7 +54,7 @@ LoraMatrices split_from(const at::Tensor& weight, const std::string& name, std::
     const at::Tensor wide = weight.detach().to(weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
     if (init == "olora") {
       // The first r columns of Q and rows of R depend on the first r columns of W alone.
-      result.b0 = std::get<0>(at::linalg_qr(wide.narrow(1, 0, r))).contiguous();
+      result.b0 = kernels::aten::linalg_qr(wide.narrow(1, 0, r)).first.contiguous();
       result.a0 = result.b0.t().matmul(wide).contiguous();
       return;
     }

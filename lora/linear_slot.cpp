@@ -1,47 +1,18 @@
 #include "lowrank/lora/linear_slot.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <fmt/format.h>
-#include <torch/nn/module.h>
-#include <torch/nn/modules/linear.h>
 
 #include <algorithm>
-#include <ostream>
 #include <utility>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/random.h"
+#include "lowrank/kernels/aten.h"
 #include "lowrank/lora/delta.h"
 
 namespace lowrank::lora {
 namespace {
-
-// Made as (1, 1): torch::nn::Linear always initialises, 0.4 s for 8192 x 8192, and in fp32 only.
-torch::nn::Linear linear_over(const at::Tensor& weight, const at::Tensor& bias) {
-  torch::nn::Linear layer(torch::nn::LinearOptions(1, 1).bias(bias.defined()));
-  layer->options.in_features(weight.size(1)).out_features(weight.size(0));
-  layer->weight.set_requires_grad(false);
-  layer->weight.set_data(weight.detach());
-  if (bias.defined()) {
-    layer->bias.set_requires_grad(false);
-    layer->bias.set_data(bias.detach());
-  }
-  return layer;
-}
-
-// One factor of an adapter as a module, so that its tensor's name ends in ".weight" as PEFT's does.
-class LoraFactor : public torch::nn::Module {
- public:
-  explicit LoraFactor(at::Tensor weight) : weight_(register_parameter("weight", weight, weight.requires_grad())) {}
-  void pretty_print(std::ostream& stream) const override {
-    stream << "lowrank::lora::LoraFactor(" << weight_.sizes() << ")";
-  }
-
- private:
-  at::Tensor weight_;
-};
 
 // PEFT's lora_A.NAME, but that the default adapter's goes without, as in its files.
 std::string child(const char* factor, const std::string& adapter) {
@@ -60,20 +31,21 @@ std::vector<std::pair<const char*, at::Tensor>> children(const LoraMatrices& lor
 LoraMatrices plain(const LoraMatrices& lora) {
   if (!lora.a0.defined()) return lora;
   LoraMatrices result = lora;
-  result.a = at::cat({lora.a.detach(), lora.a0}, 0);
-  result.b = at::cat({lora.b.detach(), lora.b0.neg()}, 1);
+  result.a = kernels::aten::cat({lora.a.detach(), lora.a0}, 0);
+  result.b = kernels::aten::cat({lora.b.detach(), lora.b0.neg()}, 1);
   result.r = 2 * lora.r;
   result.a0 = result.b0 = at::Tensor();
   return result;
 }
 
 LinearSlotImpl::LinearSlotImpl(std::string path, at::Tensor weight, at::Tensor bias)
-    : path_(std::move(path)), module_(std::make_shared<torch::nn::Module>("LinearSlot")) {
+    : path_(std::move(path)), module_(holder_module("LinearSlot")) {
   if (weight.dim() != 2)
     throw InternalError(fmt::format("the weight of {} has {} dimensions; a linear layer's has 2", path_, weight.dim()));
-  const torch::nn::Linear base_layer = module_->register_module("base_layer", linear_over(weight, bias));
-  weight_ = base_layer->weight;
-  bias_ = base_layer->bias;
+  const LinearModule base_layer = linear_module(weight, bias);
+  add_module(module_, "base_layer", base_layer.module);
+  weight_ = base_layer.weight;
+  bias_ = base_layer.bias;
   std::vector<NamedTensor> tensors = {{"weight", weight_}};
   if (bias_.defined()) tensors.push_back({"bias", bias_});
   whole_ = std::make_shared<WholeModuleImpl>(path_, std::move(tensors));
@@ -172,14 +144,14 @@ void LinearSlotImpl::attach(LoraMatrices matrices, const std::string& adapter) {
     throw InternalError(fmt::format("{}: an adapter and its beginning have other shapes", path_));
   unmerge();
   for (const auto& [name, tensor] : children(matrices))
-    module_->register_module(child(name, adapter), std::make_shared<LoraFactor>(tensor));
+    add_module(module_, child(name, adapter), factor_module(tensor));
   adapters_.push_back({adapter, std::move(matrices)});
 }
 
 void LinearSlotImpl::detach(const std::string& adapter) {
   if (!adapted(adapter)) return;
   unmerge();
-  for (const auto& [name, tensor] : children(lora(adapter))) module_->unregister_module(child(name, adapter));
+  for (const auto& [name, tensor] : children(lora(adapter))) remove_module(module_, child(name, adapter));
   std::erase_if(adapters_, [&](const Attached& one) { return one.name == adapter; });
 }
 
@@ -194,7 +166,7 @@ void LinearSlotImpl::merge() {
   }
   const at::Tensor& weight = base_.weight();
   const at::NoGradGuard no_grad;
-  at::Tensor sum = at::empty(weight.sizes(), weight.options());
+  at::Tensor sum = kernels::aten::empty(weight.sizes(), weight.options());
   const std::int64_t block = rows_per_block(weight.size(1));
   for (std::int64_t begin = 0; begin < weight.size(0); begin += block) {
     const std::int64_t end = std::min(begin + block, weight.size(0));

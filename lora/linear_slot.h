@@ -9,12 +9,9 @@
 #include <vector>
 
 #include "lowrank/kernels/lora_linear.h"
+#include "lowrank/lora/layer_modules.h"
 #include "lowrank/lora/row_norms.h"
 #include "lowrank/lora/whole_module.h"
-
-namespace torch::nn {
-class Module;
-}
 
 namespace lowrank::lora {
 
@@ -36,7 +33,6 @@ LoraMatrices plain(const LoraMatrices& lora);
 
 /// y = x Wᵀ + b + Σ s·drop(x) Aᵀ Bᵀ, over the mapped weight of a torch::nn::Linear; the sum is over the adapters that
 /// are enabled, each known by a name (an adapter with a magnitude or a beginning: kernels::LoraOperand, LoraMatrices).
-/// (This header stays free of LibTorch's module headers, which cost every file that includes them 10 s of compilation.)
 class LinearSlotImpl {
  public:
   /// weight [out, in], bias [out] or undefined; neither is copied, both are frozen.
@@ -57,7 +53,7 @@ class LinearSlotImpl {
   kernels::BaseWeight current() const;
   /// The layer as LibTorch's modules, children named as PEFT names them: base_layer (a torch::nn::Linear), and with an
   /// adapter lora_A and lora_B, whose "weight" are the tensors of lora() themselves.
-  const std::shared_ptr<torch::nn::Module>& module() const { return module_; }
+  const ModulePtr& module() const { return module_; }
 
   bool adapted() const { return !adapters_.empty(); }
   bool adapted(const std::string& adapter) const;
@@ -96,7 +92,7 @@ class LinearSlotImpl {
   const Attached* find(const std::string& adapter) const;
 
   std::string path_;
-  std::shared_ptr<torch::nn::Module> module_;
+  ModulePtr module_;
   at::Tensor weight_, bias_;
   kernels::BaseWeight base_;
   WholeModule whole_;

@@ -10,6 +10,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/lora/config.h"
+#include "lowrank/lora/layer_modules.h"
 
 namespace lowrank::lora {
 namespace {
@@ -45,13 +46,6 @@ kernels::ConvShape shape_of(const torch::nn::detail::ConvNdOptions<D>& options) 
   return shape;
 }
 
-// One factor as a module, so that its tensor's name ends in ".weight" as PEFT's does.
-std::shared_ptr<torch::nn::Module> factor(const at::Tensor& matrix) {
-  auto module = std::make_shared<torch::nn::Module>("LoraFactor");
-  module->register_parameter("weight", matrix);
-  return module;
-}
-
 }  // namespace
 
 LoraConvImpl::LoraConvImpl(const char* name, const std::shared_ptr<torch::nn::Module>& base, ConvSlot slot,
@@ -69,8 +63,8 @@ LoraConvImpl::LoraConvImpl(const char* name, const std::shared_ptr<torch::nn::Mo
   matrices.dropout = options.dropout;
   for (at::Tensor& parameter : base->parameters()) parameter.set_requires_grad(false);
   register_module("base_layer", base);
-  register_module("lora_A", factor(matrices.a));
-  register_module("lora_B", factor(matrices.b));
+  register_module("lora_A", factor_module(matrices.a));
+  register_module("lora_B", factor_module(matrices.b));
   slot_->attach(std::move(matrices));
 }
 

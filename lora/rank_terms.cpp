@@ -1,16 +1,13 @@
 #include "lowrank/lora/rank_terms.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/eye.h>
-#include <ATen/ops/linalg_eigh.h>
-#include <ATen/ops/linalg_qr.h>
-#include <ATen/ops/linalg_svd.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <set>
 
 #include "lowrank/core/error.h"
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/rows.h"
 #include "lowrank/lora/match.h"
 #include "lowrank/lora/peft_names.h"
@@ -28,9 +25,9 @@ struct Decomposition {
 
 // Of the product b [out, r] a [r, in].
 Decomposition decompose(const at::Tensor& b, const at::Tensor& a) {
-  const auto [qb, rb] = at::linalg_qr(b);
-  const auto [qa, ra] = at::linalg_qr(a.t());
-  const auto [u, s, vt] = at::linalg_svd(rb.matmul(ra.t()), /*full_matrices=*/false);
+  const auto [qb, rb] = kernels::aten::linalg_qr(b);
+  const auto [qa, ra] = kernels::aten::linalg_qr(a.t());
+  const auto [u, s, vt] = kernels::aten::linalg_svd(rb.matmul(ra.t()));
   return {qb.matmul(u), s, vt.matmul(qa.t())};
 }
 
@@ -58,8 +55,9 @@ struct Roots {
 Roots roots(const at::Tensor& moments) {
   const std::int64_t k = moments.size(0);
   const double damping = std::max(kDamping * moments.trace().item<double>() / static_cast<double>(k), kLeastEigenvalue);
-  const at::Tensor damped = moments.add(moments.t()).mul(0.5).add(at::eye(k, moments.options()).mul(damping));
-  const auto [values, vectors] = at::linalg_eigh(damped);
+  const at::Tensor damped =
+      moments.add(moments.t()).mul(0.5).add(kernels::aten::eye(k, moments.options()).mul(damping));
+  const auto [values, vectors] = kernels::aten::linalg_eigh(damped);
   const at::Tensor root = values.clamp_min(damping).sqrt();
   return {vectors.mul(root).matmul(vectors.t()), vectors.div(root).matmul(vectors.t())};
 }
@@ -86,7 +84,7 @@ RankTerms weighted(const RankTerms& terms, const Curvature& curvature) {
   RankTerms result = terms;
   kernels::for_row_chunks(1, 1, [&](std::int64_t, std::int64_t) {
     const Roots l = roots(curvature.left), r = roots(curvature.right);
-    const auto [p, t, qt] = at::linalg_svd(l.root.mul(terms.sizes).matmul(r.root), /*full_matrices=*/false);
+    const auto [p, t, qt] = kernels::aten::linalg_svd(l.root.mul(terms.sizes).matmul(r.root));
     result.left = terms.left.matmul(l.inverse.matmul(p)).contiguous();
     result.sizes = t.contiguous();
     result.right = qt.matmul(r.inverse).matmul(terms.right).contiguous();

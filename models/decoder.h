@@ -12,12 +12,9 @@
 #include "lowrank/kernels/ops.h"
 #include "lowrank/kernels/segments.h"
 #include "lowrank/lora/adapter.h"
+#include "lowrank/lora/layer_modules.h"
 #include "lowrank/models/config.h"
 #include "lowrank/models/kv_cache.h"
-
-namespace torch::nn {
-class Module;
-}
 
 namespace lowrank::models {
 
@@ -62,7 +59,7 @@ class DecoderImpl {
   /// Every weight with its Hugging Face name, each once (a tied head is the embedding); for --method full and saving.
   std::vector<lora::NamedTensor> named_weights() const;
   /// Its linear layers as LibTorch's modules (see LinearSlotImpl::module), named by path with '_' for '.'.
-  const std::shared_ptr<torch::nn::Module>& module() const { return module_; }
+  const lora::ModulePtr& module() const { return module_; }
   /// Tells the slots and the tied head that weights were moved with set_data.
   void rebind();
   std::string base_name;  // path or ORG/NAME the model was loaded from
@@ -82,7 +79,7 @@ class DecoderImpl {
   at::Tensor layer_forward(Layer& layer, std::int64_t index, const at::Tensor& x, const kernels::Segments& segments,
                            const kernels::RotaryTables& tables, const ForwardOptions& options);
 
-  std::shared_ptr<torch::nn::Module> module_;
+  lora::ModulePtr module_;
   DecoderConfig config_;
   at::ScalarType dtype_;
   std::vector<float> frequencies_;  // of the rotary embedding

@@ -1,7 +1,6 @@
 // Making a decoder from its weights, and listing what it is made of.
 #include <ATen/core/Tensor.h>
 #include <fmt/format.h>
-#include <torch/nn/module.h>
 
 #include <string>
 
@@ -25,7 +24,7 @@ at::Tensor in_dtype(const at::Tensor& tensor, at::ScalarType dtype) {
 }  // namespace
 
 DecoderImpl::DecoderImpl(DecoderConfig config, WeightSource& weights)
-    : module_(std::make_shared<torch::nn::Module>("Decoder")),
+    : module_(lora::holder_module("Decoder")),
       config_(std::move(config)),
       dtype_(weights.dtype()),
       frequencies_(inverse_frequencies(config_)) {
@@ -34,7 +33,7 @@ DecoderImpl::DecoderImpl(DecoderConfig config, WeightSource& weights)
   norm_ = make_norm(kFinalNorm, config_.hidden_size, weights);
   if (config_.tied) {
     head_ = std::make_shared<lora::LinearSlotImpl>(kHead, embedding, at::Tensor());
-    module_->register_module(kHead, head_->module());
+    lora::add_module(module_, kHead, head_->module());
     if (embedding.requires_grad()) {
       // One leaf for both uses, so that its gradient is the sum of both.
       head_->weight().set_requires_grad(true);
@@ -59,7 +58,7 @@ lora::LinearSlot DecoderImpl::make_slot(const std::string& path, std::int64_t in
   }
   std::string name = path;  // module names hold no dots
   for (char& c : name) c = c == '.' ? '_' : c;
-  module_->register_module(name, slot->module());
+  lora::add_module(module_, name, slot->module());
   return slot;
 }
 

@@ -1,6 +1,5 @@
 #include "lowrank/models/dtype.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <fmt/format.h>
 
 #include <array>
@@ -9,6 +8,7 @@
 #include <sstream>
 
 #include "lowrank/core/error.h"
+#include "lowrank/kernels/packed_weight.h"
 
 namespace lowrank::models {
 namespace {
@@ -39,15 +39,6 @@ DType file_dtype(const formats::WeightFiles& weights) {
   return most;
 }
 
-// LibTorch's own view of whether oneDNN has fast bf16 here; true where the operator does not exist.
-bool onednn_allows_bf16() {
-  const auto op = c10::Dispatcher::singleton().findSchema({"mkldnn::_is_mkldnn_bf16_supported", ""});
-  if (!op) return true;
-  torch::jit::Stack stack;
-  op->callBoxed(&stack);
-  return stack.empty() || stack.back().toBool();
-}
-
 }  // namespace
 
 bool cpuinfo_has_bf16(std::string_view cpuinfo) {
@@ -67,7 +58,7 @@ bool cpu_computes_bf16() {
   std::ifstream file("/proc/cpuinfo");
   std::ostringstream text;
   text << file.rdbuf();
-  return cpuinfo_has_bf16(text.str()) && onednn_allows_bf16();
+  return cpuinfo_has_bf16(text.str()) && kernels::onednn_allows_bf16();
 }
 
 DTypeDecision choose_dtype(DTypeChoice choice, const formats::WeightFiles& weights) {

@@ -1,14 +1,9 @@
 #include "lowrank/models/rope.h"
 
-#include <ATen/ops/cos.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/mul.h>
-#include <ATen/ops/sin.h>
-
 #include <cmath>
 #include <numbers>
 
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::models {
@@ -47,17 +42,17 @@ std::vector<float> inverse_frequencies(const DecoderConfig& config) {
 kernels::RotaryTables rotary_tables(const std::vector<std::int64_t>& positions, const std::vector<float>& frequencies) {
   const std::int64_t rows = static_cast<std::int64_t>(positions.size());
   const std::int64_t width = static_cast<std::int64_t>(frequencies.size());
-  kernels::RotaryTables tables{at::empty({rows, width}, at::kFloat), at::empty({rows, width}, at::kFloat)};
+  kernels::RotaryTables tables{kernels::aten::empty({rows, width}, at::kFloat),
+                               kernels::aten::empty({rows, width}, at::kFloat)};
   kernels::for_row_chunks(rows, 64, [&](std::int64_t begin, std::int64_t end) {
-    at::Tensor angles = at::empty({end - begin, width}, at::kFloat);
+    at::Tensor angles = kernels::aten::empty({end - begin, width}, at::kFloat);
     float* out = angles.data_ptr<float>();
     for (std::int64_t row = begin; row < end; ++row) {
       const float position = static_cast<float>(positions[static_cast<std::size_t>(row)]);
       for (const float frequency : frequencies) *out++ = position * frequency;
     }
-    at::Tensor cos = tables.cos.slice(0, begin, end), sin = tables.sin.slice(0, begin, end);
-    at::cos_out(cos, angles);
-    at::sin_out(sin, angles);
+    tables.cos.slice(0, begin, end).copy_(angles.cos());
+    tables.sin.slice(0, begin, end).copy_(angles.sin());
   });
   return tables;
 }

@@ -38,5 +38,6 @@ elif [ -x .deps/venv/bin/python3 ] && has_torch .deps/venv/bin/python3; then
 else
   say "LibTorch: no Torch_DIR and no torch in python3; installing torch==2.13.0 into .deps/venv"
   python3 -m venv .deps/venv
-  .deps/venv/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+  # Its libraries and headers alone are wanted: nothing of what its Python needs, and no byte code.
+  .deps/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-compile torch==2.13.0
 fi

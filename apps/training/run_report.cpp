@@ -230,7 +230,7 @@ Json run_json(const RunReport& report, const train::TrainResult* result, const s
                    {"bytes", report.base_bytes},          {"sha256", report.model_sha256}};
   for (const DataUsed& used : report.data) json["data"][used.name] = to_json(used.report);
   json["validation"] = report.validation_how;
-  if (report.adapter) json["adapter"] = Json::parse(lora::adapter_config_json(*report.adapter));
+  if (report.adapter) json["adapter"] = core::parse_json(lora::adapter_config_json(*report.adapter), "adapter_config.json");
   json["totals"] = {{"trainable_parameters", report.trainable_parameters},
                     {"all_parameters", report.all_parameters()},
                     {"trainable_percent", report.trainable_percent()},
