@@ -1,17 +1,62 @@
-# install(): headers by folder, the libraries, and a package for find_package(lowrank).
+# install(): the libraries that were built with their headers, the command, and a package for find_package(lowrank).
+#
+# Each library is a component of the package with a file of targets of its own, so that what `make build` leaves out can stay
+# out: what is not built is not installed, and lowrankConfig.cmake tells by the libraries that lie in the prefix.
 if(LOWRANK_SANITIZE)
   return()
 endif()
 include(CMakePackageConfigHelpers)
-get_property(_targets GLOBAL PROPERTY LOWRANK_TARGETS)
-install(TARGETS ${_targets} EXPORT lowrankTargets
-        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-foreach(_folder core formats kernels data lora models eval train)
-  install(DIRECTORY ${_folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/lowrank FILES_MATCHING PATTERN "*.h")
-endforeach()
-install(FILES cmake/lowrank.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/lowrank)
 set(_package ${CMAKE_INSTALL_LIBDIR}/cmake/lowrank)
-install(EXPORT lowrankTargets NAMESPACE lowrank:: DESTINATION ${_package})
+get_property(_targets GLOBAL PROPERTY LOWRANK_TARGETS)
+set(LOWRANK_COMPONENTS "")  # each needs only those before it, as the folders do
+set(LOWRANK_COMPONENT_TABLE "")
+
+foreach(_target IN LISTS _targets)
+  get_target_property(_component ${_target} EXPORT_NAME)
+  get_target_property(_type ${_target} TYPE)
+  get_target_property(_links ${_target} INTERFACE_LINK_LIBRARIES)
+  get_target_property(_headers ${_target} LOWRANK_HEADERS)
+  set(_needs "")
+  set(_files "")  # what must be there for it to be installed
+  foreach(_link IN LISTS _links)
+    if(_link IN_LIST _targets)
+      get_target_property(_need ${_link} EXPORT_NAME)
+      list(APPEND _needs ${_need})
+      list(APPEND _files "$<TARGET_FILE:${_link}>")
+    elseif(_link STREQUAL "lowrank::torch")
+      list(APPEND _needs torch)
+    endif()
+  endforeach()
+  list(APPEND LOWRANK_COMPONENTS ${_component})
+  string(APPEND LOWRANK_COMPONENT_TABLE "set(_lowrank_needs_${_component} ${_needs})\n")
+
+  set(_archive "")
+  if(NOT _type STREQUAL "INTERFACE_LIBRARY")
+    set(_files "$<TARGET_FILE:${_target}>")
+    set(_archive "${CMAKE_INSTALL_LIBDIR}/${CMAKE_STATIC_LIBRARY_PREFIX}${_target}${CMAKE_STATIC_LIBRARY_SUFFIX}")
+    string(APPEND LOWRANK_COMPONENT_TABLE "set(_lowrank_archive_${_component} \${PACKAGE_PREFIX_DIR}/${_archive})\n")
+  endif()
+  install(TARGETS ${_target} EXPORT lowrankTargets-${_component} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} OPTIONAL)
+  install(EXPORT lowrankTargets-${_component} NAMESPACE lowrank:: DESTINATION ${_package})
+  # The else: a library of an earlier installation would no longer fit the headers.
+  install(CODE "
+    set(built TRUE)
+    foreach(file IN ITEMS ${_files})
+      if(NOT EXISTS \"\${file}\")
+        set(built FALSE)
+      endif()
+    endforeach()
+    if(built)
+      foreach(header IN ITEMS ${_headers})
+        get_filename_component(folder \"lowrank/\${header}\" DIRECTORY)
+        file(INSTALL \"${PROJECT_SOURCE_DIR}/\${header}\" DESTINATION \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_INCLUDEDIR}/\${folder}\")
+      endforeach()
+    elseif(NOT \"${_archive}\" STREQUAL \"\")
+      message(STATUS \"Not built, not installed: ${_archive}\")
+      file(REMOVE \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${_archive}\")
+    endif()")
+endforeach()
+
 configure_package_config_file(cmake/lowrankConfig.cmake.in ${PROJECT_BINARY_DIR}/lowrankConfig.cmake
                               INSTALL_DESTINATION ${_package})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/lowrankConfigVersion.cmake COMPATIBILITY SameMinorVersion)
@@ -19,5 +64,5 @@ install(FILES ${PROJECT_BINARY_DIR}/lowrankConfig.cmake ${PROJECT_BINARY_DIR}/lo
               cmake/LowrankDependencies.cmake cmake/LowrankTorch.cmake
         DESTINATION ${_package})
 if(TARGET lowrank-command)
-  install(TARGETS lowrank-command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(TARGETS lowrank-command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} OPTIONAL)
 endif()

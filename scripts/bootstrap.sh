@@ -25,9 +25,12 @@ if [ ${#missing[@]} -gt 0 ]; then
   DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null
 fi
 
-has_torch() { "$1" -c 'import importlib.util, os, sys
+# A torch that cmake/LowrankTorch.cmake takes: with its libraries, 2.7 or newer.
+has_torch() { "$1" -c 'import importlib.metadata, importlib.util, os, sys
 spec = importlib.util.find_spec("torch")
-sys.exit(0 if spec and os.path.exists(spec.submodule_search_locations[0] + "/lib/libtorch_cpu.so") else 1)' 2> /dev/null; }
+version = importlib.metadata.version("torch").split(".")
+there = spec and os.path.exists(spec.submodule_search_locations[0] + "/lib/libtorch_cpu.so")
+sys.exit(0 if there and (int(version[0]), int(version[1])) >= (2, 7) else 1)' 2> /dev/null; }
 
 if [ -n "${Torch_DIR:-}" ]; then
   say "LibTorch: Torch_DIR=$Torch_DIR"

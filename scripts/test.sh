@@ -5,6 +5,8 @@ cd "$(dirname "$0")/.."
 build=${1:-build}
 say() { printf '\n== %s\n' "$*"; }
 
+say "the library as make build leaves it, from another project"
+tests/consumers/run.sh "$build" command
 say "build of the tests"
 cmake --build "$build" -j "$(nproc)"
 say "tests by folder"
@@ -24,7 +26,7 @@ if [ -n "${LOWRANK_ASSETS:-}" ]; then
   say "reports in a browser, events in TensorBoard"
   python3 tests/e2e/report.py "$build/bin/lowrank" "$LOWRANK_ASSETS"
 fi
-say "consumers of the library"
+say "the library from another project"
 tests/consumers/run.sh "$build"
 
 say "torch-free folders under AddressSanitizer and UBSan"
