@@ -25,24 +25,26 @@ ClassLoss class_loss(std::span<const double> scores, std::int64_t truth, double 
   return result;
 }
 
-Classified classify(const models::SequenceClassifier& classifier, const data::Dataset& texts,
-                    const std::vector<std::int64_t>& truth, std::int64_t batch_tokens,
-                    core::ProgressObserver* progress) {
-  const auto labels = static_cast<std::size_t>(classifier.labels());
-  if (truth.size() != texts.examples.size()) throw InternalError("classify: a class for each text is expected");
-  for (const std::int64_t k : truth) {
-    if (k < 0 || k >= classifier.labels()) throw DataError("a text has a class that the score head lacks");
-  }
-  const std::vector<double> all = models::score_texts(classifier, texts.examples, batch_tokens, progress);
+Classified classified(std::span<const double> scores, const std::vector<std::int64_t>& truth, std::int64_t labels) {
+  const auto each = static_cast<std::size_t>(labels);
+  if (truth.size() * each != scores.size()) throw InternalError("classified: a class for each text is expected");
   Classified result;
   for (std::size_t i = 0; i < truth.size(); ++i) {
-    const ClassLoss one = class_loss(std::span(all).subspan(i * labels, labels), truth[i]);
+    if (truth[i] < 0 || truth[i] >= labels) throw DataError("a text has a class that the score head lacks");
+    const ClassLoss one = class_loss(scores.subspan(i * each, each), truth[i]);
     result.nll += one.loss;
     result.predicted.push_back(one.predicted);
   }
-  result.scores = classification(truth, result.predicted, classifier.labels());
+  result.scores = classification(truth, result.predicted, labels);
   result.nll /= static_cast<double>(truth.size());
   return result;
+}
+
+Classified classify(const models::SequenceClassifier& classifier, const data::Dataset& texts,
+                    const std::vector<std::int64_t>& truth, std::int64_t batch_tokens,
+                    core::ProgressObserver* progress) {
+  return classified(models::score_texts(classifier, texts.examples, batch_tokens, progress), truth,
+                    classifier.labels());
 }
 
 }  // namespace lowrank::eval

@@ -1,124 +1,85 @@
 #include "lowrank/train/causal_lm.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "lowrank/core/error.h"
-#include "lowrank/eval/perplexity.h"
-#include "lowrank/train/documents.h"
+#include "lowrank/kernels/host.h"
+#include "lowrank/train/sequences.h"
 
 namespace lowrank::train {
 namespace {
 
-std::vector<std::int64_t> lengths_of(const std::vector<data::Example>& examples) {
-  std::vector<std::int64_t> lengths;
-  lengths.reserve(examples.size());
-  for (const data::Example& example : examples) lengths.push_back(static_cast<std::int64_t>(example.ids.size()));
-  return lengths;
-}
-
-/// Tokens of the step that earlier micro-batches hold: dropout counts tokens by their place in the step.
-std::int64_t tokens_before(const std::vector<std::vector<std::uint32_t>>& batches, std::int64_t micro,
-                           const std::vector<data::Example>& examples) {
-  std::int64_t tokens = 0;
-  for (std::int64_t m = 0; m < micro; ++m) {
-    for (const std::uint32_t i : batches[static_cast<std::size_t>(m)])
-      tokens += static_cast<std::int64_t>(examples[i].ids.size());
-  }
-  return tokens;
-}
+constexpr std::int64_t kBatchTokens = 2048;  // of a batch without gradients
 
 double ordered_total(const at::Tensor& losses) {
-  const float* values = losses.const_data_ptr<float>();
-  return std::accumulate(values, values + losses.numel(), 0.0);
+  const std::vector<float> values = kernels::to_host<float>(losses);
+  return std::accumulate(values.begin(), values.end(), 0.0);
 }
 
 }  // namespace
 
-CausalLm::CausalLm(Parts parts) : parts_(std::move(parts)), plan_(lengths_of(parts_.train.examples), parts_.plan) {
-  if (parts_.adapter == nullptr && parts_.tokenizer == nullptr) {
+CausalLm::CausalLm(Parts parts)
+    : TextObjective(parts, parts.adapter, std::move(parts.train)),
+      tokenizer_(parts.tokenizer),
+      evaluation_(std::move(parts.evaluation)),
+      save_dtype_(parts.save_dtype),
+      label_smoothing_(parts.label_smoothing),
+      neftune_(parts.neftune) {
+  if (adapter() == nullptr && tokenizer_ == nullptr) {
     throw InternalError("CausalLm needs a tokenizer to save a full model");
   }
 }
 
 std::vector<lora::NamedTensor> CausalLm::parameters() {
-  return parts_.adapter != nullptr ? parts_.adapter->parameters() : parts_.decoder->named_weights();
-}
-
-std::vector<lora::Factors> CausalLm::factors() {
-  return parts_.adapter != nullptr ? lora::factors_of(*parts_.adapter) : std::vector<lora::Factors>{};
+  return adapter() != nullptr ? adapter()->parameters() : decoder().named_weights();
 }
 
 void CausalLm::parameters_moved() {
-  if (parts_.adapter == nullptr) parts_.decoder->rebind();
-}
-
-std::int64_t CausalLm::micro_batches(std::int64_t step) const {
-  return static_cast<std::int64_t>(plan_.micro_batches(step).size());
+  if (adapter() == nullptr) decoder().rebind();
 }
 
 MicroLoss CausalLm::forward(std::int64_t step, std::int64_t micro) {
-  const auto& examples = parts_.train.examples;
-  const auto batches = plan_.micro_batches(step);
-  batch_ =
-      data::make_batch(examples, batches.at(static_cast<std::size_t>(micro)), tokens_before(batches, micro, examples));
-  dropout_ = {parts_.seed, static_cast<std::uint64_t>(step), batch_.token_in_step.data()};
-  models::ForwardOptions options;
-  options.dropout = &dropout_;
-  options.recompute = parts_.recompute;
-  options.neftune = parts_.neftune;
-  const at::Tensor hidden = parts_.decoder->hidden(batch_.ids, batch_.segments, options);
-  const at::Tensor losses = parts_.decoder->token_losses(hidden, batch_.labels, &dropout_, parts_.label_smoothing);
+  const at::Tensor states = hidden(step, micro, neftune_);
+  const at::Tensor losses = decoder().token_losses(states, batch().labels, &dropout(), label_smoothing_);
   // The sum of LibTorch depends on the thread count: it only carries the gradient (of ones); the value is ours.
-  return {losses.sum(), ordered_total(losses.detach()), batch_.counted, batch_.segments.tokens()};
+  return {losses.sum(), ordered_total(losses), batch().counted, batch().segments.tokens()};
 }
 
-std::string CausalLm::describe(std::int64_t step) const {
-  return documents_of(parts_.train, plan_.step(step).examples);
+EvalResult CausalLm::measure(const std::string& split, const data::Dataset& set) {
+  std::vector<double> own;
+  together(sync(), [&] {
+    const Share share = share_of(set.examples, kBatchTokens, sync());
+    for (const std::vector<double>& logps : token_logps(decoder(), set.examples, share, kBatchTokens)) {
+      own.insert(own.end(), logps.begin(), logps.end());
+    }
+  });
+  const std::vector<double> all = gather(sync(), own);
+  if (all.empty()) throw DataError("there is nothing to evaluate: no token of the " + split + " data is predicted");
+  const double sum = -std::accumulate(all.begin(), all.end(), 0.0);
+  return {split, sum / static_cast<double>(all.size()), static_cast<std::int64_t>(all.size())};
 }
 
 std::vector<EvalResult> CausalLm::evaluate() {
   std::vector<EvalResult> results;
-  for (const auto& [split, dataset] : parts_.evaluation) {
-    const eval::Perplexity found = eval::perplexity(*parts_.decoder, dataset);
-    results.push_back({split, found.nll, found.tokens});
-  }
+  for (const auto& [split, set] : evaluation_) results.push_back(measure(split, set));
   return results;
 }
 
 EvalResult CausalLm::evaluate_train(std::int64_t tokens) {
-  const std::vector<data::Example>& all = parts_.train.examples;
+  const std::vector<data::Example>& all = train().examples;
   std::int64_t total = 0;
   for (const data::Example& example : all) total += example.counted();
   const std::int64_t every = std::max<std::int64_t>(1, total / std::max<std::int64_t>(1, tokens));
   data::Dataset sample;
   for (std::size_t i = 0; i < all.size(); i += static_cast<std::size_t>(every)) sample.examples.push_back(all[i]);
-  const eval::Perplexity found = eval::perplexity(*parts_.decoder, sample);
-  return {"train", found.nll, found.tokens};
-}
-
-bool CausalLm::has_validation() const {
-  return !parts_.evaluation.empty() && parts_.evaluation.front().first == "validation";
+  return measure("train", sample);
 }
 
 void CausalLm::save(const std::filesystem::path& directory) {
-  if (parts_.adapter != nullptr) {
-    lora::save_peft(*parts_.adapter, directory);
-  } else {
-    models::save_model(*parts_.decoder, *parts_.tokenizer, directory, parts_.save_dtype);
-  }
-  if (parts_.save_extra) parts_.save_extra(directory);
-}
-
-void CausalLm::save_state(const std::filesystem::path& checkpoint) {
-  if (parts_.adapter != nullptr) lora::save_initial(*parts_.adapter, checkpoint);
-}
-
-void CausalLm::load_state(const std::filesystem::path& checkpoint) {
-  if (parts_.adapter != nullptr) lora::load_initial(*parts_.adapter, checkpoint);
-}
-
-void CausalLm::check_inputs() {
-  if (parts_.weights != nullptr) parts_.weights->check_unchanged();
+  if (adapter() != nullptr) return TextObjective::save(directory);
+  models::save_model(decoder(), *tokenizer_, directory, save_dtype_);
+  save_beside(directory);
 }
 
 }  // namespace lowrank::train

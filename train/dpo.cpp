@@ -1,77 +1,33 @@
 #include "lowrank/train/dpo.h"
 
-#include <ATen/core/grad_mode.h>
-
-#include <algorithm>
 #include <cmath>
 
 #include "lowrank/core/error.h"
-#include "lowrank/data/preferences.h"
-#include "lowrank/kernels/aten.h"
-#include "lowrank/train/documents.h"
 #include "lowrank/train/pairs.h"
+#include "lowrank/train/sequences.h"
 
 namespace lowrank::train {
-namespace {
 
-constexpr std::int64_t kReferenceTokens = 4096;  // of a batch without gradients
-
-/// Log-probability of each segment: minus the sum of its token losses, in order, in double.
-std::vector<double> segment_logps(const at::Tensor& losses, const kernels::Segments& segments) {
-  const at::Tensor values = losses.detach().contiguous();
-  const float* loss = values.const_data_ptr<float>();
-  std::vector<double> logps(static_cast<std::size_t>(segments.count()), 0.0);
-  for (std::int64_t s = 0; s < segments.count(); ++s) {
-    for (std::int64_t i = segments.q_offsets[s]; i < segments.q_offsets[s + 1]; ++i) {
-      logps[static_cast<std::size_t>(s)] -= double{loss[i]};
-    }
+Dpo::Dpo(Parts parts)
+    : TextObjective(parts, parts.adapter, std::move(parts.train), 2),
+      evaluation_(std::move(parts.evaluation)),
+      loss_(parts.loss),
+      beta_(parts.beta) {
+  if (!(beta_ > 0) || !std::isfinite(beta_)) {
+    throw ConfigError("--beta must be more than 0, found " + std::to_string(beta_));
   }
-  return logps;
-}
-
-/// fp32 [T]: each segment's value at all of its tokens.
-at::Tensor spread(const std::vector<double>& of_segment, const kernels::Segments& segments) {
-  at::Tensor result = kernels::aten::empty({segments.tokens()}, at::kFloat);
-  float* to = result.data_ptr<float>();
-  for (std::int64_t s = 0; s < segments.count(); ++s) {
-    std::fill(to + segments.q_offsets[s], to + segments.q_offsets[s + 1],
-              static_cast<float>(of_segment[static_cast<std::size_t>(s)]));
+  std::size_t examples = train().examples.size();
+  for (const auto& [name, set] : evaluation_) examples += set.examples.size();
+  if (parts.progress != nullptr) {
+    parts.progress->begin("the reference's log-probabilities", static_cast<std::int64_t>(examples), "answers");
   }
-  return result;
-}
-
-}  // namespace
-
-Dpo::Dpo(Parts parts) : parts_(std::move(parts)), plan_(pair_lengths(parts_.train), parts_.plan) {
-  if (!(parts_.beta > 0) || !std::isfinite(parts_.beta)) {
-    throw ConfigError("--beta must be more than 0, found " + std::to_string(parts_.beta));
+  if (!parts.reference_is_start) adapter()->set_enabled(false);
+  train_reference_ = answer_logps(decoder(), train().examples, sync(), parts.progress);
+  for (const auto& [name, set] : evaluation_) {
+    evaluation_reference_.push_back(answer_logps(decoder(), set.examples, sync(), parts.progress));
   }
-  std::size_t examples = parts_.train.examples.size();
-  for (const auto& [name, set] : parts_.evaluation) examples += set.examples.size();
-  if (parts_.progress != nullptr) {
-    parts_.progress->begin("the reference's log-probabilities", static_cast<std::int64_t>(examples), "answers");
-  }
-  if (!parts_.reference_is_start) parts_.adapter->set_enabled(false);
-  train_reference_ = answer_logps(parts_.train);
-  for (const auto& [name, set] : parts_.evaluation) evaluation_reference_.push_back(answer_logps(set));
-  parts_.adapter->set_enabled(true);
-  if (parts_.progress != nullptr) parts_.progress->end();
-  parts_.progress = nullptr;
-}
-
-std::vector<double> Dpo::answer_logps(const data::Dataset& set) {
-  const at::NoGradGuard no_grad;
-  std::vector<double> all;
-  all.reserve(set.examples.size());
-  while (all.size() < set.examples.size()) {
-    const data::Batch batch =
-        data::make_batch(set.examples, data::examples_from(set.examples, all.size(), kReferenceTokens));
-    const at::Tensor hidden = parts_.decoder->hidden(batch.ids, batch.segments);
-    const auto logps = segment_logps(parts_.decoder->token_losses(hidden, batch.labels), batch.segments);
-    all.insert(all.end(), logps.begin(), logps.end());
-    if (parts_.progress != nullptr) parts_.progress->advance(static_cast<std::int64_t>(all.size()));
-  }
-  return all;
+  adapter()->set_enabled(true);
+  if (parts.progress != nullptr) parts.progress->end();
 }
 
 PairLoss Dpo::judge(const data::Dataset& set, const std::vector<double>& reference, std::size_t pair, double chosen,
@@ -82,7 +38,7 @@ PairLoss Dpo::judge(const data::Dataset& set, const std::vector<double>& referen
                            reference[2 * pair + 1],
                            set.examples[2 * pair].counted(),
                            set.examples[2 * pair + 1].counted()};
-  const PairLoss loss = pair_loss(logps, parts_.loss, parts_.beta);
+  const PairLoss loss = pair_loss(logps, loss_, beta_);
   totals.value += loss.loss;
   ++totals.count;
   totals.metrics["rewards/chosen"] += loss.chosen_reward;
@@ -101,47 +57,27 @@ double Dpo::reference_accuracy(std::size_t index) const {
   return wins / static_cast<double>(logps.size() / 2);
 }
 
-std::int64_t Dpo::micro_batches(std::int64_t step) const {
-  return static_cast<std::int64_t>(plan_.micro_batches(step).size());
-}
-
 MicroLoss Dpo::forward(std::int64_t step, std::int64_t micro) {
-  const auto& examples = parts_.train.examples;
-  const auto batches = plan_.micro_batches(step);
-  const auto& pairs = batches.at(static_cast<std::size_t>(micro));
-  std::int64_t before = 0;  // dropout counts tokens by their place in the step
-  for (std::int64_t m = 0; m < micro; ++m)
-    before += tokens_of(examples, both_sides(batches[static_cast<std::size_t>(m)]));
-  batch_ = data::make_batch(examples, both_sides(pairs), before);
-  dropout_ = {parts_.seed, static_cast<std::uint64_t>(step), batch_.token_in_step.data()};
-  models::ForwardOptions options;
-  options.dropout = &dropout_;
-  options.recompute = parts_.recompute;
-  const at::Tensor hidden = parts_.decoder->hidden(batch_.ids, batch_.segments, options);
-  const at::Tensor losses = parts_.decoder->token_losses(hidden, batch_.labels, &dropout_);
-
+  const std::vector<std::uint32_t> pairs = items(step, micro);
+  const at::Tensor losses = decoder().token_losses(hidden(step, micro), batch().labels, &dropout());
   MicroLoss result;
-  const std::vector<double> logps = segment_logps(losses, batch_.segments);
-  std::vector<double> slopes;  // of the loss by each token's cross-entropy, the same all over a segment
+  const std::vector<double> logps = totals(token_logps(losses, batch()));
+  std::vector<double> slopes;  // of the loss by each answer's log-probability
   for (std::size_t k = 0; k < pairs.size(); ++k) {
-    const PairLoss loss = judge(parts_.train, train_reference_, pairs[k], logps[2 * k], logps[2 * k + 1], result);
-    slopes.insert(slopes.end(), {-loss.chosen_slope, -loss.rejected_slope});
+    const PairLoss loss = judge(train(), train_reference_, pairs[k], logps[2 * k], logps[2 * k + 1], result);
+    slopes.insert(slopes.end(), {loss.chosen_slope, loss.rejected_slope});
   }
   // The tangent of the loss at this point: its gradient is the loss's own; the value is ours, summed in order.
-  result.loss_sum = losses.mul(spread(slopes, batch_.segments)).sum();
-  result.tokens = batch_.segments.tokens();
+  result.loss_sum = tangent(losses, batch(), slopes);
+  result.tokens = batch().segments.tokens();
   return result;
-}
-
-std::string Dpo::describe(std::int64_t step) const {
-  return documents_of(parts_.train, both_sides(plan_.step(step).examples));
 }
 
 std::vector<EvalResult> Dpo::evaluate() {
   std::vector<EvalResult> results;
-  for (std::size_t i = 0; i < parts_.evaluation.size(); ++i) {
-    const auto& [name, set] = parts_.evaluation[i];
-    const std::vector<double> logps = answer_logps(set);
+  for (std::size_t i = 0; i < evaluation_.size(); ++i) {
+    const auto& [name, set] = evaluation_[i];
+    const std::vector<double> logps = answer_logps(decoder(), set.examples, sync());
     MicroLoss totals;
     for (std::size_t pair = 0; 2 * pair < logps.size(); ++pair) {
       judge(set, evaluation_reference_[i], pair, logps[2 * pair], logps[2 * pair + 1], totals);
@@ -149,16 +85,6 @@ std::vector<EvalResult> Dpo::evaluate() {
     results.push_back(result_of_pairs(name, set, totals, "rewards/accuracies"));
   }
   return results;
-}
-
-bool Dpo::has_validation() const {
-  return !parts_.evaluation.empty() && parts_.evaluation.front().first == "validation";
-}
-
-void Dpo::save(const std::filesystem::path& directory) { lora::save_peft(*parts_.adapter, directory); }
-
-void Dpo::check_inputs() {
-  if (parts_.weights != nullptr) parts_.weights->check_unchanged();
 }
 
 }  // namespace lowrank::train

@@ -1,9 +1,13 @@
-// The seam for several ranks: what is summed over them between the backward passes and the division by the count.
+// The seam for several ranks: what they sum, tell each other and agree on. One rank is the same code with nothing to
+// do.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
 
 #include "lowrank/train/metrics.h"
 
@@ -16,13 +20,16 @@ struct StepTotals {
   Metrics metrics;  // sums, as the loss
 };
 
+/// Every rank calls the same functions in the same order; each returns on all ranks, with the same bytes.
 class GradSync {
  public:
   virtual ~GradSync() = default;
   virtual int rank() const = 0;
   virtual int ranks() const = 0;
-  /// Sums the flat gradient buffer and the totals over all ranks, in place.
+  /// Sums the flat gradient buffer and the totals over all ranks, in place, in the order of the ranks.
   virtual void sum(at::Tensor& gradients, StepTotals& totals) = 0;
+  /// What each rank gives, in the order of the ranks.
+  virtual std::vector<std::string> gather(const std::string& bytes) = 0;
 };
 
 /// One process: nothing to sum.
@@ -31,6 +38,29 @@ class OneRank : public GradSync {
   int rank() const override { return 0; }
   int ranks() const override { return 1; }
   void sum(at::Tensor& /*gradients*/, StepTotals& /*totals*/) override {}
+  std::vector<std::string> gather(const std::string& bytes) override { return {bytes}; }
 };
+
+/// `sync`, or the one rank there is where it is null.
+GradSync& or_alone(GradSync* sync);
+
+/// The numbers of all ranks end to end, in the order of the ranks.
+std::vector<double> gather(GradSync& sync, const std::vector<double>& own);
+
+/// The largest of the ranks' numbers.
+std::int64_t largest(GradSync& sync, std::int64_t own);
+
+/// Rank 0's text.
+std::string from_first(GradSync& sync, const std::string& own);
+
+/// `work` on every rank; none goes on before all are done. Where it throws on one, all throw: that one its own error,
+/// the others an Error that names the rank. What `work` calls must not wait for other ranks.
+void together(GradSync& sync, const std::function<void()>& work);
+
+/// The run [first, last) of `count` items that falls to this rank.
+struct Share {
+  std::size_t first = 0, last = 0;
+};
+Share share_of(std::size_t count, const GradSync& sync);
 
 }  // namespace lowrank::train

@@ -43,7 +43,10 @@ class Objective {
   /// Tokens of all steps together; 0: not known beforehand.
   virtual std::int64_t planned_tokens() const { return 0; }
   virtual double epoch_after(std::int64_t step) const = 0;  // step from 0
+  /// Of this rank; with several ranks one may have none.
   virtual std::int64_t micro_batches(std::int64_t step) const = 0;
+  /// Called once a step before its first micro-batch, on every rank: the place for what the ranks do together.
+  virtual void prepare(std::int64_t /*step*/) {}
   virtual MicroLoss forward(std::int64_t step, std::int64_t micro) = 0;
   /// In words, the documents of a step ("corpus.txt, train.jsonl line 12"), for a run that stops on NaN.
   virtual std::string describe(std::int64_t step) const = 0;

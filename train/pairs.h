@@ -14,11 +14,6 @@ namespace lowrank::train {
 /// Tokens of each pair, both sides, for a plan.
 std::vector<std::int64_t> pair_lengths(const data::Dataset& pairs);
 
-/// The examples of these pairs, chosen before rejected.
-std::vector<std::uint32_t> both_sides(const std::vector<std::uint32_t>& pairs);
-
-std::int64_t tokens_of(const std::vector<data::Example>& all, const std::vector<std::uint32_t>& which);
-
 /// The means of `totals` over the pairs of `set`; metric `accuracy`, a count of hits, with its interval (accuracy +
 /// "_low",
 /// "_high", as eval::proportion).

@@ -2,19 +2,16 @@
 #pragma once
 
 #include <filesystem>
-#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "lowrank/data/batch_torch.h"
-#include "lowrank/data/plan.h"
 #include "lowrank/data/prompts.h"
-#include "lowrank/models/load.h"
 #include "lowrank/train/metrics_log.h"
-#include "lowrank/train/objective.h"
 #include "lowrank/train/reward.h"
 #include "lowrank/train/rollout.h"
+#include "lowrank/train/text_objective.h"
 #include "lowrank/train/value_head.h"
 
 namespace lowrank::train {
@@ -27,44 +24,41 @@ namespace lowrank::train {
 /// optimiser steps each. A rollout depends on (seed, its number, the adapters) and the reward alone, so a run resumes
 /// to the same bytes. There is no dropout. Losses are means over the tokens of a whole mini-batch, and so are approxkl
 /// and the ratio, where TRL's means take padding in.
-class Ppo : public Objective {
+class Ppo : public TextObjective {
  public:
-  struct Parts {
-    models::Decoder decoder{nullptr};
+  struct Parts : TextParts {
     lora::Adapter* policy = nullptr;
     lora::Adapter* value = nullptr;
     const data::Tokenizer* tokenizer = nullptr;
-    const formats::WeightFiles* weights = nullptr;  // for check_inputs(); may be null
     std::vector<data::Prompt> prompts;
     std::vector<data::Prompt> validation;  // may be empty
-    /// Over prompts; batch_size: answers in a micro-batch, grad_accum: micro-batches in a rollout.
-    data::PlanOptions plan;
+    // `plan`, over prompts: batch_size answers in a micro-batch, grad_accum micro-batches in a rank's part of a
+    // rollout.
     int mini_batches = 1;  // optimiser steps an epoch; divides the plan's grad_accum
     int epochs = 4;        // over a rollout
     std::optional<std::int64_t> max_steps;
     std::int64_t response_length = 53;
     PpoOptions ppo;
     Reward reward;
-    bool recompute = false;
-    std::uint64_t seed = 42;
     std::filesystem::path samples;  // file for the first answers of every rollout; empty: none
   };
   explicit Ppo(Parts parts);
 
   std::vector<lora::NamedTensor> parameters() override;
   std::int64_t steps() const override;
-  double epoch_after(std::int64_t step) const override { return plan_.step(rollout_of(step)).epoch; }
+  std::int64_t planned_tokens() const override { return 0; }
+  double epoch_after(std::int64_t step) const override { return TextObjective::epoch_after(rollout_of(step)); }
   std::int64_t micro_batches(std::int64_t step) const override;
+  /// Makes the rollout of the step where it is not there.
+  void prepare(std::int64_t step) override { rollout_for(step); }
   /// The value loss goes backward inside, since its adapter is on only there; the policy's is returned.
   MicroLoss forward(std::int64_t step, std::int64_t micro) override;
-  std::string describe(std::int64_t step) const override;
+  std::string describe(std::int64_t step) const override { return TextObjective::describe(rollout_of(step)); }
   /// Answers to the held-out prompts: the loss is minus objective/rlhf_reward.
   std::vector<EvalResult> evaluate() override;
-  bool has_validation() const override { return !parts_.validation.empty(); }
-  void save(const std::filesystem::path& directory) override;  // the policy
+  bool has_validation() const override { return !validation_.empty(); }
   void save_state(const std::filesystem::path& checkpoint) override;
   void load_state(const std::filesystem::path& checkpoint) override;
-  void check_inputs() override;
 
   /// The rollout of a step, made where it is not the last one that was.
   const Rollout& rollout_for(std::int64_t step);
@@ -72,25 +66,34 @@ class Ppo : public Objective {
  private:
   enum class Role { kPolicy, kReference, kValue };
   void act_as(Role role);
-  std::int64_t steps_a_rollout() const { return std::int64_t{parts_.epochs} * parts_.mini_batches; }
+  std::int64_t steps_a_rollout() const { return std::int64_t{epochs_} * mini_batches_; }
   std::int64_t rollout_of(std::int64_t step) const { return step / steps_a_rollout(); }
-  /// Which answers of its rollout a micro-batch takes.
+  /// Which answers of its rollout each micro-batch of a step takes, those of all ranks.
   std::vector<std::vector<std::uint32_t>> cut(std::int64_t step) const;
+  /// Answers to prompts[which[i]], each rank having drawn its share.
   Rollout roll(const std::vector<data::Prompt>& prompts, const std::vector<std::uint32_t>& which,
                std::string_view stream, std::uint64_t number);
+  Rollout roll_share(const std::vector<data::Prompt>& prompts, std::span<const std::uint32_t> which, std::uint64_t seed,
+                     std::uint64_t first);
   void measure(Rollout& rollout);
   void log_samples(const std::vector<std::uint32_t>& prompts);
-  MicroLoss value_part(const data::Batch& batch, const std::vector<std::uint32_t>& which, double positions,
-                       double episodes);
+  MicroLoss value_part(const std::vector<std::uint32_t>& which, double positions, double episodes);
 
-  Parts parts_;
-  data::Plan plan_;
+  lora::Adapter* value_;
+  const data::Tokenizer* tokenizer_;
+  std::vector<data::Prompt> prompts_, validation_;
+  std::uint32_t micro_size_;
+  int mini_batches_, epochs_;
+  std::optional<std::int64_t> max_steps_;
+  std::int64_t response_length_;
+  PpoOptions ppo_;
+  Reward reward_;
+  std::filesystem::path samples_file_;
   ValueHead head_;
   Rollout rollout_;
   double kl_coef_;  // of the next rollout
   std::optional<MetricsLog> samples_;
   std::int64_t samples_bytes_ = 0;
-  data::Batch batch_;  // of the last forward pass: with recomputation its backward reads it again
 };
 
 }  // namespace lowrank::train

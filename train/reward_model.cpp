@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "lowrank/core/error.h"
-#include "lowrank/train/documents.h"
 #include "lowrank/train/pairs.h"
+#include "lowrank/train/sequences.h"
 
 namespace lowrank::train {
 
@@ -17,11 +17,17 @@ RewardPairLoss reward_pair_loss(double chosen, double rejected, double center) {
           wrong + 2 * center * sum};
 }
 
-RewardModel::RewardModel(Parts parts) : parts_(std::move(parts)), plan_(pair_lengths(parts_.train), parts_.plan) {
-  if (!(parts_.center >= 0) || !std::isfinite(parts_.center)) {
-    throw ConfigError("--center-rewards-coefficient must be at least 0, found " + std::to_string(parts_.center));
+RewardModel::Parts::Parts(models::SequenceClassifier of) : classifier(std::move(of)) { decoder = classifier.decoder(); }
+
+RewardModel::RewardModel(Parts parts)
+    : TextObjective(parts, parts.adapter, std::move(parts.train), 2),
+      classifier_(std::move(parts.classifier)),
+      evaluation_(std::move(parts.evaluation)),
+      center_(parts.center) {
+  if (!(center_ >= 0) || !std::isfinite(center_)) {
+    throw ConfigError("--center-rewards-coefficient must be at least 0, found " + std::to_string(center_));
   }
-  if (parts_.classifier.labels() != 1) throw InternalError("a reward model has a score head of one label");
+  if (classifier_.labels() != 1) throw InternalError("a reward model has a score head of one label");
 }
 
 std::vector<double> RewardModel::judge(const std::vector<double>& rewards, MicroLoss& totals) const {
@@ -29,7 +35,7 @@ std::vector<double> RewardModel::judge(const std::vector<double>& rewards, Micro
   double lowest = rewards.front(), highest = rewards.front();
   for (std::size_t i = 0; i + 1 < rewards.size(); i += 2) {
     const double chosen = rewards[i], rejected = rewards[i + 1];
-    const RewardPairLoss one = reward_pair_loss(chosen, rejected, parts_.center);
+    const RewardPairLoss one = reward_pair_loss(chosen, rejected, center_);
     slopes.insert(slopes.end(), {one.chosen_slope, one.rejected_slope});
     totals.value += one.loss;
     ++totals.count;
@@ -44,60 +50,22 @@ std::vector<double> RewardModel::judge(const std::vector<double>& rewards, Micro
   return slopes;
 }
 
-std::int64_t RewardModel::micro_batches(std::int64_t step) const {
-  return static_cast<std::int64_t>(plan_.micro_batches(step).size());
-}
-
 MicroLoss RewardModel::forward(std::int64_t step, std::int64_t micro) {
-  const auto& examples = parts_.train.examples;
-  const auto batches = plan_.micro_batches(step);
-  std::int64_t before = 0;  // dropout counts tokens by their place in the step
-  for (std::int64_t m = 0; m < micro; ++m)
-    before += tokens_of(examples, both_sides(batches[static_cast<std::size_t>(m)]));
-  batch_ = data::make_batch(examples, both_sides(batches.at(static_cast<std::size_t>(micro))), before);
-  dropout_ = {parts_.seed, static_cast<std::uint64_t>(step), batch_.token_in_step.data()};
-  models::ForwardOptions options;
-  options.dropout = &dropout_;
-  options.recompute = parts_.recompute;
-  const models::SequenceClassifier& classifier = parts_.classifier;
-  const at::Tensor hidden = classifier.decoder()->hidden(batch_.ids, batch_.segments, options);
-  const at::Tensor pooled = classifier.pooled(hidden, batch_.segments);
+  const at::Tensor pooled = classifier_.pooled(hidden(step, micro), batch().segments);
   MicroLoss result;
-  result.loss_sum = classifier.tangent(pooled, judge(classifier.scores(pooled), result));
-  result.tokens = batch_.segments.tokens();
+  result.loss_sum = classifier_.tangent(pooled, judge(classifier_.scores(pooled), result));
+  result.tokens = batch().segments.tokens();
   return result;
-}
-
-std::string RewardModel::describe(std::int64_t step) const {
-  return documents_of(parts_.train, both_sides(plan_.step(step).examples));
 }
 
 std::vector<EvalResult> RewardModel::evaluate() {
   std::vector<EvalResult> results;
-  for (const auto& [name, set] : parts_.evaluation) {
+  for (const auto& [name, set] : evaluation_) {
     MicroLoss totals;
-    judge(models::score_texts(parts_.classifier, set.examples), totals);
+    judge(text_scores(classifier_, set.examples, sync()), totals);
     results.push_back(result_of_pairs(name, set, totals, "accuracy"));
   }
   return results;
-}
-
-bool RewardModel::has_validation() const {
-  return !parts_.evaluation.empty() && parts_.evaluation.front().first == "validation";
-}
-
-void RewardModel::save(const std::filesystem::path& directory) { lora::save_peft(*parts_.adapter, directory); }
-
-void RewardModel::save_state(const std::filesystem::path& checkpoint) {
-  lora::save_initial(*parts_.adapter, checkpoint);
-}
-
-void RewardModel::load_state(const std::filesystem::path& checkpoint) {
-  lora::load_initial(*parts_.adapter, checkpoint);
-}
-
-void RewardModel::check_inputs() {
-  if (parts_.weights != nullptr) parts_.weights->check_unchanged();
 }
 
 }  // namespace lowrank::train

@@ -2,18 +2,12 @@
 // RewardTrainer does it.
 #pragma once
 
-#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "lowrank/data/batch_torch.h"
-#include "lowrank/data/dataset.h"
-#include "lowrank/data/plan.h"
-#include "lowrank/kernels/dropout.h"
-#include "lowrank/models/load.h"
 #include "lowrank/models/sequence_classifier.h"
-#include "lowrank/train/objective.h"
+#include "lowrank/train/text_objective.h"
 
 namespace lowrank::train {
 
@@ -26,50 +20,33 @@ RewardPairLoss reward_pair_loss(double chosen, double rejected, double center);
 /// A frozen decoder with an adapter that trains a score head of one label too; the reward of a prompt with its answer
 /// is the score at its last token. The loss is the mean over the step's pairs. `adapter` and `weights` must outlive
 /// this.
-class RewardModel : public Objective {
+class RewardModel : public TextObjective {
  public:
-  struct Parts {
+  struct Parts : TextParts {  // the plan is over pairs
+    explicit Parts(models::SequenceClassifier of);
     models::SequenceClassifier classifier;
     lora::Adapter* adapter = nullptr;
-    const formats::WeightFiles* weights = nullptr;                       // for check_inputs(); may be null
     data::Dataset train = {};                                            // pairs, as data::load_preferences gives them
     std::vector<std::pair<std::string, data::Dataset>> evaluation = {};  // "validation" first where there is one
-    data::PlanOptions plan = {};                                         // over pairs
     double center = 0;  // TRL's center_rewards_coefficient (Eisenstein et al. 2023, Eq. 2)
-    bool recompute = false;
-    std::uint64_t seed = 42;
   };
   /// ConfigError for a `center` below 0, InternalError for a head of several labels.
   explicit RewardModel(Parts parts);
 
-  const data::Plan& plan() const { return plan_; }
-  std::vector<lora::NamedTensor> parameters() override { return parts_.adapter->parameters(); }
-  std::vector<lora::Factors> factors() override { return lora::factors_of(*parts_.adapter); }
-  std::int64_t steps() const override { return plan_.steps(); }
-  std::int64_t planned_tokens() const override { return plan_.total_tokens(); }
-  double epoch_after(std::int64_t step) const override { return plan_.step(step).epoch; }
-  std::int64_t micro_batches(std::int64_t step) const override;
   /// Its backward must come before the next call. Metrics, named as in TRL: accuracy, margin, mean_reward, min_reward
   /// and max_reward, the last two of a micro-batch, meaned over the step as TRL means them over batches.
   MicroLoss forward(std::int64_t step, std::int64_t micro) override;
-  std::string describe(std::int64_t step) const override;
   /// The same metrics over the whole set, and the interval of the accuracy.
   std::vector<EvalResult> evaluate() override;
-  bool has_validation() const override;
-  void save(const std::filesystem::path& directory) override;
-  void save_state(const std::filesystem::path& checkpoint) override;
-  void load_state(const std::filesystem::path& checkpoint) override;
-  void check_inputs() override;
+  bool has_validation() const override { return begins_with_validation(evaluation_); }
 
  private:
   /// `rewards`: chosen and rejected of each pair in turn. The slopes by them.
   std::vector<double> judge(const std::vector<double>& rewards, MicroLoss& totals) const;
 
-  Parts parts_;
-  data::Plan plan_;
-  // Of the last forward pass: with recomputation its backward reads them again.
-  data::Batch batch_;
-  kernels::DropoutContext dropout_;
+  models::SequenceClassifier classifier_;
+  std::vector<std::pair<std::string, data::Dataset>> evaluation_;
+  double center_;
 };
 
 }  // namespace lowrank::train

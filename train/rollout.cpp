@@ -1,6 +1,7 @@
 #include "lowrank/train/rollout.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 
 namespace lowrank::train {
@@ -20,10 +21,6 @@ double sum(const std::vector<double>& values) {
 
 }  // namespace
 
-std::int64_t prompt_length(const data::Example& example) {
-  return std::find(example.learned.begin(), example.learned.end(), 1) - example.learned.begin();
-}
-
 Metrics rollout_metrics(const Rollout& rollout) {
   const auto n = static_cast<double>(rollout.episodes.size());
   double entropy = 0, scores = 0;
@@ -39,6 +36,13 @@ Metrics rollout_metrics(const Rollout& rollout) {
           {"objective/rlhf_reward", scores / n - rollout.kl_coef * kl},
           {"objective/scores", scores / n},
           {"val/num_eos_tokens", static_cast<double>(rollout.ended)}};
+}
+
+void append(Rollout& all, Rollout more) {
+  std::move(more.examples.begin(), more.examples.end(), std::back_inserter(all.examples));
+  std::move(more.episodes.begin(), more.episodes.end(), std::back_inserter(all.episodes));
+  std::move(more.responses.begin(), more.responses.end(), std::back_inserter(all.responses));
+  all.ended += more.ended;
 }
 
 core::Json to_json(const Rollout& rollout) {

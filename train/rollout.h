@@ -1,4 +1,4 @@
-// Answers drawn from the policy, with all that the update needs of them.
+// Answers drawn from the policy, with all that the update of PPO needs of them.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include "lowrank/data/example.h"
 #include "lowrank/train/metrics.h"
 #include "lowrank/train/ppo_math.h"
+#include "lowrank/train/rollouts.h"
 
 namespace lowrank::train {
 
@@ -21,12 +22,12 @@ struct Rollout {
   double kl_coef = 0;                  // that these rewards were made with
 };
 
-/// Length of the prompt: tokens before the first that is learned.
-std::int64_t prompt_length(const data::Example& example);
-
 /// objective/kl, objective/entropy, objective/non_score_reward, objective/rlhf_reward, objective/scores,
 /// val/num_eos_tokens, named and measured as in TRL.
 Metrics rollout_metrics(const Rollout& rollout);
+
+/// The episodes of `more` behind those of `all`: what other ranks drew.
+void append(Rollout& all, Rollout more);
 
 /// For a checkpoint: every number comes back as it was.
 core::Json to_json(const Rollout& rollout);

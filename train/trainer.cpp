@@ -139,6 +139,7 @@ class Run {
     const std::int64_t index = state_.step;
     parameters_.zero_gradients();
     StepTotals totals;
+    objective_.prepare(index);
     const std::int64_t micro_batches = objective_.micro_batches(index);
     for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
       observer_.on_micro(index + 1, micro, micro_batches);

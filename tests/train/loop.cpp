@@ -105,6 +105,7 @@ TEST_CASE("gradients and totals go through the seam for several ranks before the
       totals.count *= 2;
       totals.tokens *= 2;
     }
+    std::vector<std::string> gather(const std::string& bytes) override { return {bytes, bytes}; }
   } twice;
   TempDir one, two;
   Toy alone, together;

@@ -1,0 +1,69 @@
+#include "lowrank/train/grad_sync.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <exception>
+
+#include "lowrank/core/error.h"
+
+namespace lowrank::train {
+
+GradSync& or_alone(GradSync* sync) {
+  static OneRank alone;
+  return sync != nullptr ? *sync : alone;
+}
+
+std::vector<double> gather(GradSync& sync, const std::vector<double>& own) {
+  if (sync.ranks() == 1) return own;
+  std::string bytes(own.size() * sizeof(double), '\0');
+  if (!own.empty()) std::memcpy(bytes.data(), own.data(), bytes.size());
+  std::vector<double> all;
+  for (const std::string& part : sync.gather(bytes)) {
+    const std::size_t before = all.size();
+    all.resize(before + part.size() / sizeof(double));
+    if (!part.empty()) std::memcpy(all.data() + before, part.data(), part.size());
+  }
+  return all;
+}
+
+std::int64_t largest(GradSync& sync, std::int64_t own) {
+  std::int64_t most = own;
+  for (const std::string& text : sync.gather(std::to_string(own))) {
+    std::int64_t number = 0;
+    std::from_chars(text.data(), text.data() + text.size(), number);
+    most = std::max(most, number);
+  }
+  return most;
+}
+
+std::string from_first(GradSync& sync, const std::string& own) { return sync.gather(own).front(); }
+
+void together(GradSync& sync, const std::function<void()>& work) {
+  if (sync.ranks() == 1) return work();
+  std::exception_ptr error;
+  std::string told;  // empty: done; else the kind of the error and its message
+  try {
+    work();
+  } catch (const Error& caught) {
+    error = std::current_exception();
+    told = static_cast<char>('0' + static_cast<int>(caught.kind())) + std::string(caught.what());
+  } catch (const std::exception& caught) {
+    error = std::current_exception();
+    told = static_cast<char>('0' + static_cast<int>(ErrorKind::kInternal)) + std::string(caught.what());
+  }
+  const std::vector<std::string> all = sync.gather(told);
+  if (error) std::rethrow_exception(error);
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    if (all[rank].empty()) continue;
+    throw Error(static_cast<ErrorKind>(all[rank][0] - '0'),
+                "rank " + std::to_string(rank) + " stopped: " + all[rank].substr(1));
+  }
+}
+
+Share share_of(std::size_t count, const GradSync& sync) {
+  const auto rank = static_cast<std::size_t>(sync.rank()), ranks = static_cast<std::size_t>(sync.ranks());
+  return {count * rank / ranks, count * (rank + 1) / ranks};
+}
+
+}  // namespace lowrank::train

@@ -1,0 +1,114 @@
+#include "lowrank/train/sequences.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <span>
+
+#include "lowrank/kernels/host.h"
+
+namespace lowrank::train {
+namespace {
+
+constexpr std::int64_t kBatchTokens = 4096, kScoreTokens = 2048;  // of a batch without gradients
+constexpr std::int64_t kNotLearned = -100;
+
+/// fp32 [T] on the losses' device: value(segment, n) at the n-th learned token of each segment, 0 elsewhere.
+template <typename Value>
+at::Tensor at_learned(const at::Tensor& losses, const data::Batch& batch, const Value& value) {
+  const std::vector<std::int64_t> labels = kernels::to_host<std::int64_t>(batch.labels);
+  std::vector<float> spread(labels.size(), 0.0F);
+  for (std::int64_t s = 0; s < batch.segments.count(); ++s) {
+    std::size_t n = 0;
+    for (auto t = static_cast<std::size_t>(batch.segments.q_offsets[s]);
+         t < static_cast<std::size_t>(batch.segments.q_offsets[s + 1]); ++t) {
+      if (labels[t] != kNotLearned) spread[t] = static_cast<float>(value(static_cast<std::size_t>(s), n++));
+    }
+  }
+  return kernels::from_host(std::span<const float>(spread), {static_cast<std::int64_t>(spread.size())},
+                            losses.device());
+}
+
+}  // namespace
+
+Share share_of(const std::vector<data::Example>& examples, std::int64_t batch_tokens, const GradSync& sync) {
+  std::vector<std::size_t> begins;
+  for (std::size_t next = 0; next < examples.size(); next += data::examples_from(examples, next, batch_tokens).size()) {
+    begins.push_back(next);
+  }
+  const Share batches = share_of(begins.size(), sync);
+  begins.push_back(examples.size());
+  return {begins[batches.first], begins[batches.last]};
+}
+
+TokenValues token_logps(const at::Tensor& losses, const data::Batch& batch) {
+  const std::vector<float> loss = kernels::to_host<float>(losses);
+  const std::vector<std::int64_t> labels = kernels::to_host<std::int64_t>(batch.labels);
+  TokenValues result(static_cast<std::size_t>(batch.segments.count()));
+  for (std::size_t s = 0; s < result.size(); ++s) {
+    for (auto t = static_cast<std::size_t>(batch.segments.q_offsets[s]);
+         t < static_cast<std::size_t>(batch.segments.q_offsets[s + 1]); ++t) {
+      if (labels[t] != kNotLearned) result[s].push_back(-double{loss[t]});
+    }
+  }
+  return result;
+}
+
+TokenValues token_logps(models::DecoderImpl& decoder, const std::vector<data::Example>& examples, Share share,
+                        std::int64_t batch_tokens, core::ProgressObserver* progress) {
+  const at::NoGradGuard no_grad;
+  TokenValues all;
+  all.reserve(share.last - share.first);
+  for (std::size_t next = share.first; next < share.last;) {
+    const data::Batch batch = data::make_batch(examples, data::examples_from(examples, next, batch_tokens));
+    const at::Tensor hidden = decoder.hidden(batch.ids, batch.segments);
+    for (std::vector<double>& logps : token_logps(decoder.token_losses(hidden, batch.labels), batch)) {
+      all.push_back(std::move(logps));
+    }
+    next += static_cast<std::size_t>(batch.segments.count());
+    if (progress != nullptr) progress->advance(static_cast<std::int64_t>(all.size()));
+  }
+  return all;
+}
+
+std::vector<double> totals(const TokenValues& values) {
+  std::vector<double> result;
+  result.reserve(values.size());
+  for (const std::vector<double>& of_one : values) {
+    double sum = 0;
+    for (const double value : of_one) sum += value;
+    result.push_back(sum);
+  }
+  return result;
+}
+
+std::vector<double> answer_logps(models::DecoderImpl& decoder, const std::vector<data::Example>& examples,
+                                 GradSync& sync, core::ProgressObserver* progress) {
+  std::vector<double> own;
+  together(sync, [&] {
+    own = totals(token_logps(decoder, examples, share_of(examples, kBatchTokens, sync), kBatchTokens, progress));
+  });
+  return gather(sync, own);
+}
+
+std::vector<double> text_scores(const models::SequenceClassifier& classifier, const std::vector<data::Example>& texts,
+                                GradSync& sync) {
+  std::vector<double> own;
+  together(sync, [&] {
+    const Share share = share_of(texts, kScoreTokens, sync);
+    const auto begin = texts.begin();
+    own = models::score_texts(
+        classifier, {begin + static_cast<std::ptrdiff_t>(share.first), begin + static_cast<std::ptrdiff_t>(share.last)},
+        kScoreTokens);
+  });
+  return gather(sync, own);
+}
+
+at::Tensor tangent(const at::Tensor& losses, const data::Batch& batch, const TokenValues& slopes) {
+  return losses.mul(at_learned(losses, batch, [&](std::size_t s, std::size_t n) { return -slopes[s][n]; })).sum();
+}
+
+at::Tensor tangent(const at::Tensor& losses, const data::Batch& batch, const std::vector<double>& slopes) {
+  return losses.mul(at_learned(losses, batch, [&](std::size_t s, std::size_t) { return -slopes[s]; })).sum();
+}
+
+}  // namespace lowrank::train

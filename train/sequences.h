@@ -1,0 +1,50 @@
+// Log-probabilities of answers, token by token, and scores of texts: of whole sets in packed batches that the ranks
+// share, and of a micro-batch in training, with the way back.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "lowrank/core/progress.h"
+#include "lowrank/data/batch_torch.h"
+#include "lowrank/models/decoder.h"
+#include "lowrank/models/sequence_classifier.h"
+#include "lowrank/train/grad_sync.h"
+
+namespace lowrank::train {
+
+/// A number for each learned token of each example, in their order.
+using TokenValues = std::vector<std::vector<double>>;
+
+/// The run of examples that falls to this rank when all go through `examples` in the batches that
+/// data::examples_from cuts: whole batches, so that each has the same numbers for any number of ranks.
+Share share_of(const std::vector<data::Example>& examples, std::int64_t batch_tokens, const GradSync& sync);
+
+/// From token losses fp32 [T] of a batch.
+TokenValues token_logps(const at::Tensor& losses, const data::Batch& batch);
+
+/// Those of examples [share.first, share.last), with the adapters that are enabled, without gradients.
+TokenValues token_logps(models::DecoderImpl& decoder, const std::vector<data::Example>& examples, Share share,
+                        std::int64_t batch_tokens, core::ProgressObserver* progress = nullptr);
+
+/// The sum of each, in order.
+std::vector<double> totals(const TokenValues& values);
+
+/// Log-probabilities of the answers of all examples, the ranks each having done their share.
+std::vector<double> answer_logps(models::DecoderImpl& decoder, const std::vector<data::Example>& examples,
+                                 GradSync& sync, core::ProgressObserver* progress = nullptr);
+
+/// The scores [examples * labels] of all texts, the ranks each having done their share.
+std::vector<double> text_scores(const models::SequenceClassifier& classifier, const std::vector<data::Example>& texts,
+                                GradSync& sync);
+
+/// A scalar whose gradient is that of a loss with these slopes by the log-probability of each learned token. Its value
+/// means nothing.
+at::Tensor tangent(const at::Tensor& losses, const data::Batch& batch, const TokenValues& slopes);
+
+/// The same where a loss goes by the log-probabilities of whole answers.
+at::Tensor tangent(const at::Tensor& losses, const data::Batch& batch, const std::vector<double>& slopes);
+
+}  // namespace lowrank::train

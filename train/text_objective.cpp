@@ -1,0 +1,100 @@
+#include "lowrank/train/text_objective.h"
+
+#include "lowrank/train/documents.h"
+
+namespace lowrank::train {
+namespace {
+
+data::PlanOptions dealt(data::PlanOptions plan, const GradSync& sync) {
+  plan.ranks = sync.ranks();
+  return plan;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> item_lengths(const std::vector<data::Example>& examples, std::uint32_t each) {
+  std::vector<std::int64_t> lengths(examples.size() / each, 0);
+  for (std::size_t i = 0; i < lengths.size() * each; ++i) {
+    lengths[i / each] += static_cast<std::int64_t>(examples[i].ids.size());
+  }
+  return lengths;
+}
+
+TextObjective::TextObjective(TextParts parts, lora::Adapter* adapter, data::Dataset train, std::uint32_t each)
+    : parts_(std::move(parts)),
+      adapter_(adapter),
+      sync_(or_alone(parts_.sync)),
+      train_(std::move(train)),
+      each_(each),
+      plan_(item_lengths(train_.examples, each), dealt(parts_.plan, sync_)) {}
+
+std::vector<lora::Factors> TextObjective::factors() {
+  return adapter_ != nullptr ? lora::factors_of(*adapter_) : std::vector<lora::Factors>{};
+}
+
+std::int64_t TextObjective::micro_batches(std::int64_t step) const {
+  return static_cast<std::int64_t>(plan_.micro_batches(step, sync_.rank()).size());
+}
+
+std::vector<std::uint32_t> TextObjective::items(std::int64_t step, std::int64_t micro) const {
+  return plan_.micro_batches(step, sync_.rank()).at(static_cast<std::size_t>(micro));
+}
+
+std::vector<std::uint32_t> TextObjective::examples_of(const std::vector<std::uint32_t>& items) const {
+  std::vector<std::uint32_t> examples;
+  examples.reserve(each_ * items.size());
+  for (const std::uint32_t item : items) {
+    for (std::uint32_t k = 0; k < each_; ++k) examples.push_back(each_ * item + k);
+  }
+  return examples;
+}
+
+at::Tensor TextObjective::hidden(std::int64_t step, std::int64_t micro, double neftune) {
+  const auto batches = plan_.micro_batches(step, sync_.rank());
+  std::int64_t before = plan_.first_token(step, sync_.rank());  // dropout counts tokens by their place in the step
+  for (std::int64_t m = 0; m < micro; ++m) {
+    for (const std::uint32_t i : examples_of(batches[static_cast<std::size_t>(m)])) {
+      before += static_cast<std::int64_t>(train_.examples[i].ids.size());
+    }
+  }
+  batch_ = data::make_batch(train_.examples, examples_of(batches.at(static_cast<std::size_t>(micro))), before);
+  dropout_ = {parts_.seed, static_cast<std::uint64_t>(step), batch_.token_in_step.data()};
+  models::ForwardOptions options;
+  options.dropout = &dropout_;
+  options.recompute = parts_.recompute;
+  options.neftune = neftune;
+  return parts_.decoder->hidden(batch_.ids, batch_.segments, options);
+}
+
+at::Tensor TextObjective::hidden_of_batch() {
+  models::ForwardOptions options;
+  options.recompute = parts_.recompute;
+  return parts_.decoder->hidden(batch_.ids, batch_.segments, options);
+}
+
+std::string TextObjective::describe(std::int64_t step) const {
+  return documents_of(train_, examples_of(plan_.step(step).examples));
+}
+
+void TextObjective::save(const std::filesystem::path& directory) {
+  lora::save_peft(*adapter_, directory);
+  save_beside(directory);
+}
+
+void TextObjective::save_beside(const std::filesystem::path& directory) const {
+  if (parts_.save_extra) parts_.save_extra(directory);
+}
+
+void TextObjective::save_state(const std::filesystem::path& checkpoint) {
+  if (adapter_ != nullptr) lora::save_initial(*adapter_, checkpoint);
+}
+
+void TextObjective::load_state(const std::filesystem::path& checkpoint) {
+  if (adapter_ != nullptr) lora::load_initial(*adapter_, checkpoint);
+}
+
+void TextObjective::check_inputs() {
+  if (parts_.weights != nullptr) parts_.weights->check_unchanged();
+}
+
+}  // namespace lowrank::train
