@@ -63,7 +63,7 @@ void linears() {
         if (x_dtype == at::kBFloat16 && w_dtype == at::kFloat) continue;
         const at::Tensor x = torch::randn({s.rows, s.in}).to(x_dtype), g = torch::randn({s.rows, s.out}).to(x_dtype);
         const at::Tensor w = torch::randn({s.out, s.in}).to(w_dtype);
-        const k::BaseWeight base(w, at::Tensor());
+        const k::BaseWeight base = k::BaseWeight::dense(w);
         const double flops = 2.0 * static_cast<double>(s.rows * s.in * s.out);
         const auto with = [](k::GemmPath path, const Work& work) {
           return [=] {
@@ -107,7 +107,7 @@ void training_ops() {
       k::LoraOperand lora;
       lora.a = torch::randn({16, 576}).requires_grad_(true);
       lora.b = torch::randn({1536, 16}).requires_grad_(true);
-      const k::BaseWeight base(w, at::Tensor());
+      const k::BaseWeight base = k::BaseWeight::dense(w);
       const std::vector<at::Tensor> leaves{x, lora.a, lora.b};
       row("lora_linear 1024 x 576 x 1536, r 16" + tail, 4.0 * 1024 * 576 * 1536 + 6.0 * 1024 * 16 * (576 + 1536),
           {training(leaves,
@@ -146,7 +146,7 @@ void training_ops() {
                     [=] {
                       return at::cross_entropy_loss(at::linear(h, w).to(at::kFloat), labels, {}, at::Reduction::None);
                     }),
-           training({h}, [=] { return k::linear_cross_entropy(h, w, labels); })});
+           training({h}, [=] { return k::linear_cross_entropy(h, k::BaseWeight::dense(w), labels); })});
     }
     {
       const at::Tensor x = torch::randn({1024, 576}).to(dtype).requires_grad_(true), w = torch::randn({576}).to(dtype);

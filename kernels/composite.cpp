@@ -26,12 +26,18 @@ namespace {
 // What "fp32 inside" means: fp64 stays fp64.
 at::ScalarType wide(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
 
+// All of W [out, in], with its history where it is trained.
+at::Tensor dense(const BaseWeight& base, at::ScalarType dtype) {
+  return base.trains() ? base.trained().to(dtype) : base.rows(0, base.out_features(), dtype);
+}
+
 }  // namespace
 
 at::Tensor lora_linear(const at::Tensor& x, const BaseWeight& base, std::span<const LoraOperand> adapters,
                        const DropoutContext* dropout) {
   const auto dtype = x.scalar_type();
-  at::Tensor y = at::linear(x, base.weight().to(dtype));
+  const at::Tensor weight = dense(base, dtype);
+  at::Tensor y = at::linear(x, weight);
   if (base.bias().defined()) y = y + base.bias().to(dtype);
   for (const LoraOperand& lora : adapters) {
     at::Tensor dropped = x;
@@ -43,7 +49,7 @@ at::Tensor lora_linear(const at::Tensor& x, const BaseWeight& base, std::span<co
     const at::Tensor delta = at::linear(t, lora.b.to(dtype)) * lora.scale;
     if (lora.magnitude.defined()) {
       const at::Tensor gain = lora.magnitude / lora.norms;
-      y = (y + (gain - 1) * at::linear(dropped, base.weight().to(dtype)) + gain * delta).to(dtype);
+      y = (y + (gain - 1) * at::linear(dropped, weight) + gain * delta).to(dtype);
     } else {
       y = y + delta;
     }
@@ -91,13 +97,13 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   return at::cat(outputs, 0);
 }
 
-at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
-  return smoothed_cross_entropy(hidden, weight, labels, 0);
+at::Tensor linear_cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels) {
+  return composite::smoothed_cross_entropy(hidden, head, labels, 0);
 }
 
-at::Tensor smoothed_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+at::Tensor smoothed_cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels,
                                   double smoothing) {
-  const at::Tensor logits = at::linear(hidden, weight.to(hidden.scalar_type())).to(wide(hidden));
+  const at::Tensor logits = at::linear(hidden, dense(head, hidden.scalar_type())).to(wide(hidden));
   const at::Tensor counted = labels != -100;
   const at::Tensor index = at::where(counted, labels, at::zeros({}, labels.options())).unsqueeze(1);
   const at::Tensor logs = at::log_softmax(logits, -1);

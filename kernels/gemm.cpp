@@ -42,6 +42,7 @@ std::int64_t block_count(std::int64_t length) {
 
 at::Tensor converted(const at::Tensor& x, at::ScalarType dtype) {
   if (x.scalar_type() == dtype && (x.stride(1) == 1 || x.size(1) == 1)) return x;
+  if (!x.is_cpu()) return x.to(dtype).contiguous();
   at::Tensor result = aten::empty(x.sizes(), x.options().dtype(dtype));
   for_row_chunks(x.size(0), 64, [&](std::int64_t begin, std::int64_t end) {
     result.narrow(0, begin, end - begin).copy_(x.narrow(0, begin, end - begin));
@@ -49,23 +50,16 @@ at::Tensor converted(const at::Tensor& x, at::ScalarType dtype) {
   return result;
 }
 
-Factor Factor::of_transposed(const at::Tensor& w, at::ScalarType dtype, std::int64_t rows) {
-  Factor f;
-  const at::Tensor dense = converted(w, dtype);
-  if (packs(dtype, rows)) f.packed_ = pack_weight(dense.contiguous(), rows);
-  if (!f.packed_.defined()) f.dense_ = dense.t();
-  return f;
+Panel Panel::of_transposed(const at::Tensor& w, std::int64_t rows) {
+  Panel panel;
+  if (packs(w.scalar_type(), rows)) panel.packed_ = pack_weight(w.contiguous(), rows);
+  if (!panel.packed_.defined()) panel.dense_ = w.t();
+  return panel;
 }
 
-Factor Factor::of(const at::Tensor& w, at::ScalarType dtype, std::int64_t rows) {
-  Factor f;
-  const at::Tensor dense = converted(w, dtype);
-  if (packs(dtype, rows)) f.packed_ = pack_weight(dense.t().contiguous(), rows);
-  if (!f.packed_.defined()) f.dense_ = dense;
-  return f;
-}
+Panel Panel::of(const at::Tensor& w, std::int64_t rows) { return of_transposed(w.t(), rows); }
 
-void Factor::multiply(at::Tensor out, const at::Tensor& x, bool accumulate) const {
+void Panel::multiply(at::Tensor out, const at::Tensor& x, bool accumulate) const {
   if (packed_.defined()) {
     const at::Tensor product = packed_product(x, packed_);
     if (accumulate) {
@@ -80,29 +74,29 @@ void Factor::multiply(at::Tensor out, const at::Tensor& x, bool accumulate) cons
   }
 }
 
-void multiply_transposed(at::Tensor out, const at::Tensor& x, const at::Tensor& w) {
-  const std::int64_t rows = x.size(0), columns = w.size(0);
+void multiply_transposed(at::Tensor out, const at::Tensor& x, const BaseWeight& w) {
+  const std::int64_t rows = x.size(0), columns = w.out_features();
   const auto dtype = out.scalar_type();
   const at::Tensor left = converted(x, dtype);
-  const std::int64_t panel = rows <= kFewRows ? kPanel : std::min(kWidePanel, block_count(w.size(1)));
+  const std::int64_t panel = rows <= kFewRows ? kPanel : std::min(kWidePanel, block_count(w.in_features()));
   for_row_chunks(columns, panel, [&](std::int64_t begin, std::int64_t end) {
-    const Factor factor = Factor::of_transposed(w.narrow(0, begin, end - begin), dtype, rows);
-    factor.multiply(out.narrow(1, begin, end - begin), left);
+    const Panel right = Panel::of_transposed(w.rows(begin, end - begin, dtype), rows);
+    right.multiply(out.narrow(1, begin, end - begin), left);
   });
 }
 
-void multiply(at::Tensor out, const at::Tensor& g, const at::Tensor& w) {
-  const std::int64_t rows = g.size(0), inner = w.size(0), columns = w.size(1);
+void multiply(at::Tensor out, const at::Tensor& g, const BaseWeight& w) {
+  const std::int64_t rows = g.size(0), inner = w.out_features(), columns = w.in_features();
   const auto dtype = out.scalar_type();
   const at::Tensor left = converted(g, dtype);
   const std::int64_t tile = tile_rows(rows), block = block_count(columns);
   // A weight in the right dtype goes in whole; another is converted a block of rows at a time, the products added up.
-  const std::int64_t step = w.scalar_type() == dtype && gemm_path() == GemmPath::kPlain ? inner : block;
+  const std::int64_t step = w.gives_views(dtype) && gemm_path() == GemmPath::kPlain ? inner : block;
   for (std::int64_t k = 0; k < inner; k += step) {
     const std::int64_t n = std::min(step, inner - k);
-    const Factor factor = Factor::of(w.narrow(0, k, n), dtype, rows);
+    const Panel right = Panel::of(w.rows(k, n, dtype), rows);
     for_row_chunks(rows, tile, [&](std::int64_t begin, std::int64_t end) {
-      factor.multiply(out.narrow(0, begin, end - begin), left.narrow(0, begin, end - begin).narrow(1, k, n), k > 0);
+      right.multiply(out.narrow(0, begin, end - begin), left.narrow(0, begin, end - begin).narrow(1, k, n), k > 0);
     });
   }
   if (inner == 0) out.zero_();

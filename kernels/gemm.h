@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "lowrank/kernels/base_weight.h"
+
 namespace lowrank::kernels {
 
 /// How products are formed. The choice is made once a process from the CPU:
@@ -27,18 +29,19 @@ at::ScalarType product_dtype(at::ScalarType dtype);
 /// Rows of a tile for `rows` rows: at most 256, an even number of tiles.
 std::int64_t tile_rows(std::int64_t rows);
 
-/// x in this dtype with unit column stride: x itself, or a copy made by row chunks in parallel.
+/// x in this dtype with unit column stride: x itself, or a copy (on the CPU made by row chunks in parallel).
 at::Tensor converted(const at::Tensor& x, at::ScalarType dtype);
 
-/// The right-hand side of products with at least `rows` rows in all, converted and packed as the path says.
-class Factor {
+/// The right-hand side of products with at least `rows` rows in all, packed as the path says: from a panel of a weight,
+/// in the products' dtype.
+class Panel {
  public:
   /// For x [m, K] · w with w [K, n].
-  static Factor of(const at::Tensor& w, at::ScalarType dtype, std::int64_t rows);
+  static Panel of(const at::Tensor& w, std::int64_t rows);
   /// For x [m, K] · wᵀ with w [n, K].
-  static Factor of_transposed(const at::Tensor& w, at::ScalarType dtype, std::int64_t rows);
+  static Panel of_transposed(const at::Tensor& w, std::int64_t rows);
 
-  /// out [m, n] = x · factor, or out += x · factor; out and x are of the factor's dtype. Called from inside a tile.
+  /// out [m, n] = x · panel, or out += x · panel; all of one dtype. Called from inside a tile.
   void multiply(at::Tensor out, const at::Tensor& x, bool accumulate = false) const;
 
  private:
@@ -46,10 +49,10 @@ class Factor {
   at::Tensor packed_;  // oneDNN's own layout; defined where the path packs
 };
 
-/// out [M, N] = x [M, K] · wᵀ, w [N, K] of any dtype; out is of product_dtype(x). Parallel, panels of w at a time.
-void multiply_transposed(at::Tensor out, const at::Tensor& x, const at::Tensor& w);
-/// out [M, N] = g [M, K] · w, w [K, N] of any dtype; as above.
-void multiply(at::Tensor out, const at::Tensor& g, const at::Tensor& w);
+/// out [M, N] = x [M, K] · wᵀ, w [N, K]; out is of product_dtype(x). Parallel, panels of w at a time.
+void multiply_transposed(at::Tensor out, const at::Tensor& x, const BaseWeight& w);
+/// out [M, N] = g [M, K] · w, w [K, N]; as above.
+void multiply(at::Tensor out, const at::Tensor& g, const BaseWeight& w);
 /// out [K, N] (+)= scale · xᵀ y for x [M, K] and y [M, N] of any dtypes, by row tiles of out, in out's dtype.
 void multiply_outer(at::Tensor out, const at::Tensor& x, const at::Tensor& y, double scale, bool accumulate = false);
 

@@ -41,17 +41,17 @@ at::Tensor labelled_rows(const at::Tensor& labels, std::int64_t vocabulary) {
 
 // For every chunk of labelled rows: f(first row in the list, hidden rows [m, d] in the products' dtype, logits [m, V]).
 template <typename F>
-void for_chunks(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& rows, const F& f) {
+void for_chunks(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& rows, const F& f) {
   const auto dtype = wide_dtype(hidden);
   const std::int64_t count = rows.size(0);
   if (count == 0) return;
-  const std::int64_t chunk = chunk_rows(count, weight.size(0));
-  const at::Tensor buffer = aten::empty({chunk, weight.size(0)}, hidden.options().dtype(dtype));
+  const std::int64_t chunk = chunk_rows(count, head.out_features());
+  const at::Tensor buffer = aten::empty({chunk, head.out_features()}, hidden.options().dtype(dtype));
   for (std::int64_t begin = 0; begin < count; begin += chunk) {
     const std::int64_t m = std::min(chunk, count - begin);
     const at::Tensor h = converted(hidden.index_select(0, rows.narrow(0, begin, m)), dtype);
     const at::Tensor logits = buffer.narrow(0, 0, m);
-    multiply_transposed(logits, h, weight);
+    multiply_transposed(logits, h, head);
     f(begin, h, logits);
   }
 }
@@ -121,24 +121,24 @@ at::Tensor scattered(const at::Tensor& gradients, const at::Tensor& rows, const 
   return out;
 }
 
-at::Tensor losses_of(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
-                     const at::Tensor& rows, double smoothing, at::Tensor* gradients) {
+at::Tensor losses_of(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels, const at::Tensor& rows,
+                     double smoothing, at::Tensor* gradients) {
   at::Tensor losses = aten::zeros({hidden.size(0)}, hidden.options().dtype(wide_dtype(hidden)));
   const bool round = hidden.scalar_type() == at::kBFloat16;
-  for_chunks(hidden, weight, rows, [&](std::int64_t begin, const at::Tensor& h, const at::Tensor& logits) {
+  for_chunks(hidden, head, rows, [&](std::int64_t begin, const at::Tensor& h, const at::Tensor& logits) {
     chunk_losses(logits, rows, labels, begin, round, gradients != nullptr, {}, smoothing, &losses);
-    if (gradients != nullptr) multiply(gradients->narrow(0, begin, h.size(0)), logits, weight);
+    if (gradients != nullptr) multiply(gradients->narrow(0, begin, h.size(0)), logits, head);
   });
   return losses;
 }
 
 // With a frozen head the gradient of hidden is made in the forward pass, for an upstream gradient of one, and scaled
 // row by row in the backward pass.
-ForwardPass with_frozen_head(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+ForwardPass with_frozen_head(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels,
                              double smoothing) {
-  const at::Tensor rows = labelled_rows(labels, weight.size(0));
+  const at::Tensor rows = labelled_rows(labels, head.out_features());
   at::Tensor gradients = aten::empty({rows.size(0), hidden.size(1)}, hidden.options().dtype(wide_dtype(hidden)));
-  const at::Tensor losses = losses_of(hidden, weight, labels, rows, smoothing, &gradients);
+  const at::Tensor losses = losses_of(hidden, head, labels, rows, smoothing, &gradients);
   return {
       losses, {gradients, rows}, [dtype = hidden.scalar_type()](const BackwardPass& pass) -> std::vector<at::Tensor> {
         const at::Tensor g = pass.gradient.contiguous();
@@ -148,53 +148,50 @@ ForwardPass with_frozen_head(const at::Tensor& hidden, const at::Tensor& weight,
 
 // A trainable head needs the upstream gradients inside the sum over rows: its chunks are computed again in the backward
 // pass.
-std::vector<at::Tensor> trainable_head_backward(const BackwardPass& pass, double smoothing) {
-  const at::Tensor &hidden = pass.saved[0], &weight = pass.saved[1], &labels = pass.saved[2], &rows = pass.saved[3];
+std::vector<at::Tensor> trainable_head_backward(const BackwardPass& pass, const BaseWeight& head, double smoothing) {
+  const at::Tensor &hidden = pass.saved[0], &labels = pass.saved[1], &rows = pass.saved[2];
   const at::Tensor g = pass.gradient.contiguous();
   const auto options = hidden.options().dtype(wide_dtype(hidden));
-  at::Tensor gradients, dhidden, dw = aten::zeros(weight.sizes(), options);
+  at::Tensor gradients, dhidden, dw = aten::zeros({head.out_features(), head.in_features()}, options);
   if (pass.needs(0)) gradients = aten::empty({rows.size(0), hidden.size(1)}, options);
   const bool round = hidden.scalar_type() == at::kBFloat16;
-  for_chunks(hidden, weight, rows, [&](std::int64_t begin, const at::Tensor& h, const at::Tensor& logits) {
+  for_chunks(hidden, head, rows, [&](std::int64_t begin, const at::Tensor& h, const at::Tensor& logits) {
     chunk_losses(logits, rows, labels, begin, round, true, g, smoothing, nullptr);
     multiply_outer(dw, logits, h, 1, /*accumulate=*/true);
-    if (gradients.defined()) multiply(gradients.narrow(0, begin, h.size(0)), logits, weight);
+    if (gradients.defined()) multiply(gradients.narrow(0, begin, h.size(0)), logits, head);
   });
   if (gradients.defined()) dhidden = scattered(gradients, rows, {}, hidden.size(0), hidden.scalar_type());
-  return {dhidden, dw.to(weight.scalar_type())};
+  return {dhidden, dw.to(head.dtype())};
 }
 
-ForwardPass with_trainable_head(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+ForwardPass with_trainable_head(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels,
                                 double smoothing) {
-  const at::Tensor rows = labelled_rows(labels, weight.size(0));
-  return {losses_of(hidden, weight, labels, rows, smoothing, nullptr),
-          {hidden, weight, labels, rows},
-          [smoothing](const BackwardPass& pass) { return trainable_head_backward(pass, smoothing); }};
+  const at::Tensor rows = labelled_rows(labels, head.out_features());
+  return {losses_of(hidden, head, labels, rows, smoothing, nullptr),
+          {hidden, labels, rows},
+          [head, smoothing](const BackwardPass& pass) { return trainable_head_backward(pass, head, smoothing); }};
 }
 
 }  // namespace
 
-at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
-  return smoothed_cross_entropy(hidden, weight, labels, 0);
+at::Tensor linear_cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels) {
+  return smoothed_cross_entropy(hidden, head, labels, 0);
 }
 
-at::Tensor smoothed_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+at::Tensor smoothed_cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels,
                                   double smoothing) {
-  if (!use_fused(hidden)) return composite::smoothed_cross_entropy(hidden, weight, labels, smoothing);
-  if (hidden.dim() != 2 || weight.dim() != 2 || hidden.size(1) != weight.size(1) || labels.scalar_type() != at::kLong ||
+  if (!use_fused(hidden)) return composite::smoothed_cross_entropy(hidden, head, labels, smoothing);
+  if (hidden.dim() != 2 || hidden.size(1) != head.in_features() || labels.scalar_type() != at::kLong ||
       labels.dim() != 1 || labels.size(0) != hidden.size(0)) {
     throw InternalError(
-        "kernels::linear_cross_entropy: hidden [T, d], weight [V, d] and int64 labels [T] are expected");
+        "kernels::linear_cross_entropy: hidden [T, d], a head [V, d] and int64 labels [T] are expected");
   }
   const at::Tensor h = hidden.contiguous(), l = labels.contiguous();
-  if (records(h, weight)) {
-    return differentiable({h, weight}, [&] {
-      return weight.requires_grad() ? with_trainable_head(h, weight, l, smoothing)
-                                    : with_frozen_head(h, weight, l, smoothing);
-    });
-  }
+  if (at::GradMode::is_enabled() && head.trains())
+    return differentiable({h, head.trained()}, [&] { return with_trainable_head(h, head, l, smoothing); });
+  if (records(h)) return differentiable({h}, [&] { return with_frozen_head(h, head, l, smoothing); });
   const at::NoGradGuard no_grad;
-  return losses_of(h, weight, l, labelled_rows(l, weight.size(0)), smoothing, nullptr);
+  return losses_of(h, head, l, labelled_rows(l, head.out_features()), smoothing, nullptr);
 }
 
 }  // namespace lowrank::kernels

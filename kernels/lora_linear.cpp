@@ -26,15 +26,21 @@ struct Settings {
     std::size_t magnitude;  // its place among the inputs; 0: plain LoRA
     at::Tensor norms;
   };
+  BaseWeight base;
+  bool trains_base = false;
   std::vector<Adapter> adapters;
   std::vector<std::int64_t> tokens;
-  bool has_bias = false;
+
+  // Places among the inputs: x, [W], [bias], A₁, B₁, A₂, …, DoRA's magnitudes.
+  bool has_bias() const { return base.bias().defined(); }
+  std::size_t bias() const { return trains_base ? 2 : 1; }
+  std::size_t matrices() const { return bias() + (has_bias() ? 1 : 0); }
 };
 
 // From the function's inputs.
 std::vector<LoraFactors> factors(const Settings& settings, const at::Tensor* inputs, at::ScalarType dtype) {
   std::vector<LoraFactors> result;
-  const at::Tensor* matrices = inputs + (settings.has_bias ? 3 : 2);
+  const at::Tensor* matrices = inputs + settings.matrices();
   for (std::size_t i = 0; i < settings.adapters.size(); ++i) {
     const Settings::Adapter& adapter = settings.adapters[i];
     const at::Tensor a = matrices[2 * i].detach(), b = matrices[2 * i + 1].detach();
@@ -49,23 +55,23 @@ std::vector<LoraFactors> factors(const Settings& settings, const at::Tensor* inp
   return result;
 }
 
-// Gradients of the inputs. Inputs and saved tensors are x, W, [bias], A₁, B₁, A₂, …, DoRA's magnitudes; then t₁, t₂, …;
-// then the products kept.
+// Gradients of the inputs. Saved are the inputs (x where it is needed, never W), then t₁, t₂, …, then the products
+// kept.
 std::vector<at::Tensor> gradients_of(const Settings& settings, bool train_adapters, const BackwardPass& pass) {
   const std::vector<at::Tensor>& saved = pass.saved;
-  const std::size_t first = settings.has_bias ? 3 : 2, count = settings.adapters.size();
+  const std::size_t first = settings.matrices(), count = settings.adapters.size();
   const std::size_t given = saved.size() - 2 * count;  // inputs
   LoraNeeds needs;
   needs.dx = pass.needs(0);
-  needs.dw = pass.needs(1);
-  needs.dbias = settings.has_bias && pass.needs(2);
+  needs.dw = settings.trains_base && pass.needs(1);
+  needs.dbias = settings.has_bias() && pass.needs(settings.bias());
   needs.adapters = train_adapters;
   const auto lora = factors(settings, saved.data(), product_dtype(pass.gradient.scalar_type()));
-  LoraBackward d = lora_backward(pass.gradient, saved[0], saved[1], lora, std::span(saved).subspan(given), needs);
+  LoraBackward d = lora_backward(pass.gradient, saved[0], settings.base, lora, std::span(saved).subspan(given), needs);
   std::vector<at::Tensor> result(given);
   result[0] = d.dx;
-  result[1] = d.dw;
-  if (needs.dbias) result[2] = d.dbias.to(saved[2].scalar_type());
+  if (needs.dw) result[1] = d.dw;
+  if (needs.dbias) result[settings.bias()] = d.dbias.to(settings.base.bias().scalar_type());
   for (std::size_t i = 0; needs.adapters && i < count; ++i) {
     const std::size_t a = first + 2 * i, b = a + 1, m = settings.adapters[i].magnitude;
     if (m != 0 && lora[i].trains) {
@@ -81,20 +87,20 @@ std::vector<at::Tensor> gradients_of(const Settings& settings, bool train_adapte
 }
 
 ForwardPass recorded(const std::vector<at::Tensor>& inputs, const std::shared_ptr<const Settings>& settings) {
-  const std::size_t first = settings->has_bias ? 3 : 2, count = settings->adapters.size();
+  const std::size_t first = settings->matrices(), count = settings->adapters.size();
   const at::Tensor& x = inputs[0];
   auto lora = factors(*settings, inputs.data(), product_dtype(x.scalar_type()));
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t m = settings->adapters[i].magnitude;
     lora[i].keeps_product = m != 0 && inputs[m].requires_grad();
   }
-  LoraForward result = lora_forward(x, inputs[1], settings->has_bias ? inputs[2] : at::Tensor(), std::span(lora));
+  LoraForward result = lora_forward(x, settings->base, std::span(lora));
 
   const bool train_adapters = std::any_of(inputs.begin() + static_cast<std::ptrdiff_t>(first), inputs.end(),
                                           [](const at::Tensor& m) { return m.requires_grad(); });
-  const bool keep_x = train_adapters || inputs[1].requires_grad();
   std::vector<at::Tensor> saved = inputs;
-  if (!keep_x) saved[0] = at::Tensor();
+  if (!train_adapters && !settings->trains_base) saved[0] = at::Tensor();
+  if (settings->trains_base) saved[1] = at::Tensor();
   for (std::size_t i = 0; i < count; ++i) saved.push_back(lora[i].trains ? result.t[i] : at::Tensor());
   saved.insert(saved.end(), result.product.begin(), result.product.end());
   return {result.y, std::move(saved), [settings, train_adapters](const BackwardPass& pass) {
@@ -125,7 +131,7 @@ void check(const at::Tensor& x, const BaseWeight& base, std::span<const LoraOper
       throw InternalError("kernels::lora_linear: a magnitude and norms [" + std::to_string(base.out_features()) +
                           "] are expected, found a magnitude " + shape(lora.magnitude));
     }
-    if (base.weight().requires_grad()) throw InternalError("kernels::lora_linear: DoRA's base must be frozen");
+    if (base.trains()) throw InternalError("kernels::lora_linear: DoRA's base must be frozen");
   }
 }
 
@@ -137,9 +143,11 @@ at::Tensor lora_linear(const at::Tensor& x, const BaseWeight& base, std::span<co
   if (!use_fused(x)) return composite::lora_linear(x, base, adapters, dropout);
 
   auto settings = std::make_shared<Settings>();
-  settings->has_bias = base.bias().defined();
-  std::vector<at::Tensor> inputs{x, base.weight()};
-  if (settings->has_bias) inputs.push_back(base.bias());
+  settings->base = base;
+  settings->trains_base = base.trains();
+  std::vector<at::Tensor> inputs{x};
+  if (settings->trains_base) inputs.push_back(base.trained());
+  if (settings->has_bias()) inputs.push_back(base.bias());
   bool drops = false;
   for (const LoraOperand& lora : adapters) drops = drops || (dropout != nullptr && lora.dropout > 0);
   if (drops) settings->tokens.assign(dropout->token_in_step, dropout->token_in_step + x.size(0));
@@ -160,22 +168,22 @@ at::Tensor lora_linear(const at::Tensor& x, const BaseWeight& base, std::span<co
   if (record) return differentiable(inputs, [&] { return recorded(inputs, settings); });
   const at::NoGradGuard no_grad;
   const auto lora = factors(*settings, inputs.data(), product_dtype(x.scalar_type()));
-  return lora_forward(x, base.weight(), base.bias(), lora).y;
+  return lora_forward(x, base, lora).y;
 }
 
 at::Tensor base_forward(const at::Tensor& x, const BaseWeight& base) {
   check(x, base, {});
   const at::NoGradGuard no_grad;
   if (!use_fused(x)) return composite::lora_linear(x, base, {}, nullptr);
-  return lora_forward(x, base.weight(), base.bias(), {}).y;
+  return lora_forward(x, base, {}).y;
 }
 
 at::Tensor base_backward(const at::Tensor& g, const BaseWeight& base) {
   const at::NoGradGuard no_grad;
-  if (!use_fused(g)) return g.matmul(base.weight().to(g.scalar_type()));
+  if (!use_fused(g)) return g.matmul(base.rows(0, base.out_features(), g.scalar_type()));
   LoraNeeds needs;
   needs.dx = true;
-  return lora_backward(g, {}, base.weight(), {}, {}, needs).dx;
+  return lora_backward(g, {}, base, {}, {}, needs).dx;
 }
 
 }  // namespace lowrank::kernels

@@ -10,25 +10,10 @@
 #include <span>
 #include <vector>
 
+#include "lowrank/kernels/base_weight.h"
 #include "lowrank/kernels/dropout.h"
 
 namespace lowrank::kernels {
-
-/// A frozen (or, for --method full, trainable) weight as a GEMM operand. `weight` is [out, in] of any float dtype,
-/// often a read-only view of a mapped file. Packed forms for this CPU's GEMM are made as they are used, or kept
-/// (`keep_packed`).
-class BaseWeight {
- public:
-  BaseWeight() = default;
-  BaseWeight(at::Tensor weight, at::Tensor bias);  // bias may be undefined
-  const at::Tensor& weight() const { return weight_; }
-  const at::Tensor& bias() const { return bias_; }
-  std::int64_t in_features() const { return weight_.size(1); }
-  std::int64_t out_features() const { return weight_.size(0); }
-
- private:
-  at::Tensor weight_, bias_;
-};
 
 /// x [M, in] -> x Wᵀ + b [M, out] in x's dtype; no autograd.
 at::Tensor base_forward(const at::Tensor& x, const BaseWeight& base);

@@ -34,9 +34,8 @@ at::Tensor dropped(const at::Tensor& tile, const DropoutPlace& dropout, std::int
 
 }  // namespace
 
-LoraForward lora_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                         std::span<const LoraFactors> adapters) {
-  const std::int64_t rows = x.size(0), out = weight.size(0);
+LoraForward lora_forward(const at::Tensor& x, const BaseWeight& base, std::span<const LoraFactors> adapters) {
+  const std::int64_t rows = x.size(0), out = base.out_features();
   const auto dtype = product_dtype(x.scalar_type());
   const auto options = x.options().dtype(dtype);
   LoraForward result;
@@ -51,11 +50,11 @@ LoraForward lora_forward(const at::Tensor& x, const at::Tensor& weight, const at
     result.product.push_back(product);
   }
   const at::Tensor row_scale = base_scale(adapters);
-  const at::Tensor wide_bias = bias.defined() ? bias.to(dtype) : bias;
+  const at::Tensor wide_bias = base.bias().defined() ? base.bias().detach().to(dtype) : base.bias();
   const bool direct = x.scalar_type() == dtype;
 
   // One tile of y: columns [c, c + n) of the rows [begin, end), whose x is given in the products' dtype.
-  const auto tile = [&](const Factor& w, const at::Tensor& xt, std::int64_t begin, std::int64_t end, std::int64_t c,
+  const auto tile = [&](const Panel& w, const at::Tensor& xt, std::int64_t begin, std::int64_t end, std::int64_t c,
                         std::int64_t n) {
     at::Tensor target = result.y.narrow(0, begin, end - begin).narrow(1, c, n);
     at::Tensor y = direct ? target : aten::empty({end - begin, n}, options);
@@ -86,15 +85,15 @@ LoraForward lora_forward(const at::Tensor& x, const at::Tensor& weight, const at
     const at::Tensor xt = converted(x, dtype);
     side(xt, 0, rows);
     for_row_chunks(out, 64, [&](std::int64_t begin, std::int64_t end) {
-      tile(Factor::of_transposed(weight.narrow(0, begin, end - begin), dtype, rows), xt, 0, rows, begin, end - begin);
+      tile(Panel::of_transposed(base.rows(begin, end - begin, dtype), rows), xt, 0, rows, begin, end - begin);
     });
     return result;
   }
-  const bool whole = weight.scalar_type() == dtype && gemm_path() == GemmPath::kPlain;
-  const std::int64_t block = whole ? out : block_count(weight.size(1));
+  const bool whole = base.gives_views(dtype) && gemm_path() == GemmPath::kPlain;
+  const std::int64_t block = whole ? out : block_count(base.in_features());
   for (std::int64_t c = 0; c < out; c += block) {
     const std::int64_t n = std::min(block, out - c);
-    const Factor w = Factor::of_transposed(weight.narrow(0, c, n), dtype, rows);
+    const Panel w = Panel::of_transposed(base.rows(c, n, dtype), rows);
     for_row_chunks(rows, tile_rows(rows), [&](std::int64_t begin, std::int64_t end) {
       const at::Tensor xt = converted(x.narrow(0, begin, end - begin), dtype);
       if (c == 0) side(xt, begin, end);
@@ -107,9 +106,9 @@ LoraForward lora_forward(const at::Tensor& x, const at::Tensor& weight, const at
 namespace {
 
 // u = g B of every adapter, and dx = g W + Σ s · drop(u A).
-std::vector<at::Tensor> input_gradients(const at::Tensor& g, const at::Tensor& weight,
+std::vector<at::Tensor> input_gradients(const at::Tensor& g, const BaseWeight& base,
                                         std::span<const LoraFactors> adapters, at::Tensor& dx) {
-  const std::int64_t rows = g.size(0), in = weight.size(1);
+  const std::int64_t rows = g.size(0), in = base.in_features();
   const auto dtype = product_dtype(g.scalar_type());
   const auto options = g.options().dtype(dtype);
   const bool direct = g.scalar_type() == dtype;
@@ -128,11 +127,11 @@ std::vector<at::Tensor> input_gradients(const at::Tensor& g, const at::Tensor& w
     return u;
   }
   const at::Tensor row_scale = base_scale(adapters);
-  const bool whole = weight.scalar_type() == dtype && gemm_path() == GemmPath::kPlain;
-  const std::int64_t block = whole ? in : block_count(weight.size(0));
+  const bool whole = base.gives_views(dtype) && gemm_path() == GemmPath::kPlain;
+  const std::int64_t block = whole ? in : block_count(base.out_features());
   for (std::int64_t c = 0; c < in; c += block) {
     const std::int64_t n = std::min(block, in - c);
-    const Factor w = Factor::of(weight.narrow(1, c, n), dtype, rows);
+    const Panel w = Panel::of(base.columns(c, n, dtype), rows);
     for_row_chunks(rows, tile_rows(rows), [&](std::int64_t begin, std::int64_t end) {
       const at::Tensor gt = converted(g.narrow(0, begin, end - begin), dtype);
       if (c == 0) side(gt, begin, end);
@@ -159,7 +158,7 @@ std::vector<at::Tensor> input_gradients(const at::Tensor& g, const at::Tensor& w
 
 }  // namespace
 
-LoraBackward lora_backward(const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& weight,
+LoraBackward lora_backward(const at::Tensor& gradient, const at::Tensor& x, const BaseWeight& base,
                            std::span<const LoraFactors> adapters, std::span<const at::Tensor> t,
                            const LoraNeeds& needs) {
   const at::Tensor g = gradient.contiguous();
@@ -167,8 +166,8 @@ LoraBackward lora_backward(const at::Tensor& gradient, const at::Tensor& x, cons
   const auto wide = gradient_dtype(g);
   const auto options = g.options().dtype(wide);
   LoraBackward result;
-  if (needs.dx) result.dx = aten::empty({rows, weight.size(1)}, g.options());
-  const std::vector<at::Tensor> u = input_gradients(g, weight, adapters, result.dx);
+  if (needs.dx) result.dx = aten::empty({rows, base.in_features()}, g.options());
+  const std::vector<at::Tensor> u = input_gradients(g, base, adapters, result.dx);
 
   // Thin products with the whole stream as inner dimension: each task owns some columns of x or of g.
   for (std::size_t i = 0; needs.adapters && i < adapters.size(); ++i) {
@@ -189,13 +188,13 @@ LoraBackward lora_backward(const at::Tensor& gradient, const at::Tensor& x, cons
     multiply_outer(result.db[i], g, ti, lora.scale);
   }
   if (needs.dw) {
-    at::Tensor dw = aten::empty(weight.sizes(), options);
+    at::Tensor dw = aten::empty({base.out_features(), base.in_features()}, options);
     multiply_outer(dw, g, x, 1);
-    result.dw = dw.to(weight.scalar_type());
+    result.dw = dw.to(base.dtype());
   }
   if (needs.dbias) {
-    result.dbias = aten::empty({weight.size(0)}, options);
-    for_row_chunks(weight.size(0), 64, [&](std::int64_t begin, std::int64_t end) {
+    result.dbias = aten::empty({base.out_features()}, options);
+    for_row_chunks(base.out_features(), 64, [&](std::int64_t begin, std::int64_t end) {
       result.dbias.narrow(0, begin, end - begin).copy_(g.narrow(1, begin, end - begin).sum(0, false, at::kDouble));
     });
   }

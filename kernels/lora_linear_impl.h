@@ -27,8 +27,7 @@ struct LoraForward {
   std::vector<at::Tensor> t;        // drop(x) Aᵀ [M, r] of each adapter, in the products' dtype
   std::vector<at::Tensor> product;  // drop(x) Wᵀ [M, out] of each adapter that keeps it, in x's dtype
 };
-LoraForward lora_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                         std::span<const LoraFactors> adapters);
+LoraForward lora_forward(const at::Tensor& x, const BaseWeight& base, std::span<const LoraFactors> adapters);
 
 struct LoraNeeds {
   bool dx = false, dw = false, dbias = false, adapters = false;
@@ -38,7 +37,7 @@ struct LoraBackward {
   std::vector<at::Tensor> da, db;  // fp32 (fp64 for fp64), db that of b as it was given; undefined where !trains
 };
 /// x may be undefined where neither dw nor adapters' gradients are needed.
-LoraBackward lora_backward(const at::Tensor& g, const at::Tensor& x, const at::Tensor& weight,
+LoraBackward lora_backward(const at::Tensor& g, const at::Tensor& x, const BaseWeight& base,
                            std::span<const LoraFactors> adapters, std::span<const at::Tensor> t,
                            const LoraNeeds& needs);
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "lowrank/kernels/base_weight.h"
 #include "lowrank/kernels/segments.h"
 
 namespace lowrank::kernels {
@@ -34,10 +35,10 @@ struct AttentionOptions {
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Segments& segments,
                      const AttentionOptions& options);
 
-/// Per-token cross-entropy of hidden [T, d] through the head weight [V, d] (logits never whole in memory): fp32 losses
-/// [T], 0 where labels (int64 [T]) are -100. Only rows with a label are multiplied. Differentiable in hidden, and in
-/// weight where it requires it. Logits are rounded to hidden's dtype, the softmax is fp32.
-at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels);
+/// Per-token cross-entropy of hidden [T, d] through the weight [V, d] of a head without bias (logits never whole in
+/// memory): fp32 losses [T], 0 where labels (int64 [T]) are -100. Only rows with a label are multiplied. Differentiable
+/// in hidden, and in a head that is trained. Logits are rounded to hidden's dtype, the softmax is fp32.
+at::Tensor linear_cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels);
 
 /// One AdamW step (Loshchilov & Hutter 2019, torch.optim.AdamW's order of operations) on flat fp32 buffers [n], in
 /// place. `step` counts from 1. Independent of the number of threads.
@@ -53,7 +54,7 @@ at::Tensor rotary(const at::Tensor& x, const RotaryTables& tables);
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Segments& segments,
                      const AttentionOptions& options);
-at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels);
+at::Tensor linear_cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels);
 void adamw_step(at::Tensor& param, const at::Tensor& grad, at::Tensor& exp_avg, at::Tensor& exp_avg_sq,
                 std::int64_t step, const AdamWOptions& options);
 }  // namespace composite

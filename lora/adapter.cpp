@@ -51,14 +51,15 @@ LoraMatrices beginning(const LinearSlotImpl& slot, const LoraConfig& config, std
   const kernels::BaseWeight& base = slot.base();
   const std::int64_t r = config.rank_for(path);
   const double scale = config.scale_for(path);
-  LoraMatrices lora = config.splits_base() ? split_from(base.weight(), path, r, scale, config.init_lora_weights, seed)
-                                           : new_matrices(path, base.in_features(), base.out_features(), r,
-                                                          config.init_lora_weights, seed);
+  LoraMatrices lora = config.splits_base()
+                          ? split_from(base, path, r, scale, config.init_lora_weights, seed)
+                          : new_matrices(path, base.in_features(), base.out_features(), r, config.init_lora_weights,
+                                         seed, at::TensorOptions(at::kFloat).device(base.device()));
   lora.scale = scale;
   lora.dropout = config.lora_dropout;
   if (config.use_dora) {
-    const at::Tensor squared = kernels::squared_row_norms(base.weight());
-    lora.magnitude = kernels::adapted_row_norms(base.weight(), squared, lora.a, lora.b, scale);
+    const at::Tensor squared = kernels::squared_row_norms(base);
+    lora.magnitude = kernels::adapted_row_norms(base, squared, lora.a, lora.b, scale);
   }
   return lora;
 }
@@ -75,7 +76,10 @@ LoraMatrices beginning(const EmbeddingSlotImpl& embedding, const LoraConfig& con
         fmt::format("init_lora_weights is '{}', but the matrices on {} begin by 'default' or 'gaussian' only; leave it "
                     "out of target_modules",
                     config.init_lora_weights, path));
-  LoraMatrices lora = new_embedding_matrices(path, embedding.weight(), config.rank_for(path), seed);
+  const kernels::BaseWeight& base = embedding.base();
+  LoraMatrices lora = new_embedding_matrices(
+      path, base.out_features(), base.in_features(), config.rank_for(path), seed,
+      at::TensorOptions(base.dtype() == at::kDouble ? at::kDouble : at::kFloat).device(base.device()));
   lora.scale = config.scale_for(path);
   return lora;
 }

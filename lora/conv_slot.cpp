@@ -63,7 +63,7 @@ LoraMatrices new_conv_matrices(const std::string& name, const at::Tensor& weight
   const std::vector<std::int64_t> a = shape_of_a(weight, groups, r);
   std::int64_t fan_in = 1;
   for (std::size_t i = 1; i < a.size(); ++i) fan_in *= a[i];
-  LoraMatrices matrices = new_matrices(name, fan_in, weight.size(0), r, init, seed, dtype);
+  LoraMatrices matrices = new_matrices(name, fan_in, weight.size(0), r, init, seed, weight.options().dtype(dtype));
   matrices.a = matrices.a.detach().view(a).set_requires_grad(true);
   matrices.b = kernels::aten::zeros(shape_of_b(weight, groups, r), dtype).set_requires_grad(true);
   return matrices;

@@ -49,17 +49,17 @@ at::Tensor delta_rows(const LoraMatrices& lora, std::int64_t begin, std::int64_t
   return delta;
 }
 
-at::Tensor merged_rows(const at::Tensor& weight, const LoraMatrices& lora, std::int64_t begin, std::int64_t end) {
+at::Tensor merged_rows(const at::Tensor& rows, const LoraMatrices& lora, std::int64_t begin, std::int64_t end) {
   const at::NoGradGuard no_grad;
-  const at::Tensor rows = weight.detach().slice(0, begin, end);
-  const at::ScalarType wide = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  at::Tensor sum = rows.to(wide).add(delta_rows(lora, begin, end));
+  const at::ScalarType wide = rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  at::Tensor sum = rows.detach().to(wide).add(delta_rows(lora, begin, end));
   if (lora.magnitude.defined()) {
-    const at::Tensor norms = kernels::squared_row_norms(sum).sqrt_().clamp_min_(kernels::kLeastNorm);
+    const at::Tensor norms =
+        kernels::squared_row_norms(kernels::BaseWeight::dense(sum)).sqrt_().clamp_min_(kernels::kLeastNorm);
     const at::Tensor gain = lora.magnitude.detach().slice(0, begin, end).to(at::kDouble).div(norms).to(wide);
     sum.mul_(gain.unsqueeze(1));
   }
-  return sum.to(weight.scalar_type());
+  return sum.to(rows.scalar_type());
 }
 
 std::int64_t rows_per_block(std::int64_t columns) {

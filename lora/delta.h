@@ -14,9 +14,9 @@ namespace lowrank::lora {
 /// in its order, in fp32, times s: the same for any number of threads and any cut into rows.
 at::Tensor delta_rows(const LoraMatrices& lora, std::int64_t begin, std::int64_t end);
 
-/// Rows [begin, end) of round(W + ΔW), with a magnitude of round((m/n)∘(W + ΔW)), n the norms of those rows: `weight`
-/// [out, in] of a float dtype, everything in fp32 (fp64 for fp64), rounded once.
-at::Tensor merged_rows(const at::Tensor& weight, const LoraMatrices& lora, std::int64_t begin, std::int64_t end);
+/// round(W + ΔW), with a magnitude round((m/n)∘(W + ΔW)), n the norms by row, from W's rows [begin, end) of a float
+/// dtype: in fp32 (fp64 for fp64), rounded once to that dtype.
+at::Tensor merged_rows(const at::Tensor& rows, const LoraMatrices& lora, std::int64_t begin, std::int64_t end);
 
 /// Rows at a time for a weight with so many columns: blocks of a few megabytes.
 std::int64_t rows_per_block(std::int64_t columns);

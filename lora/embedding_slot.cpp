@@ -18,9 +18,14 @@ LoraMatrices by_rows(const LoraMatrices& embedding) {
   return result;
 }
 
-EmbeddingSlotImpl::EmbeddingSlotImpl(std::string path, at::Tensor weight)
-    : weight_(std::move(weight)),
-      whole_(std::make_shared<WholeModuleImpl>(std::move(path), std::vector<NamedTensor>{{"weight", weight_}})) {}
+EmbeddingSlotImpl::EmbeddingSlotImpl(std::string path, kernels::BaseWeight base, StoredWeight stored)
+    : base_(std::move(base)),
+      whole_(std::make_shared<WholeModuleImpl>(std::move(path), own_tensors(base_), std::move(stored))) {}
+
+kernels::BaseWeight EmbeddingSlotImpl::current() const {
+  if (!whole_->enabled()) return base_;
+  return kernels::BaseWeight::dense(whole_->current("weight"), {}, {.transposed = base_.transposed()});
+}
 
 const EmbeddingSlotImpl::Attached* EmbeddingSlotImpl::find(const std::string& adapter) const {
   const auto found =
@@ -29,14 +34,13 @@ const EmbeddingSlotImpl::Attached* EmbeddingSlotImpl::find(const std::string& ad
 }
 
 at::Tensor EmbeddingSlotImpl::forward(const at::Tensor& ids, at::ScalarType dtype) const {
-  const at::Tensor weight = whole_->current("weight");
-  at::Tensor rows = weight.requires_grad() ? kernels::aten::embedding(weight, ids) : weight.index_select(0, ids);
+  at::Tensor rows = current().rows_at(ids);
   for (const Attached& one : adapters_) {
     if (!one.enabled) continue;
     const LoraMatrices& lora = one.matrices;
     // The thin product through the kernel of the linear layers, whose gradients do not depend on the number of threads.
     const at::Tensor inner = kernels::aten::embedding(lora.a.t(), ids);
-    const at::Tensor delta = kernels::lora_linear(inner, kernels::BaseWeight(lora.b, at::Tensor()), {}, nullptr);
+    const at::Tensor delta = kernels::lora_linear(inner, kernels::BaseWeight::dense(lora.b), {}, nullptr);
     rows = rows.to(delta.scalar_type()).add(delta, lora.scale);
   }
   return rows.scalar_type() == dtype ? rows : rows.to(dtype);
@@ -46,7 +50,7 @@ bool EmbeddingSlotImpl::enabled() const {
   return std::any_of(adapters_.begin(), adapters_.end(), [](const Attached& one) { return one.enabled; });
 }
 
-bool EmbeddingSlotImpl::trains() const { return enabled() || whole_->current("weight").requires_grad(); }
+bool EmbeddingSlotImpl::trains() const { return enabled() || current().trains(); }
 
 bool EmbeddingSlotImpl::adapted(const std::string& adapter) const { return find(adapter) != nullptr; }
 
@@ -64,7 +68,7 @@ void EmbeddingSlotImpl::attach(LoraMatrices matrices, const std::string& adapter
   if (adapted(adapter))
     throw ConfigError(fmt::format("{} already carries the adapter '{}'; detach it, or give the new one another name",
                                   path(), adapter));
-  const std::int64_t vocabulary = weight_.size(0), width = weight_.size(1);
+  const std::int64_t vocabulary = base_.out_features(), width = base_.in_features();
   if (matrices.a.sizes() != at::IntArrayRef{matrices.r, vocabulary} ||
       matrices.b.sizes() != at::IntArrayRef{width, matrices.r})
     throw ModelError(fmt::format("{}: lora_embedding_A must be [{}, {}] and lora_embedding_B [{}, {}]", path(),

@@ -16,12 +16,14 @@ namespace lowrank::lora {
 /// the roles are the reverse of a linear layer's. No dropout acts on it, as in PEFT.
 class EmbeddingSlotImpl {
  public:
-  /// weight [V, d], not copied.
-  EmbeddingSlotImpl(std::string path, at::Tensor weight);
+  /// The weight [V, d] is used where it lies.
+  EmbeddingSlotImpl(std::string path, kernels::BaseWeight base, StoredWeight stored = {});
 
   const std::string& path() const { return whole_->path(); }  // "model.embed_tokens"
-  const at::Tensor& weight() const { return weight_; }
-  /// The weight as a module that an adapter may keep a trained copy of.
+  const kernels::BaseWeight& base() const { return base_; }
+  /// The tensor of the model's files that it is.
+  const StoredWeight& stored() const { return whole_->stored(); }
+  /// The weight (where it is dense) as a module that an adapter may keep a trained copy of.
   const WholeModule& whole() const { return whole_; }
 
   /// ids int64 [T], each in [0, V) -> [T, d] in `dtype`; the sum in fp32, rounded once. Differentiable in A and B, and
@@ -48,7 +50,9 @@ class EmbeddingSlotImpl {
   };
   const Attached* find(const std::string& adapter) const;
 
-  at::Tensor weight_;
+  kernels::BaseWeight current() const;
+
+  kernels::BaseWeight base_;
   WholeModule whole_;
   std::vector<Attached> adapters_;
 };

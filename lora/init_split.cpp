@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <vector>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/random.h"
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/kernels/rows.h"
 #include "lowrank/lora/init.h"
 
@@ -29,9 +31,9 @@ Decomposition randomised_terms(const at::Tensor& weight, std::int64_t r, int ite
   constexpr std::int64_t kOversampling = 8;
   const std::int64_t in = weight.size(1), columns = std::min({r + kOversampling, weight.size(0), in});
   const core::RandomStream stream(seed, "lora_init:" + name);
-  at::Tensor start = kernels::aten::empty({in, columns}, at::kDouble);
-  double* values = start.mutable_data_ptr<double>();
-  for (std::int64_t i = 0; i < start.numel(); ++i) values[i] = stream.normal(static_cast<std::uint64_t>(i));
+  std::vector<double> values(static_cast<std::size_t>(in * columns));
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = stream.normal(i);
+  const at::Tensor start = kernels::from_host<double>(values, {in, columns});
   const auto basis = [](const at::Tensor& x) { return kernels::aten::linalg_qr(x).first; };
   at::Tensor q = basis(weight.matmul(start.to(weight.scalar_type())));
   for (int i = 0; i < iterations; ++i) q = basis(weight.matmul(basis(weight.t().matmul(q))));
@@ -41,17 +43,18 @@ Decomposition randomised_terms(const at::Tensor& weight, std::int64_t r, int ite
 
 }  // namespace
 
-LoraMatrices split_from(const at::Tensor& weight, const std::string& name, std::int64_t r, double scale,
+LoraMatrices split_from(const kernels::BaseWeight& base, const std::string& name, std::int64_t r, double scale,
                         const std::string& init, std::uint64_t seed) {
-  const std::int64_t most = std::min(weight.size(0), weight.size(1));
+  const std::int64_t out = base.out_features(), in = base.in_features(), most = std::min(out, in);
   if (r > most)
     throw ConfigError(
         fmt::format("{}: its weight is [{}, {}], so the initialisation '{}' has at most rank {}, not {}; give a "
                     "lower rank, or one of its own by a rank pattern",
-                    name, weight.size(0), weight.size(1), init, most, r));
+                    name, out, in, init, most, r));
   LoraMatrices result;
   kernels::for_row_chunks(1, 1, [&](std::int64_t, std::int64_t) {
-    const at::Tensor wide = weight.detach().to(weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+    const at::ScalarType dtype = base.dtype() == at::kDouble ? at::kDouble : at::kFloat;
+    const at::Tensor wide = base.rows(0, out, dtype).to(at::kCPU);
     if (init == "olora") {
       // The first r columns of Q and rows of R depend on the first r columns of W alone.
       result.b0 = kernels::aten::linalg_qr(wide.narrow(1, 0, r)).first.contiguous();
@@ -65,6 +68,8 @@ LoraMatrices split_from(const at::Tensor& weight, const std::string& name, std::
     result.a0 = terms.vt.mul(root.unsqueeze(1)).contiguous();
     result.b0 = terms.u.mul(root).contiguous();
   });
+  result.a0 = result.a0.to(base.device());
+  result.b0 = result.b0.to(base.device());
   result.a = result.a0.clone();
   result.b = result.b0.clone();
   result.r = r;

@@ -229,9 +229,11 @@ Injected inject(Module& network, const LoraConfig& config, std::uint64_t seed) {
     if (kind == Injected::Place::Kind::kConvolution)
       place.lora = new_conv_matrices(file_name, weight, groups, r, config.init_lora_weights, seed);
     else if (kind == Injected::Place::Kind::kEmbedding)
-      place.lora = new_embedding_matrices(file_name, weight, r, seed);
+      place.lora =
+          new_embedding_matrices(file_name, weight.size(0), weight.size(1), r, seed, weight.options().dtype(dtype));
     else
-      place.lora = new_matrices(file_name, weight.size(1), weight.size(0), r, config.init_lora_weights, seed, dtype);
+      place.lora = new_matrices(file_name, weight.size(1), weight.size(0), r, config.init_lora_weights, seed,
+                                weight.options().dtype(dtype));
     place.lora.scale = config.scale_for(path);
     const char* const tail = kind == Injected::Place::Kind::kEmbedding ? "" : ".weight";
     const char* const middle = kind == Injected::Place::Kind::kEmbedding ? "lora_embedding" : "lora";

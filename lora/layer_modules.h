@@ -18,12 +18,8 @@ using ModulePtr = std::shared_ptr<torch::nn::Module>;
 /// A module that only holds others.
 ModulePtr holder_module(const std::string& name);
 
-struct LinearModule {
-  ModulePtr module;         // a torch::nn::Linear
-  at::Tensor weight, bias;  // its tensors, frozen; bias undefined: none
-};
-/// A torch::nn::Linear over weight [out, in] and bias [out] (undefined: none); neither is copied.
-LinearModule linear_module(const at::Tensor& weight, const at::Tensor& bias);
+/// A torch::nn::Linear whose parameters are weight [out, in] and bias [out] (undefined: none) themselves.
+ModulePtr linear_module(const at::Tensor& weight, const at::Tensor& bias);
 
 /// One factor of an adapter as a module, so that its tensor's name ends in ".weight" as PEFT's does.
 ModulePtr factor_module(const at::Tensor& weight);

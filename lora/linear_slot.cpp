@@ -38,33 +38,29 @@ LoraMatrices plain(const LoraMatrices& lora) {
   return result;
 }
 
-LinearSlotImpl::LinearSlotImpl(std::string path, at::Tensor weight, at::Tensor bias)
-    : path_(std::move(path)), module_(holder_module("LinearSlot")) {
-  if (weight.dim() != 2)
-    throw InternalError(fmt::format("the weight of {} has {} dimensions; a linear layer's has 2", path_, weight.dim()));
-  const LinearModule base_layer = linear_module(weight, bias);
-  add_module(module_, "base_layer", base_layer.module);
-  weight_ = base_layer.weight;
-  bias_ = base_layer.bias;
-  std::vector<NamedTensor> tensors = {{"weight", weight_}};
-  if (bias_.defined()) tensors.push_back({"bias", bias_});
-  whole_ = std::make_shared<WholeModuleImpl>(path_, std::move(tensors));
-  rebind();
+LinearSlotImpl::LinearSlotImpl(std::string path, kernels::BaseWeight base, StoredWeight stored)
+    : path_(std::move(path)), module_(holder_module("LinearSlot")), base_(std::move(base)) {
+  std::vector<NamedTensor> tensors = own_tensors(base_);
+  if (!base_.transposed() && !tensors.empty() && tensors.front().name == "weight")
+    add_module(module_, "base_layer", linear_module(tensors.front().tensor, base_.bias()));
+  if (base_.transposed()) stored.transposed = true;
+  whole_ = std::make_shared<WholeModuleImpl>(path_, std::move(tensors), std::move(stored));
 }
 
 kernels::BaseWeight LinearSlotImpl::current() const {
   if (!whole_->enabled()) return base_;
-  return kernels::BaseWeight(whole_->current("weight"), whole_->current("bias"));
+  const at::Tensor bias = whole_->current("bias");
+  if (!whole_->brings("weight")) return base_.with_bias(bias);
+  return kernels::BaseWeight::dense(whole_->current("weight"), bias, {.transposed = base_.transposed()});
 }
 
 bool LinearSlotImpl::trains() const {
   if (enabled() && !merged()) return true;
   const kernels::BaseWeight now = current();
-  return now.weight().requires_grad() || (now.bias().defined() && now.bias().requires_grad());
+  return now.trains() || (now.bias().defined() && now.bias().requires_grad());
 }
 
 void LinearSlotImpl::rebind() {
-  base_ = kernels::BaseWeight(weight_, bias_);
   for (Attached& one : adapters_) one.norms.forget();
   unmerge();
 }
@@ -99,14 +95,14 @@ bool LinearSlotImpl::enabled() const {
 at::Tensor LinearSlotImpl::forward(const at::Tensor& x, const kernels::DropoutContext* dropout) {
   const kernels::BaseWeight base = current();
   if (!enabled()) return kernels::lora_linear(x, base, {}, nullptr);
-  if (!base.weight().is_same(base_.weight()))
+  if (!base.same(base_))
     throw ConfigError(fmt::format(
         "one adapter brings a weight of its own for {}, and another changes the base's; enable one at a time", path_));
   if (merged()) {
     if (dropout != nullptr || (at::GradMode::is_enabled() && x.requires_grad()))
       throw ConfigError(
           fmt::format("{} is merged, and its adapter cannot be trained like that; call unmerge() first", path_));
-    return kernels::lora_linear(x, merged_base_, {}, nullptr);
+    return kernels::lora_linear(x, merged_, {}, nullptr);
   }
   std::vector<kernels::LoraOperand> operands;
   bool any_drops = false;
@@ -118,7 +114,7 @@ at::Tensor LinearSlotImpl::forward(const at::Tensor& x, const kernels::DropoutCo
         operands.emplace_back(kernels::LoraOperand{lora.a, lora.b, lora.scale, lora.dropout, {}});
     if (lora.magnitude.defined()) {
       operand.magnitude = lora.magnitude;
-      operand.norms = one.norms.of(base_.weight(), lora.a, lora.b, lora.scale);
+      operand.norms = one.norms.of(base_, lora.a, lora.b, lora.scale);
     }
     if (dropout == nullptr || lora.dropout == 0) continue;
     any_drops = true;
@@ -164,22 +160,17 @@ void LinearSlotImpl::merge() {
       throw ConfigError(fmt::format("{} has several adapters enabled; disable all but the one to be merged", path_));
     lora = &one.matrices;
   }
-  const at::Tensor& weight = base_.weight();
   const at::NoGradGuard no_grad;
-  at::Tensor sum = kernels::aten::empty(weight.sizes(), weight.options());
-  const std::int64_t block = rows_per_block(weight.size(1));
-  for (std::int64_t begin = 0; begin < weight.size(0); begin += block) {
-    const std::int64_t end = std::min(begin + block, weight.size(0));
-    sum.slice(0, begin, end).copy_(merged_rows(weight, *lora, begin, end));
+  const std::int64_t out = base_.out_features(), in = base_.in_features(), block = rows_per_block(in);
+  at::Tensor sum = kernels::aten::empty({out, in}, at::TensorOptions(base_.dtype()).device(base_.device()));
+  for (std::int64_t begin = 0; begin < out; begin += block) {
+    const std::int64_t end = std::min(begin + block, out);
+    sum.slice(0, begin, end).copy_(merged_rows(base_.rows(begin, end - begin, base_.dtype()), *lora, begin, end));
   }
-  merged_base_ = kernels::BaseWeight(sum, current().bias());
-  merged_weight_ = sum;
+  merged_ = kernels::BaseWeight::dense(sum, current().bias());
 }
 
-void LinearSlotImpl::unmerge() {
-  merged_base_ = kernels::BaseWeight();
-  merged_weight_ = at::Tensor();
-}
+void LinearSlotImpl::unmerge() { merged_ = kernels::BaseWeight(); }
 
 at::Tensor LinearSlotImpl::delta_weight(const std::string& adapter) const {
   return delta_rows(lora(adapter), 0, base_.out_features());

@@ -31,12 +31,12 @@ struct LoraMatrices {
 /// PiSSA and OLoRA to plain LoRA). What has no beginning is given as it is.
 LoraMatrices plain(const LoraMatrices& lora);
 
-/// y = x Wᵀ + b + Σ s·drop(x) Aᵀ Bᵀ, over the mapped weight of a torch::nn::Linear; the sum is over the adapters that
-/// are enabled, each known by a name (an adapter with a magnitude or a beginning: kernels::LoraOperand, LoraMatrices).
+/// y = x Wᵀ + b + Σ s·drop(x) Aᵀ Bᵀ over a base weight; the sum is over the adapters that are enabled, each known by a
+/// name (an adapter with a magnitude or a beginning: kernels::LoraOperand, LoraMatrices).
 class LinearSlotImpl {
  public:
-  /// weight [out, in], bias [out] or undefined; neither is copied, both are frozen.
-  LinearSlotImpl(std::string path, at::Tensor weight, at::Tensor bias);
+  /// The base is used where it lies: mapped and frozen, or the very tensors that --method full trains.
+  LinearSlotImpl(std::string path, kernels::BaseWeight base, StoredWeight stored = {});
 
   /// x [T, in] -> [T, out]. ConfigError when a merged slot is asked for a training pass (dropout given, or x in a
   /// graph): A and B would get no gradient.
@@ -44,15 +44,15 @@ class LinearSlotImpl {
 
   const std::string& path() const { return path_; }  // "model.layers.0.self_attn.q_proj"
   const kernels::BaseWeight& base() const { return base_; }
-  /// The tensors of the torch::nn::Linear itself.
-  const at::Tensor& weight() const { return weight_; }
-  const at::Tensor& bias() const { return bias_; }
-  /// Weight and bias as a module of which an adapter may keep trained copies (a bias beside A and B too).
+  /// The tensors of the model's files that it is.
+  const StoredWeight& stored() const { return whole_->stored(); }
+  /// Weight (where it is dense) and bias as a module of which an adapter may keep trained copies (a bias beside A and B
+  /// too); its base() holds the very tensors that --method full trains.
   const WholeModule& whole() const { return whole_; }
   /// What forward() begins with: weight and bias, or an enabled adapter's copies of them.
   kernels::BaseWeight current() const;
-  /// The layer as LibTorch's modules, children named as PEFT names them: base_layer (a torch::nn::Linear), and with an
-  /// adapter lora_A and lora_B, whose "weight" are the tensors of lora() themselves.
+  /// The layer as LibTorch's modules, children named as PEFT names them: base_layer (a torch::nn::Linear) where the
+  /// base is dense and not transposed, and with an adapter lora_A and lora_B, whose "weight" are the tensors of lora().
   const ModulePtr& module() const { return module_; }
 
   bool adapted() const { return !adapters_.empty(); }
@@ -70,7 +70,7 @@ class LinearSlotImpl {
   bool enabled() const;
   /// Whether something of it is trained now, so that what it gives carries a gradient.
   bool trains() const;
-  bool merged() const { return merged_weight_.defined(); }
+  bool merged() const { return merged_.defined(); }
 
   /// W' = round(W + s B A), or round((m/n)∘(W + s B A)) with a magnitude, in a copy, rounded once; forward then uses W'
   /// alone. unmerge drops the copy: the exact bytes are back. Both do nothing when there is nothing to do. merge()
@@ -79,7 +79,7 @@ class LinearSlotImpl {
   void unmerge();
   /// s·B A, or s·(B A − B0 A0), in fp32 [out, in].
   at::Tensor delta_weight(const std::string& adapter = kDefaultAdapter) const;
-  /// Re-reads weight() and bias() into base() (after set_data by a flat-parameter owner); a merge is dropped.
+  /// The base's values are others (set_data by a flat-parameter owner, say): a merge and DoRA's norms are dropped.
   void rebind();
 
  private:
@@ -93,12 +93,10 @@ class LinearSlotImpl {
 
   std::string path_;
   ModulePtr module_;
-  at::Tensor weight_, bias_;
   kernels::BaseWeight base_;
   WholeModule whole_;
   std::vector<Attached> adapters_;  // in the order in which they came
-  kernels::BaseWeight merged_base_;
-  at::Tensor merged_weight_;
+  kernels::BaseWeight merged_;
 };
 using LinearSlot = std::shared_ptr<LinearSlotImpl>;  // shared by a model and the adapters attached to it
 

@@ -23,7 +23,7 @@ LoraLinearImpl::LoraLinearImpl(torch::nn::Linear base, const LoraLinearOptions& 
   config.validate();
 
   for (at::Tensor& parameter : base->parameters()) parameter.set_requires_grad(false);
-  slot_ = std::make_shared<LinearSlotImpl>(options.name, base->weight, base->bias);
+  slot_ = std::make_shared<LinearSlotImpl>(options.name, kernels::BaseWeight::dense(base->weight, base->bias));
   const at::ScalarType dtype = base->weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   LoraMatrices matrices = new_matrices(options.name, slot_->base().in_features(), slot_->base().out_features(),
                                        options.r, "default", options.seed, dtype);

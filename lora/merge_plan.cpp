@@ -35,10 +35,12 @@ struct Wanted {
 Wanted changes_of(const Adapter& adapter) {
   Wanted wanted;
   for (const LinearSlot& slot : adapter.slots())
-    wanted.of(weight_of(slot->path()), slot->base().weight().sizes()).lora = adapter.at(slot);
+    wanted.of(weight_of(slot->path()), {slot->base().out_features(), slot->base().in_features()}).lora =
+        adapter.at(slot);
   if (adapter.adapts_embedding()) {
     const EmbeddingSlotImpl& embedding = *adapter.embedding();
-    wanted.of(weight_of(embedding.path()), embedding.weight().sizes()).lora = by_rows(embedding.lora(adapter.name()));
+    wanted.of(weight_of(embedding.path()), {embedding.base().out_features(), embedding.base().in_features()}).lora =
+        by_rows(embedding.lora(adapter.name()));
   }
   for (const WholeModule& module : adapter.whole())
     for (const NamedTensor& copy : module->copies(adapter.name()))
@@ -123,7 +125,7 @@ void for_merged_blocks(const formats::WeightFiles::Entry& source, const Change& 
     const std::int64_t end = std::min(begin + step, rows);
     const at::Tensor merged = change.replacement.defined()
                                   ? change.replacement.slice(0, begin, end).to(weight.scalar_type()).contiguous()
-                                  : merged_rows(weight, change.lora, begin, end).contiguous();
+                                  : merged_rows(weight.slice(0, begin, end), change.lora, begin, end).contiguous();
     if (!merged.isfinite().all().item<bool>())
       throw ModelError(fmt::format("merging {} gives values that are not finite in {}", source.info->name,
                                    formats::dtype_name(source.info->dtype)));

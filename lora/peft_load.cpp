@@ -418,7 +418,7 @@ Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory
                                  (directory / "adapter_config.json").string(), table.embedding->path()));
   if (on_embedding)
     embedding = read_matrices(loading, contents, change.in_file(table.embedding->path()),
-                              {table.embedding->weight().size(0), table.embedding->weight().size(1)}, true);
+                              {table.embedding->base().out_features(), table.embedding->base().in_features()}, true);
   std::vector<LoraMatrices> matrices;
   for (const LinearSlot& slot : adapter.slots_)
     matrices.push_back(read_matrices(loading, contents, change.in_file(slot->path()),

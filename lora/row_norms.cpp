@@ -1,20 +1,18 @@
 #include "lowrank/lora/row_norms.h"
 
-#include <cstring>
-
 #include "lowrank/kernels/row_norms.h"
 
 namespace lowrank::lora {
 namespace {
 
 bool same(const at::Tensor& kept, const at::Tensor& now) {
-  return kept.defined() && kept.sizes() == now.sizes() && kept.scalar_type() == now.scalar_type() &&
-         std::memcmp(kept.const_data_ptr(), now.const_data_ptr(), now.nbytes()) == 0;
+  return kept.defined() && kept.sizes() == now.sizes() && kept.scalar_type() == now.scalar_type() && kept.equal(now);
 }
 
 }  // namespace
 
-const at::Tensor& RowNorms::of(const at::Tensor& weight, const at::Tensor& a, const at::Tensor& b, double scale) {
+const at::Tensor& RowNorms::of(const kernels::BaseWeight& weight, const at::Tensor& a, const at::Tensor& b,
+                               double scale) {
   if (!squared_.defined()) squared_ = kernels::squared_row_norms(weight);
   const at::Tensor now_a = a.detach().contiguous(), now_b = b.detach().contiguous();
   if (norms_.defined() && scale_ == scale && same(a_, now_a) && same(b_, now_b)) return norms_;

@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "lowrank/kernels/base_weight.h"
+
 namespace lowrank::lora {
 
 /// n = ‖W + s·B A‖ by rows (kernels::adapted_row_norms). The weight's own norms are taken once; n is taken anew when an
@@ -12,7 +14,7 @@ namespace lowrank::lora {
 class RowNorms {
  public:
   /// [out], in A's dtype; a constant for autograd.
-  const at::Tensor& of(const at::Tensor& weight, const at::Tensor& a, const at::Tensor& b, double scale);
+  const at::Tensor& of(const kernels::BaseWeight& weight, const at::Tensor& a, const at::Tensor& b, double scale);
   /// The weight is another one.
   void forget();
 

@@ -11,25 +11,28 @@
 namespace lowrank::lora {
 namespace {
 
+double squared_norm(const at::Tensor& tensor) {
+  const at::Tensor wide = tensor.to(at::kDouble).flatten();
+  return wide.dot(wide).item<double>();
+}
+
 // Σ w² in row blocks, so that a mapped bf16 weight is never whole in fp64.
-double squared_norm(const at::Tensor& weight) {
-  const std::int64_t rows = weight.size(0), block = rows_per_block(weight.size(1));
+double squared_norm(const kernels::BaseWeight& weight) {
+  const std::int64_t rows = weight.out_features(), block = rows_per_block(weight.in_features());
   double sum = 0;
-  for (std::int64_t begin = 0; begin < rows; begin += block) {
-    const at::Tensor wide = weight.slice(0, begin, std::min(begin + block, rows)).to(at::kDouble).flatten();
-    sum += wide.dot(wide).item<double>();
-  }
+  for (std::int64_t begin = 0; begin < rows; begin += block)
+    sum += squared_norm(weight.rows(begin, std::min(block, rows - begin), at::kDouble));
   return sum;
 }
 
 // ‖W' − W‖ in row blocks, for an update that is no product of factors.
-double dense_norm(const at::Tensor& weight, const LoraMatrices& lora) {
-  const at::Tensor wide = weight.detach().to(at::kFloat);
-  const std::int64_t rows = wide.size(0), block = rows_per_block(wide.size(1));
+double dense_norm(const kernels::BaseWeight& weight, const LoraMatrices& lora) {
+  const std::int64_t rows = weight.out_features(), block = rows_per_block(weight.in_features());
   double sum = 0;
   for (std::int64_t begin = 0; begin < rows; begin += block) {
     const std::int64_t end = std::min(begin + block, rows);
-    sum += squared_norm(merged_rows(wide, lora, begin, end).sub(wide.slice(0, begin, end)));
+    const at::Tensor wide = weight.rows(begin, end - begin, at::kFloat);
+    sum += squared_norm(merged_rows(wide, lora, begin, end).sub(wide));
   }
   return std::sqrt(sum);
 }
@@ -41,13 +44,13 @@ UpdateNorm change_of(const WholeModuleImpl& module, const NamedTensor& copy) {
     if (own.name != copy.name) continue;
     const at::Tensor base = rows(own.tensor.detach()), now = rows(copy.tensor.detach());
     const std::int64_t count = base.size(0), block = rows_per_block(base.size(1));
-    double sum = 0;
+    double moved = 0, sum = 0;
     for (std::int64_t begin = 0; begin < count; begin += block) {
       const std::int64_t end = std::min(begin + block, count);
-      sum += squared_norm(now.slice(0, begin, end).sub(base.slice(0, begin, end)));
+      moved += squared_norm(now.slice(0, begin, end).sub(base.slice(0, begin, end)));
+      sum += squared_norm(base.slice(0, begin, end));
     }
-    return {copy.name == "weight" ? module.path() : module.path() + "." + copy.name, std::sqrt(sum),
-            std::sqrt(squared_norm(base))};
+    return {copy.name == "weight" ? module.path() : module.path() + "." + copy.name, std::sqrt(moved), std::sqrt(sum)};
   }
   return {module.path(), 0, 0};
 }
@@ -82,9 +85,9 @@ std::vector<UpdateNorm> update_norms(const Adapter& adapter) {
     for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
       const LoraMatrices& lora = adapter.at(slots[i]);
       const LoraMatrices whole = plain(lora);
-      const double delta = lora.magnitude.defined() ? dense_norm(slots[i]->weight(), lora)
+      const double delta = lora.magnitude.defined() ? dense_norm(slots[i]->base(), lora)
                                                     : delta_norm({slots[i]->path(), whole.a, whole.b, whole.scale});
-      norms[i] = {slots[i]->path(), delta, std::sqrt(squared_norm(slots[i]->weight()))};
+      norms[i] = {slots[i]->path(), delta, std::sqrt(squared_norm(slots[i]->base()))};
     }
   });
   kernels::for_row_chunks(1, 1, [&](std::int64_t, std::int64_t) {  // as above, each by one thread
@@ -92,7 +95,7 @@ std::vector<UpdateNorm> update_norms(const Adapter& adapter) {
       const EmbeddingSlotImpl& embedding = *adapter.embedding();
       const LoraMatrices rows = by_rows(embedding.lora(adapter.name()));
       norms.push_back({embedding.path(), delta_norm({embedding.path(), rows.a, rows.b, rows.scale}),
-                       std::sqrt(squared_norm(embedding.weight()))});
+                       std::sqrt(squared_norm(embedding.base()))});
     }
     for (const WholeModule& module : adapter.whole())
       for (const NamedTensor& copy : module->copies(adapter.name())) norms.push_back(change_of(*module, copy));

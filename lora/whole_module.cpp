@@ -19,8 +19,21 @@ const NamedTensor* find(const std::vector<NamedTensor>& tensors, const std::stri
 
 }  // namespace
 
-WholeModuleImpl::WholeModuleImpl(std::string path, std::vector<NamedTensor> base)
-    : path_(std::move(path)), base_(std::move(base)) {}
+std::vector<NamedTensor> own_tensors(const kernels::BaseWeight& base) {
+  std::vector<NamedTensor> result;
+  if (base.gives_views(base.dtype())) {
+    const at::Tensor weight = base.trains() ? base.trained() : base.rows(0, base.out_features(), base.dtype());
+    result.push_back({"weight", base.transposed() ? weight.t() : weight});
+  }
+  if (base.bias().defined()) result.push_back({"bias", base.bias()});
+  return result;
+}
+
+WholeModuleImpl::WholeModuleImpl(std::string path, std::vector<NamedTensor> base, StoredWeight stored)
+    : path_(std::move(path)), stored_(std::move(stored)), base_(std::move(base)) {
+  if (stored_.tensor.empty()) stored_.tensor = path_ + ".weight";
+  if (stored_.bias.empty()) stored_.bias = path_ + ".bias";
+}
 
 at::Tensor WholeModuleImpl::current(const std::string& name) const {
   const Attached* owner = nullptr;
@@ -43,6 +56,11 @@ at::Tensor WholeModuleImpl::current(const std::string& name) const {
 
 bool WholeModuleImpl::enabled() const {
   return std::any_of(adapters_.begin(), adapters_.end(), [](const Attached& one) { return one.enabled; });
+}
+
+bool WholeModuleImpl::brings(const std::string& name) const {
+  return std::any_of(adapters_.begin(), adapters_.end(),
+                     [&](const Attached& one) { return one.enabled && find(one.copies, name) != nullptr; });
 }
 
 bool WholeModuleImpl::adapted(const std::string& adapter) const {

@@ -8,6 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "lowrank/kernels/base_weight.h"
+#include "lowrank/lora/stored_weight.h"
+
 namespace lowrank::lora {
 
 /// A tensor by name: a trainable one as PEFT's file has it ("base_model.model.….lora_A.weight"), a module's own as
@@ -17,6 +20,10 @@ struct NamedTensor {
   at::Tensor tensor;
 };
 
+/// A layer's weight (where it is dense, in the shape in which it is stored) and bias, by their names in the module: the
+/// tensors themselves.
+std::vector<NamedTensor> own_tensors(const kernels::BaseWeight& base);
+
 /// What an adapter is called where nobody says otherwise, as in PEFT.
 inline constexpr const char* kDefaultAdapter = "default";
 
@@ -24,17 +31,21 @@ inline constexpr const char* kDefaultAdapter = "default";
 /// costs nothing.
 class WholeModuleImpl {
  public:
-  /// `path` as the model names the module ("model.norm"); `base`: its tensors "weight" and, where it has one, "bias".
-  WholeModuleImpl(std::string path, std::vector<NamedTensor> base);
+  /// `path` as the model names the module ("model.norm"); `base`: its tensors "weight" and, where it has one, "bias",
+  /// in the shapes of the model's files (of a linear layer that is stored transposed: [in, out]).
+  WholeModuleImpl(std::string path, std::vector<NamedTensor> base, StoredWeight stored = {});
 
   const std::string& path() const { return path_; }
+  /// With both names filled in.
+  const StoredWeight& stored() const { return stored_; }
   const std::vector<NamedTensor>& base() const { return base_; }
 
   /// What the model computes with: the enabled adapter's copy (an fp32 leaf), else the base's own tensor; undefined
   /// where the module has none of this name. ConfigError when two enabled adapters both bring one.
   at::Tensor current(const std::string& name) const;
-  /// Whether an enabled adapter brings copies.
+  /// Whether an enabled adapter brings copies, and whether one of this name.
   bool enabled() const;
+  bool brings(const std::string& name) const;
 
   bool adapted(const std::string& adapter = kDefaultAdapter) const;
   /// An adapter's copies. InternalError where it has none here.
@@ -55,6 +66,7 @@ class WholeModuleImpl {
     bool enabled = true;
   };
   std::string path_;
+  StoredWeight stored_;
   std::vector<NamedTensor> base_;
   std::vector<Attached> adapters_;
 };

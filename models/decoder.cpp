@@ -127,7 +127,7 @@ at::Tensor DecoderImpl::token_losses(const at::Tensor& hidden, const at::Tensor&
                                      const kernels::DropoutContext* dropout, double label_smoothing) {
   const kernels::BaseWeight head = head_->current();
   const bool plain = !head_->merged() && !head_->enabled() && !head.bias().defined();
-  if (plain) return kernels::smoothed_cross_entropy(hidden, head.weight(), labels, label_smoothing);
+  if (plain) return kernels::smoothed_cross_entropy(hidden, head, labels, label_smoothing);
   return adapted_head_losses(head_, hidden, labels, dropout, label_smoothing);
 }
 

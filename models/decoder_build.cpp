@@ -28,34 +28,23 @@ DecoderImpl::DecoderImpl(DecoderConfig config, WeightSource& weights)
       config_(std::move(config)),
       dtype_(weights.dtype()),
       frequencies_(inverse_frequencies(config_)) {
-  at::Tensor embedding = weights.take(kEmbeddingWeight, {config_.vocab_size, config_.hidden_size});
+  const at::Tensor embedding = weights.take(kEmbeddingWeight, {config_.vocab_size, config_.hidden_size});
   for (std::int64_t i = 0; i < config_.layers; ++i) layers_.push_back(make_layer(i, weights));
   norm_ = make_norm(kFinalNorm, config_.hidden_size, weights);
   if (config_.tied) {
-    head_ = std::make_shared<lora::LinearSlotImpl>(kHead, embedding, at::Tensor());
+    head_ = std::make_shared<lora::LinearSlotImpl>(kHead, kernels::BaseWeight::dense(embedding));
     lora::add_module(module_, kHead, head_->module());
-    if (embedding.requires_grad()) {
-      // One leaf for both uses, so that its gradient is the sum of both.
-      head_->weight().set_requires_grad(true);
-      embedding = head_->weight();
-      head_->rebind();
-    }
   } else {
     head_ = make_slot(kHead, config_.hidden_size, config_.vocab_size, false, weights);
   }
-  embed_ = std::make_shared<lora::EmbeddingSlotImpl>(kEmbedding, embedding);
+  embed_ = std::make_shared<lora::EmbeddingSlotImpl>(kEmbedding, kernels::BaseWeight::dense(embedding));
 }
 
 lora::LinearSlot DecoderImpl::make_slot(const std::string& path, std::int64_t in, std::int64_t out, bool bias,
                                         WeightSource& weights) {
   const at::Tensor weight = weights.take(path + ".weight", {out, in});
   const at::Tensor bias_values = bias ? in_dtype(weights.take(path + ".bias", {out}), dtype_) : at::Tensor();
-  const auto slot = std::make_shared<lora::LinearSlotImpl>(path, weight, bias_values);
-  if (weight.requires_grad()) {
-    slot->weight().set_requires_grad(true);
-    if (bias) slot->bias().set_requires_grad(true);
-    slot->rebind();
-  }
+  const auto slot = std::make_shared<lora::LinearSlotImpl>(path, kernels::BaseWeight::dense(weight, bias_values));
   std::string name = path;  // module names hold no dots
   for (char& c : name) c = c == '.' ? '_' : c;
   lora::add_module(module_, name, slot->module());
@@ -115,20 +104,17 @@ lora::SlotTable DecoderImpl::slot_table() const {
 }
 
 std::vector<lora::NamedTensor> DecoderImpl::named_weights() const {
-  std::vector<lora::NamedTensor> all = {{embed_->path() + ".weight", embed_->weight()}};
-  const auto add_slot = [&](const lora::LinearSlot& slot) {
-    all.push_back({slot->path() + ".weight", slot->weight()});
-    if (slot->base().bias().defined()) all.push_back({slot->path() + ".bias", slot->bias()});
+  std::vector<lora::NamedTensor> all;
+  const auto add = [&](const lora::WholeModule& module) {
+    for (const lora::NamedTensor& own : module->base()) all.push_back({module->path() + "." + own.name, own.tensor});
   };
-  const auto add_norm = [&](const lora::WholeModule& norm) {
-    all.push_back({norm->path() + ".weight", norm->base().front().tensor});
-  };
+  add(embed_->whole());
   for (const auto& layer : layers_) {
-    for (const lora::LinearSlot& slot : layer->slots()) add_slot(slot);
-    for (const lora::WholeModule& norm : layer->norms()) add_norm(norm);
+    for (const lora::LinearSlot& slot : layer->slots()) add(slot->whole());
+    for (const lora::WholeModule& norm : layer->norms()) add(norm);
   }
-  add_norm(norm_);
-  if (!config_.tied) add_slot(head_);
+  add(norm_);
+  if (!config_.tied) add(head_->whole());
   return all;
 }
 

@@ -272,7 +272,8 @@ at::Tensor ResNet::logits(const at::Tensor& pixels) {
   if (net.is_training() && pixels.size(0) == 1) return logits(at::cat({pixels, pixels})).narrow(0, 0, 1);
   at::Tensor h = at::max_pool2d(net.stem.forward(pixels).relu(), {3, 3}, {2, 2}, {1, 1});
   for (Block& one : net.blocks) h = one.forward(h);
-  return kernels::lora_linear(h.mean({2, 3}), kernels::BaseWeight(net.head->weight, net.head->bias), {}, nullptr);
+  return kernels::lora_linear(h.mean({2, 3}), kernels::BaseWeight::dense(net.head->weight, net.head->bias), {},
+                              nullptr);
 }
 
 }  // namespace lowrank::models

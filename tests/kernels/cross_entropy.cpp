@@ -14,11 +14,13 @@ at::Tensor labels_of(std::int64_t tokens, std::int64_t vocabulary, double masked
 }
 
 Op op_of(const at::Tensor& labels) {
-  return [labels](const Tensors& t) { return k::linear_cross_entropy(t[0], t[1], labels); };
+  return [labels](const Tensors& t) { return k::linear_cross_entropy(t[0], k::BaseWeight::dense(t[1]), labels); };
 }
 
 Op smoothed(const at::Tensor& labels, double smoothing) {
-  return [labels, smoothing](const Tensors& t) { return k::smoothed_cross_entropy(t[0], t[1], labels, smoothing); };
+  return [labels, smoothing](const Tensors& t) {
+    return k::smoothed_cross_entropy(t[0], k::BaseWeight::dense(t[1]), labels, smoothing);
+  };
 }
 
 }  // namespace
@@ -117,20 +119,23 @@ TEST_CASE("without labels the losses and gradients are zero", "[unit]") {
     }
     CHECK(found[1].defined());
   }
-  CHECK(k::linear_cross_entropy(random({0, 3}), random({7, 3}), torch::empty({0}, at::kLong)).numel() == 0);
+  CHECK(k::linear_cross_entropy(random({0, 3}), k::BaseWeight::dense(random({7, 3})), torch::empty({0}, at::kLong))
+            .numel() == 0);
 }
 
 TEST_CASE("a NaN in the hidden state reaches the loss", "[unit]") {
   at::Tensor hidden = random({3, 4});
   hidden[1][2] = NAN;
-  const at::Tensor losses = k::linear_cross_entropy(hidden, random({9, 4}), torch::tensor({1, 2, 3}, at::kLong));
+  const at::Tensor losses =
+      k::linear_cross_entropy(hidden, k::BaseWeight::dense(random({9, 4})), torch::tensor({1, 2, 3}, at::kLong));
   CHECK(std::isfinite(losses[0].item<float>()));
   CHECK(std::isnan(losses[1].item<float>()));
 }
 
 TEST_CASE("a label outside the vocabulary is named", "[unit]") {
-  CHECK_THROWS_AS(k::linear_cross_entropy(random({2, 3}), random({7, 3}), torch::tensor({1, 7}, at::kLong)),
-                  lowrank::InternalError);
+  CHECK_THROWS_AS(
+      k::linear_cross_entropy(random({2, 3}), k::BaseWeight::dense(random({7, 3})), torch::tensor({1, 7}, at::kLong)),
+      lowrank::InternalError);
 }
 
 TEST_CASE("linear_cross_entropy's bytes do not depend on the number of threads", "[unit]") {

@@ -70,7 +70,8 @@ Op op_of(const Case& c) {
       lora.dropout = c.dropout;
       lora.dropout_key = {78, i++};
     }
-    return k::lora_linear(inputs[0], k::BaseWeight(inputs[1], c.bias ? inputs[2] : at::Tensor()), adapters, &context);
+    return k::lora_linear(inputs[0], k::BaseWeight::dense(inputs[1], c.bias ? inputs[2] : at::Tensor()), adapters,
+                          &context);
   };
 }
 
@@ -164,7 +165,7 @@ TEST_CASE("a frozen pair beside a trained one gets no gradient, and x still has 
     adapters[1].a = t[4];
     adapters[1].b = t[5];
     adapters[1].scale = 2;
-    return k::lora_linear(t[0], k::BaseWeight(t[1], at::Tensor()), adapters, nullptr);
+    return k::lora_linear(t[0], k::BaseWeight::dense(t[1]), adapters, nullptr);
   };
   require_twins(op, inputs, {true, false, false, false, true, true}, 1e-11);
 }
@@ -175,20 +176,22 @@ TEST_CASE("row norms by the low-rank identity are those of the dense sum", "[uni
     const at::Tensor w = random({131, 70}, dtype, 0.2);
     const auto wide = dtype == at::kDouble ? at::kDouble : at::kFloat;
     const at::Tensor a = random({6, 70}, wide, 0.3), b = random({131, 6}, wide, 0.5);
-    const at::Tensor squared = k::squared_row_norms(w);
+    const at::Tensor squared = k::squared_row_norms(k::BaseWeight::dense(w));
     const at::Tensor dense =
         (w.to(at::kDouble) + 1.75 * b.to(at::kDouble).matmul(a.to(at::kDouble))).norm(2, {1}, false);
     const double bound = dtype == at::kDouble ? 1e-13 : 1e-6;
-    CHECK(distance(k::adapted_row_norms(w, squared, a, b, 1.75), dense) <= bound);
-    CHECK(distance(k::composite::adapted_row_norms(w, squared, a, b, 1.75), dense) <= bound);
+    CHECK(distance(k::adapted_row_norms(k::BaseWeight::dense(w), squared, a, b, 1.75), dense) <= bound);
+    CHECK(distance(k::composite::adapted_row_norms(k::BaseWeight::dense(w), squared, a, b, 1.75), dense) <= bound);
     // B = 0: the weight's own; B A = -W/s: nothing is left, and nothing is below zero.
-    CHECK(distance(k::adapted_row_norms(w, squared, a, torch::zeros_like(b), 1.75),
+    CHECK(distance(k::adapted_row_norms(k::BaseWeight::dense(w), squared, a, torch::zeros_like(b), 1.75),
                    w.to(at::kDouble).norm(2, {1}, false)) <= bound);
-    const at::Tensor gone = k::adapted_row_norms(random({4, 3}, wide).zero_(), torch::zeros({4}, at::kDouble),
-                                                 random({2, 3}, wide), torch::zeros({4, 2}, wide), 1);
+    const at::Tensor gone =
+        k::adapted_row_norms(k::BaseWeight::dense(random({4, 3}, wide).zero_()), torch::zeros({4}, at::kDouble),
+                             random({2, 3}, wide), torch::zeros({4, 2}, wide), 1);
     CHECK(gone.min().item<double>() > 0);
-    require_thread_independence([&](const Tensors& t) { return k::adapted_row_norms(t[0], squared, t[1], t[2], 1.75); },
-                                {w, a, b}, {false, false, false});
+    require_thread_independence(
+        [&](const Tensors& t) { return k::adapted_row_norms(k::BaseWeight::dense(t[0]), squared, t[1], t[2], 1.75); },
+        {w, a, b}, {false, false, false});
   }
 }
 

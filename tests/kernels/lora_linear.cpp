@@ -49,7 +49,7 @@ Op op_of(const Case& c) {
       lora.dropout_key = {77, static_cast<std::uint32_t>(i)};
       adapters.push_back(lora);
     }
-    const k::BaseWeight base(inputs[1], c.bias ? inputs[2] : at::Tensor());
+    const k::BaseWeight base = k::BaseWeight::dense(inputs[1], c.bias ? inputs[2] : at::Tensor());
     return k::lora_linear(inputs[0], base, adapters, &context);
   };
 }
@@ -131,7 +131,7 @@ TEST_CASE("weights packed for oneDNN give the plain product", "[unit]") {
 TEST_CASE("a large bf16 weight is converted in blocks", "[unit]") {
   torch::manual_seed(3);
   const at::Tensor w = random({2200, 2048}, at::kBFloat16, 0.02), x = random({96, 2048}), g = random({96, 2200});
-  const k::BaseWeight base(w, at::Tensor());
+  const k::BaseWeight base = k::BaseWeight::dense(w);
   CHECK(distance(k::base_forward(x, base), x.to(at::kDouble).matmul(w.to(at::kDouble).t())) < 1e-5);
   CHECK(distance(k::base_backward(g, base), g.to(at::kDouble).matmul(w.to(at::kDouble))) < 1e-5);
   const at::Tensor one = x.narrow(0, 0, 1);

@@ -17,13 +17,20 @@ namespace lora_test {
 
 using namespace lowrank;
 
+inline lora::LinearSlot linear_slot(const std::string& path, const at::Tensor& weight, const at::Tensor& bias = {}) {
+  return std::make_shared<lora::LinearSlotImpl>(path, kernels::BaseWeight::dense(weight, bias));
+}
+
+/// W [out, in], of a dense weight where it lies.
+inline at::Tensor weight_of(const kernels::BaseWeight& base) { return base.rows(0, base.out_features(), base.dtype()); }
+inline at::Tensor weight_of(const lora::LinearSlot& slot) { return weight_of(slot->base()); }
+
 /// Random weights at std 0.2; 3 layers, hidden 16, 2 of 4 heads for k and v, 24 in the MLP, vocabulary 32.
 inline lora::SlotTable tiny_llama(at::ScalarType dtype = at::kFloat, std::int64_t layers = 3) {
   torch::manual_seed(7);
   lora::SlotTable table;
   const auto add = [&](const std::string& path, std::int64_t out, std::int64_t in) {
-    table.slots.push_back(
-        std::make_shared<lora::LinearSlotImpl>(path, (torch::randn({out, in}) * 0.2).to(dtype), at::Tensor()));
+    table.slots.push_back(linear_slot(path, (torch::randn({out, in}) * 0.2).to(dtype)));
   };
   for (std::int64_t i = 0; i < layers; ++i) {
     const std::string layer = "model.layers." + std::to_string(i) + ".";
@@ -39,8 +46,8 @@ inline lora::SlotTable tiny_llama(at::ScalarType dtype = at::kFloat, std::int64_
   }
   add("lm_head", 32, 16);
   table.others.insert(table.others.end(), {"model.embed_tokens", "model.norm"});
-  table.embedding =
-      std::make_shared<lora::EmbeddingSlotImpl>("model.embed_tokens", (torch::randn({32, 16}) * 0.2).to(dtype));
+  table.embedding = std::make_shared<lora::EmbeddingSlotImpl>(
+      "model.embed_tokens", kernels::BaseWeight::dense((torch::randn({32, 16}) * 0.2).to(dtype)));
   for (const std::string& norm : table.others)
     if (norm != table.embedding->path())
       table.whole.push_back(std::make_shared<lora::WholeModuleImpl>(

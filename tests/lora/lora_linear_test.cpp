@@ -72,7 +72,7 @@ TEST_CASE("LoraLinear begins as the layer it wraps, for any leading shape", "[un
   CHECK(at::allclose(layer->forward(x), expected, 1e-5, 1e-6));
   CHECK(layer->forward(x[0][0]).sizes() == at::IntArrayRef{3});
   CHECK(layer->forward(torch::zeros({0, 8})).sizes() == at::IntArrayRef({0, 3}));
-  CHECK(layer->slot()->base().weight().const_data_ptr() == base->weight.const_data_ptr());
+  CHECK(weight_of(layer->slot()).const_data_ptr() == base->weight.const_data_ptr());
   CHECK_FALSE(base->weight.requires_grad());
   CHECK_THROWS_AS(layer->forward(torch::zeros({2, 7})), ConfigError);
   LoraLinearOptions bad;
@@ -88,7 +88,7 @@ TEST_CASE("LoraLinear merges for use and gives the exact bytes back", "[unit]") 
   const torch::NoGradGuard no_grad;
   at::Tensor(layer->slot()->lora().b).normal_(0, 0.5);
   const at::Tensor x = torch::randn({4, 8});
-  const at::Tensor before = layer->forward(x), weight = layer->slot()->base().weight().clone();
+  const at::Tensor before = layer->forward(x), weight = weight_of(layer->slot()).clone();
   layer->merge();
   CHECK(at::allclose(layer->forward(x), before, 1e-4, 1e-5));
   {
@@ -98,7 +98,7 @@ TEST_CASE("LoraLinear merges for use and gives the exact bytes back", "[unit]") 
     CHECK_NOTHROW(layer->forward(x));
   }
   layer->unmerge();
-  CHECK(same_bytes(layer->slot()->base().weight(), weight));
+  CHECK(same_bytes(weight_of(layer->slot()), weight));
   CHECK(same_bytes(layer->forward(x), before));
 }
 

@@ -31,7 +31,7 @@ void write_model(const Model& model, bool with_head = true, bool tied = false) {
   put(0, "model.embed_tokens.weight", torch::randn({32, 16}).to(at::kBFloat16));
   for (const auto& slot : model.table.slots)
     if (slot->path() != "lm_head" || with_head)
-      put(slot->path().find("layers.0") == std::string::npos, slot->path() + ".weight", slot->base().weight());
+      put(slot->path().find("layers.0") == std::string::npos, slot->path() + ".weight", weight_of(slot));
   put(1, "model.norm.weight", torch::randn({16}));
   formats::write_safetensors(model.path() / "model-00001-of-00002.safetensors", std::move(shards[0]),
                              {{"format", "pt"}, {"by", "x"}});
@@ -134,7 +134,7 @@ TEST_CASE("a single fp32 file is merged too", "[unit]") {
   lowrank_test::TempDir dir;
   const auto table = tiny_llama(at::kFloat);
   std::vector<formats::TensorToWrite> tensors;
-  for (const auto& slot : table.slots) tensors.push_back(tensor(slot->path() + ".weight", slot->base().weight()));
+  for (const auto& slot : table.slots) tensors.push_back(tensor(slot->path() + ".weight", weight_of(slot)));
   fs::create_directories(dir / "m");
   formats::write_safetensors(dir / "m" / "model.safetensors", std::move(tensors));
   const auto adapter = adapter_for(table, {"lm_head", "k_proj"});
@@ -241,10 +241,8 @@ TEST_CASE("a sum that overflows is refused and nothing is left", "[unit]") {
   lowrank_test::TempDir dir;
   fs::create_directories(dir / "m");
   lora::SlotTable table;
-  table.slots.push_back(
-      std::make_shared<lora::LinearSlotImpl>("head.fc", torch::full({4, 4}, 65000.0).to(at::kHalf), at::Tensor()));
-  formats::write_safetensors(dir / "m" / "model.safetensors",
-                             {tensor("head.fc.weight", table.slots[0]->base().weight())});
+  table.slots.push_back(linear_slot("head.fc", torch::full({4, 4}, 65000.0).to(at::kHalf)));
+  formats::write_safetensors(dir / "m" / "model.safetensors", {tensor("head.fc.weight", weight_of(table.slots[0]))});
   const auto adapter = adapter_for(table, {"fc"});
   {
     const torch::NoGradGuard no_grad;

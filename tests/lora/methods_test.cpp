@@ -63,12 +63,10 @@ TEST_CASE("every initialisation begins as the base, and computes what its dense 
       move(adapter);
       for (const auto& slot : adapter.slots()) {
         const at::Tensor x = torch::randn({5, slot->base().in_features()});
-        const at::Tensor weight = dense(slot->lora(), slot->base().weight());
+        const at::Tensor weight = dense(slot->lora(), weight_of(slot));
         CHECK(largest(lora::LinearSlot(slot)->forward(x) - x.matmul(weight.t())) < 2e-5);
-        CHECK(
-            largest(
-                lora::merged_rows(slot->base().weight(), slot->lora(), 0, slot->base().out_features()).to(at::kFloat) -
-                weight.to(dtype).to(at::kFloat)) <= (dtype == at::kFloat ? 1e-5 : 0.02));
+        CHECK(largest(lora::merged_rows(weight_of(slot), slot->lora(), 0, slot->base().out_features()).to(at::kFloat) -
+                      weight.to(dtype).to(at::kFloat)) <= (dtype == at::kFloat ? 1e-5 : 0.02));
         // A plain LoRA of twice the rank is the same.
         const lora::LoraMatrices twice = lora::plain(slot->lora());
         CHECK(twice.r == (adapter.config().splits_base() ? 8 : 4));
@@ -87,17 +85,17 @@ TEST_CASE("PiSSA takes the greatest terms, OLoRA Q and R, and the orthogonal pai
   const at::Tensor best = (u.narrow(1, 0, 4) * s.narrow(0, 0, 4)).matmul(v.narrow(1, 0, 4).t()).to(at::kFloat);
   for (const std::string init : {"pissa", "pissa_niter_4"}) {
     INFO(init);
-    const auto lora = lora::split_from(w, "p", 4, 1.5, init, 1);
+    const auto lora = lora::split_from(kernels::BaseWeight::dense(w), "p", 4, 1.5, init, 1);
     CHECK(largest(1.5 * lora.b0.matmul(lora.a0) - best) < (init == "pissa" ? 1e-5 : 1e-3));
     // √S on both sides.
     CHECK(largest(lora.a0.norm(2, {1}, false) - lora.b0.norm(2, {0}, false)) < 1e-5);
     CHECK(same_bytes(lora.a, lora.a0));
     const int threads = at::get_num_threads();
     at::set_num_threads(threads == 1 ? 2 : 1);
-    CHECK(same_bytes(lora::split_from(w, "p", 4, 1.5, init, 1).b0, lora.b0));
+    CHECK(same_bytes(lora::split_from(kernels::BaseWeight::dense(w), "p", 4, 1.5, init, 1).b0, lora.b0));
     at::set_num_threads(threads);
   }
-  const auto olora = lora::split_from(w, "p", 4, 1.5, "olora", 1);
+  const auto olora = lora::split_from(kernels::BaseWeight::dense(w), "p", 4, 1.5, "olora", 1);
   CHECK(largest(olora.b0.t().matmul(olora.b0) - torch::eye(4)) < 1e-5);
   const auto [q, r] = torch::linalg_qr(w);
   CHECK(largest(olora.b0.matmul(olora.a0) - q.narrow(1, 0, 4).matmul(r.narrow(0, 0, 4))) < 1e-5);
@@ -105,7 +103,8 @@ TEST_CASE("PiSSA takes the greatest terms, OLoRA Q and R, and the orthogonal pai
   CHECK(largest(orthogonal.b.matmul(orthogonal.a)) < 1e-6);
   CHECK(orthogonal.a.detach().std().item<double>() == Approx(0.1 / std::sqrt(2.0)).epsilon(0.15));
   CHECK(orthogonal.b.detach().std().item<double>() == Approx(0.1 / std::sqrt(2.0)).epsilon(0.15));
-  CHECK(contains(message_of(ErrorKind::kConfig, [&] { lora::split_from(w, "p.q", 17, 1, "pissa", 1); }),
+  CHECK(contains(message_of(ErrorKind::kConfig,
+                            [&] { lora::split_from(kernels::BaseWeight::dense(w), "p.q", 17, 1, "pissa", 1); }),
                  "p.q: its weight is [24, 16], so the initialisation 'pissa' has at most rank 16, not 17"));
 }
 
@@ -159,7 +158,7 @@ TEST_CASE("DoRA is saved, loaded to the bit, merged into a slot and into files",
 
   std::vector<formats::TensorToWrite> tensors;
   for (const auto& slot : other.slots)
-    tensors.push_back(formats::tensor_to_write(slot->path() + ".weight", slot->base().weight()));
+    tensors.push_back(formats::tensor_to_write(slot->path() + ".weight", weight_of(slot)));
   fs::create_directories(dir / "model");
   formats::write_safetensors(dir / "model" / "model.safetensors", std::move(tensors));
   lora::merge_files(dir / "model", back, dir / "merged");
@@ -173,9 +172,9 @@ TEST_CASE("DoRA is saved, loaded to the bit, merged into a slot and into files",
     CHECK(at::allclose(lora::LinearSlot(slot)->forward(x), x.matmul(weight.t()), 0.02, 0.02));
     CHECK(at::allclose(weight.to(at::kFloat).norm(2, {1}, false), slot->lora().magnitude, 0.01, 0.01));
   }
-  const at::Tensor before = back.slots()[0]->base().weight().clone();
+  const at::Tensor before = weight_of(back.slots()[0]).clone();
   back.unmerge();
-  CHECK(same_bytes(back.slots()[0]->base().weight(), before));
+  CHECK(same_bytes(weight_of(back.slots()[0]), before));
   back.detach();
   CHECK(other.slots[0]->module()->named_parameters().size() == 1);
 }
@@ -186,13 +185,13 @@ TEST_CASE("DoRA's norms follow every change of A, B and the weight", "[unit]") {
   auto slot = adapter.slots()[0];
   const torch::NoGradGuard no_grad;
   const at::Tensor x = torch::randn({4, 16});
-  const auto expected = [&] { return x.matmul(dense(slot->lora(), slot->base().weight()).t()); };
+  const auto expected = [&] { return x.matmul(dense(slot->lora(), weight_of(slot)).t()); };
   CHECK(largest(slot->forward(x) - expected()) < 1e-5);
   slot->lora().b.data_ptr<float>()[5] += 3;  // as the optimiser writes: LibTorch does not see it
   CHECK(largest(slot->forward(x) - expected()) < 1e-5);
   slot->lora().scale *= 2;
   CHECK(largest(slot->forward(x) - expected()) < 1e-5);
-  slot->weight().set_data(torch::randn({16, 16}));
+  weight_of(slot).copy_(torch::randn({16, 16}));
   slot->rebind();
   CHECK(largest(slot->forward(x) - expected()) < 1e-5);
 }

@@ -64,7 +64,7 @@ TEST_CASE("an adapter that PEFT wrote computes here what it does there", "[parit
       auto slot = slot_named(table, row["path"]);
       CHECK(slot->lora().scale == Approx(row["scale"].get<double>()).epsilon(1e-14));
       CHECK(slot->lora().a.requires_grad());
-      slot->weight().set_data(tensor("weight"));
+      weight_of(slot).copy_(tensor("weight"));
       slot->rebind();
       const torch::NoGradGuard no_grad;
       const at::Tensor x = tensor("x"), y = tensor("y");
@@ -263,14 +263,10 @@ TEST_CASE("GPT-2's adapter by PEFT is read, fan_in_fan_out and all", "[parity]")
   lora::SlotTable table;  // GPT-2's shapes over one zero each
   for (int i = 0; i < 12; ++i) {
     const std::string layer = "transformer.h." + std::to_string(i) + ".";
-    table.slots.push_back(std::make_shared<lora::LinearSlotImpl>(
-        layer + "attn.c_attn", torch::zeros({1, 1}).expand({2304, 768}), at::Tensor()));
-    table.slots.push_back(std::make_shared<lora::LinearSlotImpl>(
-        layer + "attn.c_proj", torch::zeros({1, 1}).expand({768, 768}), at::Tensor()));
-    table.slots.push_back(std::make_shared<lora::LinearSlotImpl>(
-        layer + "mlp.c_fc", torch::zeros({1, 1}).expand({3072, 768}), at::Tensor()));
-    table.slots.push_back(std::make_shared<lora::LinearSlotImpl>(
-        layer + "mlp.c_proj", torch::zeros({1, 1}).expand({768, 3072}), at::Tensor()));
+    table.slots.push_back(linear_slot(layer + "attn.c_attn", torch::zeros({1, 1}).expand({2304, 768})));
+    table.slots.push_back(linear_slot(layer + "attn.c_proj", torch::zeros({1, 1}).expand({768, 768})));
+    table.slots.push_back(linear_slot(layer + "mlp.c_fc", torch::zeros({1, 1}).expand({3072, 768})));
+    table.slots.push_back(linear_slot(layer + "mlp.c_proj", torch::zeros({1, 1}).expand({768, 3072})));
   }
   table.head = "lm_head";
   table.layers = 12;

@@ -8,8 +8,8 @@ namespace {
 
 lora::LinearSlot slot_of(at::ScalarType dtype, bool bias = false) {
   torch::manual_seed(1);
-  return std::make_shared<lora::LinearSlotImpl>("model.layers.0.mlp.up_proj", (torch::randn({24, 16}) * 0.2).to(dtype),
-                                                bias ? (torch::randn({24}) * 0.2).to(dtype) : at::Tensor());
+  return linear_slot("model.layers.0.mlp.up_proj", (torch::randn({24, 16}) * 0.2).to(dtype),
+                     bias ? (torch::randn({24}) * 0.2).to(dtype) : at::Tensor());
 }
 
 lora::LoraMatrices matrices(std::int64_t r, double scale = 1.5, double dropout = 0) {
@@ -25,7 +25,7 @@ lora::LoraMatrices matrices(std::int64_t r, double scale = 1.5, double dropout =
 TEST_CASE("a slot computes x W' + b, and with an adapter s x A' B' more", "[unit]") {
   auto slot = slot_of(at::kFloat, true);
   const at::Tensor x = torch::randn({5, 16});
-  const at::Tensor base = torch::linear(x, slot->base().weight(), slot->base().bias());
+  const at::Tensor base = torch::linear(x, weight_of(slot), slot->base().bias());
   CHECK(at::allclose(slot->forward(x), base, 1e-5, 1e-6));
   slot->attach(matrices(3));
   const at::Tensor delta = x.matmul(slot->lora().a.t()).matmul(slot->lora().b.t()) * 1.5;
@@ -49,7 +49,7 @@ TEST_CASE("a slot's parameters have PEFT's names and are its own leaves", "[unit
   }
   CHECK(names == std::vector<std::string>{"base_layer.weight", "base_layer.bias", "lora_A.weight", "lora_B.weight"});
   CHECK(slot->module()->named_parameters()["lora_A.weight"].is_same(slot->lora().a));
-  CHECK(slot->base().weight().scalar_type() == at::kBFloat16);
+  CHECK(weight_of(slot).scalar_type() == at::kBFloat16);
   slot->detach();
   CHECK(slot->module()->named_parameters().size() == 2);
   slot->attach(matrices(4));
@@ -62,28 +62,31 @@ TEST_CASE("a slot's parameters have PEFT's names and are its own leaves", "[unit
 
 TEST_CASE("the weight is used where it lies", "[unit]") {
   const at::Tensor weight = torch::randn({4, 6});
-  const auto slot = std::make_shared<lora::LinearSlotImpl>("p", weight, at::Tensor());
-  CHECK(slot->base().weight().const_data_ptr() == weight.const_data_ptr());
-  const at::Tensor moved = torch::randn({4, 6});
-  slot->weight().set_data(moved);
-  slot->rebind();
-  CHECK(slot->base().weight().const_data_ptr() == moved.const_data_ptr());
+  const auto slot = linear_slot("p", weight);
+  CHECK(weight_of(slot).const_data_ptr() == weight.const_data_ptr());
+  CHECK(slot->module()->named_parameters()["base_layer.weight"].const_data_ptr() == weight.const_data_ptr());
+
+  const at::Tensor leaf = torch::randn({4, 6}).requires_grad_(), moved = torch::randn({4, 6});
+  const auto trained = linear_slot("p", leaf);
+  leaf.set_data(moved);  // as the owner of a flat buffer does
+  CHECK(weight_of(trained).const_data_ptr() == moved.const_data_ptr());
+  CHECK(trained->module()->named_parameters()["base_layer.weight"].is_same(leaf));
 }
 
 TEST_CASE("merging rounds once and unmerging gives the exact bytes back", "[unit]") {
   for (const auto dtype : {at::kFloat, at::kBFloat16, at::kHalf, at::kDouble}) {
     INFO(c10::toString(dtype));
     auto slot = slot_of(dtype);
-    const at::Tensor before = slot->base().weight().clone();
+    const at::Tensor before = weight_of(slot).clone();
     slot->attach(matrices(3));
     slot->merge();
     slot->merge();
     CHECK(slot->merged());
-    CHECK(same_bytes(slot->base().weight(), before));
+    CHECK(same_bytes(weight_of(slot), before));
     const at::Tensor wide = before.to(dtype == at::kDouble ? at::kDouble : at::kFloat);
     const at::Tensor expected = (wide + slot->delta_weight()).to(dtype);
     CHECK(same_bytes(lora::merged_rows(before, slot->lora(), 0, 24), expected));
-    CHECK(same_bytes(lora::merged_rows(before, slot->lora(), 5, 9), expected.slice(0, 5, 9)));
+    CHECK(same_bytes(lora::merged_rows(before.slice(0, 5, 9), slot->lora(), 5, 9), expected.slice(0, 5, 9)));
     if (dtype != at::kHalf) {
       const torch::NoGradGuard no_grad;
       const at::Tensor x = torch::randn({5, 16}).to(dtype);
@@ -92,7 +95,7 @@ TEST_CASE("merging rounds once and unmerging gives the exact bytes back", "[unit
     }
     slot->unmerge();
     CHECK_FALSE(slot->merged());
-    CHECK(same_bytes(slot->base().weight(), before));
+    CHECK(same_bytes(weight_of(slot), before));
   }
 }
 
@@ -122,8 +125,7 @@ TEST_CASE("dropout acts in training only, by seed, path, step and token", "[unit
   CHECK_FALSE(at::allclose(first, run(2, 0, tokens)));
   CHECK_FALSE(at::allclose(first, run(1, 1, tokens)));
   CHECK_FALSE(at::allclose(first, run(1, 0, others)));
-  const auto other =
-      std::make_shared<lora::LinearSlotImpl>("model.layers.1.mlp.up_proj", slot->base().weight(), at::Tensor());
+  const auto other = linear_slot("model.layers.1.mlp.up_proj", weight_of(slot));
   other->attach(slot->lora());
   const kernels::DropoutContext context{1, 0, tokens.data()};
   CHECK_FALSE(at::allclose(first, other->forward(x, &context)));

@@ -36,9 +36,9 @@ void shake(const lora::Adapter& adapter) {
 lora::SlotTable biased() {
   torch::manual_seed(2);
   lora::SlotTable table;
-  table.slots = {std::make_shared<lora::LinearSlotImpl>("l.0.q_proj", torch::randn({6, 4}), torch::randn({6})),
-                 std::make_shared<lora::LinearSlotImpl>("l.0.k_proj", torch::randn({6, 4}), torch::randn({6})),
-                 std::make_shared<lora::LinearSlotImpl>("l.0.o_proj", torch::randn({4, 6}), at::Tensor())};
+  table.slots = {linear_slot("l.0.q_proj", torch::randn({6, 4}), torch::randn({6})),
+                 linear_slot("l.0.k_proj", torch::randn({6, 4}), torch::randn({6})),
+                 linear_slot("l.0.o_proj", torch::randn({4, 6}))};
   return table;
 }
 
@@ -112,7 +112,7 @@ TEST_CASE("an adapter on the embedding adds s·(B A)ᵀ to its rows", "[unit]") 
   CHECK(lora.b.std().item<float>() == Approx(1).margin(0.3));
   CHECK(same_bytes(table.embedding->forward(ids, at::kFloat).detach(), before));
   shake(adapter);
-  const at::Tensor dense = table.embedding->weight() + lora.b.matmul(lora.a).t() * 1.5;
+  const at::Tensor dense = weight_of(table.embedding->base()) + lora.b.matmul(lora.a).t() * 1.5;
   const at::Tensor rows = table.embedding->forward(ids, at::kFloat);
   CHECK(at::allclose(rows, dense.index_select(0, ids), 1e-5, 1e-5));
   const at::Tensor upstream = torch::randn({4, 16});
@@ -126,7 +126,8 @@ TEST_CASE("an adapter on the embedding adds s·(B A)ᵀ to its rows", "[unit]") 
   const auto norms = lora::update_norms(adapter);
   REQUIRE(norms.size() == 4);
   CHECK(norms[3].path == "model.embed_tokens");
-  CHECK(norms[3].delta == Approx((dense.detach() - table.embedding->weight()).norm().item<double>()).epsilon(1e-5));
+  CHECK(norms[3].delta ==
+        Approx((dense.detach() - weight_of(table.embedding->base())).norm().item<double>()).epsilon(1e-5));
   {
     lora::DeltaScale half(adapter);
     half.set(0.5);
@@ -139,7 +140,7 @@ TEST_CASE("biases are trained as copies, under PEFT's names", "[unit]") {
   auto table = biased();
   LoraConfig config = config_of({"q_proj", "o_proj"});
   config.bias = "all";
-  const at::Tensor x = torch::randn({3, 4}), before = table.slots[0]->bias().clone();
+  const at::Tensor x = torch::randn({3, 4}), before = table.slots[0]->base().bias().clone();
   auto adapter = lora::attach(table, config);
   CHECK(names(adapter) == std::vector<std::string>{"l.0.q_proj.lora_A.weight", "l.0.q_proj.lora_B.weight",
                                                    "l.0.o_proj.lora_A.weight", "l.0.o_proj.lora_B.weight",
@@ -147,7 +148,7 @@ TEST_CASE("biases are trained as copies, under PEFT's names", "[unit]") {
   shake(adapter);
   for (const auto& slot : {table.slots[0], table.slots[1]}) {
     const at::Tensor bias = adapter.at_whole(slot->path())[0].tensor;
-    at::Tensor expected = x.matmul(slot->weight().t()) + bias;
+    at::Tensor expected = x.matmul(weight_of(slot).t()) + bias;
     if (slot->adapted()) expected = expected + x.matmul(slot->lora().a.t()).matmul(slot->lora().b.t()) * 1.5;
     CHECK(at::allclose(slot->forward(x), expected, 1e-5, 1e-5));
     slot->forward(x).sum().backward();
@@ -158,9 +159,9 @@ TEST_CASE("biases are trained as copies, under PEFT's names", "[unit]") {
     const torch::NoGradGuard no_grad;
     const at::Tensor bias = adapter.at_whole("l.0.q_proj")[0].tensor;
     CHECK(at::allclose(table.slots[0]->forward(x) - bias,
-                       x.matmul((table.slots[0]->weight() + table.slots[0]->delta_weight()).t()), 1e-5, 1e-5));
+                       x.matmul((weight_of(table.slots[0]) + table.slots[0]->delta_weight()).t()), 1e-5, 1e-5));
   }
-  CHECK(same_bytes(table.slots[0]->bias(), before));
+  CHECK(same_bytes(table.slots[0]->base().bias(), before));
 
   auto other = biased();
   config.bias = "lora_only";
@@ -226,7 +227,7 @@ TEST_CASE("whole modules, biases and the embedding come back from their files", 
 
   // PEFT saves the weight of an adapted embedding too.
   const std::string redundant = "base_model.model.model.embed_tokens.base_layer.weight";
-  rewrite(dir.path(), [&](auto& tensors) { tensors[redundant] = table.embedding->weight().clone(); });
+  rewrite(dir.path(), [&](auto& tensors) { tensors[redundant] = weight_of(table.embedding->base()).clone(); });
   std::vector<std::string> notes;
   back(&notes);
   REQUIRE(notes.size() == 1);
