@@ -17,6 +17,7 @@
 
 #include "lowrank/kernels/lora_linear.h"
 #include "lowrank/kernels/ops.h"
+#include "lowrank/kernels/row_losses.h"
 #include "lowrank/kernels/smoothed_cross_entropy.h"
 
 namespace lowrank::kernels::composite {
@@ -86,8 +87,9 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
     const at::Tensor ks = k.narrow(0, segments.k_offsets[s], nk).transpose(0, 1).repeat_interleave(group, 0);
     const at::Tensor vs = v.narrow(0, segments.k_offsets[s], nk).transpose(0, 1).repeat_interleave(group, 0);
     at::Tensor scores = at::matmul(qs, ks.transpose(1, 2)).to(wide(q)) * options.scale;
-    const at::Tensor position = at::arange(nk - nq, nk, at::kLong).unsqueeze(1);
-    const at::Tensor key = at::arange(nk, at::kLong).unsqueeze(0);
+    const auto places = q.options().dtype(at::kLong);
+    const at::Tensor position = at::arange(nk - nq, nk, places).unsqueeze(1);
+    const at::Tensor key = at::arange(nk, places).unsqueeze(0);
     at::Tensor hidden = key > position;
     if (options.window) hidden = hidden.logical_or(key <= position - *options.window);
     scores = scores.masked_fill(hidden, -INFINITY);
@@ -103,10 +105,15 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const BaseWeight& head
 
 at::Tensor smoothed_cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels,
                                   double smoothing) {
-  const at::Tensor logits = at::linear(hidden, dense(head, hidden.scalar_type())).to(wide(hidden));
+  return composite::row_losses(at::linear(hidden, dense(head, hidden.scalar_type())), labels, smoothing);
+}
+
+at::Tensor row_log_softmax(const at::Tensor& logits) { return at::log_softmax(logits.to(wide(logits)), -1); }
+
+at::Tensor row_losses(const at::Tensor& logits, const at::Tensor& labels, double smoothing) {
   const at::Tensor counted = labels != -100;
   const at::Tensor index = at::where(counted, labels, at::zeros({}, labels.options())).unsqueeze(1);
-  const at::Tensor logs = at::log_softmax(logits, -1);
+  const at::Tensor logs = composite::row_log_softmax(logits);
   at::Tensor losses = -logs.gather(1, index).squeeze(1);
   if (smoothing != 0) losses = losses * (1 - smoothing) - logs.mean(1) * smoothing;
   return at::where(counted, losses, at::zeros({}, losses.options()));

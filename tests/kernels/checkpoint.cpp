@@ -33,7 +33,8 @@ struct Network {
     lora.b = b[i];
     lora.dropout = 0.3;
     lora.dropout_key = {9, static_cast<std::uint32_t>(i)};
-    const at::Tensor y = k::lora_linear(k::rms_norm(x, norm, 1e-5), {weight, at::Tensor()}, {&lora, 1}, &context);
+    const at::Tensor y =
+        k::lora_linear(k::rms_norm(x, norm, 1e-5), k::BaseWeight::dense(weight), {&lora, 1}, &context);
     return x + k::swiglu(y, x);
   }
 
