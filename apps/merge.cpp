@@ -15,7 +15,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
-#include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/kernels/segments.h"
 
 namespace lowrank::apps {
@@ -34,8 +34,8 @@ constexpr const char* kProbe =
 at::Tensor logits_of(models::DecoderImpl& decoder, const std::vector<data::TokenId>& ids) {
   const at::NoGradGuard no_grad;
   const auto length = static_cast<std::int64_t>(ids.size());
-  const at::Tensor tokens = kernels::aten::empty({length}, at::kLong);
-  std::copy(ids.begin(), ids.end(), tokens.mutable_data_ptr<std::int64_t>());
+  const std::vector<std::int64_t> wide(ids.begin(), ids.end());
+  const at::Tensor tokens = kernels::from_host<std::int64_t>(wide, {length});
   return decoder.logits(decoder.hidden(tokens, kernels::Segments::of_lengths({length})));
 }
 

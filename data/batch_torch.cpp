@@ -1,7 +1,7 @@
 #include "lowrank/data/batch_torch.h"
 
 #include "lowrank/core/error.h"
-#include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/host.h"
 
 namespace lowrank::data {
 namespace {
@@ -23,23 +23,22 @@ Batch make_batch(const std::vector<Example>& all, std::span<const std::uint32_t>
   }
 
   Batch batch;
-  batch.ids = kernels::aten::empty({tokens}, at::kLong);
-  batch.labels = kernels::aten::empty({tokens}, at::kLong);
   batch.segments = kernels::Segments::of_lengths(lengths);
   batch.token_in_step.resize(static_cast<std::size_t>(tokens));
-  auto* ids = batch.ids.mutable_data_ptr<std::int64_t>();
-  auto* labels = batch.labels.mutable_data_ptr<std::int64_t>();
+  std::vector<std::int64_t> ids, labels;
   std::int64_t t = 0;
   for (const std::uint32_t index : which) {
     const Example& example = all[index];
     for (std::size_t i = 0; i < example.ids.size(); ++i, ++t) {
       const bool learned = i + 1 < example.ids.size() && example.learned[i + 1] != 0;
-      ids[t] = example.ids[i];
-      labels[t] = learned ? example.ids[i + 1] : kNotLearned;
+      ids.push_back(example.ids[i]);
+      labels.push_back(learned ? example.ids[i + 1] : kNotLearned);
       batch.counted += learned;
       batch.token_in_step[static_cast<std::size_t>(t)] = first_token + t;
     }
   }
+  batch.ids = kernels::from_host<std::int64_t>(ids, {tokens});
+  batch.labels = kernels::from_host<std::int64_t>(labels, {tokens});
   return batch;
 }
 

@@ -6,11 +6,14 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <span>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/progress_scope.h"
 #include "lowrank/data/batch_torch.h"
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/divergence.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::eval {
@@ -21,55 +24,31 @@ constexpr std::size_t kDocumentsToResample = 20;
 
 /// Rows of a batch that are counted: their place, label and unit.
 struct Counted {
-  at::Tensor rows;  // int64 [C]
-  std::vector<std::int64_t> labels;
+  std::vector<std::int64_t> rows, labels;
   std::vector<std::uint32_t> units;
 };
 
 Counted counted_rows(const data::Batch& batch, const std::vector<std::uint32_t>& unit_of_segment) {
   Counted counted;
-  std::vector<std::int64_t> rows;
-  const std::int64_t* label = batch.labels.const_data_ptr<std::int64_t>();
+  const std::vector<std::int64_t> labels = kernels::to_host<std::int64_t>(batch.labels);
   for (std::int64_t s = 0; s < batch.segments.count(); ++s) {
     const auto segment = static_cast<std::size_t>(s);
     for (std::int64_t i = batch.segments.q_offsets[segment]; i < batch.segments.q_offsets[segment + 1]; ++i) {
-      if (label[i] == -100) continue;
-      rows.push_back(i);
-      counted.labels.push_back(label[i]);
+      const std::int64_t label = labels[static_cast<std::size_t>(i)];
+      if (label == -100) continue;
+      counted.rows.push_back(i);
+      counted.labels.push_back(label);
       counted.units.push_back(unit_of_segment[segment]);
     }
   }
-  counted.rows = kernels::aten::empty({static_cast<std::int64_t>(rows.size())}, at::kLong);
-  std::copy(rows.begin(), rows.end(), counted.rows.mutable_data_ptr<std::int64_t>());
   return counted;
 }
 
 /// log softmax [rows, V] fp32, by chunks of rows that do not depend on the threads.
 at::Tensor log_probabilities(const at::Tensor& logits) {
-  at::Tensor result = kernels::aten::empty(logits.sizes(), at::kFloat);
+  at::Tensor result = kernels::aten::empty(logits.sizes(), logits.options().dtype(at::kFloat));
   kernels::for_row_chunks(logits.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
     result.slice(0, begin, end).copy_(logits.slice(0, begin, end).log_softmax(1, at::kFloat));
-  });
-  return result;
-}
-
-/// KL(p ‖ q) of each row of log-probabilities, in double.
-std::vector<double> divergences(const at::Tensor& log_p, const at::Tensor& log_q) {
-  const std::int64_t width = log_p.size(1);
-  std::vector<double> result(static_cast<std::size_t>(log_p.size(0)));
-  kernels::for_row_chunks(log_p.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
-    const at::Tensor p = log_p.slice(0, begin, end).exp();
-    const float* weight = p.const_data_ptr<float>();
-    for (std::int64_t i = begin; i < end; ++i) {
-      const float* a = log_p.const_data_ptr<float>() + i * width;
-      const float* b = log_q.const_data_ptr<float>() + i * width;
-      double sum = 0;
-      for (std::int64_t j = 0; j < width; ++j) {
-        const float w = weight[(i - begin) * width + j];
-        if (w > 0) sum += double{w} * (double{a[j]} - double{b[j]});
-      }
-      result[static_cast<std::size_t>(i)] = sum;
-    }
   });
   return result;
 }
@@ -87,14 +66,16 @@ void check(const std::vector<Candidate>& candidates) {
 
 void add_batch(const std::vector<Candidate>& candidates, const data::Batch& batch, const Counted& counted,
                std::vector<std::vector<UnitLoss>>& losses) {
+  const auto rows = static_cast<std::int64_t>(counted.rows.size());
   std::vector<at::Tensor> hidden;
   for (const Candidate& candidate : candidates) {
     const Active active(candidate);
-    hidden.push_back(candidate.decoder->hidden(batch.ids, batch.segments).index_select(0, counted.rows));
+    const at::Tensor all = candidate.decoder->hidden(batch.ids, batch.segments);
+    hidden.push_back(all.index_select(0, kernels::from_host<std::int64_t>(counted.rows, {rows}, all.device())));
   }
-  const std::int64_t rows = counted.rows.size(0);
   for (std::int64_t begin = 0; begin < rows; begin += kRows) {
-    const std::int64_t end = std::min(begin + kRows, rows);
+    const std::int64_t end = std::min(begin + kRows, rows), count = end - begin;
+    const std::span label(counted.labels.data() + begin, static_cast<std::size_t>(count));
     at::Tensor first;
     for (std::size_t c = 0; c < candidates.size(); ++c) {
       at::Tensor log_q;
@@ -104,13 +85,15 @@ void add_batch(const std::vector<Candidate>& candidates, const data::Batch& batc
       }
       if (c == 0) first = log_q;
       const std::vector<double> kl =
-          c == 0 ? std::vector<double>(static_cast<std::size_t>(end - begin), 0.0) : divergences(first, log_q);
-      const float* values = log_q.const_data_ptr<float>();
+          c == 0 ? std::vector<double>(static_cast<std::size_t>(count), 0.0)
+                 : kernels::to_host<double>(kernels::divergences(first, log_q.to(first.device())));
+      const at::Tensor place = kernels::from_host<std::int64_t>(label, {count, 1}, log_q.device());
+      const std::vector<float> values = kernels::to_host<float>(log_q.gather(1, place));
       for (std::int64_t i = begin; i < end; ++i) {
         const auto row = static_cast<std::size_t>(i);
         UnitLoss& unit = losses[c][counted.units[row]];
         ++unit.tokens;
-        unit.nll -= double{values[(i - begin) * log_q.size(1) + counted.labels[row]]};
+        unit.nll -= double{values[row - static_cast<std::size_t>(begin)]};
         unit.kl += kl[row - static_cast<std::size_t>(begin)];
       }
     }

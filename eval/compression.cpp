@@ -10,6 +10,7 @@
 #include "lowrank/data/batch_torch.h"
 #include "lowrank/eval/compare.h"
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/kernels/rows.h"
 #include "lowrank/models/generate.h"
 
@@ -54,17 +55,17 @@ at::Tensor drawn_labels(models::DecoderImpl& decoder, const at::Tensor& hidden, 
   models::GenerateOptions options;
   options.temperature = 1;
   options.seed = seed;
-  at::Tensor drawn = labels.clone();
-  std::int64_t* label = drawn.mutable_data_ptr<std::int64_t>();
-  for (std::int64_t begin = 0; begin < drawn.size(0); begin += kRows) {
-    const std::int64_t end = std::min(begin + kRows, drawn.size(0));
+  std::vector<std::int64_t> drawn = kernels::to_host<std::int64_t>(labels);
+  for (std::int64_t begin = 0; begin < labels.size(0); begin += kRows) {
+    const std::int64_t end = std::min(begin + kRows, labels.size(0));
     const at::Tensor logits = decoder.logits(hidden.detach().slice(0, begin, end));
     for (std::int64_t i = begin; i < end; ++i) {
-      if (label[i] == -100) continue;
-      label[i] = models::sample(logits.select(0, i - begin), options, {}, static_cast<std::uint64_t>(i), piece);
+      std::int64_t& label = drawn[static_cast<std::size_t>(i)];
+      if (label == -100) continue;
+      label = models::sample(logits.select(0, i - begin), options, {}, static_cast<std::uint64_t>(i), piece);
     }
   }
-  return drawn;
+  return kernels::from_host<std::int64_t>(drawn, labels.sizes());
 }
 
 /// Sums of M Mᵀ and Mᵀ M over pieces, M the gradient in the coefficients of left · M · right.
@@ -106,7 +107,7 @@ std::vector<lora::RankTerms> terms_by_divergence(models::DecoderImpl& decoder, l
     lora.b.detach().copy_(terms[i].left.mul(terms[i].sizes).div(terms[i].scale));
     lora.a.set_requires_grad(false);
     if (lora.magnitude.defined()) lora.magnitude.set_requires_grad(false);
-    const at::Tensor none = kernels::aten::zeros({terms[i].count(), terms[i].count()}, at::kDouble);
+    const at::Tensor none = kernels::aten::zeros({terms[i].count(), terms[i].count()}, terms[i].left.options());
     moments.push_back({none, none.clone()});
   }
 

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/class_loss.h"
+#include "lowrank/kernels/host.h"
 
 namespace lowrank::eval {
 namespace {
@@ -16,10 +16,11 @@ constexpr std::int64_t kBatch = 64;
 }  // namespace
 
 at::Tensor image_batch(const data::ImageSet& images, std::span<const std::uint32_t> indices) {
-  const at::Tensor pixels = kernels::aten::empty(
-      {static_cast<std::int64_t>(indices.size()), images.channels, images.height, images.width}, at::kFloat);
-  images.fill(indices, pixels.mutable_data_ptr<float>());
-  return pixels;
+  const std::vector<std::int64_t> shape{static_cast<std::int64_t>(indices.size()), images.channels, images.height,
+                                        images.width};
+  std::vector<float> pixels(static_cast<std::size_t>(c10::multiply_integers(shape)));
+  images.fill(indices, pixels.data());
+  return kernels::from_host<float>(pixels, shape);
 }
 
 ImageScores score_images(models::ResNet& model, const data::ImageSet& images, core::ProgressObserver* progress) {

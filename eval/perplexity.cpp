@@ -7,6 +7,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/progress_scope.h"
 #include "lowrank/data/batch_torch.h"
+#include "lowrank/kernels/host.h"
 
 namespace lowrank::eval {
 
@@ -25,10 +26,9 @@ Perplexity perplexity(models::DecoderImpl& decoder, const data::Dataset& dataset
     const data::Batch batch = data::make_batch(examples, which);
     if (batch.counted > 0) {
       const at::Tensor hidden = decoder.hidden(batch.ids, batch.segments);
-      const at::Tensor losses = decoder.token_losses(hidden, batch.labels).contiguous();
-      const float* loss = losses.const_data_ptr<float>();
-      const std::int64_t* label = batch.labels.const_data_ptr<std::int64_t>();
-      for (std::int64_t i = 0; i < losses.size(0); ++i) {
+      const std::vector<float> loss = kernels::to_host<float>(decoder.token_losses(hidden, batch.labels));
+      const std::vector<std::int64_t> label = kernels::to_host<std::int64_t>(batch.labels);
+      for (std::size_t i = 0; i < loss.size(); ++i) {
         if (label[i] == -100) continue;
         sum += double{loss[i]};
         ++result.tokens;

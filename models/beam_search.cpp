@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "lowrank/core/error.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/kernels/rows.h"
 #include "lowrank/models/admission.h"
 #include "lowrank/models/answer.h"
@@ -44,9 +45,7 @@ struct Search {
 };
 
 std::vector<double> log_softmax(const at::Tensor& logits) {
-  const at::Tensor row = logits.contiguous();
-  const float* values = row.const_data_ptr<float>();
-  std::vector<double> result(values, values + row.numel());
+  std::vector<double> result = kernels::to_host<double>(logits);
   const double top = *std::max_element(result.begin(), result.end());
   double sum = 0;
   for (const double x : result) sum += std::exp(x - top);

@@ -9,6 +9,7 @@
 #include "lowrank/core/text.h"
 #include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/host.h"
 
 namespace lowrank::models {
 namespace {
@@ -49,13 +50,12 @@ SequenceClassifier new_classifier(const LoadedModel& model, std::int64_t labels,
   if (stored != nullptr && stored->info->shape == shape) {
     return {model.decoder, formats::tensor_view(stored->file, *stored->info).to(at::kFloat, false, /*copy=*/true)};
   }
-  const at::Tensor score = kernels::aten::empty(shape, at::kFloat);
   const core::RandomStream random(seed, "score head");
-  auto* to = score.data_ptr<float>();
-  for (std::int64_t i = 0; i < score.numel(); ++i) {
-    to[i] = static_cast<float>(config.initializer_range * random.normal(static_cast<std::uint64_t>(i)));
+  std::vector<float> score(static_cast<std::size_t>(labels * config.hidden_size));
+  for (std::size_t i = 0; i < score.size(); ++i) {
+    score[i] = static_cast<float>(config.initializer_range * random.normal(i));
   }
-  return {model.decoder, score};
+  return {model.decoder, kernels::from_host<float>(score, shape)};
 }
 
 std::int64_t own_labels(const LoadedModel& model) {

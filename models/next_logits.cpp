@@ -1,8 +1,6 @@
 #include "lowrank/models/next_logits.h"
 
-#include <algorithm>
-
-#include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/host.h"
 
 namespace lowrank::models {
 
@@ -10,14 +8,15 @@ at::Tensor next_logits(DecoderImpl& decoder, KvCache& cache, const std::vector<s
   std::vector<std::int64_t> lengths;
   for (const std::vector<data::TokenId>& input : inputs) lengths.push_back(static_cast<std::int64_t>(input.size()));
   const kernels::Segments segments = cache.segments(lengths);
-  const at::Tensor ids = kernels::aten::empty({segments.tokens()}, at::kLong);
-  const at::Tensor last = kernels::aten::empty({segments.count()}, at::kLong);
+  std::vector<std::int64_t> ids, last;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    std::copy(inputs[i].begin(), inputs[i].end(), ids.data_ptr<std::int64_t>() + segments.q_offsets[i]);
-    last.data_ptr<std::int64_t>()[i] = segments.q_offsets[i + 1] - 1;
+    ids.insert(ids.end(), inputs[i].begin(), inputs[i].end());
+    last.push_back(segments.q_offsets[i + 1] - 1);
   }
-  const at::Tensor hidden = decoder.hidden(ids, segments, {.cache = &cache});
-  return decoder.logits(hidden.index_select(0, last));
+  const at::Tensor hidden =
+      decoder.hidden(kernels::from_host<std::int64_t>(ids, {segments.tokens()}), segments, {.cache = &cache});
+  return decoder.logits(
+      hidden.index_select(0, kernels::from_host<std::int64_t>(last, {segments.count()}, hidden.device())));
 }
 
 }  // namespace lowrank::models

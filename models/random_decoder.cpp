@@ -1,6 +1,7 @@
 
 #include "lowrank/core/random.h"
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/kernels/rows.h"
 #include "lowrank/models/load.h"
 
@@ -20,24 +21,24 @@ class RandomWeights : public WeightSource {
     } else if (shape.size() == 1) {
       tensor = kernels::aten::empty(shape, at::kFloat).fill_(1);
     } else {
-      tensor = kernels::aten::empty(shape, at::kFloat);
-      fill(tensor, core::RandomStream(seed_, "init:" + name));
+      tensor = drawn(shape, core::RandomStream(seed_, "init:" + name));
     }
     return tensor.requires_grad_(trainable_);
   }
 
  private:
-  void fill(at::Tensor& tensor, const core::RandomStream& stream) const {
-    float* values = tensor.data_ptr<float>();
-    const std::int64_t columns = tensor.size(1);
-    kernels::for_row_chunks(tensor.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
+  at::Tensor drawn(const std::vector<std::int64_t>& shape, const core::RandomStream& stream) const {
+    const std::int64_t rows = shape[0], columns = shape[1];
+    std::vector<float> values(static_cast<std::size_t>(rows * columns));
+    kernels::for_row_chunks(rows, 16, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) {
         for (std::int64_t column = 0; column < columns; ++column) {
           const double z = stream.normal(static_cast<std::uint64_t>(row), static_cast<std::uint64_t>(column));
-          values[row * columns + column] = static_cast<float>(deviation_ * z);
+          values[static_cast<std::size_t>(row * columns + column)] = static_cast<float>(deviation_ * z);
         }
       }
     });
+    return kernels::from_host<float>(values, shape);
   }
 
   std::uint64_t seed_;

@@ -9,6 +9,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/random.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/models/generate.h"
 
 namespace lowrank::models {
@@ -78,12 +79,6 @@ void keep_top_p(std::vector<float>& scores, double p) {
   }
 }
 
-std::vector<float> values_of(const at::Tensor& logits) {
-  const at::Tensor row = logits.contiguous();
-  const float* values = row.const_data_ptr<float>();
-  return {values, values + row.numel()};
-}
-
 }  // namespace
 
 void check(const GenerateOptions& options) {
@@ -113,7 +108,7 @@ void apply_penalties(std::vector<float>& scores, const GenerateOptions& options,
 }
 
 double log_probability(const at::Tensor& logits, double temperature, data::TokenId id) {
-  const std::vector<float> scores = values_of(logits);
+  const std::vector<float> scores = kernels::to_host<float>(logits);
   const double divisor = temperature == 0 ? 1 : temperature;
   const double top = *std::max_element(scores.begin(), scores.end());
   double sum = 0;
@@ -123,7 +118,7 @@ double log_probability(const at::Tensor& logits, double temperature, data::Token
 
 data::TokenId sample(const at::Tensor& logits, const GenerateOptions& options, const std::vector<data::TokenId>& seen,
                      std::uint64_t place, std::uint64_t prompt) {
-  std::vector<float> scores = values_of(logits);
+  std::vector<float> scores = kernels::to_host<float>(logits);
   if (std::any_of(scores.begin(), scores.end(), [](float x) { return std::isnan(x); })) {
     throw ModelError("the model's logits are not numbers (NaN); the weights or the adapter are damaged");
   }

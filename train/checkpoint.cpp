@@ -1,13 +1,14 @@
 #include "lowrank/train/checkpoint.h"
 
+#include <ATen/core/grad_mode.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cstring>
-#include <span>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
-#include "lowrank/formats/safetensors.h"
+#include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/train/manifest.h"
 #include "lowrank/train/objective.h"
 
@@ -58,22 +59,16 @@ std::string layout_of(const FlatParameters& parameters) {
   return core::sha256(text);
 }
 
-formats::TensorToWrite flat_tensor(std::string name, const at::Tensor& tensor) {
-  const std::span<const float> values(tensor.const_data_ptr<float>(), static_cast<std::size_t>(tensor.numel()));
-  return {std::move(name), formats::DType::kF32, {tensor.numel()}, [values](const auto& sink) {
-            sink(std::as_bytes(values));
-          }};
-}
-
-void read_tensor(const formats::SafetensorsFile& file, const std::string& name, at::Tensor& tensor) {
-  const formats::TensorInfo* info = file.find(name);
+void read_tensor(const std::shared_ptr<const formats::SafetensorsFile>& file, const std::string& name,
+                 at::Tensor& tensor) {
+  const formats::TensorInfo* info = file->find(name);
   if (info == nullptr || info->dtype != formats::DType::kF32 ||
       info->shape != std::vector<std::int64_t>{tensor.numel()}) {
-    throw ModelError(file.path().string() + " does not hold " + name + " as " + std::to_string(tensor.numel()) +
+    throw ModelError(file->path().string() + " does not hold " + name + " as " + std::to_string(tensor.numel()) +
                      " fp32 numbers: the checkpoint is of another adapter");
   }
-  const std::span<const std::byte> bytes = file.bytes(*info);
-  std::memcpy(tensor.mutable_data_ptr<float>(), bytes.data(), bytes.size());
+  const at::NoGradGuard no_grad;
+  tensor.copy_(formats::tensor_view(file, *info));
 }
 
 core::Json state_json(const CheckpointState& state, const std::string& layout) {
@@ -134,10 +129,10 @@ void save_checkpoint(const fs::path& run, const CheckpointState& state, FlatPara
     objective.save(staged.path());
     objective.save_state(staged.path());
   }
-  std::vector<formats::TensorToWrite> tensors = {flat_tensor("parameters", parameters.values()),
-                                                 flat_tensor("exp_avg", exp_avg),
-                                                 flat_tensor("exp_avg_sq", exp_avg_sq)};
-  if (ema != nullptr) tensors.push_back(flat_tensor("ema", ema->average()));
+  std::vector<formats::TensorToWrite> tensors = {formats::tensor_to_write("parameters", parameters.values()),
+                                                 formats::tensor_to_write("exp_avg", exp_avg),
+                                                 formats::tensor_to_write("exp_avg_sq", exp_avg_sq)};
+  if (ema != nullptr) tensors.push_back(formats::tensor_to_write("ema", ema->average()));
   formats::write_safetensors(staged.path() / kTensors, std::move(tensors));
   core::write_file(staged.path() / kState, state_json(state, layout_of(parameters)).dump(2) + "\n");
   write_manifest(staged.path(), state.step);
@@ -182,10 +177,10 @@ CheckpointState load_checkpoint(const fs::path& checkpoint, FlatParameters& para
                      "use the options it was started with");
   }
   const auto file = formats::SafetensorsFile::open(checkpoint / kTensors);
-  read_tensor(*file, "parameters", parameters.values());
-  read_tensor(*file, "exp_avg", exp_avg);
-  read_tensor(*file, "exp_avg_sq", exp_avg_sq);
-  if (ema != nullptr) read_tensor(*file, file->find("ema") != nullptr ? "ema" : "parameters", ema->average());
+  read_tensor(file, "parameters", parameters.values());
+  read_tensor(file, "exp_avg", exp_avg);
+  read_tensor(file, "exp_avg_sq", exp_avg_sq);
+  if (ema != nullptr) read_tensor(file, file->find("ema") != nullptr ? "ema" : "parameters", ema->average());
   return state;
 }
 

@@ -1,9 +1,10 @@
 #include "lowrank/train/ema.h"
 
-#include <algorithm>
-#include <utility>
+#include <ATen/core/grad_mode.h>
 
-#include "lowrank/train/reductions.h"
+#include <algorithm>
+
+#include "lowrank/kernels/flat_buffer.h"
 
 namespace lowrank::train {
 
@@ -11,16 +12,18 @@ Ema::Ema(double decay, const at::Tensor& values) : decay_(decay), average_(value
 
 void Ema::update(const at::Tensor& values, std::int64_t step) {
   const auto t = static_cast<double>(step);
-  const auto rate = static_cast<float>(1 - std::min(decay_, (1 + t) / (10 + t)));
-  float* mean = average_.mutable_data_ptr<float>();
-  const float* now = values.const_data_ptr<float>();
-  for_each_element(values.numel(), [=](std::int64_t i) { mean[i] += rate * (now[i] - mean[i]); });
+  kernels::approach(average_, values, 1 - std::min(decay_, (1 + t) / (10 + t)));
 }
 
 void Ema::exchange(at::Tensor& values) {
-  float* mean = average_.mutable_data_ptr<float>();
-  float* now = values.mutable_data_ptr<float>();
-  for_each_element(values.numel(), [=](std::int64_t i) { std::swap(mean[i], now[i]); });
+  constexpr std::int64_t kPart = 1 << 20;  // numbers that are there a third time meanwhile
+  const at::NoGradGuard no_grad;
+  for (std::int64_t begin = 0; begin < values.numel(); begin += kPart) {
+    const std::int64_t count = std::min(kPart, values.numel() - begin);
+    const at::Tensor now = values.narrow(0, begin, count), mean = average_.narrow(0, begin, count), kept = now.clone();
+    now.copy_(mean);
+    mean.copy_(kept);
+  }
 }
 
 }  // namespace lowrank::train

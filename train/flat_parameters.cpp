@@ -3,11 +3,10 @@
 #include <ATen/core/grad_mode.h>
 
 #include <cmath>
-#include <cstring>
 
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/aten.h"
-#include "lowrank/train/reductions.h"
+#include "lowrank/kernels/flat_buffer.h"
 
 namespace lowrank::train {
 
@@ -15,15 +14,17 @@ FlatParameters::FlatParameters(std::vector<lora::NamedTensor> parameters) : para
   at::NoGradGuard no_grad;
   std::int64_t total = 0;
   for (const auto& [name, tensor] : parameters_) {
-    if (!tensor.defined() || tensor.scalar_type() != at::kFloat || !tensor.is_cpu() || !tensor.is_leaf()) {
-      throw InternalError("parameter " + name + " is not an fp32 leaf tensor on the CPU");
+    if (!tensor.defined() || tensor.scalar_type() != at::kFloat || !tensor.is_leaf() ||
+        tensor.device() != parameters_.front().tensor.device()) {
+      throw InternalError("parameter " + name + " is not an fp32 leaf tensor on the device of the first");
     }
     offsets_.push_back(total);
     total += tensor.numel();
   }
   if (total == 0) throw ConfigError("there is nothing to train: no parameter was given to the trainer");
-  values_ = kernels::aten::empty({total}, at::kFloat);
-  gradients_ = kernels::aten::zeros({total}, at::kFloat);
+  const auto options = parameters_.front().tensor.options();
+  values_ = kernels::aten::empty({total}, options);
+  gradients_ = kernels::aten::zeros({total}, options);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     at::Tensor& tensor = parameters_[i].tensor;
     const auto shape = tensor.sizes().vec();
@@ -38,32 +39,26 @@ FlatParameters::FlatParameters(std::vector<lora::NamedTensor> parameters) : para
 std::int64_t FlatParameters::size() const { return values_.numel(); }
 
 void FlatParameters::zero_gradients() {
-  std::memset(gradients_.mutable_data_ptr<float>(), 0, static_cast<std::size_t>(size()) * sizeof(float));
+  const at::NoGradGuard no_grad;
+  gradients_.zero_();
 }
 
 void FlatParameters::check_aliasing() const {
-  const float* values = values_.const_data_ptr<float>();
-  const float* gradients = gradients_.const_data_ptr<float>();
+  const auto is_view = [](const at::Tensor& tensor, const at::Tensor& buffer, std::int64_t offset) {
+    return tensor.defined() && tensor.is_alias_of(buffer) && tensor.storage_offset() == offset &&
+           tensor.is_contiguous() && tensor.scalar_type() == buffer.scalar_type();
+  };
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const auto& [name, tensor] = parameters_[i];
-    const bool value_ok = tensor.const_data_ptr<float>() == values + offsets_[i] && tensor.is_contiguous();
-    const at::Tensor& gradient = tensor.grad();
-    const bool gradient_ok =
-        gradient.defined() && gradient.const_data_ptr<float>() == gradients + offsets_[i] && gradient.is_contiguous();
-    if (value_ok && gradient_ok) continue;
+    const bool value_ok = is_view(tensor, values_, offsets_[i]);
+    if (value_ok && is_view(tensor.grad(), gradients_, offsets_[i])) continue;
     throw InternalError(std::string(value_ok ? "the gradient of " : "") + name +
                         " is no longer a view of the trainer's buffer (zero_grad(), to() and set_data() break it)");
   }
 }
 
-double FlatParameters::gradient_norm() const {
-  return std::sqrt(ordered_sum(gradients_.const_data_ptr<float>(), size(),
-                               [](float g) { return static_cast<double>(g) * static_cast<double>(g); }));
-}
+double FlatParameters::gradient_norm() const { return std::sqrt(kernels::sum_of_squares(gradients_)); }
 
-bool FlatParameters::finite() const {
-  // x - x is 0 for every finite x and NaN for the rest, and a NaN stays in the sum.
-  return ordered_sum(values_.const_data_ptr<float>(), size(), [](float x) { return static_cast<double>(x - x); }) == 0;
-}
+bool FlatParameters::finite() const { return kernels::all_finite(values_); }
 
 }  // namespace lowrank::train

@@ -18,7 +18,7 @@ class FlatParameters {
   at::Tensor& gradients() { return gradients_; }
   const std::vector<lora::NamedTensor>& parameters() const { return parameters_; }
   std::int64_t size() const;
-  void zero_gradients();  // a memset: Tensor::zero_grad would break the aliasing
+  void zero_gradients();  // in place: Tensor::zero_grad would break the aliasing
   /// InternalError when a parameter or gradient no longer is its view.
   void check_aliasing() const;
   /// Euclidean norm of the gradients, summed in a fixed order in double.

@@ -8,6 +8,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/kernels/class_loss.h"
+#include "lowrank/kernels/host.h"
 
 namespace lowrank::train {
 namespace {
@@ -112,8 +113,8 @@ void ImageClassification::save(const std::filesystem::path& directory) {
 std::string ImageClassification::weights_hash() {
   std::string hashes;
   for (const lora::NamedTensor& weight : parameters()) {
-    const at::Tensor values = weight.tensor.detach().contiguous();
-    hashes += core::sha256({static_cast<const char*>(values.const_data_ptr()), values.nbytes()});
+    const std::vector<float> values = kernels::to_host<float>(weight.tensor);
+    hashes += core::sha256({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
   }
   return core::sha256(hashes);
 }

@@ -26,11 +26,11 @@ std::vector<RateRange> rate_ranges(const std::vector<lora::NamedTensor>& paramet
   return ranges;
 }
 
-Optimizer::Optimizer(std::int64_t size, const kernels::AdamWOptions& options, std::vector<RateRange> ranges)
+Optimizer::Optimizer(const at::Tensor& values, const kernels::AdamWOptions& options, std::vector<RateRange> ranges)
     : options_(options),
       ranges_(std::move(ranges)),
-      exp_avg_(kernels::aten::zeros({size}, at::kFloat)),
-      exp_avg_sq_(kernels::aten::zeros({size}, at::kFloat)) {}
+      exp_avg_(kernels::aten::zeros(values.sizes(), values.options())),
+      exp_avg_sq_(kernels::aten::zeros(values.sizes(), values.options())) {}
 
 void Optimizer::step(at::Tensor& values, const at::Tensor& gradients, std::int64_t step, double lr) {
   at::NoGradGuard no_grad;

@@ -25,7 +25,7 @@ std::vector<RateRange> rate_ranges(const std::vector<lora::NamedTensor>& paramet
 class Optimizer {
  public:
   /// `options.lr` is set anew at each step. `ranges` cover [0, size) in order.
-  Optimizer(std::int64_t size, const kernels::AdamWOptions& options, std::vector<RateRange> ranges);
+  Optimizer(const at::Tensor& values, const kernels::AdamWOptions& options, std::vector<RateRange> ranges);
   /// One update of values [n] by gradients [n]; `step` counts from 1.
   void step(at::Tensor& values, const at::Tensor& gradients, std::int64_t step, double lr);
   at::Tensor& exp_avg() { return exp_avg_; }        // fp32 [n]

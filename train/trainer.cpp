@@ -63,7 +63,7 @@ class Run {
         observer_(observer),
         parameters_(objective.parameters()),
         factors_(objective.factors()),
-        optimizer_(parameters_.size(), {options.lr, options.beta1, options.beta2, options.eps, options.weight_decay},
+        optimizer_(parameters_.values(), {options.lr, options.beta1, options.beta2, options.eps, options.weight_decay},
                    rate_ranges(parameters_.parameters(), options.lora_plus_ratio)),
         steps_(objective.steps()),
         warmup_(warmup_steps(options.warmup, steps_)),

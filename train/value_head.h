@@ -11,7 +11,7 @@ namespace lowrank::train {
 /// w·h, as the `score` layer (no bias) of transformers' sequence classification. Starts at zero.
 class ValueHead {
  public:
-  explicit ValueHead(std::int64_t width);
+  explicit ValueHead(std::int64_t width, at::Device device = at::kCPU);
   /// fp32 [d], a leaf that requires grad.
   const at::Tensor& weight() const { return weight_; }
   /// hidden [T, d] of any float dtype -> a value for each token.

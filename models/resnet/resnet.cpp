@@ -20,6 +20,7 @@
 #include "lowrank/core/text.h"
 #include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/kernels/convolution.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/kernels/lora_linear.h"
 
 namespace lowrank::models {
@@ -150,12 +151,11 @@ void draw(const std::string& name, const at::Tensor& tensor, std::int64_t width,
   const double deviation =
       convolution ? std::sqrt(2.0 / static_cast<double>(tensor.size(0) * tensor[0][0].numel())) : 0;
   const double bound = 1 / std::sqrt(static_cast<double>(width));
-  float* const values = at::Tensor(tensor).mutable_data_ptr<float>();
-  for (std::int64_t i = 0; i < tensor.numel(); ++i) {
-    const auto place = static_cast<std::uint64_t>(i);
-    values[i] =
-        static_cast<float>(convolution ? deviation * stream.normal(place) : (2 * stream.uniform(place) - 1) * bound);
+  std::vector<float> values(static_cast<std::size_t>(tensor.numel()));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = static_cast<float>(convolution ? deviation * stream.normal(i) : (2 * stream.uniform(i) - 1) * bound);
   }
+  kernels::copy_from_host<float>(tensor, values);
 }
 
 }  // namespace

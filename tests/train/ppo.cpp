@@ -213,7 +213,7 @@ TEST_CASE("advantages, returns, losses, gradients and one update are those of TR
     CHECK((tensor.grad() - gradient).abs().max().item<double>() <= 1e-4 * gradient.abs().max().item<double>());
   }
   const double lr = golden["options"]["lr"].get<double>();
-  train::Optimizer optimizer(flat.size(), {lr, 0.9, 0.999, 1e-8, 0}, {{0, flat.size(), 1}});
+  train::Optimizer optimizer(flat.values(), {lr, 0.9, 0.999, 1e-8, 0}, {{0, flat.size(), 1}});
   optimizer.step(flat.values(), flat.gradients(), 1, lr);
   check(update(objective, flat, 1), golden["updates"][1]);
 }
