@@ -79,19 +79,6 @@ struct AdamWStep {
 };
 void adamw(float* p, const float* g, float* m, float* v, std::int64_t n, const AdamWStep& step);
 
-/// Over n elements of a flat buffer, in double and in an order that n alone decides: Σ x², Σ |x|, how many are 0, and
-/// Σ (x − x), which is 0 where all are finite and NaN elsewhere.
-double sum_of_squares(const float* x, std::int64_t n);
-double sum_of_magnitudes(const float* x, std::int64_t n);
-double count_of_zeros(const float* x, std::int64_t n);
-double sum_of_remainders(const float* x, std::int64_t n);
-/// x += factor y; mean += rate (x − mean); x towards its origin (null: 0) by the threshold, at most onto it; a and b
-/// exchanged.
-void add_scaled(float* x, const float* y, std::int64_t n, float factor);
-void move_towards(float* mean, const float* x, std::int64_t n, float rate);
-void shrink(float* x, const float* origin, std::int64_t n, float threshold);
-void exchange(float* a, float* b, std::int64_t n);
-
 }  // namespace loops
 
 }  // namespace lowrank::kernels
