@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 
 #include "lowrank/apps/console/signals.h"
 #include "lowrank/apps/inputs/opening.h"
@@ -15,6 +14,7 @@
 #include "lowrank/apps/training/training_view.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/memory.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/parts.h"
 #include "lowrank/kernels/mode.h"
@@ -107,21 +107,6 @@ core::Json earlier_choices(const Options& options) {
   return core::Json::object();
 }
 
-namespace {
-
-/// MemAvailable of /proc/meminfo, in bytes; nothing where there is none.
-std::optional<std::uint64_t> available_memory() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string key, rest; file >> key;) {
-    std::uint64_t kilobytes = 0;
-    if (key == "MemAvailable:" && file >> kilobytes) return kilobytes * 1024;
-    std::getline(file, rest);
-  }
-  return std::nullopt;
-}
-
-}  // namespace
-
 bool choose_recompute(const Options& options, const core::Json& earlier, const models::DecoderConfig& config,
                       const data::Plan& plan, const data::Dataset& train, at::ScalarType dtype, RunReport& report) {
   std::vector<std::int64_t> lengths;
@@ -154,7 +139,7 @@ bool choose_recompute(const Options& options, const core::Json& earlier, const m
                               2 * config.kv_heads * config.head_dim + 3 * config.intermediate_size;
   const std::uint64_t need =
       static_cast<std::uint64_t>(most * config.layers * widths) * (dtype == at::kBFloat16 ? 2 : 4);
-  const auto have = available_memory();
+  const auto have = core::available_memory();
   const bool layer = have && need > *have * 6 / 10;
   report.recompute =
       fmt::format("{} (activations of {} tokens take about {}{})", layer ? "layer" : "none", core::format_count(most),
