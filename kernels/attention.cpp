@@ -4,6 +4,7 @@
 // made again (Dao et al. 2022, in the form that suits GEMM libraries).
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "lowrank/kernels/aten.h"
@@ -62,6 +63,15 @@ void for_tasks(const Shape& shape, const F& f) {
   for_row_chunks(tasks, 1, [&](std::int64_t task, std::int64_t) { f(Task{task / shape.heads, task % shape.heads}); });
 }
 
+// The keys, or the values, of each segment, [Tk_s, Hkv, d].
+std::vector<at::Tensor> by_segment(const at::Tensor& x, const Segments& segments) {
+  std::vector<at::Tensor> result;
+  for (std::int64_t s = 0; s < segments.count(); ++s) {
+    result.push_back(x.narrow(0, segments.k_offsets[s], segments.k_length(s)));
+  }
+  return result;
+}
+
 // Head `head` of the rows of a segment as a matrix [n, d] of `dtype`: a view where it can be.
 at::Tensor head_rows(const at::Tensor& x, const std::vector<std::int64_t>& offsets, std::int64_t segment,
                      std::int64_t head, at::ScalarType dtype) {
@@ -86,18 +96,28 @@ struct AttentionForward {
   at::Tensor out, lse;  // [Tq, H, d] and [H, Tq]
 };
 
-AttentionForward attention_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Shape& shape) {
+// A row's sum of exponentials and their logarithm, with the sink's beside them.
+template <typename T>
+void add_sink(T sink, T* sum, T* lse) {
+  const double with = std::max<double>(sink, *lse) + std::log1p(std::exp(-std::abs(static_cast<double>(sink) - *lse)));
+  *sum *= static_cast<T>(std::exp(with - *lse));
+  *lse = static_cast<T>(with);
+}
+
+AttentionForward attention_forward(const at::Tensor& q, const std::vector<at::Tensor>& k,
+                                   const std::vector<at::Tensor>& v, const Shape& shape) {
   const auto dtype = wide_dtype(q);
   const auto options = q.options().dtype(dtype);
-  AttentionForward result{aten::empty({q.size(0), q.size(1), v.size(2)}, q.options()),
+  AttentionForward result{aten::empty({q.size(0), q.size(1), v.front().size(2)}, q.options()),
                           aten::empty({q.size(1), q.size(0)}, options)};
   const auto& segments = shape.segments;
+  const at::Tensor sinks =
+      shape.options.sinks.defined() ? shape.options.sinks.detach().to(dtype).contiguous() : at::Tensor();
   for_tasks(shape, [&](const Task& task) {
     const std::int64_t s = task.segment, kv = task.head / shape.group();
     if (segments.q_length(s) == 0) return;
     const at::Tensor qs = head_rows(q, segments.q_offsets, s, task.head, dtype);
-    const at::Tensor ks = head_rows(k, segments.k_offsets, s, kv, dtype);
-    const at::Tensor vs = head_rows(v, segments.k_offsets, s, kv, dtype);
+    const at::Tensor ks = k[s].select(1, kv).to(dtype), vs = v[s].select(1, kv).to(dtype);
     const at::Tensor target = result.out.select(1, task.head).narrow(0, segments.q_offsets[s], segments.q_length(s));
     const Scores scores(shape, s, options);
     for_blocks(shape, s, [&](const Block& b) {
@@ -110,8 +130,12 @@ AttentionForward attention_forward(const at::Tensor& q, const at::Tensor& k, con
         T* const lse = result.lse.mutable_data_ptr<T>() + task.head * q.size(0) + segments.q_offsets[s];
         for (std::int64_t i = b.begin; i < b.end; ++i) {
           const std::int64_t r = i - b.begin;
-          lse[i] = loops::softmax_row(row + r * b.columns(), b.columns(), b.seen_first(i), b.seen_last(i),
-                                      shape.options.scale, sum + r);
+          T* const scores_of_row = row + r * b.columns();
+          const double cap = shape.options.cap;
+          if (cap != 0) loops::cap_row(scores_of_row, b.seen_first(i), b.seen_last(i), shape.options.scale, cap);
+          lse[i] = loops::softmax_row(scores_of_row, b.columns(), b.seen_first(i), b.seen_last(i),
+                                      cap != 0 ? 1 : shape.options.scale, sum + r);
+          if (sinks.defined()) add_sink(sinks.const_data_ptr<T>()[task.head], sum + r, lse + i);
         }
       });
       target.narrow(0, b.begin, b.rows()).copy_(p.mm(vs.narrow(0, b.first, b.columns())).div_(sums));
@@ -136,8 +160,28 @@ at::Tensor group_sum(const at::Tensor& x, std::int64_t kv_heads, at::ScalarType 
 }
 
 struct AttentionGradients {
-  at::Tensor dq, dk, dv;
+  at::Tensor dq, dk, dv, dsinks;
 };
+
+// −Σ p(sink) delta over the rows of each head, in their order.
+at::Tensor sink_gradients(const at::Tensor& sinks, const at::Tensor& lse, const at::Tensor& deltas) {
+  at::Tensor result = sinks.new_empty(sinks.sizes(), lse.options());
+  const at::Tensor wide = sinks.detach().to(lse.scalar_type()).contiguous();
+  with_wide_type(lse, [&](auto tag) {
+    using T = decltype(tag);
+    const T *const l = lse.const_data_ptr<T>(), *const d = deltas.const_data_ptr<T>(),
+                   *const s = wide.const_data_ptr<T>();
+    T* const out = result.mutable_data_ptr<T>();
+    for_row_chunks(lse.size(0), 1, [&](std::int64_t head, std::int64_t) {
+      double sum = 0;
+      for (std::int64_t i = head * lse.size(1); i < (head + 1) * lse.size(1); ++i) {
+        sum -= std::exp(static_cast<double>(s[head]) - static_cast<double>(l[i])) * static_cast<double>(d[i]);
+      }
+      out[head] = static_cast<T>(sum);
+    });
+  });
+  return result.to(sinks.scalar_type());
+}
 
 AttentionGradients attention_backward(const at::Tensor& g, const at::Tensor& q, const at::Tensor& k,
                                       const at::Tensor& v, const AttentionForward& kept, const Shape& shape) {
@@ -148,6 +192,8 @@ AttentionGradients attention_backward(const at::Tensor& g, const at::Tensor& q, 
   // Gradients of keys and values by query head; a group's heads are added up at the end.
   const at::Tensor dk = aten::zeros({k.size(0), shape.heads, k.size(2)}, options);
   const at::Tensor dv = aten::zeros({v.size(0), shape.heads, v.size(2)}, options);
+  const at::Tensor& sinks = shape.options.sinks;
+  const at::Tensor row_deltas = sinks.defined() ? aten::zeros(kept.lse.sizes(), options) : at::Tensor();
   for_tasks(shape, [&](const Task& task) {
     const std::int64_t s = task.segment, kv = task.head / shape.group();
     if (segments.q_length(s) == 0) return;
@@ -171,12 +217,22 @@ AttentionGradients attention_backward(const at::Tensor& g, const at::Tensor& q, 
         using T = decltype(tag);
         T *const pr = p.mutable_data_ptr<T>(), *const dr = ds.mutable_data_ptr<T>();
         const T *const gr = gb.const_data_ptr<T>(), *const out = ob.const_data_ptr<T>();
-        const T* const lse = kept.lse.const_data_ptr<T>() + task.head * q.size(0) + segments.q_offsets[s];
+        const std::int64_t first_row = task.head * q.size(0) + segments.q_offsets[s];
+        const T* const lse = kept.lse.const_data_ptr<T>() + first_row;
+        T* const deltas = row_deltas.defined() ? row_deltas.mutable_data_ptr<T>() + first_row : nullptr;
         for (std::int64_t i = b.begin; i < b.end; ++i) {
           const std::int64_t r = i - b.begin;
           const T delta = loops::dot(gr + r * gb.stride(0), out + r * ob.stride(0), v.size(2));
-          loops::softmax_row_backward(pr + r * b.columns(), dr + r * b.columns(), b.columns(), b.seen_first(i),
-                                      b.seen_last(i), shape.options.scale, lse[i], delta);
+          T *const p_row = pr + r * b.columns(), *const d_row = dr + r * b.columns();
+          const double scale = shape.options.scale, cap = shape.options.cap;
+          if (deltas != nullptr) deltas[i] = delta;
+          if (cap != 0) {
+            loops::capped_softmax_row_backward(p_row, d_row, b.columns(), b.seen_first(i), b.seen_last(i), scale, cap,
+                                               lse[i], delta);
+          } else {
+            loops::softmax_row_backward(p_row, d_row, b.columns(), b.seen_first(i), b.seen_last(i), scale, lse[i],
+                                        delta);
+          }
         }
       });
       dvs.narrow(0, b.first, b.columns()).addmm_(p.t(), gb);
@@ -184,10 +240,15 @@ AttentionGradients attention_backward(const at::Tensor& g, const at::Tensor& q, 
       dqs.narrow(0, b.begin, b.rows()).copy_(ds.mm(kb));
     });
   });
-  return {dq, group_sum(dk, shape.kv_heads, k.scalar_type()), group_sum(dv, shape.kv_heads, v.scalar_type())};
+  return {dq, group_sum(dk, shape.kv_heads, k.scalar_type()), group_sum(dv, shape.kv_heads, v.scalar_type()),
+          sinks.defined() ? sink_gradients(sinks, kept.lse, row_deltas) : at::Tensor()};
 }
 
-void check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Segments& segments) {
+void check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Segments& segments,
+           const AttentionOptions& options) {
+  if (options.sinks.defined() && options.sinks.sizes() != at::IntArrayRef{q.size(1)}) {
+    throw InternalError("kernels::attention: a sink for each head of the queries is expected");
+  }
   const bool shapes = q.dim() == 3 && k.dim() == 3 && v.dim() == 3 && k.size(2) == q.size(2) &&
                       k.size(0) == v.size(0) && k.size(1) == v.size(1) && k.size(1) > 0 && q.size(1) % k.size(1) == 0;
   if (!shapes) {
@@ -209,25 +270,46 @@ void check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const 
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Segments& segments,
                      const AttentionOptions& options) {
-  check(q, k, v, segments);
+  check(q, k, v, segments, options);
   if (!use_fused(q)) return composite::attention(q, k, v, segments, options);
   const at::Tensor queries = q.contiguous(), keys = k.contiguous(), values = v.contiguous();
-  const Shape shape{segments, options, q.size(1), k.size(1)};
-  if (records(queries, keys, values)) {
-    return differentiable({queries, keys, values}, [&]() -> ForwardPass {
-      const AttentionForward result = attention_forward(queries, keys, values, shape);
-      return {result.out,
-              {queries, keys, values, result.out, result.lse},
-              [shape](const BackwardPass& pass) -> std::vector<at::Tensor> {
-                const auto& saved = pass.saved;
-                AttentionGradients d = attention_backward(pass.gradient.contiguous(), saved[0], saved[1], saved[2],
-                                                          {saved[3], saved[4]}, shape);
-                return {d.dq, d.dk, d.dv};
-              }};
+  Shape shape{segments, options, q.size(1), k.size(1)};
+  const bool sinks = options.sinks.defined();
+  const auto forward = [&] {
+    return attention_forward(queries, by_segment(keys, segments), by_segment(values, segments), shape);
+  };
+  if (records(queries, keys, values) || (sinks && records(options.sinks))) {
+    std::vector<at::Tensor> inputs{queries, keys, values};
+    if (sinks) inputs.push_back(options.sinks);
+    return differentiable(inputs, [&]() -> ForwardPass {
+      const AttentionForward result = forward();
+      ForwardPass pass{result.out, inputs, {}};
+      pass.saved.push_back(result.out);
+      pass.saved.push_back(result.lse);
+      shape.options.sinks = at::Tensor();  // among the saved: held otherwise it would keep the graph alive
+      pass.backward = [shape, sinks](const BackwardPass& back) -> std::vector<at::Tensor> {
+        const auto& saved = back.saved;
+        const std::size_t last = saved.size();
+        Shape with = shape;
+        if (sinks) with.options.sinks = saved[3];
+        AttentionGradients d = attention_backward(back.gradient.contiguous(), saved[0], saved[1], saved[2],
+                                                  {saved[last - 2], saved[last - 1]}, with);
+        return {d.dq, d.dk, d.dv, d.dsinks};
+      };
+      return pass;
     });
   }
   const at::NoGradGuard no_grad;
-  return attention_forward(queries, keys, values, shape).out;
+  return forward().out;
+}
+
+at::Tensor attention(const at::Tensor& q, const std::vector<at::Tensor>& k, const std::vector<at::Tensor>& v,
+                     const Segments& segments, const AttentionOptions& options) {
+  const bool fit = k.size() == v.size() && static_cast<std::int64_t>(k.size()) == segments.count() && !k.empty();
+  if (!fit) throw InternalError("kernels::attention: keys and values of every segment are expected");
+  const at::NoGradGuard no_grad;
+  if (!use_fused(q)) return composite::attention(q, k, v, segments, options);
+  return attention_forward(q.contiguous(), k, v, {segments, options, q.size(1), k.front().size(1)}).out;
 }
 
 }  // namespace lowrank::kernels

@@ -10,6 +10,7 @@
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/softmax.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
@@ -67,6 +68,12 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 at::Tensor rotary(const at::Tensor& x, const RotaryTables& tables) {
   const std::int64_t half = tables.cos.size(1);
   const at::Tensor cos = tables.cos.to(wide(x)).unsqueeze(1), sin = tables.sin.to(wide(x)).unsqueeze(1);
+  if (tables.interleaved) {
+    const at::Tensor pairs = x.narrow(2, 0, 2 * half).to(wide(x)).unflatten(2, {half, 2});
+    const at::Tensor a = pairs.select(3, 0), b = pairs.select(3, 1);
+    const at::Tensor both = at::stack({a * cos - b * sin, b * cos + a * sin}, 3).flatten(2);
+    return at::cat({both.to(x.scalar_type()), x.narrow(2, 2 * half, x.size(2) - 2 * half)}, 2);
+  }
   const at::Tensor x1 = x.narrow(2, 0, half).to(wide(x)), x2 = x.narrow(2, half, half).to(wide(x));
   const at::Tensor turned = at::cat({x1 * cos - x2 * sin, x2 * cos + x1 * sin}, 2).to(x.scalar_type());
   return at::cat({turned, x.narrow(2, 2 * half, x.size(2) - 2 * half)}, 2);
@@ -87,16 +94,26 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
     const at::Tensor ks = k.narrow(0, segments.k_offsets[s], nk).transpose(0, 1).repeat_interleave(group, 0);
     const at::Tensor vs = v.narrow(0, segments.k_offsets[s], nk).transpose(0, 1).repeat_interleave(group, 0);
     at::Tensor scores = at::matmul(qs, ks.transpose(1, 2)).to(wide(q)) * options.scale;
+    if (options.cap != 0) scores = (scores / options.cap).tanh() * options.cap;
     const auto places = q.options().dtype(at::kLong);
     const at::Tensor position = at::arange(nk - nq, nk, places).unsqueeze(1);
     const at::Tensor key = at::arange(nk, places).unsqueeze(0);
     at::Tensor hidden = key > position;
     if (options.window) hidden = hidden.logical_or(key <= position - *options.window);
     scores = scores.masked_fill(hidden, -INFINITY);
-    outputs.push_back(at::matmul(at::softmax(scores, -1).to(q.scalar_type()), vs).transpose(0, 1));
+    if (options.sinks.defined()) {
+      scores = at::cat({scores, options.sinks.to(wide(q)).view({-1, 1, 1}).expand({-1, nq, 1})}, 2);
+    }
+    const at::Tensor probabilities = at::softmax(scores, -1).narrow(2, 0, nk);
+    outputs.push_back(at::matmul(probabilities.to(q.scalar_type()), vs).transpose(0, 1));
   }
   if (outputs.empty()) return at::empty({0, q.size(1), v.size(2)}, q.options());
   return at::cat(outputs, 0);
+}
+
+at::Tensor attention(const at::Tensor& q, const std::vector<at::Tensor>& k, const std::vector<at::Tensor>& v,
+                     const Segments& segments, const AttentionOptions& options) {
+  return composite::attention(q, at::cat(k), at::cat(v), segments, options);
 }
 
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels) {

@@ -22,12 +22,18 @@ void rms_norm(const double* x, const double* w, double* y, double* inverse, std:
 void rms_norm(const c10::BFloat16* x, const c10::BFloat16* w, c10::BFloat16* y, float* inverse, std::int64_t rows,
               std::int64_t n, double eps);
 
+/// The same with a wide weight and nothing rounded before the end.
+void rms_norm(const c10::BFloat16* x, const float* w, c10::BFloat16* y, float* inverse, std::int64_t rows,
+              std::int64_t n, double eps);
+
 /// dx = r (g w − x̂ mean(g w x̂)), x̂ = x r. Where dw is not null, dw [n] += g x̂.
 void rms_norm_backward(const float* g, const float* x, const float* w, const float* inverse, float* dx, float* dw,
                        std::int64_t rows, std::int64_t n);
 void rms_norm_backward(const double* g, const double* x, const double* w, const double* inverse, double* dx, double* dw,
                        std::int64_t rows, std::int64_t n);
 void rms_norm_backward(const c10::BFloat16* g, const c10::BFloat16* x, const c10::BFloat16* w, const float* inverse,
+                       c10::BFloat16* dx, float* dw, std::int64_t rows, std::int64_t n);
+void rms_norm_backward(const c10::BFloat16* g, const c10::BFloat16* x, const float* w, const float* inverse,
                        c10::BFloat16* dx, float* dw, std::int64_t rows, std::int64_t n);
 
 /// One token: heads × head_dim, the first 2·half columns of each head turned by the angles whose sine is sign · sin.
@@ -37,6 +43,14 @@ void rotary(const double* x, const float* cos, const float* sin, float sign, dou
             std::int64_t head_dim, std::int64_t half);
 void rotary(const c10::BFloat16* x, const float* cos, const float* sin, float sign, c10::BFloat16* y,
             std::int64_t heads, std::int64_t head_dim, std::int64_t half);
+
+/// The same where neighbours turn together: columns 2j and 2j + 1 by angle j.
+void rotary_interleaved(const float* x, const float* cos, const float* sin, float sign, float* y, std::int64_t heads,
+                        std::int64_t head_dim, std::int64_t half);
+void rotary_interleaved(const double* x, const float* cos, const float* sin, float sign, double* y, std::int64_t heads,
+                        std::int64_t head_dim, std::int64_t half);
+void rotary_interleaved(const c10::BFloat16* x, const float* cos, const float* sin, float sign, c10::BFloat16* y,
+                        std::int64_t heads, std::int64_t head_dim, std::int64_t half);
 
 /// y = T(silu(gate)) · up.
 void swiglu(const float* gate, const float* up, float* y, std::int64_t n);
@@ -60,6 +74,17 @@ void softmax_row_backward(float* s, float* dp, std::int64_t n, std::int64_t firs
                           float lse, float delta);
 void softmax_row_backward(double* s, double* dp, std::int64_t n, std::int64_t first, std::int64_t last, double scale,
                           double lse, double delta);
+
+/// s[first, last) becomes cap · tanh(scale s / cap).
+void cap_row(float* s, std::int64_t first, std::int64_t last, double scale, double cap);
+void cap_row(double* s, std::int64_t first, std::int64_t last, double scale, double cap);
+
+/// softmax_row_backward where p = exp(c − lse) with c = cap · tanh(scale s / cap): ds = scale (1 − (c/cap)²) p (dp −
+/// delta).
+void capped_softmax_row_backward(float* s, float* dp, std::int64_t n, std::int64_t first, std::int64_t last,
+                                 double scale, double cap, float lse, float delta);
+void capped_softmax_row_backward(double* s, double* dp, std::int64_t n, std::int64_t first, std::int64_t last,
+                                 double scale, double cap, double lse, double delta);
 
 /// Sum of a[i] b[i].
 float dot(const float* a, const float* b, std::int64_t n);

@@ -64,6 +64,20 @@ LOWRANK_INLINE W sigmoid(W x) {
   return W{1} / (W{1} + exponential(-x));
 }
 
+/// tanh to 2 ulp without branches (Cephes' polynomial near 0; elsewhere from e^2x).
+LOWRANK_INLINE float hyperbolic_tangent(float x) {
+  const float z = x * x;
+  float p = -5.70498872745e-3F;
+  p = p * z + 2.06390887954e-2F;
+  p = p * z - 5.37397155531e-2F;
+  p = p * z + 1.33314422036e-1F;
+  p = p * z - 3.33332819422e-1F;
+  const float near_zero = p * z * x + x;
+  const float far = 1.0F - 2.0F / (exponential(2.0F * x) + 1.0F);
+  return z < 0.390625F ? near_zero : far;  // |x| < 0.625
+}
+LOWRANK_INLINE double hyperbolic_tangent(double x) { return std::tanh(x); }
+
 inline constexpr int kLanes = 16;
 
 /// Sum of f(i) over [0, n): in lanes, so that it vectorises; the order depends on n alone.

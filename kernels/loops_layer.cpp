@@ -5,8 +5,15 @@ namespace lowrank::kernels::loops {
 
 namespace {
 
-template <typename T>
-LOWRANK_INLINE void norm_rows(const T* x, const T* w, T* y, Wide<T>* inverse, std::int64_t rows, std::int64_t n,
+// S: the weight's type. x̂ is rounded before it is multiplied by a weight of its own type.
+template <typename T, typename S>
+LOWRANK_INLINE Wide<T> normalised(Wide<T> x) {
+  if constexpr (std::is_same_v<T, S>) return rounded<T>(x);
+  return x;
+}
+
+template <typename T, typename S>
+LOWRANK_INLINE void norm_rows(const T* x, const S* w, T* y, Wide<T>* inverse, std::int64_t rows, std::int64_t n,
                               double eps) {
   using W = Wide<T>;
   for (std::int64_t i = 0; i < rows; ++i) {
@@ -15,12 +22,12 @@ LOWRANK_INLINE void norm_rows(const T* x, const T* w, T* y, Wide<T>* inverse, st
     const W squares = lane_sum<W>(n, [in](std::int64_t j) { return load(in[j]) * load(in[j]); });
     const W r = W{1} / std::sqrt(squares / static_cast<W>(n) + static_cast<W>(eps));
     inverse[i] = r;
-    for (std::int64_t j = 0; j < n; ++j) store(out[j], rounded<T>(load(in[j]) * r) * load(w[j]));
+    for (std::int64_t j = 0; j < n; ++j) store(out[j], normalised<T, S>(load(in[j]) * r) * load(w[j]));
   }
 }
 
-template <typename T>
-LOWRANK_INLINE void norm_rows_backward(const T* g, const T* x, const T* w, const Wide<T>* inverse, T* dx, Wide<T>* dw,
+template <typename T, typename S>
+LOWRANK_INLINE void norm_rows_backward(const T* g, const T* x, const S* w, const Wide<T>* inverse, T* dx, Wide<T>* dw,
                                        std::int64_t rows, std::int64_t n) {
   using W = Wide<T>;
   for (std::int64_t i = 0; i < rows; ++i) {
@@ -34,7 +41,7 @@ LOWRANK_INLINE void norm_rows_backward(const T* g, const T* x, const T* w, const
       store(out[j], r * (load(gi[j]) * load(w[j]) - load(xi[j]) * r * mean));
     }
     if (dw != nullptr) {
-      for (std::int64_t j = 0; j < n; ++j) dw[j] += load(gi[j]) * rounded<T>(load(xi[j]) * r);
+      for (std::int64_t j = 0; j < n; ++j) dw[j] += load(gi[j]) * normalised<T, S>(load(xi[j]) * r);
     }
   }
 }
@@ -50,6 +57,22 @@ LOWRANK_INLINE void turn(const T* x, const float* cos, const float* sin, float s
       const W c = cos[j], s = sign * sin[j], a = load(in[j]), b = load(in[j + half]);
       store(out[j], a * c - b * s);
       store(out[j + half], b * c + a * s);
+    }
+    for (std::int64_t j = 2 * half; j < head_dim; ++j) out[j] = in[j];
+  }
+}
+
+template <typename T>
+LOWRANK_INLINE void turn_interleaved(const T* x, const float* cos, const float* sin, float sign, T* y,
+                                     std::int64_t heads, std::int64_t head_dim, std::int64_t half) {
+  using W = Wide<T>;
+  for (std::int64_t h = 0; h < heads; ++h) {
+    const T* const in = x + h * head_dim;
+    T* const out = y + h * head_dim;
+    for (std::int64_t j = 0; j < half; ++j) {
+      const W c = cos[j], s = sign * sin[j], a = load(in[2 * j]), b = load(in[2 * j + 1]);
+      store(out[2 * j], a * c - b * s);
+      store(out[2 * j + 1], b * c + a * s);
     }
     for (std::int64_t j = 2 * half; j < head_dim; ++j) out[j] = in[j];
   }
@@ -75,27 +98,39 @@ LOWRANK_INLINE void gate_up_backward(const T* g, const T* gate, const T* up, T* 
 
 }  // namespace
 
-#define LOWRANK_LAYER_LOOPS(T, W)                                                                                      \
-  LOWRANK_ISA_CLONES void rms_norm(const T* x, const T* w, T* y, W* inverse, std::int64_t rows, std::int64_t n,        \
-                                   double eps) {                                                                       \
-    norm_rows<T>(x, w, y, inverse, rows, n, eps);                                                                      \
-  }                                                                                                                    \
-  LOWRANK_ISA_CLONES void rms_norm_backward(const T* g, const T* x, const T* w, const W* inverse, T* dx, W* dw,        \
-                                            std::int64_t rows, std::int64_t n) {                                       \
-    norm_rows_backward<T>(g, x, w, inverse, dx, dw, rows, n);                                                          \
-  }                                                                                                                    \
+#define LOWRANK_NORM_LOOPS(T, S, W)                                                                             \
+  LOWRANK_ISA_CLONES void rms_norm(const T* x, const S* w, T* y, W* inverse, std::int64_t rows, std::int64_t n, \
+                                   double eps) {                                                                \
+    norm_rows<T, S>(x, w, y, inverse, rows, n, eps);                                                            \
+  }                                                                                                             \
+  LOWRANK_ISA_CLONES void rms_norm_backward(const T* g, const T* x, const S* w, const W* inverse, T* dx, W* dw, \
+                                            std::int64_t rows, std::int64_t n) {                                \
+    norm_rows_backward<T, S>(g, x, w, inverse, dx, dw, rows, n);                                                \
+  }
+
+LOWRANK_NORM_LOOPS(float, float, float)
+LOWRANK_NORM_LOOPS(double, double, double)
+LOWRANK_NORM_LOOPS(c10::BFloat16, c10::BFloat16, float)
+LOWRANK_NORM_LOOPS(c10::BFloat16, float, float)
+#undef LOWRANK_NORM_LOOPS
+
+#define LOWRANK_LAYER_LOOPS(T)                                                                                         \
   LOWRANK_ISA_CLONES void rotary(const T* x, const float* cos, const float* sin, float sign, T* y, std::int64_t heads, \
                                  std::int64_t head_dim, std::int64_t half) {                                           \
     turn<T>(x, cos, sin, sign, y, heads, head_dim, half);                                                              \
+  }                                                                                                                    \
+  LOWRANK_ISA_CLONES void rotary_interleaved(const T* x, const float* cos, const float* sin, float sign, T* y,         \
+                                             std::int64_t heads, std::int64_t head_dim, std::int64_t half) {           \
+    turn_interleaved<T>(x, cos, sin, sign, y, heads, head_dim, half);                                                  \
   }                                                                                                                    \
   LOWRANK_ISA_CLONES void swiglu(const T* gate, const T* up, T* y, std::int64_t n) { gate_up<T>(gate, up, y, n); }     \
   LOWRANK_ISA_CLONES void swiglu_backward(const T* g, const T* gate, const T* up, T* dgate, T* dup, std::int64_t n) {  \
     gate_up_backward<T>(g, gate, up, dgate, dup, n);                                                                   \
   }
 
-LOWRANK_LAYER_LOOPS(float, float)
-LOWRANK_LAYER_LOOPS(double, double)
-LOWRANK_LAYER_LOOPS(c10::BFloat16, float)
+LOWRANK_LAYER_LOOPS(float)
+LOWRANK_LAYER_LOOPS(double)
+LOWRANK_LAYER_LOOPS(c10::BFloat16)
 #undef LOWRANK_LAYER_LOOPS
 
 }  // namespace lowrank::kernels::loops

@@ -9,7 +9,11 @@ namespace lowrank::kernels {
 
 namespace {
 
-at::Tensor turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, float sign) {
+template <typename T>
+using Turn = void (*)(const T* x, const float* cos, const float* sin, float sign, T* y, std::int64_t heads,
+                      std::int64_t head_dim, std::int64_t half);
+
+at::Tensor turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, bool interleaved, float sign) {
   const std::int64_t heads = x.size(1), head_dim = x.size(2), half = cos.size(1), row = heads * head_dim;
   at::Tensor y = x.new_empty(x.sizes());
   const float *const c = cos.const_data_ptr<float>(), *const s = sin.const_data_ptr<float>();
@@ -19,16 +23,12 @@ at::Tensor turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& si
     T* const out = y.mutable_data_ptr<T>();
     for_row_chunks(x.size(0), 32, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
-        loops::rotary(in + i * row, c + i * half, s + i * half, sign, out + i * row, heads, head_dim, half);
+        const Turn<T> turn_row = interleaved ? Turn<T>(loops::rotary_interleaved) : Turn<T>(loops::rotary);
+        turn_row(in + i * row, c + i * half, s + i * half, sign, out + i * row, heads, head_dim, half);
       }
     });
   });
   return y;
-}
-
-// A rotation's transpose is the rotation back.
-std::vector<at::Tensor> turn_back(const BackwardPass& pass) {
-  return {turn(pass.gradient.contiguous(), pass.saved[0], pass.saved[1], -1)};
 }
 
 }  // namespace
@@ -41,8 +41,15 @@ at::Tensor rotary(const at::Tensor& x, const RotaryTables& tables) {
   }
   const at::Tensor in = x.contiguous(), cos = tables.cos.to(at::kFloat).contiguous(),
                    sin = tables.sin.to(at::kFloat).contiguous();
-  if (!records(in)) return turn(in, cos, sin, 1);
-  return differentiable({in}, [&]() -> ForwardPass { return {turn(in, cos, sin, 1), {cos, sin}, turn_back}; });
+  const bool interleaved = tables.interleaved;
+  if (!records(in)) return turn(in, cos, sin, interleaved, 1);
+  return differentiable({in}, [&]() -> ForwardPass {
+    // A rotation's transpose is the rotation back.
+    return {turn(in, cos, sin, interleaved, 1), {cos, sin}, [interleaved](const BackwardPass& pass) {
+              return std::vector<at::Tensor>{
+                  turn(pass.gradient.contiguous(), pass.saved[0], pass.saved[1], interleaved, -1)};
+            }};
+  });
 }
 
 }  // namespace lowrank::kernels

@@ -1,0 +1,21 @@
+// The norms that are not Llama's.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace lowrank::kernels {
+
+/// RMSNorm that multiplies in fp32 and rounds once, as Gemma's (with weight 1 + w), OLMo's and gpt-oss's do: x ·
+/// rsqrt(mean( x²) + eps) · weight in fp32, then x's dtype. x [T, …, d], weight [d] of any float dtype.
+at::Tensor wide_rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
+
+/// LayerNorm (Ba et al. 2016), as torch.nn.LayerNorm: (x − mean) · rsqrt(var + eps) · weight + bias in fp32, rounded
+/// once. x [T, …, d], weight and bias [d] of any float dtype; either may be undefined.
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps);
+
+namespace composite {
+at::Tensor wide_rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps);
+}  // namespace composite
+
+}  // namespace lowrank::kernels
