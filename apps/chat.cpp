@@ -44,8 +44,7 @@ class Chat {
   Chat(Opened& opened, const Options& options)
       : opened_(opened),
         sampling_(sampling_options(options)),
-        console_(options),
-        cache_(opened.decoder().config(), opened.decoder().dtype()) {
+        console_(options) {
     if (options.has("system")) system_ = options.text("system");
     ends_ = opened.tokenizer().eos().has_value();
     // A model that has not learned to end its turn goes on with the user's.

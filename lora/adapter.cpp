@@ -10,6 +10,7 @@
 #include "lowrank/core/text.h"
 #include "lowrank/kernels/row_norms.h"
 #include "lowrank/kernels/rows.h"
+#include "lowrank/lora/fan_in_fan_out.h"
 #include "lowrank/lora/init.h"
 #include "lowrank/lora/match.h"
 #include "lowrank/lora/peft_names.h"
@@ -207,7 +208,7 @@ Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t s
 
   adapter.config_ = with_portable_targets(config, modules, adaptable, table.others, table.head);
   if (adapter.config_.base_model_name_or_path.empty()) adapter.config_.base_model_name_or_path = table.base_name;
-  adapter.config_.fan_in_fan_out = false;  // slots hold [out, in]; PEFT warns of the flag on such layers
+  adapter.config_.fan_in_fan_out = stored_in_out(table.slots, modules);
   adapter.head_ = table.head;
   return adapter;
 }

@@ -9,6 +9,7 @@
 #include "lowrank/core/text.h"
 #include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/lora/adapter.h"
+#include "lowrank/lora/fan_in_fan_out.h"
 #include "lowrank/lora/match.h"
 #include "lowrank/lora/path_change.h"
 #include "lowrank/lora/peft_names.h"
@@ -368,11 +369,12 @@ LoraConfig kept_config(Loading& loading, const std::vector<std::pair<std::string
   std::vector<std::string> own;
   for (const auto& names : own_and_file) own.push_back(names.first);
   config = with_portable_targets(std::move(config), own, adaptable, table.others, table.head);
-  if (config.fan_in_fan_out)
+  const bool in_out = stored_in_out(table.slots, own);
+  if (config.fan_in_fan_out && !in_out)
     loading.notes.push_back(
         "fan_in_fan_out is set for weights stored [in, out]; this model's are [out, in], and the "
         "adapter's matrices are the same for both");
-  config.fan_in_fan_out = false;
+  config.fan_in_fan_out = in_out;
   std::string& base = config.base_model_name_or_path;
   if (base.empty()) base = table.base_name;
   if (base != table.base_name && !table.base_name.empty())

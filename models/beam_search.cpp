@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <utility>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/softmax.h"
 #include "lowrank/kernels/host.h"
 #include "lowrank/kernels/rows.h"
 #include "lowrank/models/admission.h"
@@ -20,8 +22,7 @@ namespace {
 // A beginning that grows.
 struct Beam {
   Answer answer;
-  double score;                      // sum of log-probabilities, penalties included
-  std::vector<data::TokenId> input;  // what the model has not read yet
+  double score;  // sum of log-probabilities, penalties included
 };
 
 // A beam with one token more.
@@ -45,14 +46,14 @@ struct Search {
 };
 
 std::vector<double> log_softmax(const at::Tensor& logits) {
-  std::vector<double> result = kernels::to_host<double>(logits);
-  const double top = *std::max_element(result.begin(), result.end());
-  double sum = 0;
-  for (const double x : result) sum += std::exp(x - top);
-  if (std::isnan(sum)) {
+  const std::vector<float> scores = kernels::to_host<float>(logits);
+  const core::ExpSum total = core::exp_sum<float>(scores);
+  if (std::isnan(total.sum)) {
     throw ModelError("the model's logits are not numbers (NaN); the weights or the adapter are damaged");
   }
-  for (double& x : result) x -= top + std::log(sum);
+  const double log_sum = total.largest + std::log(total.sum);
+  std::vector<double> result;
+  for (const float x : scores) result.push_back(double{x} - log_sum);
   return result;
 }
 
@@ -68,7 +69,7 @@ class BeamSearch {
         width_(static_cast<std::size_t>(beams.beams)),
         // So many that enough are left to go on with when every end token is among them.
         candidates_(width_ * std::max<std::size_t>(2, 1 + decoder.config().eos_token_ids.size())),
-        cache_(decoder.config(), decoder.dtype(), 0),
+        cache_(0),
         results_(prompts.size()) {}
 
   std::vector<Generated> run(std::vector<Answer> answers) {
@@ -86,7 +87,7 @@ class BeamSearch {
     if (answer.ended()) return end(prompt, std::move(answer.result()));
     cache_.add();
     Search& search = searches_.emplace_back(Search{prompt, {}, {}});
-    search.beams.push_back({std::move(answer), 0, prompts_[prompt].ids});
+    search.beams.push_back({std::move(answer), 0});
   }
 
   void end(std::size_t prompt, Generated result) {
@@ -96,15 +97,15 @@ class BeamSearch {
 
   // One token more for every beam.
   void step() {
-    std::vector<std::vector<data::TokenId>> inputs;
+    std::vector<std::span<const data::TokenId>> sequences;
     std::vector<std::pair<const Search*, std::size_t>> rows;
     for (Search& search : searches_) {
       for (std::size_t beam = 0; beam < search.beams.size(); ++beam) {
-        inputs.push_back(std::move(search.beams[beam].input));
+        sequences.emplace_back(search.beams[beam].answer.sequence());
         rows.emplace_back(&search, beam);
       }
     }
-    const at::Tensor logits = next_logits(decoder_, cache_, inputs);
+    const at::Tensor logits = next_logits(decoder_, cache_, sequences);
     std::vector<std::vector<Candidate>> found(rows.size());
     kernels::for_row_chunks(logits.size(0), 1, [&](std::int64_t i, std::int64_t) {
       const auto row = static_cast<std::size_t>(i);
@@ -164,7 +165,7 @@ class BeamSearch {
       if (options_.log_probs) answer.result().log_probs.push_back(candidate.log_prob);
       if (!answer.ended()) {
         if (next.size() == width_) continue;
-        next.push_back({std::move(answer), candidate.score, {candidate.id}});
+        next.push_back({std::move(answer), candidate.score});
         sources.push_back(candidate.beam);
       } else if (i < width_) {
         Generated& result = answer.result();

@@ -15,34 +15,6 @@ namespace {
 
 using Names = std::unordered_set<std::string_view>;
 
-// Read by parse_config and the rope reader.
-const Names& common_keys() {
-  static const Names names = {
-      "model_type",
-      "vocab_size",
-      "hidden_size",
-      "intermediate_size",
-      "num_hidden_layers",
-      "num_attention_heads",
-      "num_key_value_heads",
-      "head_dim",
-      "rms_norm_eps",
-      "initializer_range",
-      "bos_token_id",
-      "eos_token_id",
-      "pad_token_id",
-      "tie_word_embeddings",
-      "rope_theta",
-      "rope_scaling",
-      "rope_parameters",
-      "torch_dtype",
-      "dtype",
-      "max_position_embeddings",
-      "original_max_position_embeddings",
-  };
-  return names;
-}
-
 // Nothing that a forward pass of these families depends on: bookkeeping, output options, old generation settings
 // (transformers reads those from generation_config.json), training-time dropout (see `notes`). pretraining_tp sliced
 // the GEMMs of old transformers without changing what they compute.
@@ -81,6 +53,14 @@ const Names& inert_keys() {
       "hidden_dropout",
       "resid_pdrop",
       "embd_pdrop",
+      "attn_pdrop",
+      "cache_implementation",
+      "n_ctx",
+      "summary_type",
+      "summary_use_proj",
+      "summary_activation",
+      "summary_proj_to_labels",
+      "summary_first_dropout",
       "is_llama_config",
       "transformers.js_config",
       "unsloth_version",
@@ -166,6 +146,9 @@ const std::vector<Rule>& rules() {
       {"qk_layernorm", {false}},
       {"use_parallel_residual", {false}},
       {"parallel_attn", {false}},
+      {"use_bidirectional_attention", {false}},
+      {"activation_function", {"silu", "swish"}},
+      {"scale_attn_by_inverse_layer_idx", {false}},
       {"num_experts", {0, 1}},
       {"num_local_experts", {0, 1}},
       {"n_routed_experts", {0}},
@@ -178,12 +161,17 @@ const std::vector<Rule>& rules() {
   return table;
 }
 
+bool is_dropout(std::string_view key) {
+  return key == "attention_dropout" || key == "hidden_dropout" || key == "resid_pdrop" || key == "embd_pdrop" ||
+         key == "attn_pdrop";
+}
+
 }  // namespace
 
-void check_config_keys(const core::JsonView& json, const Family& family, DecoderConfig& config) {
+void check_unread_keys(const core::JsonView& json, const std::set<std::string, std::less<>>& asked,
+                       DecoderConfig& config) {
   for (const std::string& key : json.keys()) {
-    if (common_keys().count(key) != 0) continue;
-    if (std::find(family.keys.begin(), family.keys.end(), key) != family.keys.end()) continue;
+    if (asked.count(key) != 0) continue;
     const auto rule = std::find_if(rules().begin(), rules().end(), [&](const Rule& r) { return r.key == key; });
     const core::JsonView value = json.at(key);
     if (rule != rules().end()) {
@@ -192,9 +180,9 @@ void check_config_keys(const core::JsonView& json, const Family& family, Decoder
       std::string expected = "null";
       for (const core::Json& v : accepted) expected += fmt::format(" or {}", v.dump());
       throw ModelError(fmt::format("{}: {} changes what a {} model computes and is not supported; expected {}",
-                                   value.where(), core::printable(value.raw().dump()), family.model_type, expected));
+                                   value.where(), core::printable(value.raw().dump()), config.model_type, expected));
     }
-    if (key == "attention_dropout" || key == "hidden_dropout" || key == "resid_pdrop" || key == "embd_pdrop") {
+    if (is_dropout(key)) {
       if (value.is_number() && value.as_double() != 0) {
         config.notes.push_back(
             fmt::format("the base model's own {} of {} is not applied in training", key, value.as_double()));

@@ -1,4 +1,4 @@
-// The one decoder: pre-norm blocks of attention and a gated MLP over flat token streams.
+// The one decoder: the blocks that a family describes, over flat token streams.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,26 +9,14 @@
 #include <vector>
 
 #include "lowrank/kernels/dropout.h"
-#include "lowrank/kernels/ops.h"
 #include "lowrank/kernels/segments.h"
 #include "lowrank/lora/adapter.h"
 #include "lowrank/lora/layer_modules.h"
 #include "lowrank/models/config.h"
 #include "lowrank/models/kv_cache.h"
+#include "lowrank/models/weight_source.h"
 
 namespace lowrank::models {
-
-/// Where the weights of a decoder come from: mapped files, a random start, or tensors of a test.
-class WeightSource {
- public:
-  virtual ~WeightSource() = default;
-  /// The tensor of this Hugging Face name with this shape; ModelError naming it otherwise. Weights of linear layers and
-  /// the embedding may keep the file's dtype (they are converted as they are used). Tensors that require grad are
-  /// trained.
-  virtual at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape) = 0;
-  /// The run's dtype: of the residual stream and the outputs of linear layers.
-  virtual at::ScalarType dtype() const { return at::kFloat; }
-};
 
 struct ForwardOptions {
   const kernels::DropoutContext* dropout = nullptr;  // null: evaluation; must outlive the backward pass
@@ -41,6 +29,9 @@ struct ForwardOptions {
 class DecoderImpl {
  public:
   DecoderImpl(DecoderConfig config, WeightSource& weights);
+  ~DecoderImpl();
+  DecoderImpl(const DecoderImpl&) = delete;
+  DecoderImpl& operator=(const DecoderImpl&) = delete;
 
   /// ids int64 [T] -> hidden states after the final norm [T, d]. ModelError for an id outside the vocabulary. Nothing
   /// is kept for a backward pass below the first layer that is adapted or trained.
@@ -54,10 +45,14 @@ class DecoderImpl {
 
   const DecoderConfig& config() const { return config_; }
   at::ScalarType dtype() const { return dtype_; }
+  /// Where its weights are, and so what it computes.
+  at::Device device() const;
   /// All linear layers in file order, the embedding and the norms, for lora::attach.
   lora::SlotTable slot_table() const;
   /// Every weight with its Hugging Face name, each once (a tied head is the embedding); for --method full and saving.
   std::vector<lora::NamedTensor> named_weights() const;
+  /// Values that the backward pass of a training step keeps of a token, about.
+  std::int64_t kept_per_token() const;
   /// Its linear layers as LibTorch's modules (see LinearSlotImpl::module), named by path with '_' for '.'.
   const lora::ModulePtr& module() const { return module_; }
   /// Tells the slots and the tied head that weights were moved with set_data.
@@ -65,28 +60,14 @@ class DecoderImpl {
   std::string base_name;  // path or ORG/NAME the model was loaded from
 
  private:
-  struct Layer;
-  std::shared_ptr<Layer> make_layer(std::int64_t index, WeightSource& weights);
-  lora::LinearSlot make_slot(const std::string& path, std::int64_t in, std::int64_t out, bool bias,
-                             WeightSource& weights);
-  lora::WholeModule make_norm(const std::string& path, std::int64_t width, WeightSource& weights);
-  /// The norms, in file order.
-  std::vector<lora::WholeModule> norms() const;
-  at::Tensor normed(const at::Tensor& x, const lora::WholeModule& norm) const;
-  /// The first layer with something to train; layers() when there is none.
-  std::int64_t first_trained_layer() const;
-  at::Tensor embed(const at::Tensor& ids) const;
-  at::Tensor layer_forward(Layer& layer, std::int64_t index, const at::Tensor& x, const kernels::Segments& segments,
-                           const kernels::RotaryTables& tables, const ForwardOptions& options);
+  struct Parts;
+  /// The first layer with something to train; the number of layers when there is none.
+  std::size_t first_trained_layer() const;
 
   lora::ModulePtr module_;
   DecoderConfig config_;
   at::ScalarType dtype_;
-  std::vector<float> frequencies_;  // of the rotary embedding
-  lora::EmbeddingSlot embed_;
-  lora::WholeModule norm_;
-  std::vector<std::shared_ptr<Layer>> layers_;
-  lora::LinearSlot head_{nullptr};
+  std::unique_ptr<Parts> parts_;
 };
 using Decoder = std::shared_ptr<DecoderImpl>;
 

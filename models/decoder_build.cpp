@@ -1,105 +1,54 @@
 // Making a decoder from its weights, and listing what it is made of.
 #include <ATen/core/Tensor.h>
-#include <fmt/format.h>
 
 #include <string>
 
-#include "lowrank/models/decoder.h"
-#include "lowrank/models/decoder_layer.h"
-#include "lowrank/models/rope.h"
+#include "lowrank/kernels/aten.h"
+#include "lowrank/models/decoder_parts.h"
 
 namespace lowrank::models {
-namespace {
-
-constexpr const char* kEmbedding = "model.embed_tokens";
-constexpr const char* kEmbeddingWeight = "model.embed_tokens.weight";
-constexpr const char* kFinalNorm = "model.norm";
-constexpr const char* kHead = "lm_head";
-
-// In the run's dtype; a tensor that is trained is in it already and must stay the leaf that it is.
-at::Tensor in_dtype(const at::Tensor& tensor, at::ScalarType dtype) {
-  return tensor.scalar_type() == dtype ? tensor : tensor.to(dtype);
-}
-
-}  // namespace
 
 DecoderImpl::DecoderImpl(DecoderConfig config, WeightSource& weights)
     : module_(lora::holder_module("Decoder")),
       config_(std::move(config)),
       dtype_(weights.dtype()),
-      frequencies_(inverse_frequencies(config_)) {
-  const at::Tensor embedding = weights.take(kEmbeddingWeight, {config_.vocab_size, config_.hidden_size});
-  for (std::int64_t i = 0; i < config_.layers; ++i) layers_.push_back(make_layer(i, weights));
-  norm_ = make_norm(kFinalNorm, config_.hidden_size, weights);
-  if (config_.tied) {
-    head_ = std::make_shared<lora::LinearSlotImpl>(kHead, kernels::BaseWeight::dense(embedding));
-    lora::add_module(module_, kHead, head_->module());
-  } else {
-    head_ = make_slot(kHead, config_.hidden_size, config_.vocab_size, false, weights);
+      parts_(std::make_unique<Parts>()) {
+  const DecoderSpec& spec = *config_.blocks;
+  const std::int64_t width = config_.hidden_size;
+  Parts& parts = *parts_;
+  parts.modules.resize(spec.layers.size() + 3);
+  const auto scope = [&](std::size_t part, const std::string& prefix) {
+    return Scope(weights, parts.modules[part], module_, prefix);
+  };
+  const std::size_t layers = spec.layers.size();
+  const Scope beginning = scope(0, spec.prefix);
+  const at::Tensor table = beginning.take(spec.embedding.name + ".weight", {config_.vocab_size, width});
+  for (std::size_t i = 0; i < layers; ++i) {
+    parts.layers.emplace_back(spec.layers[i], width,
+                              scope(i + 1, spec.prefix + spec.layer_scope + "." + std::to_string(i) + "."));
   }
-  embed_ = std::make_shared<lora::EmbeddingSlotImpl>(kEmbedding, kernels::BaseWeight::dense(embedding));
+  parts.norm = Norm(spec.final_norm, width, scope(layers + 1, spec.prefix));
+  parts.head = std::make_unique<Head>(spec.head, width, config_.vocab_size, config_.tied ? table : at::Tensor(),
+                                      scope(layers + 2, ""));
+  parts.embedding = std::make_unique<Embedding>(spec.embedding, table, beginning);
 }
 
-lora::LinearSlot DecoderImpl::make_slot(const std::string& path, std::int64_t in, std::int64_t out, bool bias,
-                                        WeightSource& weights) {
-  const at::Tensor weight = weights.take(path + ".weight", {out, in});
-  const at::Tensor bias_values = bias ? in_dtype(weights.take(path + ".bias", {out}), dtype_) : at::Tensor();
-  const auto slot = std::make_shared<lora::LinearSlotImpl>(path, kernels::BaseWeight::dense(weight, bias_values));
-  std::string name = path;  // module names hold no dots
-  for (char& c : name) c = c == '.' ? '_' : c;
-  lora::add_module(module_, name, slot->module());
-  return slot;
-}
+DecoderImpl::~DecoderImpl() = default;
 
-lora::WholeModule DecoderImpl::make_norm(const std::string& path, std::int64_t width, WeightSource& weights) {
-  const at::Tensor weight = in_dtype(weights.take(path + ".weight", {width}), dtype_);
-  return std::make_shared<lora::WholeModuleImpl>(path, std::vector<lora::NamedTensor>{{"weight", weight}});
-}
-
-std::vector<lora::WholeModule> DecoderImpl::norms() const {
-  std::vector<lora::WholeModule> all;
-  for (const auto& layer : layers_) {
-    for (const lora::WholeModule& norm : layer->norms()) all.push_back(norm);
-  }
-  all.push_back(norm_);
-  return all;
-}
-
-std::shared_ptr<DecoderImpl::Layer> DecoderImpl::make_layer(std::int64_t index, WeightSource& weights) {
-  const std::int64_t d = config_.hidden_size, f = config_.intermediate_size;
-  const std::int64_t q_width = config_.heads * config_.head_dim, kv_width = config_.kv_heads * config_.head_dim;
-  auto layer = std::make_shared<Layer>();
-  layer->prefix = "model.layers." + std::to_string(index) + ".";
-  const std::string attention = layer->prefix + "self_attn.", mlp = layer->prefix + "mlp.";
-  layer->q = make_slot(attention + "q_proj", d, q_width, config_.qkv_bias, weights);
-  layer->k = make_slot(attention + "k_proj", d, kv_width, config_.qkv_bias, weights);
-  layer->v = make_slot(attention + "v_proj", d, kv_width, config_.qkv_bias, weights);
-  layer->o = make_slot(attention + "o_proj", q_width, d, config_.o_bias, weights);
-  layer->gate = make_slot(mlp + "gate_proj", d, f, config_.mlp_bias, weights);
-  layer->up = make_slot(mlp + "up_proj", d, f, config_.mlp_bias, weights);
-  layer->down = make_slot(mlp + "down_proj", f, d, config_.mlp_bias, weights);
-  layer->input_norm = make_norm(layer->prefix + "input_layernorm", d, weights);
-  layer->post_norm = make_norm(layer->prefix + "post_attention_layernorm", d, weights);
-  if (config_.qk_norm) {
-    layer->q_norm = make_norm(attention + "q_norm", config_.head_dim, weights);
-    layer->k_norm = make_norm(attention + "k_norm", config_.head_dim, weights);
-  }
-  return layer;
-}
+at::Device DecoderImpl::device() const { return parts_->embedding->slot()->base().device(); }
 
 lora::SlotTable DecoderImpl::slot_table() const {
   lora::SlotTable table;
-  for (const auto& layer : layers_) {
-    for (const lora::LinearSlot& slot : layer->slots()) table.slots.push_back(slot);
+  table.embedding = parts_->embedding->slot();
+  table.others.push_back(table.embedding->path());
+  for (const Modules& part : parts_->modules) {
+    table.slots.insert(table.slots.end(), part.slots.begin(), part.slots.end());
+    table.whole.insert(table.whole.end(), part.whole.begin(), part.whole.end());
+    for (const lora::WholeModule& module : part.whole) table.others.push_back(module->path());
   }
-  table.slots.push_back(head_);
-  table.head = kHead;
-  table.layers = config_.layers;
+  table.head = parts_->head->slot()->path();
+  table.layers = static_cast<std::int64_t>(parts_->layers.size());
   table.base_name = base_name;
-  table.embedding = embed_;
-  table.whole = norms();
-  table.others.push_back(embed_->path());
-  for (const lora::WholeModule& norm : table.whole) table.others.push_back(norm->path());
   return table;
 }
 
@@ -108,21 +57,51 @@ std::vector<lora::NamedTensor> DecoderImpl::named_weights() const {
   const auto add = [&](const lora::WholeModule& module) {
     for (const lora::NamedTensor& own : module->base()) all.push_back({module->path() + "." + own.name, own.tensor});
   };
-  add(embed_->whole());
-  for (const auto& layer : layers_) {
-    for (const lora::LinearSlot& slot : layer->slots()) add(slot->whole());
-    for (const lora::WholeModule& norm : layer->norms()) add(norm);
+  add(parts_->embedding->slot()->whole());
+  for (const Modules& part : parts_->modules) {
+    for (const lora::LinearSlot& slot : part.slots) {
+      if (!config_.tied || slot != parts_->head->slot()) add(slot->whole());
+    }
+    for (const lora::WholeModule& module : part.whole) add(module);
   }
-  add(norm_);
-  if (!config_.tied) add(head_->whole());
   return all;
 }
 
-void DecoderImpl::rebind() {
-  for (const auto& layer : layers_) {
-    for (lora::LinearSlot slot : layer->slots()) slot->rebind();
-  }
-  head_->rebind();
+std::int64_t DecoderImpl::kept_per_token() const {
+  std::int64_t values = 0;
+  for (const Layer& layer : parts_->layers) values += layer.kept_per_token();
+  return values;
 }
+
+void DecoderImpl::rebind() {
+  for (const Modules& part : parts_->modules) {
+    for (lora::LinearSlot slot : part.slots) slot->rebind();
+  }
+}
+
+namespace {
+
+// Weights that take no memory.
+class Shapes : public WeightSource {
+ public:
+  at::Tensor take(const std::string&, const std::vector<std::int64_t>& shape, const Initial&) override {
+    return kernels::aten::zeros({}, at::kFloat).expand(shape);
+  }
+};
+
+DecoderImpl sketch(const DecoderConfig& config) {
+  Shapes shapes;
+  return {config, shapes};
+}
+
+}  // namespace
+
+std::int64_t DecoderConfig::parameter_count() const {
+  std::int64_t elements = 0;
+  for (const lora::NamedTensor& weight : sketch(*this).named_weights()) elements += weight.tensor.numel();
+  return elements;
+}
+
+std::int64_t DecoderConfig::kept_per_token() const { return sketch(*this).kept_per_token(); }
 
 }  // namespace lowrank::models

@@ -14,17 +14,15 @@ Generated generate(DecoderImpl& decoder, const data::Tokenizer& tokenizer, const
                    KvCache* cache) {
   check(options);
   const at::NoGradGuard no_grad;
-  KvCache own(decoder.config(), decoder.dtype());
+  KvCache own;
   if (cache == nullptr) cache = &own;
   Answer answer(tokenizer, decoder.config(), options, prompt);
-  std::vector<data::TokenId> input(prompt.begin() + cache->length(), prompt.end());
   for (std::uint64_t place = 0; !answer.ended(); ++place) {
-    const at::Tensor logits = next_logits(decoder, *cache, {input}).select(0, 0);
+    const at::Tensor logits = next_logits(decoder, *cache, {answer.sequence()}).select(0, 0);
     const data::TokenId id = sample(logits, options, answer.sequence(), place);
     if (options.log_probs) answer.result().log_probs.push_back(log_probability(logits, options.temperature, id));
     const std::string text = answer.push(id);
     if (on_text && !text.empty()) on_text(text);
-    input = {id};
   }
   return std::move(answer.result());
 }

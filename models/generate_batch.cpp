@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <span>
 #include <utility>
 
 #include "lowrank/kernels/rows.h"
@@ -12,27 +13,17 @@
 namespace lowrank::models {
 namespace {
 
-// Prompts are read at most this many tokens a step (but always one prompt), so that memory does not grow with the
-// batch.
-constexpr std::size_t kPromptTokens = 4096;
-
 // An answer that grows; its cache is the sequence at the same place.
 struct Growing {
   std::size_t prompt;
   Answer answer;
-  std::vector<data::TokenId> input;  // what the model has not read yet
 };
 
 class Batch {
  public:
   Batch(DecoderImpl& decoder, const std::vector<BatchPrompt>& prompts, const GenerateOptions& options,
         const BatchOptions& batch)
-      : decoder_(decoder),
-        prompts_(prompts),
-        options_(options),
-        batch_(batch),
-        cache_(decoder.config(), decoder.dtype(), 0),
-        results_(prompts.size()) {}
+      : decoder_(decoder), prompts_(prompts), options_(options), batch_(batch), cache_(0), results_(prompts.size()) {}
 
   std::vector<Generated> run(std::vector<Answer> answers) {
     for (std::size_t next = 0; next < answers.size() || !growing_.empty();) {
@@ -48,7 +39,7 @@ class Batch {
   void begin(std::size_t prompt, Answer answer) {
     if (answer.ended()) return end(prompt, answer);
     cache_.add();
-    growing_.push_back({prompt, std::move(answer), prompts_[prompt].ids});
+    growing_.push_back({prompt, std::move(answer)});
   }
 
   void end(std::size_t prompt, Answer& answer) {
@@ -58,18 +49,20 @@ class Batch {
 
   // One token more for each.
   void step() {
-    std::vector<std::vector<data::TokenId>> inputs;
-    for (Growing& one : growing_) inputs.push_back(std::exchange(one.input, {}));
-    const at::Tensor logits = next_logits(decoder_, cache_, inputs);
-    kernels::for_row_chunks(logits.size(0), 1,
-                            [&](std::int64_t row, std::int64_t) { draw(row, logits.select(0, row)); });
+    std::vector<std::span<const data::TokenId>> sequences;
+    for (const Growing& one : growing_) sequences.emplace_back(one.answer.sequence());
+    const at::Tensor logits = next_logits(decoder_, cache_, sequences);
+    std::vector<data::TokenId> next(growing_.size());
+    kernels::for_row_chunks(logits.size(0), 1, [&](std::int64_t row, std::int64_t) {
+      next[static_cast<std::size_t>(row)] = draw(growing_[static_cast<std::size_t>(row)], logits.select(0, row));
+    });
 
     const auto drawn = static_cast<std::int64_t>(growing_.size());
     std::vector<std::int64_t> kept;
     std::vector<Growing> going_on;
     for (std::size_t i = 0; i < growing_.size(); ++i) {
       Growing& one = growing_[i];
-      one.answer.push(one.input.front());
+      one.answer.push(next[i]);
       if (one.answer.ended()) {
         end(one.prompt, one.answer);
       } else {
@@ -82,13 +75,12 @@ class Batch {
     if (batch_.on_step) batch_.on_step(drawn);
   }
 
-  void draw(std::int64_t row, const at::Tensor& logits) {
-    Growing& one = growing_[static_cast<std::size_t>(row)];
+  data::TokenId draw(Growing& one, const at::Tensor& logits) const {
     Generated& result = one.answer.result();
     const data::TokenId id =
         sample(logits, options_, one.answer.sequence(), result.ids.size(), prompts_[one.prompt].number);
     if (options_.log_probs) result.log_probs.push_back(log_probability(logits, options_.temperature, id));
-    one.input = {id};
+    return id;
   }
 
   DecoderImpl& decoder_;

@@ -7,14 +7,23 @@
 #include <cstring>
 
 #include "lowrank/core/error.h"
+#include "lowrank/models/description.h"
 #include "lowrank/models/mapped_weights.h"
 
 namespace lowrank::models {
 namespace {
 
-constexpr const char* kEmbedding = "model.embed_tokens.weight";
-constexpr const char* kHead = "lm_head.weight";
 constexpr const char* kScore = "score.weight";
+
+std::string embedding_of(const DecoderSpec& spec) { return spec.prefix + spec.embedding.name + ".weight"; }
+
+// The prefix under which the files have the embedding: the family's first where none has it.
+void settle_prefix(const DecoderSpec& spec, const formats::WeightFiles& files, MappedWeights& source) {
+  for (const std::string& prefix : spec.stored_prefixes) {
+    if (files.find(prefix + spec.embedding.name + ".weight") == nullptr) continue;
+    return source.rename(spec.prefix, prefix);
+  }
+}
 
 bool same_bytes(const formats::WeightFiles::Entry& a, const formats::WeightFiles::Entry& b) {
   const auto x = a.bytes(), y = b.bytes();
@@ -26,8 +35,9 @@ bool same_bytes(const formats::WeightFiles::Entry& a, const formats::WeightFiles
 // Where config.json does not say, a stored head is its own.
 void settle_tying(DecoderConfig& config, const formats::WeightFiles& files, MappedWeights& source,
                   std::vector<std::string>* warnings) {
-  const auto* embedding = files.find(kEmbedding);
-  const auto* head = files.find(kHead);
+  const std::string embedding_name = embedding_of(*config.blocks), head_name = config.blocks->head.name + ".weight";
+  const auto* embedding = files.find(source.stored_name(embedding_name));
+  const auto* head = files.find(head_name);
   if (files.find(kScore) != nullptr) {  // transformers' …ForSequenceClassification has it in lm_head's place
     source.pass_over(kScore);
     if (head == nullptr && !(config.tied && config.tied_stated)) {
@@ -42,9 +52,9 @@ void settle_tying(DecoderConfig& config, const formats::WeightFiles& files, Mapp
   if (!config.tied_stated) config.tied = head == nullptr;
   if (!config.tied || head == nullptr) return;
   if (embedding == nullptr) {
-    source.alias(kEmbedding, kHead);
+    source.alias(embedding_name, head_name);
   } else if (same_bytes(*embedding, *head)) {
-    source.pass_over(kHead);
+    source.pass_over(head_name);
   } else {
     config.tied = false;
     if (warnings != nullptr) {
@@ -68,7 +78,8 @@ void check_tokenizer(const data::Tokenizer& tokenizer, const DecoderConfig& conf
 
 Decoder load_decoder(DecoderConfig config, const formats::WeightFiles& weights, at::ScalarType dtype, bool trainable,
                      std::vector<std::string>* warnings) {
-  MappedWeights source(weights, trainable ? at::kFloat : dtype, trainable);
+  MappedWeights source(weights, trainable ? at::kFloat : dtype, trainable, embedding_of(*config.blocks));
+  settle_prefix(*config.blocks, weights, source);
   settle_tying(config, weights, source, warnings);
   auto decoder = std::make_shared<DecoderImpl>(config, source);
   source.check_complete();

@@ -22,7 +22,7 @@ bool inert(const std::string& name) {
   for (const std::string_view suffix : kSuffixes) {
     if (name.ends_with(suffix)) return true;
   }
-  return name.ends_with("self_attn.bias");
+  return name.ends_with("self_attn.bias") || name.ends_with(".attn.bias");  // masks
 }
 
 std::string place(const formats::WeightFiles& files) {
@@ -33,17 +33,21 @@ std::string place(const formats::WeightFiles& files) {
 
 }  // namespace
 
-at::Tensor MappedWeights::take(const std::string& name, const std::vector<std::int64_t>& shape) {
+std::string MappedWeights::stored_name(const std::string& name) const {
   const auto alias = aliases_.find(name);
-  const std::string& stored = alias == aliases_.end() ? name : alias->second;
+  if (alias != aliases_.end()) return alias->second;
+  return name.starts_with(prefix_) ? stored_prefix_ + name.substr(prefix_.size()) : name;
+}
+
+at::Tensor MappedWeights::take(const std::string& name, const std::vector<std::int64_t>& shape, const Initial&) {
+  const std::string stored = stored_name(name);
   const auto* entry = files_.find(stored);
   if (entry == nullptr) {
     missing_.push_back(stored);
     return kernels::aten::zeros({}, dtype_).expand(shape);
   }
   if (entry->info->shape != shape) {
-    const bool vocabulary =
-        name == "model.embed_tokens.weight" && entry->info->shape.size() == 2 && entry->info->shape[1] == shape[1];
+    const bool vocabulary = name == embedding_ && entry->info->shape.size() == 2 && entry->info->shape[1] == shape[1];
     throw ModelError(fmt::format("{}: tensor '{}' has shape [{}]; expected [{}] by config.json{}",
                                  entry->file->path().string(), stored, fmt::join(entry->info->shape, ", "),
                                  fmt::join(shape, ", "), vocabulary ? " (its vocab_size)" : ""));

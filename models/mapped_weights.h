@@ -4,10 +4,11 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lowrank/formats/safetensors.h"
-#include "lowrank/models/decoder.h"
+#include "lowrank/models/weight_source.h"
 
 namespace lowrank::models {
 
@@ -15,12 +16,16 @@ namespace lowrank::models {
 /// `trainable`, copies in fp32 that require grad.
 class MappedWeights : public WeightSource {
  public:
-  MappedWeights(const formats::WeightFiles& files, at::ScalarType dtype, bool trainable)
-      : files_(files), dtype_(dtype), trainable_(trainable) {}
+  /// `embedding`: the name of the token embedding, whose rows are the vocabulary.
+  MappedWeights(const formats::WeightFiles& files, at::ScalarType dtype, bool trainable, std::string embedding)
+      : files_(files), dtype_(dtype), trainable_(trainable), embedding_(std::move(embedding)) {}
 
-  at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape) override;
+  at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape, const Initial& initial) override;
+  std::string stored_name(const std::string& name) const override;
   at::ScalarType dtype() const override { return dtype_; }
 
+  /// From now on names that begin with `prefix` are read as beginning with `stored`.
+  void rename(const std::string& prefix, const std::string& stored) { prefix_ = prefix, stored_prefix_ = stored; }
   /// From now on a tensor asked for as `name` is read as `stored` (a tied model that stores the head alone).
   void alias(const std::string& name, const std::string& stored) { aliases_[name] = stored; }
   /// Counts a tensor as taken.
@@ -34,8 +39,10 @@ class MappedWeights : public WeightSource {
   const formats::WeightFiles& files_;
   at::ScalarType dtype_;
   bool trainable_;
+  std::string embedding_;
   std::set<std::string> taken_;
   std::vector<std::string> missing_;
+  std::string prefix_, stored_prefix_;
   std::map<std::string, std::string> aliases_;
 };
 

@@ -1,8 +1,9 @@
-// The forward pass of generation: new tokens of several sequences at once, after what a cache holds of each.
+// The forward pass of generation: the next token of several sequences at once, of whose beginnings a cache knows.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <span>
 #include <vector>
 
 #include "lowrank/data/tokenizer/tokenizer.h"
@@ -10,8 +11,11 @@
 
 namespace lowrank::models {
 
-/// Logits [n, V] fp32 of the token after each of the n inputs, which follow what `cache` has of its n sequences; each
-/// has at least one token, they need not be equally long, and the cache has them afterwards.
-at::Tensor next_logits(DecoderImpl& decoder, KvCache& cache, const std::vector<std::vector<data::TokenId>>& inputs);
+/// Logits [n, V] fp32, on the host, of the token after each of n sequences. What `cache` has not of a sequence (at
+/// least one token; they need not be equally many) is read, and cached afterwards. Where a sequence grows over the
+/// length at which longrope takes other frequencies, or is cut below it, all of it is read anew, as transformers' Phi-3
+/// does.
+at::Tensor next_logits(DecoderImpl& decoder, KvCache& cache,
+                       const std::vector<std::span<const data::TokenId>>& sequences);
 
 }  // namespace lowrank::models

@@ -1,3 +1,5 @@
+#include <utility>
+#include <vector>
 
 #include "lowrank/core/random.h"
 #include "lowrank/kernels/aten.h"
@@ -14,27 +16,24 @@ class RandomWeights : public WeightSource {
   RandomWeights(std::uint64_t seed, double deviation, bool trainable)
       : seed_(seed), deviation_(deviation), trainable_(trainable) {}
 
-  at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape) override {
-    at::Tensor tensor;
-    if (name.ends_with(".bias")) {
-      tensor = kernels::aten::zeros(shape, at::kFloat);
-    } else if (shape.size() == 1) {
-      tensor = kernels::aten::empty(shape, at::kFloat).fill_(1);
-    } else {
-      tensor = drawn(shape, core::RandomStream(seed_, "init:" + name));
-    }
-    return tensor.requires_grad_(trainable_);
+  at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape, const Initial& initial) override {
+    return start(name, shape, initial).requires_grad_(trainable_);
   }
 
  private:
-  at::Tensor drawn(const std::vector<std::int64_t>& shape, const core::RandomStream& stream) const {
-    const std::int64_t rows = shape[0], columns = shape[1];
-    std::vector<float> values(static_cast<std::size_t>(rows * columns));
+  at::Tensor start(const std::string& name, const std::vector<std::int64_t>& shape, const Initial& initial) const {
+    const at::Tensor zeros = kernels::aten::zeros(shape, at::kFloat);
+    if (initial.kind == Initial::Kind::kZeros) return zeros;
+    if (initial.kind == Initial::Kind::kOnes) return zeros.fill_(1);
+    const core::RandomStream stream(seed_, "init:" + name);
+    const double deviation = deviation_ * initial.factor;
+    const std::int64_t rows = shape.front(), columns = zeros.numel() / rows;
+    std::vector<float> values(static_cast<std::size_t>(zeros.numel()));
     kernels::for_row_chunks(rows, 16, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) {
         for (std::int64_t column = 0; column < columns; ++column) {
           const double z = stream.normal(static_cast<std::uint64_t>(row), static_cast<std::uint64_t>(column));
-          values[static_cast<std::size_t>(row * columns + column)] = static_cast<float>(deviation_ * z);
+          values[static_cast<std::size_t>(row * columns + column)] = static_cast<float>(deviation * z);
         }
       }
     });

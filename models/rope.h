@@ -1,25 +1,34 @@
-// Rotary positions: what config.json says of them in its three spellings, and the tables of a forward pass.
+// Rotary positions: what config.json says of them in its three spellings, and their frequencies.
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
-#include "lowrank/core/json.h"
-#include "lowrank/kernels/ops.h"
-#include "lowrank/models/config.h"
+#include "lowrank/models/config_reader.h"
+#include "lowrank/models/rotary_spec.h"
 
 namespace lowrank::models {
 
-/// Fills rope_theta and rope_scaling from rope_theta + rope_scaling (with `type` or `rope_type`), or from
+/// Where a family reads its rotary keys in its own way.
+struct RopeKeys {
+  bool partial = false;  // partial_rotary_factor is read; else only 1 is accepted
+  std::optional<std::int64_t> default_original = std::nullopt;  // original_max_position_embeddings, where it is absent
+  std::vector<std::pair<std::string, std::string>> synonyms = {};  // other names of a rope_type: ("su", "longrope")
+};
+
+/// The rotary positions of heads of this width, from rope_theta + rope_scaling (with `type` or `rope_type`), or from
 /// transformers-5 rope_parameters, flat or nested by layer type where all are equal. FormatError for values that cannot
 /// be, ModelError for a kind that is not supported.
-void read_rope(const core::JsonView& json, DecoderConfig& config);
+RotarySpec read_rope(ConfigReader& keys, const DecoderConfig& config, std::int64_t head_dim, const RopeKeys& rope = {});
 
-/// θ^(-2i/d), scaled as config says, i = 0 … d/2 - 1, d = head_dim. Computed in fp32 step by step as transformers does
-/// (modeling_rope_utils), so that angles at far positions agree.
-std::vector<float> inverse_frequencies(const DecoderConfig& config);
+/// The frequencies of a segment of this length, width / 2 of them: θ^(-2i/width), scaled as the spec says. Computed in
+/// fp32 step by step as transformers does (modeling_rope_utils), so that angles at far positions agree.
+std::vector<float> inverse_frequencies(const RotarySpec& spec, std::int64_t length);
 
-/// cos and sin of position · frequency, [T, d/2] fp32; the same whatever the number of threads.
-kernels::RotaryTables rotary_tables(const std::vector<std::int64_t>& positions, const std::vector<float>& frequencies);
+/// By what cosines and sines are multiplied.
+double attention_factor(const RotarySpec& spec);
 
 }  // namespace lowrank::models

@@ -9,6 +9,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/random.h"
+#include "lowrank/core/softmax.h"
 #include "lowrank/kernels/host.h"
 #include "lowrank/models/generate.h"
 
@@ -56,11 +57,9 @@ void keep_top_k(std::vector<float>& scores, std::int64_t k) {
 
 // Probabilities that sum to 1, in double.
 std::vector<double> softmax(const std::vector<float>& scores) {
-  const float top = *std::max_element(scores.begin(), scores.end());
-  std::vector<double> probabilities(scores.size());
-  double sum = 0;
-  for (std::size_t i = 0; i < scores.size(); ++i) sum += probabilities[i] = std::exp(double{scores[i]} - top);
-  for (double& p : probabilities) p /= sum;
+  const core::ExpSum total = core::exp_sum<float>(scores);
+  std::vector<double> probabilities;
+  for (const float x : scores) probabilities.push_back(std::exp(double{x} - total.largest) / total.sum);
   return probabilities;
 }
 
@@ -110,10 +109,8 @@ void apply_penalties(std::vector<float>& scores, const GenerateOptions& options,
 double log_probability(const at::Tensor& logits, double temperature, data::TokenId id) {
   const std::vector<float> scores = kernels::to_host<float>(logits);
   const double divisor = temperature == 0 ? 1 : temperature;
-  const double top = *std::max_element(scores.begin(), scores.end());
-  double sum = 0;
-  for (const float score : scores) sum += std::exp((score - top) / divisor);
-  return (scores.at(static_cast<std::size_t>(id)) - top) / divisor - std::log(sum);
+  const core::ExpSum total = core::exp_sum<float>(scores, divisor);
+  return (scores.at(static_cast<std::size_t>(id)) - total.largest) / divisor - std::log(total.sum);
 }
 
 data::TokenId sample(const at::Tensor& logits, const GenerateOptions& options, const std::vector<data::TokenId>& seen,

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <map>
 
 #include "lowrank/apps/console/terminal.h"
@@ -10,7 +11,9 @@
 #include "lowrank/core/text.h"
 #include "lowrank/data/tokenizer/tokenizer.h"
 #include "lowrank/formats/safetensors.h"
+#include "lowrank/models/blocks/attention.h"
 #include "lowrank/models/config.h"
+#include "lowrank/models/description.h"
 
 namespace lowrank::apps {
 
@@ -56,26 +59,48 @@ struct TensorSummary {
   }
 };
 
-std::string attention_text(const models::DecoderConfig& config) {
-  std::string text =
-      fmt::format("{} heads, {} of keys and values, {} wide", config.heads, config.kv_heads, config.head_dim);
-  std::int64_t windows = 0, window = 0;
-  for (const auto& one : config.windows) {
-    if (one) ++windows, window = *one;
+/// What the layers have in common, as far as their mixers are attention and their MLPs dense.
+struct Blocks {
+  models::AttentionSpec attention;  // of the first layer that has one
+  std::int64_t mlp_width = 0, windows = 0, window = 0;
+};
+
+Blocks blocks_of(const models::DecoderConfig& config) {
+  Blocks result;
+  for (const models::LayerSpec& layer : config.blocks->layers) {
+    if (const auto* mlp = dynamic_cast<const models::DenseMlpSpec*>(layer.mlp.get())) {
+      result.mlp_width = std::max(result.mlp_width, mlp->width);
+    }
+    const auto* attention = dynamic_cast<const models::AttentionSpec*>(layer.mixer.get());
+    if (attention == nullptr) continue;
+    if (result.attention.heads == 0) result.attention = *attention;
+    if (attention->window) ++result.windows, result.window = *attention->window;
   }
-  if (windows > 0) text += fmt::format("; window of {} in {} layers", core::format_count(window), windows);
-  if (config.qk_norm) text += "; norms on queries and keys";
-  if (config.qkv_bias) text += "; bias";
+  return result;
+}
+
+std::string attention_text(const Blocks& blocks) {
+  const models::AttentionSpec& attention = blocks.attention;
+  std::string text =
+      fmt::format("{} heads, {} of keys and values, {} wide", attention.heads, attention.kv_heads, attention.head_dim);
+  if (blocks.windows > 0) {
+    text += fmt::format("; window of {} in {} layers", core::format_count(blocks.window), blocks.windows);
+  }
+  if (attention.q_norm.kind != models::NormSpec::Kind::kNone) text += "; norms on queries and keys";
+  if (attention.qkv_bias) text += "; bias";
   return text;
 }
 
-std::string rope_text(const models::DecoderConfig& config) {
-  std::string text = fmt::format("{}, rotary base {:g}", core::format_count(config.max_positions), config.rope_theta);
-  if (config.rope_scaling.kind == models::RopeScaling::Kind::kLinear) {
-    text += fmt::format(", scaled linearly by {:g}", config.rope_scaling.factor);
-  } else if (config.rope_scaling.kind == models::RopeScaling::Kind::kLlama3) {
-    text += fmt::format(", llama3 scaling by {:g} from {}", config.rope_scaling.factor,
-                        core::format_count(config.rope_scaling.original_max_position_embeddings));
+std::string positions_text(const models::DecoderConfig& config) {
+  std::string text = core::format_count(config.max_positions);
+  for (const models::RotarySpec& rotary : config.blocks->rotary) {
+    text += fmt::format(", rotary base {:g}", rotary.theta);
+    if (rotary.scaling.kind == models::RopeScaling::Kind::kLinear) {
+      text += fmt::format(", scaled linearly by {:g}", rotary.scaling.factor);
+    } else if (rotary.scaling.kind == models::RopeScaling::Kind::kLlama3) {
+      text += fmt::format(", llama3 scaling by {:g} from {}", rotary.scaling.factor,
+                          core::format_count(rotary.scaling.original_max_position_embeddings));
+    }
   }
   return text;
 }
@@ -103,6 +128,7 @@ std::pair<std::string, Json> tokenizer_of(const fs::path& directory) {
 
 Inspection inspect_model(const fs::path& directory, bool tensors) {
   const models::DecoderConfig config = models::read_config(directory);
+  const Blocks blocks = blocks_of(config);
   const formats::WeightFiles weights = formats::WeightFiles::open(directory);
   TensorSummary summary;
   for (const std::string& name : weights.names()) summary.add(*weights.find(name)->info);
@@ -118,10 +144,10 @@ Inspection inspect_model(const fs::path& directory, bool tensors) {
           {"parameters", config.parameter_count()},
           {"layers", config.layers},
           {"hidden_size", config.hidden_size},
-          {"intermediate_size", config.intermediate_size},
-          {"heads", config.heads},
-          {"kv_heads", config.kv_heads},
-          {"head_dim", config.head_dim},
+          {"intermediate_size", blocks.mlp_width},
+          {"heads", blocks.attention.heads},
+          {"kv_heads", blocks.attention.kv_heads},
+          {"head_dim", blocks.attention.head_dim},
           {"vocab_size", config.vocab_size},
           {"positions", config.max_positions},
           {"tied", config.tied},
@@ -134,11 +160,10 @@ Inspection inspect_model(const fs::path& directory, bool tensors) {
   std::vector<std::pair<std::string, std::string>> rows = {
       {"model", fmt::format("{} ({})", directory.string(), config.model_type)},
       {"parameters", core::format_count(config.parameter_count())},
-      {"layers",
-       fmt::format("{}, {} wide, MLP {}{}", config.layers, core::format_count(config.hidden_size),
-                   core::format_count(config.intermediate_size), config.tied ? ", head tied to the embedding" : "")},
-      {"attention", attention_text(config)},
-      {"positions", rope_text(config)},
+      {"layers", fmt::format("{}, {} wide, MLP {}{}", config.layers, core::format_count(config.hidden_size),
+                             core::format_count(blocks.mlp_width), config.tied ? ", head tied to the embedding" : "")},
+      {"attention", attention_text(blocks)},
+      {"positions", positions_text(config)},
       {"vocabulary", core::format_count(config.vocab_size)},
       {"tokenizer", tokenizer_text},
       {"weights", fmt::format("{} tensors in {} file{}, {}", core::format_count(summary.count), weights.files().size(),

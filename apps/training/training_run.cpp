@@ -134,11 +134,8 @@ bool choose_recompute(const Options& options, const core::Json& earlier, const m
       most = std::max(most, tokens);
     }
   }
-  // What the backward pass keeps of a token: the layer's streams (6 widths), q, k, v, and three of the MLP's width.
-  const std::int64_t widths = 6 * config.hidden_size + 2 * config.heads * config.head_dim +
-                              2 * config.kv_heads * config.head_dim + 3 * config.intermediate_size;
   const std::uint64_t need =
-      static_cast<std::uint64_t>(most * config.layers * widths) * (dtype == at::kBFloat16 ? 2 : 4);
+      static_cast<std::uint64_t>(most * config.kept_per_token()) * (dtype == at::kBFloat16 ? 2 : 4);
   const auto have = core::available_memory();
   const bool layer = have && need > *have * 6 / 10;
   report.recompute =

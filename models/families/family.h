@@ -3,31 +3,41 @@
 
 #include <cstdint>
 #include <string_view>
+#include <utility>
 #include <vector>
 
-#include "lowrank/core/json.h"
-#include "lowrank/models/config.h"
+#include "lowrank/models/config_reader.h"
+#include "lowrank/models/description.h"
 
 namespace lowrank::models {
 
 struct Family {
-  std::string_view model_type;         // as in config.json: "llama"
-  std::string_view architecture;       // "LlamaForCausalLM"
-  std::vector<std::string_view> keys;  // keys of config.json that it reads beyond the common ones
+  std::string_view model_type;    // as in config.json: "llama"
+  std::string_view architecture;  // "LlamaForCausalLM"
+  /// The blocks of a model, from the keys that the family asks for. The members of config that all families share are
+  /// set already.
+  DecoderSpec (*describe)(ConfigReader& keys, const DecoderConfig& config);
 
   // transformers' defaults for keys that config.json leaves out.
   std::int64_t default_max_positions = 2048;
-  std::int64_t default_kv_heads = 0;  // 0: as many as heads
-  std::int64_t default_head_dim = 0;  // 0: hidden_size / heads
+  bool default_tied = false;
+  /// Its own names of keys: ("hidden_size", "n_embd").
+  std::vector<std::pair<std::string_view, std::string_view>> spellings = {};
 
-  /// Fills in what is peculiar to the family: biases, q/k norms, windows. The common fields are set already.
-  void (*read)(const core::JsonView& json, DecoderConfig& config);
-  /// The inverse: adds the family's keys to a config.json.
-  void (*write)(const DecoderConfig& config, core::Json& json);
+  /// The family's name of a key.
+  std::string_view spelling(std::string_view key) const {
+    for (const auto& [common, own] : spellings) {
+      if (common == key) return own;
+    }
+    return key;
+  }
 };
 
+const Family& gemma2_family();
+const Family& gpt2_family();
 const Family& llama_family();
 const Family& mistral_family();
+const Family& phi3_family();
 const Family& qwen2_family();
 const Family& qwen3_family();
 
@@ -35,9 +45,5 @@ const Family& qwen3_family();
 const std::vector<const Family*>& families();
 /// ModelError that lists the known types when there is none of this name.
 const Family& find_family(std::string_view model_type, std::string_view where);
-
-/// Qwen2's and Qwen3's windows: use_sliding_window, sliding_window, max_window_layers, layer_types.
-void read_qwen_windows(const core::JsonView& json, DecoderConfig& config);
-void write_qwen_windows(const DecoderConfig& config, core::Json& json);
 
 }  // namespace lowrank::models

@@ -1,29 +1,22 @@
 // Llama 1 to 3.x and what shares its shape (SmolLM, TinyLlama, Yi …): transformers' LlamaForCausalLM.
 #include "lowrank/models/families/family.h"
+#include "lowrank/models/families/parts.h"
 
 namespace lowrank::models {
 namespace {
 
-void read(const core::JsonView& json, DecoderConfig& config) {
-  const bool attention_bias = json.get_bool("attention_bias", false);
-  config.qkv_bias = config.o_bias = attention_bias;
-  config.mlp_bias = json.get_bool("mlp_bias", false);
-}
-
-void write(const DecoderConfig& config, core::Json& json) {
-  json["attention_bias"] = config.qkv_bias;
-  json["mlp_bias"] = config.mlp_bias;
-  json["pretraining_tp"] = 1;
+DecoderSpec describe(ConfigReader& keys, const DecoderConfig& config) {
+  LlamaParts parts{.heads = read_heads(keys, config)};
+  parts.qkv_bias = parts.o_bias = keys.boolean("attention_bias", false);
+  parts.mlp_bias = keys.boolean("mlp_bias", false);
+  keys.write("pretraining_tp", 1);
+  return llama_blocks(keys, config, parts);
 }
 
 }  // namespace
 
 const Family& llama_family() {
-  static const Family family{.model_type = "llama",
-                             .architecture = "LlamaForCausalLM",
-                             .keys = {"attention_bias", "mlp_bias"},
-                             .read = read,
-                             .write = write};
+  static const Family family{.model_type = "llama", .architecture = "LlamaForCausalLM", .describe = describe};
   return family;
 }
 

@@ -1,33 +1,26 @@
 // Qwen3: Llama with RMSNorm on every head of q and k before the rotation, an explicit head_dim, and windows by layer
 // (transformers' Qwen3ForCausalLM).
 #include "lowrank/models/families/family.h"
+#include "lowrank/models/families/parts.h"
 
 namespace lowrank::models {
 namespace {
 
-void read(const core::JsonView& json, DecoderConfig& config) {
-  config.qkv_bias = config.o_bias = json.get_bool("attention_bias", false);
-  config.qk_norm = true;
-  read_qwen_windows(json, config);
-}
+constexpr std::int64_t kDefaultKvHeads = 32, kDefaultHeadDim = 128;
 
-void write(const DecoderConfig& config, core::Json& json) {
-  json["attention_bias"] = config.qkv_bias;
-  write_qwen_windows(config, json);
+DecoderSpec describe(ConfigReader& keys, const DecoderConfig& config) {
+  LlamaParts parts{.heads = read_heads(keys, config, kDefaultKvHeads, kDefaultHeadDim)};
+  parts.qkv_bias = parts.o_bias = keys.boolean("attention_bias", false);
+  parts.qk_norm = true;
+  parts.windows = read_qwen_windows(keys, config.layers);
+  return llama_blocks(keys, config, parts);
 }
 
 }  // namespace
 
 const Family& qwen3_family() {
   static const Family family{
-      .model_type = "qwen3",
-      .architecture = "Qwen3ForCausalLM",
-      .keys = {"attention_bias", "use_sliding_window", "sliding_window", "max_window_layers", "layer_types"},
-      .default_max_positions = 32768,
-      .default_kv_heads = 32,
-      .default_head_dim = 128,
-      .read = read,
-      .write = write};
+      .model_type = "qwen3", .architecture = "Qwen3ForCausalLM", .describe = describe, .default_max_positions = 32768};
   return family;
 }
 

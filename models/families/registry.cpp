@@ -8,7 +8,8 @@
 namespace lowrank::models {
 
 const std::vector<const Family*>& families() {
-  static const std::vector<const Family*> all = {&llama_family(), &mistral_family(), &qwen2_family(), &qwen3_family()};
+  static const std::vector<const Family*> all = {&gemma2_family(), &gpt2_family(),  &llama_family(), &mistral_family(),
+                                                 &phi3_family(),   &qwen2_family(), &qwen3_family()};
   return all;
 }
 

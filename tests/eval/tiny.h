@@ -8,19 +8,12 @@
 namespace lowrank_test {
 
 inline lowrank::models::DecoderConfig tiny_config() {
-  lowrank::models::DecoderConfig config;
-  config.model_type = "llama";
-  config.vocab_size = 31;
-  config.hidden_size = 24;
-  config.intermediate_size = 40;
-  config.layers = 2;
-  config.heads = 4;
-  config.kv_heads = 2;
-  config.head_dim = 6;
-  config.max_positions = 64;
-  config.windows.resize(2);
-  config.initializer_range = 0.2;
-  return config;
+  const lowrank::core::Json json = {{"model_type", "llama"},    {"vocab_size", 31},
+                                    {"hidden_size", 24},        {"intermediate_size", 40},
+                                    {"num_hidden_layers", 2},   {"num_attention_heads", 4},
+                                    {"num_key_value_heads", 2}, {"max_position_embeddings", 64},
+                                    {"initializer_range", 0.2}};
+  return lowrank::models::parse_config(lowrank::core::JsonView(json, "tiny"));
 }
 
 /// `count` rows of `shortest` to `shortest` + 19 tokens, all learned.

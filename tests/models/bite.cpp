@@ -1,5 +1,7 @@
 // The goldens bite: every key of config.json that changes the mathematics, when changed, moves the logits by at least
 // ten times the tolerance of the parity test, or is refused.
+#include <algorithm>
+
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
 #include "models_helpers.h"
@@ -58,6 +60,33 @@ TEST_CASE("each key that changes the mathematics moves the logits", "[parity]") 
       {"qwen3", {{"layer_types", {sliding, sliding, sliding}}}},
       {"qwen3", {{"rms_norm_eps", 1e-2}}},
       {"qwen3", rope({{"rope_theta", 500000}})},
+      {"llama", {{"hidden_act", "gelu"}}},
+      {"mistral", {{"hidden_act", "gelu_new"}}},
+      {"llama-dynamic", rope({{"factor", 2}})},
+      {"llama-dynamic", {{"max_position_embeddings", 30}}},
+      {"llama-yarn", rope({{"factor", 5}})},
+      {"llama-yarn", rope({{"attention_factor", 1.0}})},
+      {"llama-yarn", rope({{"original_max_position_embeddings", 40}})},
+      {"llama-yarn-mscale", rope({{"mscale_all_dim", 1.0}})},
+      {"llama-yarn-mscale", rope({{"truncate", true}})},
+      {"llama-yarn-mscale", rope({{"beta_slow", 0.5}})},
+      {"gpt2", {{"scale_attn_weights", false}}},
+      {"gpt2", {{"activation_function", "relu"}}},
+      {"gpt2", {{"layer_norm_epsilon", 1e-1}}},
+      {"gpt2-bare", {{"scale_attn_by_inverse_layer_idx", false}}},
+      {"gemma2", {{"query_pre_attn_scalar", 12}}},
+      {"gemma2", {{"attn_logit_softcapping", 4.0}}},
+      {"gemma2", {{"final_logit_softcapping", 4.0}}},
+      {"gemma2", {{"sliding_window", 9}}},
+      {"gemma2", {{"hidden_activation", "silu"}}},
+      {"gemma2", {{"layer_types", {full, sliding, sliding}}}},
+      {"phi3", {{"original_max_position_embeddings", 64}}},
+      {"phi3", rope({{"attention_factor", 1.0}})},
+      {"phi3", rope({{"partial_rotary_factor", 1.0},
+                     {"long_factor", {1, 1, 1, 1, 1, 1, 1, 1}},
+                     {"short_factor", {1, 1, 1, 1, 1, 1, 1, 1}}})},
+      {"phi3-window", {{"sliding_window", 5}}},
+      {"phi3-window", {{"hidden_act", "silu"}}},
       {"qwen3",
        {{"num_attention_heads", 4}, {"num_key_value_heads", 2}, {"num_hidden_layers", 3}, {"sliding_window", 4}}},
   };
@@ -73,6 +102,73 @@ TEST_CASE("each key that changes the mathematics moves the logits", "[parity]") 
   models::Decoder decoder =
       models::load_decoder(models::parse_config(core::JsonView(json, "config.json")), mistral.weights, at::kFloat);
   CHECK(distance(logits_of(decoder, mistral.tensor("ids")), mistral.tensor("logits")) >= 1e-3);
+}
+
+namespace {
+
+// A value of the same kind that means something else.
+core::Json other(const core::Json& value) {
+  if (value.is_boolean()) return !value.get<bool>();
+  if (value.is_number_integer()) return value.get<std::int64_t>() + 1;
+  if (value.is_number()) return value.get<double>() * 1.5 + 0.01;
+  if (!value.is_string()) return value;
+  const std::string text = value.get<std::string>();
+  if (text == "sliding_attention") return "full_attention";
+  if (text == "full_attention") return "sliding_attention";
+  return text == "relu" ? "silu" : "relu";
+}
+
+// Nothing that a forward pass depends on, or not in every model: what it does there has a test of its own.
+bool without_effect(const std::string& pointer) {
+  static const std::vector<std::string> keys = {
+      "architectures",
+      "transformers_version",
+      "use_cache",
+      "dtype",
+      "bos_token_id",
+      "eos_token_id",
+      "pad_token_id",
+      "initializer_range",
+      "attention_dropout",
+      "resid_pdrop",
+      "embd_pdrop",
+      "attn_pdrop",
+      "summary_",
+      "pretraining_tp",
+      "reorder_and_upcast_attn",
+      "max_position_embeddings",
+      "max_window_layers",                 // of dynamic rotation, and of models without layer_types
+      "tie_word_embeddings",               // a stored head wins where it differs
+      "original_max_position_embeddings",  // of the rotations that have it
+      "rope_parameters/beta_fast",
+      "rope_parameters/beta_slow",
+      "rope_parameters/short_factor"};
+  return std::any_of(keys.begin(), keys.end(), [&](const std::string& key) { return pointer.starts_with("/" + key); });
+}
+
+}  // namespace
+
+TEST_CASE("every key of config.json moves the logits, is refused, or is known to do nothing", "[parity]") {
+  for (const std::string& name : golden_cases()) {
+    const Golden golden(name);
+    const core::Json json = core::read_json(golden.folder / "config.json");
+    int moved = 0;
+    for (const auto& [pointer, value] : json.flatten().items()) {
+      if (value.is_null() || pointer == "/model_type" || without_effect(pointer)) continue;
+      INFO(name << " " << pointer);
+      core::Json changed = json;
+      changed[core::Json::json_pointer(pointer)] = other(value);
+      try {
+        models::Decoder decoder = models::load_decoder(models::parse_config(core::JsonView(changed, "config.json")),
+                                                       golden.weights, at::kFloat);
+        CHECK(distance(logits_of(decoder, golden.tensor("ids")), golden.tensor("logits")) >= 1e-3);
+        ++moved;
+      } catch (const FormatError&) {
+      } catch (const ModelError&) {
+      }
+    }
+    CHECK(moved >= 2);
+  }
 }
 
 TEST_CASE("each key that the weights contradict is refused", "[unit]") {
@@ -92,7 +188,15 @@ TEST_CASE("each key that the weights contradict is refused", "[unit]") {
       {"qwen3-bias-tied", {{"attention_bias", false}}},
       {"qwen3-bias-tied", {{"model_type", "qwen2"}}},
       {"qwen2", {{"model_type", "llama"}}},
-      {"mistral", {{"hidden_act", "gelu"}}},
+      {"gpt2", {{"n_embd", 16}}},
+      {"gpt2", {{"n_inner", 64}}},
+      {"gpt2", {{"n_positions", 65}}},
+      {"gpt2", {{"add_cross_attention", true}}},
+      {"gemma2", {{"use_bidirectional_attention", true}}},
+      {"gemma2", {{"tie_word_embeddings", nullptr}, {"attention_bias", true}}},
+      {"phi3", {{"model_type", "llama"}}},
+      {"phi3-window", {{"tie_word_embeddings", false}}},
+      {"gemma2", {{"model_type", "llama"}}},
   };
   for (const Change& change : changes) {
     INFO(change.golden << " " << change.patch.dump());

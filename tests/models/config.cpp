@@ -4,7 +4,6 @@
 #include <random>
 
 #include "lowrank/core/error.h"
-#include "lowrank/models/rope.h"
 #include "models_helpers.h"
 
 using namespace lowrank;
@@ -58,6 +57,17 @@ TEST_CASE("malformed values of config.json are refused, each by name", "[unit]")
   refused<FormatError>(
       {{"rope_scaling", {{"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 4}, {"high_freq_factor", 4}}}},
       {"high_freq_factor"});
+  const core::Json three = {1.0, 2.0, 3.0}, four = {1.0, 2.0, 3.0, 4.0};
+  refused<FormatError>(
+      {{"rope_scaling", {{"rope_type", "longrope"}, {"short_factor", three}, {"long_factor", four}, {"factor", 2}}}},
+      {"short_factor", "4 numbers"});
+  refused<FormatError>({{"rope_scaling", {{"rope_type", "longrope"}, {"short_factor", four}, {"factor", 2}}}},
+                       {"long_factor"});
+  refused<FormatError>({{"model_type", "phi3"}, {"partial_rotary_factor", 0.4}},
+                       {"partial_rotary_factor", "3 columns"});
+  refused<FormatError>({{"model_type", "gemma2"}, {"final_logit_softcapping", 0}}, {"final_logit_softcapping"});
+  refused<FormatError>({{"model_type", "gemma2"}, {"layer_types", {"full_attention"}}}, {"layer_types", "2"});
+  refused<FormatError>({{"model_type", "gpt2"}, {"n_head", 5}}, {"n_head"});
   refused<FormatError>({{"tie_word_embeddings", "yes"}}, {"tie_word_embeddings"});
   refused<FormatError>({{"eos_token_id", {1, "2"}}}, {"eos_token_id"});
   refused<FormatError>({{"model_type", "qwen2"}, {"layer_types", {"full_attention"}}}, {"layer_types", "2"});
@@ -66,9 +76,10 @@ TEST_CASE("malformed values of config.json are refused, each by name", "[unit]")
 }
 
 TEST_CASE("a key that changes the mathematics and is not supported is an error that names it", "[unit]") {
-  refused<ModelError>({{"model_type", "gemma2"}}, {"gemma2", "llama, mistral, qwen2, qwen3"});
+  refused<ModelError>({{"model_type", "gemma4_text"}},
+                      {"gemma4_text", "gemma2, gpt2, llama, mistral, phi3, qwen2, qwen3"});
   refused<ModelError>({{"model_type", "lama"}}, {"did you mean 'llama'"});
-  const core::Json cases = {{"hidden_act", "gelu"},
+  const core::Json cases = {{"activation_function", "gelu"},
                             {"partial_rotary_factor", 0.5},
                             {"attention_multiplier", 0.1},
                             {"logits_scaling", 8.0},
@@ -84,9 +95,10 @@ TEST_CASE("a key that changes the mathematics and is not supported is an error t
     patch[key] = value;
     refused<ModelError>(patch, {key, "llama"});
   }
-  for (const char* kind : {"yarn", "longrope", "dynamic", "su", "mrope"}) {
+  refused<ModelError>({{"hidden_act", "xielu"}}, {"hidden_act", "xielu", "gelu_new"});
+  for (const char* kind : {"su", "mrope", "proportional"}) {
     refused<ModelError>({{"rope_scaling", {{"rope_type", kind}, {"factor", 4.0}}}},
-                        {kind, "default, linear and llama3"});
+                        {kind, "default, linear, dynamic, yarn, longrope and llama3"});
   }
   refused<ModelError>(
       {{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 1e4}, {"partial_rotary_factor", 0.5}}}},
@@ -125,18 +137,28 @@ TEST_CASE("defaults are those of transformers' classes", "[unit]") {
     json["model_type"] = type;
     return models::parse_config(core::JsonView(json, "config.json"));
   };
-  CHECK(with("llama").kv_heads == 32);
-  CHECK(with("mistral").kv_heads == 8);
-  CHECK((with("mistral").windows == std::vector<std::optional<std::int64_t>>{4096, 4096}));
-  CHECK(with("qwen2").kv_heads == 32);
-  CHECK(with("qwen2").qkv_bias);
-  CHECK_FALSE(with("qwen2").o_bias);
-  CHECK((with("qwen2").windows == std::vector<std::optional<std::int64_t>>{std::nullopt, std::nullopt}));
-  CHECK(with("qwen3").head_dim == 128);
-  CHECK(with("qwen3").qk_norm);
-  CHECK(with("llama").head_dim == 2);
-  CHECK(with("llama").rope_theta == 10000);
-  CHECK(with("llama").norm_eps == 1e-6);
+  CHECK(attention_of(with("llama")).kv_heads == 32);
+  CHECK(attention_of(with("mistral")).kv_heads == 8);
+  CHECK((windows_of(with("mistral")) == std::vector<std::optional<std::int64_t>>{4096, 4096}));
+  CHECK(attention_of(with("qwen2")).kv_heads == 32);
+  CHECK(attention_of(with("qwen2")).qkv_bias);
+  CHECK_FALSE(attention_of(with("qwen2")).o_bias);
+  CHECK((windows_of(with("qwen2")) == std::vector<std::optional<std::int64_t>>{std::nullopt, std::nullopt}));
+  CHECK(attention_of(with("qwen3")).head_dim == 128);
+  CHECK(attention_of(with("qwen3")).q_norm.kind == models::NormSpec::Kind::kRms);
+  CHECK(attention_of(with("llama")).head_dim == 2);
+  CHECK(with("llama").blocks->rotary.front().theta == 10000);
+  CHECK(with("llama").blocks->final_norm.eps == 1e-6);
+  CHECK(attention_of(with("gemma2")).kv_heads == 4);
+  CHECK(attention_of(with("gemma2")).scale == 1.0 / 16);
+  CHECK(attention_of(with("gemma2")).cap == 50);
+  CHECK(with("gemma2").blocks->head.cap == 30);
+  CHECK(with("gemma2").tied);
+  CHECK((windows_of(with("gemma2")) == std::vector<std::optional<std::int64_t>>{4096, std::nullopt}));
+  CHECK((windows_of(with("phi3")) == std::vector<std::optional<std::int64_t>>{std::nullopt, std::nullopt}));
+  CHECK(with("phi3").blocks->final_norm.eps == 1e-5);
+  CHECK(with("gpt2").blocks->final_norm.eps == 1e-5);
+  CHECK(with("gpt2").tied);
 }
 
 TEST_CASE("end tokens come from generation_config.json, a number or a list, else from config.json", "[unit]") {
@@ -163,12 +185,14 @@ TEST_CASE("a written config.json reads back as it was", "[unit]") {
     const models::DecoderConfig after = models::parse_config(core::JsonView(json, "config.json"));
     CHECK(after.unknown_keys.empty());
     CHECK(models::config_json(after) == models::config_json(before));
-    CHECK((after.windows == before.windows));
-    CHECK(after.head_dim == before.head_dim);
-    CHECK(after.rope_theta == before.rope_theta);
-    CHECK(models::inverse_frequencies(after) == models::inverse_frequencies(before));
+    CHECK((windows_of(after) == windows_of(before)));
+    CHECK(attention_of(after).scale == attention_of(before).scale);
+    CHECK(after.kept_per_token() == before.kept_per_token());
+    CHECK(attention_of(after).head_dim == attention_of(before).head_dim);
+    CHECK((after.blocks->rotary == before.blocks->rotary));
     CHECK(after.parameter_count() == before.parameter_count());
-    CHECK(json["architectures"][0].get<std::string>().ends_with("ForCausalLM"));
+    const std::string architecture = json["architectures"][0].get<std::string>();
+    CHECK((architecture.ends_with("ForCausalLM") || architecture == "GPT2LMHeadModel"));
   }
 }
 

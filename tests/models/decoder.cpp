@@ -2,7 +2,9 @@
 #include "lowrank/models/decoder.h"
 
 #include "lowrank/core/error.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/lora/adapter.h"
+#include "lowrank/models/next_logits.h"
 #include "models_helpers.h"
 
 using namespace lowrank;
@@ -124,10 +126,21 @@ TEST_CASE("decoding against the cache gives the full pass's logits", "[unit]") {
     const Golden golden(name);
     models::Decoder decoder = golden.load();
     const at::Tensor ids = golden.tensor("ids");
-    const at::Tensor full = logits_of(decoder, ids);
+    // Where rotations depend on the length of the text, each step is transformers' step.
+    const bool by_length = golden.has("stepwise_logits");
+    const at::Tensor full = by_length ? golden.tensor("stepwise_logits") : logits_of(decoder, ids);
     torch::NoGradGuard no_grad;
+    models::KvCache stepwise;
+    const std::vector<std::int64_t> values = kernels::to_host<std::int64_t>(ids);
+    const std::vector<data::TokenId> tokens(values.begin(), values.end());
+    for (std::size_t done = 1; done <= tokens.size(); ++done) {
+      const at::Tensor logits = models::next_logits(*decoder, stepwise, {std::span(tokens).first(done)});
+      CHECK(distance(logits[0], full[static_cast<std::int64_t>(done) - 1]) <= 1e-4);
+    }
+    CHECK(stepwise.length() == ids.numel());
+    if (by_length) continue;
     // One at a time after a prefill in two chunks.
-    models::KvCache cache(decoder->config(), decoder->dtype());
+    models::KvCache cache;
     std::vector<at::Tensor> parts;
     std::int64_t done = 0;
     for (const std::int64_t n : {11, 6}) {
@@ -142,7 +155,7 @@ TEST_CASE("decoding against the cache gives the full pass's logits", "[unit]") {
     CHECK(cache.length() == ids.numel());
     CHECK(distance(torch::cat(parts), full) <= 1e-4);
     // Two sequences of unequal length in one cache.
-    models::KvCache two(decoder->config(), decoder->dtype(), 2);
+    models::KvCache two(2);
     const at::Tensor first = torch::cat({ids.slice(0, 0, 9), ids.slice(0, 0, 20)});
     decoder->hidden(first, two.segments({9, 20}), {.cache = &two});
     const at::Tensor next = torch::cat({ids.slice(0, 9, 10), ids.slice(0, 20, 23)});
@@ -152,8 +165,23 @@ TEST_CASE("decoding against the cache gives the full pass's logits", "[unit]") {
   }
 }
 
+TEST_CASE("longrope's cache is read anew where its frequencies change, longer and shorter again", "[unit]") {
+  const Golden golden("phi3");
+  models::Decoder decoder = golden.load();
+  torch::NoGradGuard no_grad;
+  const std::vector<std::int64_t> values = kernels::to_host<std::int64_t>(golden.tensor("ids"));
+  const std::vector<data::TokenId> tokens(values.begin(), values.end());
+  const at::Tensor stepwise = golden.tensor("stepwise_logits");
+  models::KvCache cache;
+  for (const std::size_t length : {18, 20, 21, 30, 19, 25}) {
+    if (static_cast<std::int64_t>(length) <= cache.length()) cache.truncate(static_cast<std::int64_t>(length) - 1);
+    const at::Tensor logits = models::next_logits(*decoder, cache, {std::span(tokens).first(length)});
+    CHECK(distance(logits[0], stepwise[static_cast<std::int64_t>(length) - 1]) <= 1e-4);
+  }
+}
+
 TEST_CASE("with every weight trained, gradients are the derivatives of the loss", "[unit]") {
-  for (const char* name : {"llama-linear-tied", "qwen3", "llama-llama3"}) {
+  for (const char* name : {"llama-linear-tied", "qwen3", "llama-llama3", "gpt2", "gemma2", "phi3-window"}) {
     INFO(name);
     const Golden golden(name);
     models::Decoder decoder = golden.load(at::kFloat, /*trainable=*/true);

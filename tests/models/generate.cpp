@@ -109,7 +109,7 @@ TEST_CASE("a cache that holds the prompt's beginning gives the same answer, and 
   const ByteTokenizer tokenizer;
   const std::vector<data::TokenId> first = {10, 50, 90, 33}, second = {10, 50, 17, 61, 44};
   const GenerateOptions options{.max_new_tokens = 12};
-  models::KvCache cache(decoder->config(), decoder->dtype());
+  models::KvCache cache;
   const auto generate = [&](const std::vector<data::TokenId>& prompt, models::KvCache* kept) {
     return models::generate(*decoder, tokenizer, prompt, options, {}, kept).ids;
   };

@@ -80,44 +80,36 @@ TEST_CASE("logits of a batch are those of each sequence alone, as sequences come
     const at::NoGradGuard no_grad;
     std::vector<Ids> all;
     for (const BatchPrompt& prompt : some_prompts(decoder->config().vocab_size)) all.push_back(prompt.ids);
-    models::KvCache cache(decoder->config(), decoder->dtype(), 0);
-    const auto check_logits = [&](const std::vector<Ids>& inputs) {
-      const at::Tensor logits = models::next_logits(*decoder, cache, inputs);
+    models::KvCache cache(0);
+    const auto check_logits = [&] {
+      const at::Tensor logits = models::next_logits(*decoder, cache, {all.begin(), all.end()});
       for (std::size_t i = 0; i < all.size(); ++i) {
         INFO("sequence " << i << " of " << all[i].size());
         CHECK(distance(logits[static_cast<std::int64_t>(i)], full_logits(decoder, all[i])) <= 1e-4);
       }
     };
-    const auto push_to_all = [&](std::vector<Ids>& inputs) {
+    const auto push_to_all = [&] {
       for (std::size_t i = 0; i < all.size(); ++i) {
-        const auto id = static_cast<data::TokenId>(3 + (7 * i + 13 * all[i].size()) % 50);
-        if (inputs.size() <= i) inputs.push_back({id});
-        all[i].push_back(inputs[i].front());
+        all[i].push_back(static_cast<data::TokenId>(3 + (7 * i + 13 * all[i].size()) % 50));
       }
     };
     for (std::size_t i = 0; i < all.size(); ++i) cache.add();
-    check_logits(all);
+    check_logits();
     for (int step = 0; step < 3; ++step) {
-      std::vector<Ids> inputs;
-      push_to_all(inputs);
-      check_logits(inputs);
+      push_to_all();
+      check_logits();
     }
     // Some leave, one parts into three that go on differently, and one comes while the others go on.
     cache.select({5, 1, 3, 1, 1});
     all = {all[5], all[1], all[3], all[1], all[1]};
     for (int step = 0; step < 3; ++step) {
-      std::vector<Ids> inputs;
-      push_to_all(inputs);
-      for (std::size_t i = 0; i < all.size(); ++i)
-        inputs[i] = {all[i].back() = static_cast<data::TokenId>(10 + i + 7 * step)};
-      check_logits(inputs);
+      for (std::size_t i = 0; i < all.size(); ++i) all[i].push_back(static_cast<data::TokenId>(10 + i + 7 * step));
+      check_logits();
     }
     cache.add();
-    std::vector<Ids> inputs;
-    push_to_all(inputs);
+    push_to_all();
     all.push_back({9, 8, 7, 6});
-    inputs.push_back(all.back());
-    check_logits(inputs);
+    check_logits();
     CHECK(cache.sequences() == 6);
     CHECK(cache.length(5) == 4);
   }

@@ -13,6 +13,8 @@
 #include "lowrank/data/batch_torch.h"
 #include "lowrank/data/tokenizer/tokenizer.h"
 #include "lowrank/formats/safetensors_torch.h"
+#include "lowrank/models/blocks/attention.h"
+#include "lowrank/models/description.h"
 #include "lowrank/models/load.h"
 
 namespace lowrank_test {
@@ -20,8 +22,10 @@ namespace lowrank_test {
 using namespace lowrank;
 
 inline const std::vector<std::string>& golden_cases() {
-  static const std::vector<std::string> all = {"llama", "llama-llama3", "llama-linear-tied", "mistral",
-                                               "qwen2", "qwen3",        "qwen3-bias-tied"};
+  static const std::vector<std::string> all = {
+      "llama",         "llama-llama3", "llama-linear-tied", "mistral", "qwen2",     "qwen3",  "qwen3-bias-tied",
+      "llama-dynamic", "llama-yarn",   "llama-yarn-mscale", "gpt2",    "gpt2-bare", "gemma2", "gemma2-uncapped",
+      "phi3",          "phi3-window"};
   return all;
 }
 
@@ -40,6 +44,7 @@ struct Golden {
     REQUIRE(info != nullptr);
     return formats::tensor_view(file, *info).clone();
   }
+  bool has(const std::string& name) const { return file->find(name) != nullptr; }
   data::Example document(int i) const {
     const at::Tensor ids = tensor("document." + std::to_string(i));
     const std::int64_t* begin = ids.const_data_ptr<std::int64_t>();
@@ -53,6 +58,16 @@ struct Golden {
   formats::WeightFiles weights;
   std::shared_ptr<const formats::SafetensorsFile> file;
 };
+
+/// What a family makes of the attention of a layer.
+inline const models::AttentionSpec& attention_of(const models::DecoderConfig& config, std::size_t layer = 0) {
+  return dynamic_cast<const models::AttentionSpec&>(*config.blocks->layers.at(layer).mixer);
+}
+inline std::vector<std::optional<std::int64_t>> windows_of(const models::DecoderConfig& config) {
+  std::vector<std::optional<std::int64_t>> windows;
+  for (std::size_t i = 0; i < config.blocks->layers.size(); ++i) windows.push_back(attention_of(config, i).window);
+  return windows;
+}
 
 inline at::Tensor logits_of(models::Decoder& decoder, const at::Tensor& ids) {
   at::NoGradGuard no_grad;

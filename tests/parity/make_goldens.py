@@ -7,6 +7,9 @@ biases random, texts longer than every window and every original length. For eac
     config.json, generation_config.json, model.safetensors   as transformers writes them (fp32)
     adapter/                                                  a PEFT adapter with B != 0 on all linears, r = 4
     golden.safetensors   ids [T]; logits [T, V] of the base; adapted_logits [T, V];
+                         stepwise_logits [T, V], where rotations depend on the length: row t is what transformers' generation
+                         has after t + 1 tokens, which with longrope is a pass over them alone (Phi-3 reads a text anew when it
+                         grows out of its original length), and with dynamic scaling goes token by token through its cache;
                          document.0, document.1 (token ids); loss.0, loss.1 (sums over predicted tokens);
                          grad.<peft name>: d(mean loss over both documents' predicted tokens)/d(adapter)
     loss_curve.json      documents' ids, the 20 losses of 20 steps of AdamW, and the settings
@@ -19,15 +22,18 @@ Renaissance under stories260K, pieces cut as design says.
 import argparse
 import json
 import pathlib
+import re
 import shutil
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
-from transformers import (AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, MistralConfig,
-                          MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+from transformers import (AutoModelForCausalLM, AutoTokenizer, DynamicCache, Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel,
+                          LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Phi3Config, Phi3ForCausalLM,
+                          Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+FAMILY_LINEARS = {"gpt2": ["c_attn", "c_proj", "c_fc"], "phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]}
 TINY = dict(vocab_size=128, hidden_size=32, intermediate_size=48, max_position_embeddings=64, bos_token_id=1,
             eos_token_id=2, pad_token_id=0)
 LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
@@ -48,6 +54,19 @@ def qwen2(**kw):
 
 def qwen3(**kw):
     return Qwen3ForCausalLM, Qwen3Config(**{**TINY, **kw})
+
+
+def gpt2(**kw):
+    return GPT2LMHeadModel, GPT2Config(**{**dict(vocab_size=128, n_embd=32, n_positions=64, bos_token_id=1, eos_token_id=2,
+                                                 pad_token_id=0, attn_pdrop=0.0, resid_pdrop=0.0, embd_pdrop=0.0), **kw})
+
+
+def gemma2(**kw):
+    return Gemma2ForCausalLM, Gemma2Config(**{**TINY, **kw})
+
+
+def phi3(**kw):
+    return Phi3ForCausalLM, Phi3Config(**{**TINY, **kw})
 
 
 # name -> (class, config), what else the adapter targets, what must matter (config changes that must move the logits)
@@ -74,16 +93,48 @@ CASES = {
               {"sliding_window": 6}),
     "qwen3-bias-tied": (qwen3(num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, head_dim=20,
                               attention_bias=True, tie_word_embeddings=True), [], {}),
+    "llama-dynamic": (llama(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, hidden_act="gelu",
+                            max_position_embeddings=20,
+                            rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, factor=3.0)), [],
+                      {"rope_parameters": dict(rope_type="default", rope_theta=10000.0), "hidden_act": "silu"}),
+    "llama-yarn": (llama(num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+                         rope_parameters=dict(rope_type="yarn", rope_theta=500.0, factor=4.0, beta_fast=4.0, beta_slow=0.5,
+                                              original_max_position_embeddings=16)), [],
+                   {"rope_parameters": dict(rope_type="default", rope_theta=500.0)}),
+    "llama-yarn-mscale": (llama(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
+                                rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=8.0, mscale=1.0,
+                                                     mscale_all_dim=0.5, truncate=False,
+                                                     original_max_position_embeddings=16)), [],
+                          {"rope_parameters": dict(rope_type="default", rope_theta=10000.0)}),
+    "gpt2": (gpt2(n_layer=3, n_head=4), [], {"scale_attn_weights": False, "activation_function": "relu"}),
+    "gpt2-bare": (gpt2(n_layer=2, n_head=2, n_inner=40, activation_function="gelu", layer_norm_epsilon=1e-2,
+                       scale_attn_by_inverse_layer_idx=True), [], {"scale_attn_by_inverse_layer_idx": False}),
+    "gemma2": (gemma2(num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=12, sliding_window=7,
+                      query_pre_attn_scalar=20, attn_logit_softcapping=2.0, final_logit_softcapping=3.0,
+                      tie_word_embeddings=False, rope_parameters=dict(rope_type="default", rope_theta=100000.0)),
+               ["lm_head"], {"sliding_window": 9, "query_pre_attn_scalar": 12, "attn_logit_softcapping": None,
+                             "final_logit_softcapping": None, "hidden_activation": "silu"}),
+    "gemma2-uncapped": (gemma2(num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, head_dim=16,
+                               sliding_window=5, layer_types=["full_attention", "sliding_attention"],
+                               attn_logit_softcapping=None, final_logit_softcapping=None, attention_bias=True,
+                               hidden_activation="gelu"), [], {"sliding_window": 9}),
+    "phi3": (phi3(num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, original_max_position_embeddings=20,
+                  rope_parameters=dict(rope_type="longrope", rope_theta=10000.0, partial_rotary_factor=0.75,
+                                       short_factor=[1.0, 1.1, 1.3, 1.5, 2.0, 2.5],
+                                       long_factor=[1.2, 1.5, 2.0, 3.0, 4.0, 6.0])), [], {}),
+    "phi3-window": (phi3(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, sliding_window=9,
+                         hidden_act="quick_gelu", tie_word_embeddings=True), [], {"sliding_window": None}),
 }
 
 
 def randomise(model, seed):
     generator = torch.Generator().manual_seed(seed)
+    centre = 0 if model.config.model_type.startswith("gemma") else 1  # Gemma's norms multiply by 1 + w
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             noise = torch.randn(parameter.shape, generator=generator)
-            if name.endswith("norm.weight"):
-                parameter.copy_(1 + 0.3 * noise)
+            if re.search(r"(norm|ln_\w+)\.weight$", name):
+                parameter.copy_(centre + 0.3 * noise)
             else:
                 parameter.copy_(0.2 * noise)
     model.tie_weights()
@@ -97,8 +148,32 @@ def randomise_adapter(model, seed):
                 parameter.copy_(0.15 * torch.randn(parameter.shape, generator=generator))
 
 
+def by_length(config):
+    """The rope type where rotations depend on the length of the text."""
+    kind = (getattr(config, "rope_parameters", None) or {}).get("rope_type")
+    return kind if kind in ("dynamic", "longrope") else None
+
+
+def logits_of(model, ids):
+    """[T, V] of one text alone: a dynamic rotation remembers the longest text, until it sees a short one."""
+    if by_length(model.config) == "dynamic":
+        with torch.no_grad():
+            model(input_ids=ids[None, :2], use_cache=False)
+    return model(input_ids=ids[None], use_cache=False).logits[0]
+
+
+def stepwise_logits(model, ids):
+    kind = by_length(model.config)
+    if kind == "longrope":
+        return [logits_of(model, ids[:t + 1])[-1] for t in range(len(ids))]
+    if kind is None:
+        return None
+    cache = DynamicCache(config=model.config)
+    return [model(input_ids=ids[None, t:t + 1], cache=cache, use_cache=True).logits[0, -1] for t in range(len(ids))]
+
+
 def loss_sum(model, ids):
-    logits = model(input_ids=ids[None], use_cache=False).logits[0]
+    logits = logits_of(model, ids)
     return torch.nn.functional.cross_entropy(logits[:-1].float(), ids[1:], reduction="sum")
 
 
@@ -115,12 +190,16 @@ def make_case(name, folder):
     model = model_class(config).float().eval()
     randomise(model, seed)
     shutil.rmtree(folder, ignore_errors=True)
-    model.save_pretrained(folder)
+    if name.endswith("-bare"):
+        model.transformer.save_pretrained(folder)  # names without the prefix, as the first files of GPT-2 have them
+    else:
+        model.save_pretrained(folder)
 
     generator = torch.Generator().manual_seed(seed + 1)
     ids = torch.randint(3, config.vocab_size, (40,), generator=generator)
     with torch.no_grad():
-        logits = model(input_ids=ids[None], use_cache=False).logits[0]
+        logits = logits_of(model, ids)
+        stepwise = stepwise_logits(model, ids)
 
     for key, value in must_matter.items():
         other_config = type(config).from_pretrained(folder)
@@ -129,12 +208,13 @@ def make_case(name, folder):
         other = model_class(other_config).float().eval()
         other.load_state_dict(model.state_dict())
         with torch.no_grad():
-            moved = (other(input_ids=ids[None], use_cache=False).logits[0] - logits).abs().max().item()
+            moved = (logits_of(other, ids) - logits).abs().max().item()
         assert moved > 0.01, f"{name}: {key} moves the logits by only {moved}"
         print(f"  {key} -> {value}: logits move by {moved:.3f}")
 
-    peft_config = LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, target_modules=LINEARS + extra_targets, bias="none",
-                             task_type="CAUSAL_LM")
+    targets = FAMILY_LINEARS.get(config.model_type, LINEARS) + extra_targets
+    peft_config = LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, target_modules=targets, bias="none",
+                             task_type="CAUSAL_LM", fan_in_fan_out=config.model_type == "gpt2")
     peft_model = get_peft_model(model, peft_config)
     peft_model.eval()
     randomise_adapter(peft_model, seed + 2)
@@ -143,11 +223,13 @@ def make_case(name, folder):
     (folder / "adapter" / "README.md").unlink(missing_ok=True)
 
     with torch.no_grad():
-        adapted = peft_model(input_ids=ids[None], use_cache=False).logits[0]
+        adapted = logits_of(peft_model, ids)
     documents = [torch.randint(3, config.vocab_size, (n,), generator=generator) for n in (23, 17)]
     losses = [loss_sum(peft_model, d) for d in documents]
     (sum(losses) / sum(len(d) - 1 for d in documents)).backward()
     golden = {"ids": ids, "logits": logits.contiguous(), "adapted_logits": adapted.contiguous()}
+    if stepwise:
+        golden["stepwise_logits"] = torch.stack(stepwise).contiguous()
     for i, (document, loss) in enumerate(zip(documents, losses)):
         golden[f"document.{i}"] = document
         golden[f"loss.{i}"] = loss.detach().reshape(1)
@@ -219,7 +301,7 @@ def check_reload(folder):
     base = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
     model = PeftModel.from_pretrained(base, folder / "adapter").eval()
     with torch.no_grad():
-        logits = model(input_ids=golden["ids"][None], use_cache=False).logits[0]
+        logits = logits_of(model, golden["ids"])
     assert (logits - golden["adapted_logits"]).abs().max() < 1e-5
 
 

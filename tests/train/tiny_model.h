@@ -19,19 +19,12 @@ namespace lowrank_test {
 namespace train = lowrank::train;
 
 inline lowrank::models::DecoderConfig tiny_config() {
-  lowrank::models::DecoderConfig config;
-  config.model_type = "llama";
-  config.vocab_size = 97;
-  config.hidden_size = 36;
-  config.intermediate_size = 50;
-  config.layers = 2;
-  config.heads = 6;
-  config.kv_heads = 2;
-  config.head_dim = 6;
-  config.max_positions = 64;
-  config.windows.resize(2);
-  config.initializer_range = 0.2;
-  return config;
+  const lowrank::core::Json json = {{"model_type", "llama"},    {"vocab_size", 97},
+                                    {"hidden_size", 36},        {"intermediate_size", 50},
+                                    {"num_hidden_layers", 2},   {"num_attention_heads", 6},
+                                    {"num_key_value_heads", 2}, {"max_position_embeddings", 64},
+                                    {"initializer_range", 0.2}};
+  return lowrank::models::parse_config(lowrank::core::JsonView(json, "tiny"));
 }
 
 /// `rows` examples of 3 to 41 tokens; a third of each is a prompt that is not learned.

@@ -1,0 +1,67 @@
+#include "lowrank/models/blocks/embedding.h"
+
+#include <c10/util/BFloat16.h>
+#include <fmt/format.h>
+
+#include <vector>
+
+#include "lowrank/core/error.h"
+#include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/host.h"
+
+namespace lowrank::models {
+namespace {
+
+double rounded(double x, at::ScalarType dtype) {
+  const auto single = static_cast<float>(x);
+  return dtype == at::kBFloat16 ? static_cast<float>(c10::BFloat16(single)) : single;
+}
+
+}  // namespace
+
+Embedding::Embedding(const EmbeddingSpec& spec, const at::Tensor& rows, const Scope& scope)
+    : spec_(spec),
+      dtype_(scope.dtype()),
+      slot_(std::make_shared<lora::EmbeddingSlotImpl>(scope.prefix() + spec.name, kernels::BaseWeight::dense(rows),
+                                                      scope.stored_weight(scope.prefix() + spec.name))),
+      norm_(spec.norm, rows.size(1), scope) {
+  if (spec.positions.empty()) return;
+  positions_ = scope.parameters(spec.positions, {{"weight", {spec.position_rows, rows.size(1)}}});
+}
+
+at::Tensor Embedding::forward(const at::Tensor& ids, const kernels::Segments& segments, const at::Tensor& noise) const {
+  const std::vector<std::int64_t> id = kernels::to_host<std::int64_t>(ids);
+  const std::int64_t rows = slot_->base().out_features();
+  for (std::size_t i = 0; i < id.size(); ++i) {
+    if (id[i] >= 0 && id[i] < rows) continue;
+    throw ModelError(
+        fmt::format("token id {} at place {} is outside the model's vocabulary of {} rows; the tokenizer does "
+                    "not belong to this model",
+                    id[i], i, rows));
+  }
+  const at::Device device = slot_->base().device();
+  at::Tensor x = slot_->forward(ids.contiguous().to(device), dtype_);
+  if (spec_.scale != 1) x = x.mul(rounded(spec_.scale, dtype_));
+  if (positions_ != nullptr) x = x.add(positions(segments));
+  if (noise.defined()) x = x.add(noise.to(device, dtype_));
+  return norm_.forward(x);
+}
+
+at::Tensor Embedding::positions(const kernels::Segments& segments) const {
+  std::vector<std::int64_t> places = segments.positions();
+  for (std::int64_t& place : places) {
+    if (place + spec_.position_offset >= spec_.position_rows) {
+      throw ModelError(fmt::format("a text has {} tokens or more, but the model has learned positions for {}; cut it",
+                                   place + 1, spec_.position_rows - spec_.position_offset));
+    }
+    place += spec_.position_offset;
+  }
+  const at::Tensor weight = positions_->current("weight");
+  const at::Tensor index =
+      kernels::from_host<std::int64_t>(places, {static_cast<std::int64_t>(places.size())}, weight.device());
+  const at::Tensor rows =
+      weight.requires_grad() ? kernels::aten::embedding(weight, index) : weight.index_select(0, index);
+  return rows.to(dtype_);
+}
+
+}  // namespace lowrank::models
