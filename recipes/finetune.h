@@ -1,52 +1,33 @@
-// One fine-tuning run, from options to result; what `finetune`, and verbs made of many such runs, do.
+// Fine-tuning of a language model on text or rows, of a classifier on labelled texts or pictures: one spec, by its
+// task.
 #pragma once
 
+#include <memory>
 #include <optional>
+#include <string>
 
-#include "lowrank/apps/console/terminal.h"
-#include "lowrank/apps/training/data_cache.h"
-#include "lowrank/apps/training/training_run.h"
+#include "lowrank/recipes/observer.h"
+#include "lowrank/recipes/result.h"
+#include "lowrank/recipes/spec/specs.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
-/// The base model that the runs of one process share, weights frozen, an adapter off it again after its run; and their
-/// data.
-class SharedBase {
- public:
-  /// `several`: more than one run will come, so that what is read is kept.
-  explicit SharedBase(bool several) : several_(several) {}
-  /// Loaded when it is first asked for, when it is asked for in another way, and always anew when its weights are to be
-  /// trained.
-  models::LoadedModel& get(const models::Resolved& resolved, const models::LoadOptions& options,
-                           core::ProgressObserver& progress);
-  /// Of the weights of the model that get() gave last; computed once.
-  const std::string& sha256();
-  /// Null where a single run would only hold its data twice.
-  DataCache* data() { return several_ ? &data_ : nullptr; }
-
- private:
-  bool several_;
-  DataCache data_;
-  std::optional<models::LoadedModel> model_;
-  std::filesystem::path path_;
-  models::LoadOptions options_;
-  std::string sha256_;
+struct FinetuneSpec : Spec {
+  std::string model;  // a folder, ORG/NAME in the Hugging Face cache, or an adapter
+  DataSpec data;
+  AdapterSpec adapter;
+  TrainSpec train;
+  RegularisationSpec regularisation;
+  LittleDataSpec little;
+  std::optional<std::string> task;  // classification, image-classification; none: the text itself
+  std::int64_t samples = 3;
+  RunSpec run;
 };
+void describe(Fields& table, FinetuneSpec& spec);
 
-/// Takes an adapter off the shared base at the end of its run, however that ends.
-class Detach {
- public:
-  explicit Detach(lora::Adapter& adapter) : adapter_(adapter) {}
-  ~Detach() { adapter_.detach(); }
-  Detach(const Detach&) = delete;
-  Detach& operator=(const Detach&) = delete;
+/// One run: data, choices, training, reports, files. `base`: what several runs share. ConfigError (mostly FieldError)
+/// for a spec that cannot be, and the errors of data, models and files. With `folds`, `seeds` or `learning_curve` use
+/// repeated_runs.h.
+ModelResult finetune(const FinetuneSpec& spec, Observer& observer, std::shared_ptr<SharedBase> base = nullptr);
 
- private:
-  lora::Adapter& adapter_;
-};
-
-/// Runs what finetune's options ask for. `observer`: instead of the view on the console.
-RunOutcome run_finetune(const Options& options, const Console& console, SharedBase& base,
-                        train::TrainObserver* observer = nullptr);
-
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

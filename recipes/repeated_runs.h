@@ -1,24 +1,24 @@
-// Several runs of one `finetune`: cross-validation, seeds, a learning curve; mean, spread, and what they say.
+// Several runs of one fine-tuning spec: cross-validation, seeds, a learning curve; mean, spread, and what they say.
 #pragma once
 
-#include "lowrank/apps/training/finetune_run.h"
-#include "lowrank/data/dataset.h"
+#include <string>
+#include <vector>
 
-namespace lowrank::apps {
+#include "lowrank/recipes/finetune.h"
 
-/// --preset, --folds, --seeds, --learning-curve, and what their single runs are made of: --fold I/K and --share F.
-std::vector<OptionSpec> little_data_options();
+namespace lowrank::recipes {
 
-/// --fold I/K of the training data. ConfigError for what is no fold, and beside --val-data.
-data::Split held_out_fold(const Options& options, const data::Dataset& all);
-/// --share in (0, 1].
-double training_share(const Options& options);
+/// Whether folds, seeds or learning_curve is given. ConfigError for two of them.
+bool asks_for_several_runs(const LittleDataSpec& spec);
 
-/// Whether --folds, --seeds or --learning-curve is given. ConfigError for two of them.
-bool asks_for_several_runs(const Options& options);
-/// Each run in a folder of its own under --out, one after another on one base; finished ones are not run again with
-/// --resume. A table, and run.json in --out with all of it. The exit code.
-int run_several(const Options& options, const Console& console, SharedBase& base);
+struct RepeatedResult : RunResult {
+  /// `run` is run.json: "runs" (name, losses before and after), "summary" (mean and spread by set), "learning_curve".
+  std::string stopped_in;  // kStopped: the run that was stopped; `training` is its result
+};
+
+/// Each run in a folder of its own under `out`, one after another on one base; finished ones are not run again with
+/// `resume`. run.json in `out` has all of it. With dry_run: the first alone.
+RepeatedResult finetune_repeatedly(const FinetuneSpec& spec, Observer& observer);
 
 struct LearningCurve {
   double last_gain = 0;  // nats that the last doubling of the data lowered the validation loss by
@@ -29,4 +29,9 @@ struct LearningCurve {
 /// lower perplexity by at least 1 %.
 LearningCurve learning_curve(const std::vector<double>& losses);
 
-}  // namespace lowrank::apps
+/// The loss of a set in "before" or "after" of a run's result; nothing where it was not measured.
+std::optional<double> loss_of(const core::Json& results, const std::string& split);
+/// "3.2000 -> 3.1000 (-9.5 %)": losses, and the change of perplexity.
+std::string loss_change(std::optional<double> before, std::optional<double> after);
+
+}  // namespace lowrank::recipes

@@ -1,12 +1,14 @@
-// `finetune --task classification`: labels of texts, by a score head over the decoder.
+// `task` classification of a fine-tuning run: labels of texts, by a score head over the decoder.
 #pragma once
 
-#include "lowrank/apps/training/finetune_run.h"
+#include <memory>
 
-namespace lowrank::apps {
+#include "lowrank/recipes/finetune.h"
 
-/// One run, as run_finetune; `options` have their preset.
-RunOutcome run_classification(const Options& options, const Console& console, SharedBase& base,
-                              train::TrainObserver* observer);
+namespace lowrank::recipes {
 
-}  // namespace lowrank::apps
+/// What finetune() does with this task; the adapter of the result has the score head among its whole modules.
+ModelResult finetune_classifier(const FinetuneSpec& spec, const Fields& fields, Observer& observer,
+                                std::shared_ptr<SharedBase> base);
+
+}  // namespace lowrank::recipes

@@ -1,14 +1,14 @@
-#include "lowrank/apps/classification/classification_report.h"
+#include "lowrank/recipes/classification/classification_report.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
-#include "lowrank/apps/console/terminal.h"
+#include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
 #include "lowrank/eval/proportion.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -92,7 +92,7 @@ eval::ReportTable confusion_table(const eval::Classified& found, const std::vect
 std::string confusion_text(const eval::Classified& found, const std::vector<std::string>& labels) {
   const eval::ReportTable confusion = confusion_table(found, labels);
   return fmt::format("confusion matrix of {} texts: {}\n{}", core::format_count(found.scores.examples), confusion.note,
-                     table(confusion.header, confusion.rows));
+                     core::table(confusion.header, confusion.rows));
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -8,7 +8,7 @@
 #include "lowrank/eval/classify.h"
 #include "lowrank/eval/report.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 /// Labels with their share: "art 120 (52.2 %), fiction 110 (47.8 %)"; the largest twelve where there are more.
 std::string class_counts(const std::vector<std::string>& labels, const std::vector<std::int64_t>& counts);
@@ -25,4 +25,4 @@ inline constexpr std::size_t kShownLabels = 20;
 /// The same as text, with the words around it.
 std::string confusion_text(const eval::Classified& found, const std::vector<std::string>& labels);
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

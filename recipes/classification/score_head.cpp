@@ -1,42 +1,39 @@
-#include "lowrank/apps/classification/score_head.h"
+#include "lowrank/recipes/classification/score_head.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
-#include "lowrank/apps/training/training_options.h"
 #include "lowrank/core/error.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
-models::LoadedClassifier make_classifier(const Options& options, const std::optional<std::filesystem::path>& start,
-                                         const models::LoadedModel& model, const std::string& base_name,
-                                         std::int64_t labels, core::ProgressObserver& progress) {
-  if (start) {
-    check_against_adapter(options, lora::read_adapter_config(*start));
+models::LoadedClassifier make_classifier(const TrainingRun& run, const AdapterSpec& spec,
+                                         const models::LoadedModel& model, std::uint64_t seed, std::int64_t labels) {
+  if (run.start) {
+    check_against_adapter(spec, run.fields, lora::read_adapter_config(*run.start));
     std::vector<std::string> notes;
-    models::LoadedClassifier loaded = models::load_classifier(model.decoder, *start, &notes);
-    for (const std::string& note : notes) progress.note(note);
+    models::LoadedClassifier loaded = models::load_classifier(model.decoder, *run.start, &notes);
+    for (const std::string& note : notes) run.observer.note(note);
     if (loaded.classifier.labels() != labels) {
       const std::int64_t found = loaded.classifier.labels();
       loaded.adapter.detach();
       throw ConfigError(
           fmt::format("{}: its score head has {} labels, and this run needs {}; start from another adapter, or "
                       "from the base",
-                      start->string(), found, labels));
+                      run.start->string(), found, labels));
     }
     return loaded;
   }
-  const auto seed = static_cast<std::uint64_t>(options.integer("seed"));
   models::SequenceClassifier classifier = models::new_classifier(model, labels, seed);
-  lora::LoraConfig config = lora_config(options);
+  lora::LoraConfig config = lora_config(spec, run.fields);
   config.task_type = "SEQ_CLS";
   auto& whole = config.modules_to_save;
   if (std::find(whole.begin(), whole.end(), models::SequenceClassifier::kScore) == whole.end()) {
     whole.emplace_back(models::SequenceClassifier::kScore);
   }
   lora::SlotTable slots = classifier.slot_table();
-  slots.base_name = base_name;
+  slots.base_name = run.resolved.name;
   lora::Adapter adapter = lora::attach(slots, config, seed);
   return {std::move(classifier), std::move(adapter)};
 }
@@ -56,4 +53,4 @@ std::string peft_usage(const std::string& base_name, const std::vector<std::stri
       labels.empty() ? "" : "label2id = json.load(open(\"THIS_FOLDER/label2id.json\"))\n", base_name, head);
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

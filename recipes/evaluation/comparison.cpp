@@ -1,4 +1,4 @@
-#include "lowrank/apps/evaluation/comparison.h"
+#include "lowrank/recipes/evaluation/comparison.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 
 #include "lowrank/core/text.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -216,4 +216,4 @@ std::vector<eval::ReportTable> tables(const Comparison& comparison) {
   return all;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

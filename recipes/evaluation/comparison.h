@@ -12,7 +12,7 @@
 #include "lowrank/eval/questions.h"
 #include "lowrank/eval/report.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 /// One of the models: "base" comes first.
 struct ComparedModel {
@@ -76,4 +76,4 @@ core::Json to_json(const Comparison& comparison);
 /// For the screen and the report.
 std::vector<eval::ReportTable> tables(const Comparison& comparison);
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

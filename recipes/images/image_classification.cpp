@@ -1,19 +1,20 @@
-#include "lowrank/apps/images/image_run.h"
+#include "lowrank/recipes/images/image_classification.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 
-#include "lowrank/apps/images/image_model.h"
-#include "lowrank/apps/inputs/opening.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
 #include "lowrank/lora/config.h"
+#include "lowrank/recipes/images/image_model.h"
+#include "lowrank/recipes/run/run_data.h"
+#include "lowrank/recipes/run/training_run.h"
 #include "lowrank/train/image_classification.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -23,64 +24,64 @@ using train::ImageMethod;
 constexpr const char* kProcessor = "preprocessor_config.json";
 constexpr int kBatch = 32;  // pictures: a batch norm's statistics need more than the four examples of text
 
-const std::vector<std::string>& sensible_options() {
-  static const std::vector<std::string> names = {"task",
-                                                 "data",
-                                                 "val-data",
-                                                 "val-split",
-                                                 "no-shuffle",
-                                                 "method",
-                                                 "rank",
-                                                 "alpha",
-                                                 "targets",
-                                                 "exclude",
-                                                 "layers",
-                                                 "rslora",
-                                                 "rank-pattern",
-                                                 "alpha-pattern",
-                                                 "init",
-                                                 "lora-plus-ratio",
-                                                 "adapter",
-                                                 "epochs",
-                                                 "max-steps",
-                                                 "batch-size",
-                                                 "grad-accum",
-                                                 "lr",
-                                                 "schedule",
-                                                 "warmup",
-                                                 "clip",
-                                                 "weight-decay",
-                                                 "l1",
-                                                 "l2",
-                                                 "early-stopping",
-                                                 "eval-every",
-                                                 "seed",
-                                                 "label-smoothing",
-                                                 "ema",
-                                                 "min-gain",
-                                                 "threads",
-                                                 "kernels",
-                                                 "out",
-                                                 "save-every",
-                                                 "keep-last",
-                                                 "resume",
-                                                 "overwrite",
-                                                 "force",
-                                                 "dry-run",
-                                                 "log-every",
-                                                 "tensorboard",
-                                                 "quiet",
-                                                 "json",
-                                                 "seeds"};
-  return names;
+/// ConfigError for a field of texts.
+void refuse_fields_of_text(const Fields& fields) {
+  static const std::vector<std::string> sensible = {"task",
+                                                    "data",
+                                                    "val-data",
+                                                    "val-split",
+                                                    "no-shuffle",
+                                                    "method",
+                                                    "rank",
+                                                    "alpha",
+                                                    "targets",
+                                                    "exclude",
+                                                    "layers",
+                                                    "rslora",
+                                                    "rank-pattern",
+                                                    "alpha-pattern",
+                                                    "init",
+                                                    "lora-plus-ratio",
+                                                    "adapter",
+                                                    "epochs",
+                                                    "max-steps",
+                                                    "batch-size",
+                                                    "grad-accum",
+                                                    "lr",
+                                                    "schedule",
+                                                    "warmup",
+                                                    "clip",
+                                                    "weight-decay",
+                                                    "l1",
+                                                    "l2",
+                                                    "early-stopping",
+                                                    "eval-every",
+                                                    "seed",
+                                                    "label-smoothing",
+                                                    "ema",
+                                                    "min-gain",
+                                                    "threads",
+                                                    "kernels",
+                                                    "out",
+                                                    "save-every",
+                                                    "keep-last",
+                                                    "resume",
+                                                    "overwrite",
+                                                    "force",
+                                                    "dry-run",
+                                                    "log-every",
+                                                    "tensorboard",
+                                                    "seeds"};
+  for (const FieldInfo& field : fields.info()) {
+    if (fields.given(field.name) && std::find(sensible.begin(), sensible.end(), field.name) == sensible.end())
+      fields.fail(field.name, "does not go with `task` image-classification; leave it out");
+  }
 }
 
-ImageMethod method_of(const Options& options) {
-  const std::string name = options.text("method");
-  if (name == "lora") return ImageMethod::kLora;
-  for (const OptionSpec& option : adapter_options())
-    if (option.name != "method" && options.given(option.name)) options.fail(option.name, "is for --method lora");
-  return name == "full" ? ImageMethod::kFull : ImageMethod::kHead;
+ImageMethod method_of(const Fields& fields, const AdapterSpec& spec) {
+  if (spec.method == "lora") return ImageMethod::kLora;
+  refuse_adapter_fields(fields);
+  return spec.method == "full" ? ImageMethod::kFull : ImageMethod::kHead;
 }
 
 /// What the network's head must be for the data's classes.
@@ -121,9 +122,9 @@ Head head_for(const std::vector<std::string>& has, const std::vector<std::string
                       has.size())};
 }
 
-lora::LoraConfig convolution_config(const Options& options, const std::string& base) {
-  lora::LoraConfig config = lora_config(options);
-  if (!options.given("targets")) config.target_modules = std::vector<std::string>{"convolution"};
+lora::LoraConfig convolution_config(const AdapterSpec& spec, const Fields& fields, const std::string& base) {
+  lora::LoraConfig config = lora_config(spec, fields);
+  if (!spec.targets) config.target_modules = std::vector<std::string>{"convolution"};
   config.base_model_name_or_path = base;
   config.modules_to_save = {"classifier"};
   return config;
@@ -135,49 +136,45 @@ struct Pictures {
   std::vector<std::pair<std::string, data::ImageSet>> evaluation;
 };
 
-Pictures read_pictures(const Options& options, const data::ImageFiles& files, const std::vector<std::string>& labels,
-                       const ImageModel& model, RunReport& report, core::ProgressObserver& progress) {
+Pictures read_pictures(TrainingRun& run, const FinetuneSpec& spec, const data::ImageFiles& files,
+                       const std::vector<std::string>& labels, const ImageModel& model) {
   const std::int64_t channels = model.network.config().num_channels;
   Pictures result;
-  result.train = data::load_images(files, labels, model.processor, channels, &progress);
-  const double share = options.number_in("val-split", 0, 0.9);
-  if (options.has("val-data")) {
-    result.evaluation.emplace_back("validation", data::load_images(data::find_images(options.paths("val-data")), labels,
-                                                                   model.processor, channels, &progress));
-    report.validation_how = "on --val-data";
-  } else if (share > 0) {
-    data::ImageSplit parts =
-        data::split_images(result.train, share, static_cast<std::uint64_t>(options.integer("seed")));
-    report.validation_how = parts.how;
+  result.train = data::load_images(files, labels, model.processor, channels, &run.observer);
+  std::string how;
+  if (!spec.data.val_data.empty()) {
+    result.evaluation.emplace_back("validation", data::load_images(data::find_images(paths_of(spec.data.val_data)),
+                                                                   labels, model.processor, channels, &run.observer));
+    how = "on `val-data`";
+  } else if (spec.data.val_split > 0) {
+    data::ImageSplit parts = data::split_images(result.train, spec.data.val_split, seed_of(spec.train));
+    how = parts.how;
     result.train = std::move(parts.train);
     if (parts.validation.size() > 0) result.evaluation.emplace_back("validation", std::move(parts.validation));
   } else {
-    report.validation_how = "none (--val-split 0)";
+    how = "none (`val-split` 0)";
   }
+  run.report.validation_how = run.spelled(how);
   if (!result.evaluation.empty() && result.evaluation.front().second.height != result.train.height)
-    options.fail("val-data", "holds pictures of another size than --data, and the preprocessing resizes neither");
+    run.fields.fail("val-data", "holds pictures of another size than `data`, and the preprocessing resizes neither");
   return result;
 }
 
-DataUsed data_used(const std::string& name, const data::ImageSet& images) {
-  DataUsed used;
-  used.name = name;
-  used.report.format = images.format;
-  used.report.files = used.report.documents = used.report.examples = images.size();
-  used.report.tokens = used.report.learned_tokens = images.size();
-  used.report.sha256 = images.sha256;
-  used.report.notes = images.notes;
-  return used;
+data::ReadReport report_of(const data::ImageSet& images) {
+  data::ReadReport report;
+  report.format = images.format;
+  report.files = report.documents = report.examples = images.size();
+  report.tokens = report.learned_tokens = images.size();
+  report.sha256 = images.sha256;
+  report.notes = images.notes;
+  return report;
 }
 
 std::string size_text(const data::ImageSet& images) {
   return fmt::format("{} x {}, {}", images.width, images.height, images.channels == 1 ? "gray" : "RGB");
 }
 
-void report_model(RunReport& report, const Options& options, ImageModel& model) {
-  report.verb = options.verb().name;
-  report.command = options.command_line();
-  report.options = options.resolved();
+void report_model(RunReport& report, ImageModel& model) {
   report.model_path = model.resolved.model.string();
   report.model_name = model.resolved.name;
   report.model_type = "resnet";
@@ -201,44 +198,46 @@ void report_model(RunReport& report, const Options& options, ImageModel& model) 
 
 }  // namespace
 
-RunOutcome run_image_classification(const Options& asked, const Console& console, train::TrainObserver* observer) {
-  refuse_options_of_text(asked, sensible_options());
-  const Options options = asked.given("batch-size")
-                              ? asked
-                              : asked.for_verb(asked.verb(), {{"batch-size", kBatch}}, "--task image-classification");
-  ConsoleProgress progress(console);
-  set_threads_and_kernels(options);
-  const ImageMethod method = method_of(options);
+ModelResult finetune_images(const FinetuneSpec& asked, Observer& observer) {
+  FinetuneSpec spec = asked;
+  Fields fields = fields_of(spec);
+  refuse_fields_of_text(fields);
+  if (!fields.given("batch-size")) {
+    fields.set("batch-size", kBatch, "`task` image-classification");
+    spec.run.command.clear();  // it is another command now
+  }
+  ModelResult result;
+  TrainingRun run("finetune", spec.model, fields, spec.run, observer);
+  const ImageMethod method = method_of(fields, spec.adapter);
   const bool lora = method == ImageMethod::kLora;
-  const fs::path out = options.text("out");
-  const auto seed = static_cast<std::uint64_t>(options.integer("seed"));
+  const fs::path out = spec.run.out;
+  const std::uint64_t seed = seed_of(spec.train);
 
-  const models::Resolved resolved = models::resolve(options.positional(0));
-  std::optional<fs::path> start = resolved.adapter;
-  if (options.has("adapter")) start = options.text("adapter");
+  run.resolve(spec.adapter);
+  const std::optional<fs::path>& start = run.start;
   if (start && !lora)
-    options.fail("method",
-                 options.text("method") + " trains the model's own weights, and MODEL is an adapter; give its base");
-  if (lora && !start) lora_config(options);  // its mistakes show before anything is read
+    fields.fail("method",
+                spec.adapter.method + " trains the model's own weights, and MODEL is an adapter; give its base");
+  if (lora && !start) lora_config(spec.adapter, fields);  // its mistakes show before anything is read
+  require_data(fields, spec.data);
+  if (!run.open()) {
+    run.was_finished(result);
+    return result;
+  }
 
-  std::vector<fs::path> inputs = {resolved.model};
-  if (start) inputs.push_back(*start);
-  const RunFolder folder = open_run(options, console, inputs);
-  if (folder.finished) return {};
-
-  const data::ImageFiles files = data::find_images(options.paths("data"));
+  const data::ImageFiles files = data::find_images(paths_of(spec.data.data));
   if (files.labels.size() < 2)
     throw DataError(
-        fmt::format("--data has one class only, '{}': a classifier needs two at least; expected a folder a class",
+        fmt::format("`data` has one class only, '{}': a classifier needs two at least; expected a folder a class",
                     core::printable(files.labels.front())));
-  ImageModel model = open_image_model(options);
+  ImageModel model = open_image_model(spec.model);
   Head head = head_for(model.network.config().labels, files.labels);
   if (start) {
     head = {read_labels(*start).value_or(model.network.config().labels), false, "the adapter's"};
     if (!holds(head.labels, files.labels))
-      options.fail("data",
-                   fmt::format("has classes that the adapter in {} does not know ({}); start from the base instead",
-                               start->string(), core::printable(fmt::format("{}", fmt::join(head.labels, ", ")), 200)));
+      fields.fail("data",
+                  fmt::format("has classes that the adapter in {} does not know ({}); start from the base instead",
+                              start->string(), core::printable(fmt::format("{}", fmt::join(head.labels, ", ")), 200)));
   }
   if (head.labels.size() == model.network.config().labels.size() && !head.fresh) {
     model.network.rename_labels(head.labels);
@@ -246,34 +245,34 @@ RunOutcome run_image_classification(const Options& asked, const Console& console
     model.network.new_head(head.labels, seed);
   }
 
-  RunReport report;
-  report_model(report, options, model);
+  RunReport& report = run.report;
+  report_model(report, model);
   report.remarks.emplace_back("classifier", head.how);
   std::optional<lora::Injected> adapter;
   if (start) {
-    check_against_adapter(options, lora::read_adapter_config(*start));
+    check_against_adapter(spec.adapter, fields, lora::read_adapter_config(*start));
     adapter.emplace(lora::load_injected(model.network.network(), *start));
   } else if (lora) {
-    adapter.emplace(lora::inject(model.network.network(), convolution_config(options, model.resolved.name), seed));
+    adapter.emplace(
+        lora::inject(model.network.network(), convolution_config(spec.adapter, fields, model.resolved.name), seed));
   }
   if (adapter) {
     report.adapter = adapter->config();
     report.adapted_modules = adapter->modules().size();
   }
 
-  Pictures pictures = read_pictures(options, files, head.labels, model, report, progress);
-  report.data.push_back(data_used("train", pictures.train));
-  for (const auto& [name, set] : pictures.evaluation) report.data.push_back(data_used(name, set));
+  Pictures pictures = read_pictures(run, spec, files, head.labels, model);
+  run.used("train", report_of(pictures.train));
+  for (const auto& [name, set] : pictures.evaluation) run.used(name, report_of(set));
   report.remarks.emplace_back("pictures", fmt::format("{} ({})", size_text(pictures.train), model.processor.origin));
   report.remarks.emplace_back(
       "batch norm", method == ImageMethod::kFull
                         ? "the statistics of each batch in training; for the result estimated from training pictures"
                         : "the base's statistics, frozen");
-  core::Json facts = {{"base model's weights", report.model_sha256},
-                      {"dtype", report.dtype},
-                      {"preprocessing", core::sha256(data::image_processor_json(model.processor))}};
-  if (start) facts["starting adapter"] = core::sha256_file(*start / "adapter_model.safetensors");
-  for (const DataUsed& used : report.data) facts[used.name + " data"] = used.report.sha256;
+  run.facts["base model's weights"] = report.model_sha256;
+  run.facts["dtype"] = report.dtype;
+  run.facts["preprocessing"] = core::sha256(data::image_processor_json(model.processor));
+  if (start) run.facts["starting adapter"] = core::sha256_file(*start / "adapter_model.safetensors");
 
   train::ImageClassification::Parts parts;
   parts.model = &model.network;
@@ -281,8 +280,8 @@ RunOutcome run_image_classification(const Options& asked, const Console& console
   parts.method = method;
   parts.train = std::move(pictures.train);
   parts.evaluation = std::move(pictures.evaluation);
-  parts.plan = plan_options(options);
-  parts.label_smoothing = options.number_in("label-smoothing", 0, 0.999);
+  parts.plan = plan_options(spec.train, spec.data, fields);
+  parts.label_smoothing = spec.regularisation.label_smoothing;
   parts.save_extra = [&](const fs::path& directory) {
     if (lora) return write_labels(directory, head.labels);
     const fs::path own = model.resolved.model / kProcessor;
@@ -302,9 +301,11 @@ RunOutcome run_image_classification(const Options& asked, const Console& console
       about.findings_text += fmt::format("{}:\n{}", name, confusion_text(found.scores, head.labels));
     }
   };
-  return train_and_report(options, console, objective, report,
-                          train_options(options, method == ImageMethod::kFull ? 2e-4 : 1e-3), facts, observer,
-                          afterwards);
+  train::TrainOptions options =
+      train_options(spec.train, spec.adapter, spec.run, method == ImageMethod::kFull ? 2e-4 : 1e-3);
+  regularise(options, spec.regularisation, fields);
+  run.train(result, objective, options, afterwards);
+  return result;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

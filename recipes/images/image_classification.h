@@ -1,14 +1,11 @@
-// `finetune --task image-classification`.
+// `task` image-classification of a fine-tuning run: classes of pictures, by convolutions with adapters.
 #pragma once
 
-#include "lowrank/apps/console/terminal.h"
-#include "lowrank/apps/training/training_run.h"
+#include "lowrank/recipes/finetune.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
-/// Trains an image classifier's adapter, head or all of it on pictures of classes. `observer`: instead of the view on
-/// the console.
-RunOutcome run_image_classification(const Options& options, const Console& console,
-                                    train::TrainObserver* observer = nullptr);
+/// What finetune() does with this task: trains an image classifier's adapter, its head or all of it.
+ModelResult finetune_images(const FinetuneSpec& spec, Observer& observer);
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

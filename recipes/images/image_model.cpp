@@ -1,16 +1,16 @@
-#include "lowrank/apps/images/image_model.h"
+#include "lowrank/recipes/images/image_model.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <tuple>
 
-#include "lowrank/apps/console/terminal.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -23,19 +23,8 @@ constexpr std::size_t kPairs = 10;
 
 }  // namespace
 
-bool asks_for_images(const Options& options) {
-  return options.has("task") && options.text("task") == "image-classification";
-}
-
-void refuse_options_of_text(const Options& options, const std::vector<std::string>& sensible) {
-  for (const OptionSpec& option : options.verb().options) {
-    if (options.given(option.name) && std::find(sensible.begin(), sensible.end(), option.name) == sensible.end())
-      options.fail(option.name, "does not go with --task image-classification; leave it out");
-  }
-}
-
-ImageModel open_image_model(const Options& options) {
-  models::Resolved resolved = models::resolve(options.positional(0));
+ImageModel open_image_model(const std::string& model) {
+  models::Resolved resolved = models::resolve(model);
   models::ResNet network = models::ResNet::load(resolved.model);
   data::ImageProcessor processor = data::read_image_processor(resolved.model, network.config().num_channels);
   return {std::move(resolved), std::move(network), std::move(processor)};
@@ -86,7 +75,7 @@ std::string confusion_text(const eval::Classification& scores, const std::vector
       rows.push_back({name(truth)});
       for (const std::int64_t count : scores.confusion[truth]) rows.back().push_back(core::format_count(count));
     }
-    return table(header, rows);
+    return core::table(header, rows);
   }
   std::vector<std::tuple<std::int64_t, std::size_t, std::size_t>> pairs;
   for (std::size_t i = 0; i < labels.size(); ++i)
@@ -97,7 +86,7 @@ std::string confusion_text(const eval::Classification& scores, const std::vector
     const auto [count, truth, taken] = pairs[p];
     rows.push_back({name(truth), name(taken), core::format_count(-count)});
   }
-  return rows.empty() ? "" : table({"most confused: is", "taken for", "times"}, rows);
+  return rows.empty() ? "" : core::table({"most confused: is", "taken for", "times"}, rows);
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -1,4 +1,4 @@
-// The image models that verbs open: network, preprocessing, the classes of an adapter.
+// The image models that recipes open: network, preprocessing, the classes of an adapter.
 #pragma once
 
 #include <filesystem>
@@ -6,19 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "lowrank/apps/console/options.h"
 #include "lowrank/core/json.h"
 #include "lowrank/data/image_processor.h"
 #include "lowrank/eval/image_scores.h"
 #include "lowrank/models/load.h"
 #include "lowrank/models/resnet/resnet.h"
 
-namespace lowrank::apps {
-
-/// Whether --task is image-classification.
-bool asks_for_images(const Options& options);
-/// ConfigError for an option that was given and is none of `sensible`.
-void refuse_options_of_text(const Options& options, const std::vector<std::string>& sensible);
+namespace lowrank::recipes {
 
 struct ImageModel {
   models::Resolved resolved;
@@ -26,7 +20,7 @@ struct ImageModel {
   data::ImageProcessor processor;
 };
 /// MODEL, or the base of the adapter that it is.
-ImageModel open_image_model(const Options& options);
+ImageModel open_image_model(const std::string& model);
 
 /// The classes of an adapter, labels.json in its folder: PEFT's own files do not have them.
 void write_labels(const std::filesystem::path& directory, const std::vector<std::string>& labels);
@@ -42,4 +36,4 @@ core::Json scores_json(const eval::Classification& scores, const std::vector<std
 /// The confusion matrix, a row a true class; of many classes the pairs that are confused most.
 std::string confusion_text(const eval::Classification& scores, const std::vector<std::string>& labels);
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -1,8 +1,8 @@
-#include "lowrank/apps/training/data_cache.h"
+#include "lowrank/recipes/run/data_cache.h"
 
 #include <fmt/format.h>
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 data::Dataset DataCache::load(const std::vector<std::filesystem::path>& paths, const data::Tokenizer& tokenizer,
                               const data::DataOptions& options, core::ProgressObserver* progress) {
@@ -14,4 +14,4 @@ data::Dataset DataCache::load(const std::vector<std::filesystem::path>& paths, c
   return read_.emplace(key, data::load(paths, tokenizer, options, progress)).first->second;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

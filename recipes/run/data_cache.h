@@ -8,7 +8,7 @@
 
 #include "lowrank/data/dataset.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 class DataCache {
  public:
@@ -21,4 +21,4 @@ class DataCache {
   std::map<std::string, data::Dataset> read_;
 };
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

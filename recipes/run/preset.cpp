@@ -1,15 +1,15 @@
-#include "lowrank/apps/training/preset.h"
+#include "lowrank/recipes/run/preset.h"
 
 #include <fmt/format.h>
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
 struct Setting {
   const char* name;
   core::Json value;
-  bool of_adapter = false;  // not with --adapter or --method full, which bring their own
+  bool of_adapter = false;  // not where an adapter is started from or every weight trained: they bring their own
 };
 
 /// Tens to hundreds of documents: a small adapter with dropout, enough small steps to learn at all, a fifth of the data
@@ -24,23 +24,30 @@ const std::vector<Setting>& few_shot() {
 
 }  // namespace
 
-Options with_preset(const Options& options, const Console& console) {
-  if (!options.has("preset")) return options;
-  const bool own_adapter = options.has("adapter") || options.text("method") == "full";
-  std::map<std::string, core::Json> changes;
+void apply_preset(FinetuneSpec& spec, Observer& observer) {
+  if (!spec.little.preset) return;
+  Fields fields = fields_of(spec);
+  const bool own_adapter = spec.adapter.adapter || spec.adapter.method == "full";
+  const std::string source = "`preset` " + *spec.little.preset;
   std::string text;
   for (const Setting& setting : few_shot()) {
     const std::string name = setting.name;
-    if (options.given(name) || (setting.of_adapter && own_adapter)) continue;
-    if (name == "epochs" && options.given("max-steps")) continue;
-    if (name == "batch-size" && options.given("batch-tokens")) continue;
-    if (name == "val-split" && (options.given("val-data") || options.given("folds") || options.given("fold"))) continue;
-    changes[name] = setting.value;
-    text += fmt::format(" --{} {}", name, setting.value.dump());
+    if (fields.given(name) || (setting.of_adapter && own_adapter)) continue;
+    if (name == "epochs" && spec.train.max_steps) continue;
+    if (name == "batch-size" && spec.train.batch_tokens) continue;
+    if (name == "val-split" && (spec.data.has_validation() || spec.little.folds || spec.little.fold)) continue;
+    fields.set(name, setting.value, source);
+    text += fmt::format(" `{}` {}", name, setting.value.dump());
   }
-  if (changes.empty()) return options;
-  console.line(fmt::format("--preset {} sets{}", options.text("preset"), text));
-  return options.for_verb(options.verb(), changes, "--preset " + options.text("preset"));
+  if (text.empty()) return;
+  spec.run.command.clear();  // it is another command now
+  observer.note(source + " sets" + text);
 }
 
-}  // namespace lowrank::apps
+void stop_by_validation_only(train::TrainOptions& options, bool has_validation, Observer& observer) {
+  if (options.early_stopping == 0 || has_validation) return;
+  observer.note("there is no validation data, so the run is not stopped early");
+  options.early_stopping = 0;
+}
+
+}  // namespace lowrank::recipes

@@ -1,13 +1,14 @@
-// `finetune --preset`: a set of options that suits a kind of data, each unless it is given.
+// `preset` of a fine-tuning run: fields that suit a kind of data, each unless it is given.
 #pragma once
 
-#include "lowrank/apps/console/options.h"
-#include "lowrank/apps/console/terminal.h"
+#include "lowrank/recipes/finetune.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
-/// The options with what --preset sets; what was given stays. Says on the console what was set. Without --preset: as
-/// they are.
-Options with_preset(const Options& options, const Console& console);
+/// Sets what the preset of the spec names; what was given stays. Says what was set. Nothing without a preset.
+void apply_preset(FinetuneSpec& spec, Observer& observer);
 
-}  // namespace lowrank::apps
+/// A preset's early stopping goes by validation: without any it is off (said).
+void stop_by_validation_only(train::TrainOptions& options, bool has_validation, Observer& observer);
+
+}  // namespace lowrank::recipes

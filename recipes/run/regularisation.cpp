@@ -1,4 +1,4 @@
-#include "lowrank/apps/training/regularisation.h"
+#include "lowrank/recipes/run/regularisation.h"
 
 #include <fmt/format.h>
 
@@ -13,7 +13,7 @@
 #include "lowrank/lora/update_norms.h"
 #include "lowrank/models/sequence_classifier.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -38,94 +38,30 @@ Json to_json(const eval::ScalePoint& point) {
 
 }  // namespace
 
-std::vector<OptionSpec> regularisation_options() {
-  const std::string group = "Against overfitting and forgetting";
-  return {
-      {"delta-l1", OptionType::kNumber, "X", 0, group, "L1 penalty on the update ΔW = s*B*A itself", {}},
-      {"delta-l2", OptionType::kNumber, "X", 0, group, "L2 penalty on ΔW, X/2 times its squared norm", {}},
-      {"orthogonality", OptionType::kNumber, "X", 0, group, "X (|A*A' - I|^2 + |B'*B - I|^2), as in AdaLoRA", {}},
-      {"max-delta-norm",
-       OptionType::kNumber,
-       "X",
-       nullptr,
-       group,
-       "Largest norm of a layer's ΔW, kept after every step",
-       {}},
-      {"label-smoothing",
-       OptionType::kNumber,
-       "X",
-       0,
-       group,
-       "Share of the target spread over all tokens, in training",
-       {}},
-      {"neftune", OptionType::kNumber, "X", 0, group, "NEFTune: noise of alpha X on the embeddings, in training", {}},
-      {"ema",
-       OptionType::kNumber,
-       "X",
-       nullptr,
-       group,
-       "Evaluate and save a moving average of what is trained, decay X",
-       {}},
-      {"min-gain",
-       OptionType::kNumber,
-       "X",
-       nullptr,
-       group,
-       "Nats a token that validation must gain for --early-stopping to go on (default: 0)",
-       {}},
-      {"max-forgetting",
-       OptionType::kText,
-       "P%",
-       nullptr,
-       group,
-       "Scale ΔW after training so that perplexity on --general-data rises by at most this",
-       {}},
-  };
-}
-
-void read_regularisation(const Options& options, train::TrainOptions& training) {
-  const auto number = [&](const char* name, double high, double otherwise) {
-    return options.has(name) ? options.number_in(name, 0, high) : otherwise;
-  };
-  training.delta.l1 = number("delta-l1", 1e6, 0);
-  training.delta.l2 = number("delta-l2", 1e6, 0);
-  training.delta.orthogonality = number("orthogonality", 1e6, 0);
-  training.max_delta_norm = number("max-delta-norm", 1e9, 0);
-  if (options.has("max-delta-norm") && training.max_delta_norm == 0) {
-    options.fail("max-delta-norm", "0 would leave no update at all; give a norm above 0, or leave it out");
-  }
-  training.ema = number("ema", 1, 0);
-  if (training.ema >= 1)
-    options.fail("ema", "a decay of 1 would never leave the start; give one below 1, such as 0.99");
-  training.min_gain = number("min-gain", 1e3, 0);
-  if (options.has("min-gain") && !options.has("early-stopping")) {
-    options.fail("min-gain", "says what --early-stopping counts as a gain; give --early-stopping too");
-  }
-}
-
-std::optional<double> max_forgetting(const Options& options) {
-  if (!options.has("max-forgetting")) return std::nullopt;
-  const std::string text = options.text("max-forgetting");
+std::optional<double> max_forgetting(const RegularisationSpec& spec, const DataSpec& data, const AdapterSpec& adapter,
+                                     const Fields& fields) {
+  if (!spec.max_forgetting) return std::nullopt;
+  const std::string& text = *spec.max_forgetting;
   const bool percent = text.ends_with('%');
   double value = 0;
   const char* end = text.data() + text.size() - (percent ? 1 : 0);
   const auto [stop, error] = std::from_chars(text.data(), end, value);
   if (percent) value /= 100;
   if (error != std::errc() || stop != end || !(value > 0) || value > (percent ? 100 : 1)) {
-    options.fail("max-forgetting",
-                 "expected a rise of perplexity such as 5%, or as a share below 1 such as 0.05, found '" +
-                     core::printable(text) + "'");
+    fields.fail("max-forgetting",
+                "expected a rise of perplexity such as 5%, or as a share below 1 such as 0.05, found '" +
+                    core::printable(text) + "'");
   }
-  if (!options.has("general-data")) {
-    options.fail("max-forgetting", "is measured on general text; give --general-data too");
+  if (!data.has_general()) {
+    fields.fail("max-forgetting", "is measured on general text; give `general-data` too");
   }
-  if (options.text("method") == "full") {
-    options.fail("max-forgetting", "scales the update of an adapter, and --method full has none; leave it out");
+  if (adapter.method == "full") {
+    fields.fail("max-forgetting", "scales the update of an adapter, and `method` full has none; leave it out");
   }
   return value;
 }
 
-void check_update_options(const Options& options, const lora::Adapter& adapter) {
+void check_update_fields(const Fields& fields, const lora::Adapter& adapter) {
   const lora::LoraConfig& config = adapter.config();
   // A score head begins anew: it is no copy of what the base knows, and penalties are as good for it as for A and B.
   const auto copy = std::find_if(adapter.whole().begin(), adapter.whole().end(), [](const auto& module) {
@@ -134,7 +70,7 @@ void check_update_options(const Options& options, const lora::Adapter& adapter) 
   const bool copies = copy != adapter.whole().end();
   const auto refuse = [&](std::initializer_list<const char*> names, const std::string& why) {
     for (const char* name : names) {
-      if (options.given(name)) options.fail(name, why + "; leave it out");
+      if (fields.given(name)) fields.fail(name, why + "; leave it out");
     }
   };
   const char* const form = config.use_dora        ? "DoRA's magnitudes"
@@ -197,9 +133,9 @@ void bound_forgetting(RunReport& report, train::TrainResult& result, train::Caus
   for (const eval::ScalePoint& point : search.points) points.push_back(to_json(point));
   if (search.scale == 0) {
     throw ConfigError(
-        fmt::format("--max-forgetting: no scale of the update down to 1/512 keeps the perplexity of general text "
+        fmt::format("`max-forgetting`: no scale of the update down to 1/512 keeps the perplexity of general text "
                     "within {:g} % of the base's; the trained adapter is in {} as it was: allow more, train more "
-                    "gently, or give more --general-data",
+                    "gently, or give more `general-data`",
                     100 * bound, out.string()));
   }
   const std::vector<train::EvalResult> unscaled = result.after;
@@ -230,4 +166,4 @@ void bound_forgetting(RunReport& report, train::TrainResult& result, train::Caus
   report.findings_text += text;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

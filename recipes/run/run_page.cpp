@@ -1,4 +1,4 @@
-#include "lowrank/apps/training/run_page.h"
+#include "lowrank/recipes/run/run_page.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -148,4 +148,4 @@ std::string run_page(const RunReport& report, const train::TrainResult& result, 
   return eval::report_html(page);
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

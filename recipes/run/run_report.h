@@ -1,19 +1,20 @@
-// What a training run says of itself: the opening lines, the closing table, run.json and the model card.
+// What a training run says of itself: its facts, the table of its result, run.json.
 #pragma once
 
 #include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
-#include "lowrank/apps/console/terminal.h"
+#include "lowrank/core/json.h"
 #include "lowrank/data/dataset.h"
 #include "lowrank/eval/report.h"
 #include "lowrank/lora/config.h"
 #include "lowrank/train/trainer.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 /// What was read, as run.json and `inspect --json` give it.
 core::Json to_json(const data::ReadReport& report);
@@ -26,13 +27,14 @@ struct DataUsed {
 /// Facts of a run that its reports are made of, filled as they become known.
 struct RunReport {
   std::string verb, command;
+  std::filesystem::path out;
   core::Json options;
   std::string model_path, model_name, model_type, dtype, dtype_reason, model_sha256;
   std::int64_t base_parameters = 0, trainable_parameters = 0;
   std::uint64_t base_bytes = 0, result_bytes = 0;  // of the model's weights; of what the run writes
   std::optional<lora::LoraConfig> adapter;
   std::size_t adapted_modules = 0;
-  std::string also_trained;  // beside linear layers' A and B (apps/opening.h: also_trained)
+  std::string also_trained;  // beside linear layers' A and B (adapter_facts.h: also_trained)
   std::vector<DataUsed> data;
   std::string validation_how;
   std::int64_t steps = 0, planned_tokens = 0;
@@ -56,9 +58,15 @@ struct RunReport {
 /// Versions, CPU capability, threads: what decides the bytes of a result.
 core::Json environment();
 
-void print_opening(const Console& console, const RunReport& report);
-void print_closing(const Console& console, const RunReport& report, const train::TrainResult& result,
-                   const std::filesystem::path& out);
+/// "finished", "early stopping" or "signal".
+std::string stop_name(const train::TrainResult& result);
+/// Names in a list, or the expression.
+std::string joined(const std::variant<std::vector<std::string>, std::string>& names);
+/// How the matrices begin, where that is worth a word.
+std::string beginning(const lora::LoraConfig& config);
+/// A metric as people read it: "0.613", with its confidence interval where it has one "0.613 [0.520, 0.699]".
+std::string metric_text(const train::Metrics& metrics, const std::string& name);
+
 struct ResultTable {
   std::vector<std::string> header;
   std::vector<std::vector<std::string>> rows;
@@ -68,7 +76,5 @@ struct ResultTable {
 ResultTable result_table(const RunReport& report, const train::TrainResult& result);
 /// `result` null: the run has only begun.
 core::Json run_json(const RunReport& report, const train::TrainResult* result, const std::filesystem::path& out);
-/// README.md of an adapter folder, as PEFT lays out its model cards.
-std::string model_card(const RunReport& report, const train::TrainResult& result);
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -1,4 +1,4 @@
-#include "lowrank/apps/training/samples.h"
+#include "lowrank/recipes/run/samples.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 
 #include "lowrank/models/generate.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -100,4 +100,4 @@ std::vector<eval::MaskedText> label_masks(const data::Dataset& dataset, const da
   return masks;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -11,7 +11,7 @@
 #include "lowrank/eval/report.h"
 #include "lowrank/models/load.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 /// A beginning of an example, as tokens and as text.
 struct SamplePrompt {
@@ -41,4 +41,4 @@ std::function<std::vector<eval::Sample>()> before_and_after(const models::Loaded
 std::vector<eval::MaskedText> label_masks(const data::Dataset& dataset, const data::Tokenizer& tokenizer,
                                           std::size_t count = 3);
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -1,6 +1,6 @@
-#include "lowrank/apps/training/tensorboard_log.h"
+#include "lowrank/recipes/run/tensorboard_log.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 void TensorBoardLog::on_start(std::int64_t first_step, std::int64_t steps) {
   events_.emplace(file_, first_step);
@@ -32,4 +32,4 @@ void TensorBoardLog::on_checkpoint(const std::filesystem::path& path) {
   next_.on_checkpoint(path);
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -9,7 +9,7 @@
 #include "lowrank/formats/tensorboard.h"
 #include "lowrank/train/trainer.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 /// Of the run's folder: what --tensorboard writes.
 inline constexpr const char* kEventFile = "events.out.tfevents.lowrank";
@@ -35,4 +35,4 @@ class TensorBoardLog : public train::TrainObserver {
   std::optional<formats::EventFile> events_;
 };
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

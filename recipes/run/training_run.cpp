@@ -1,213 +1,234 @@
-#include "lowrank/apps/training/training_run.h"
+#include "lowrank/recipes/run/training_run.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 
-#include "lowrank/apps/console/signals.h"
-#include "lowrank/apps/inputs/opening.h"
-#include "lowrank/apps/inputs/out_folder.h"
-#include "lowrank/apps/training/data_cache.h"
-#include "lowrank/apps/training/repeated_runs.h"
-#include "lowrank/apps/training/run_page.h"
-#include "lowrank/apps/training/tensorboard_log.h"
-#include "lowrank/apps/training/training_view.h"
 #include "lowrank/core/error.h"
-#include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
-#include "lowrank/data/parts.h"
 #include "lowrank/kernels/mode.h"
+#include "lowrank/recipes/run/adapter_facts.h"
+#include "lowrank/recipes/run/memory.h"
+#include "lowrank/recipes/run/model_card.h"
+#include "lowrank/recipes/run/regularisation.h"
+#include "lowrank/recipes/run/run_page.h"
+#include "lowrank/recipes/run/tensorboard_log.h"
 #include "lowrank/train/checkpoint.h"
 #include "lowrank/train/run_folder.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace fs = std::filesystem;
-
-void set_threads_and_kernels(const Options& options) {
-  set_threads(options);
-  kernels::set_mode(options.text("kernels") == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused);
-}
-
-RunFolder open_run(const Options& options, const Console& console, const std::vector<fs::path>& inputs) {
-  if (options.flag("dry-run")) return {};
-  const fs::path out = options.text("out");
-  const bool resume = resumes(options);
-  if (resume && train::run_state(out) == train::RunState::kFinished) {
-    console.line(out.string() + " holds a finished run; nothing was done");
-    return {true, nullptr};
-  }
-  return {false, train::open_run_folder(out, resume, options.flag("overwrite"), inputs)};
-}
-
-RunData read_run_data(const Options& options, const data::Tokenizer& tokenizer, std::int64_t max_positions,
-                      RunReport& report, core::ProgressObserver& progress, DataCache* cache) {
-  const data::DataOptions read = read_options(options, max_positions);
-  const auto load_as = [&](const char* name, const data::DataOptions& how) {
-    return cache != nullptr ? cache->load(options.paths(name), tokenizer, how, &progress)
-                            : data::load(options.paths(name), tokenizer, how, &progress);
-  };
-  const auto load = [&](const char* name) { return load_as(name, read); };
-  RunData result;
-  result.train = load("data");
-  const double share = options.number_in("val-split", 0, 0.9);
-  if (options.has("fold")) {
-    data::Split parts = held_out_fold(options, result.train);
-    report.validation_how = parts.how;
-    result.train = std::move(parts.train);
-    result.evaluation.emplace_back("validation", std::move(parts.validation));
-  } else if (options.has("val-data")) {
-    result.evaluation.emplace_back("validation", load("val-data"));
-    report.validation_how = "on --val-data";
-  } else if (share > 0) {
-    data::Split parts = data::split(result.train, share, split_seed(options));
-    report.validation_how = parts.how;
-    if (!parts.validation.examples.empty()) {
-      result.train = std::move(parts.train);
-      result.evaluation.emplace_back("validation", std::move(parts.validation));
-    }
-  } else {
-    report.validation_how = "none (--val-split 0)";
-  }
-  if (options.has("share")) {
-    result.train =
-        data::share_of(result.train, training_share(options), static_cast<std::uint64_t>(options.integer("seed")));
-  }
-  if (options.has("general-data")) {
-    // What is forgotten is measured on plain text, whatever the rows of --data are.
-    data::DataOptions general = read;
-    general.format = data::Format::kAuto;
-    data::Dataset text = load_as("general-data", general);
-    if (options.has("max-forgetting")) {
-      data::Split halves = data::split(text, 0.5, split_seed(options));
-      if (halves.validation.examples.empty()) {
-        options.fail("max-forgetting",
-                     "needs general text that can be parted, one half to choose by and one to report; "
-                     "give --general-data of 20 documents or of more than one piece");
-      }
-      result.choosing = std::move(halves.train);
-      text = std::move(halves.validation);
-    }
-    result.evaluation.emplace_back("general", std::move(text));
-  }
-  report.data.push_back({"train", result.train.report});
-  for (const auto& [name, set] : result.evaluation) report.data.push_back({name, set.report});
-  if (!result.choosing.examples.empty()) report.data.push_back({"general, to choose by", result.choosing.report});
-  return result;
-}
-
-core::Json earlier_choices(const Options& options) {
-  if (options.flag("resume")) {
-    if (const auto checkpoint = train::newest_checkpoint(options.text("out"), nullptr)) {
-      const core::Json state = core::read_json(*checkpoint / "trainer_state.json");
-      if (state.contains("identity")) return state["identity"];
-    }
-  }
-  return core::Json::object();
-}
+using core::Json;
 
 namespace {
 
-/// MemAvailable of /proc/meminfo, in bytes; nothing where there is none.
-std::optional<std::uint64_t> available_memory() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string key, rest; file >> key;) {
-    std::uint64_t kilobytes = 0;
-    if (key == "MemAvailable:" && file >> kilobytes) return kilobytes * 1024;
-    std::getline(file, rest);
+Json earlier_choices(const RunSpec& spec) {
+  if (spec.resume) {
+    if (const auto checkpoint = train::newest_checkpoint(spec.out, nullptr)) {
+      const Json state = core::read_json(*checkpoint / "trainer_state.json");
+      if (state.contains("identity")) return state["identity"];
+    }
   }
-  return std::nullopt;
+  return Json::object();
 }
 
 }  // namespace
 
-bool choose_recompute(const Options& options, const core::Json& earlier, const models::DecoderConfig& config,
-                      const data::Plan& plan, const data::Dataset& train, at::ScalarType dtype, RunReport& report) {
-  std::vector<std::int64_t> lengths;
-  for (const data::Example& example : train.examples) lengths.push_back(static_cast<std::int64_t>(example.ids.size()));
-  return choose_recompute(options, earlier, config, plan, lengths, dtype, report);
+std::string command_of(const std::string& verb, const std::vector<std::string>& positionals, const Fields& fields,
+                       const RunSpec& spec, const Observer& observer) {
+  if (!spec.command.empty()) return spec.command;
+  std::vector<std::string> words;
+  for (const std::string& positional : positionals)
+    if (!positional.empty()) words.push_back(positional);
+  std::string command = fields.command(verb, words);
+  const Json own = observer.own_options();
+  for (const auto& [name, value] : own.items())
+    if (value == Json(true)) command += " --" + name;
+  return command;
 }
 
-bool choose_recompute(const Options& options, const core::Json& earlier, const models::DecoderConfig& config,
-                      const data::Plan& plan, const std::vector<std::int64_t>& lengths, at::ScalarType dtype,
-                      RunReport& report) {
-  const std::string wanted = options.text("recompute");
-  if (wanted != "auto") {
-    report.recompute = wanted + " (as asked)";
-    return wanted == "layer";
-  }
-  if (earlier.contains("recompute")) {
-    report.recompute = earlier["recompute"].get<std::string>() + " (as the run began)";
-    return earlier["recompute"] == "layer";
-  }
-  std::int64_t most = 0;
-  for (std::int64_t step = 0; step < std::min<std::int64_t>(plan.steps(), plan.steps_per_epoch()); ++step) {
-    for (const auto& micro : plan.micro_batches(step)) {
-      std::int64_t tokens = 0;
-      for (const std::uint32_t i : micro) tokens += lengths[i];
-      most = std::max(most, tokens);
+Json options_of(const Fields& fields, const Observer& observer) {
+  Json options = fields.to_json();
+  options.update(observer.own_options());
+  return options;
+}
+
+TrainingRun::TrainingRun(std::string the_verb, std::string the_model, const Fields& the_fields, const RunSpec& the_spec,
+                         Observer& the_observer)
+    : verb(std::move(the_verb)),
+      model(std::move(the_model)),
+      fields(the_fields),
+      spec(the_spec),
+      observer(the_observer) {
+  fields.check();
+  if (spec.out.empty()) fields.fail("out", "is missing; name a folder for the result");
+  if (spec.threads) at::set_num_threads(static_cast<int>(*spec.threads));
+  kernels::set_mode(spec.kernels == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused);
+  report.verb = verb;
+  report.command = command_of(verb, {model}, fields, spec, observer);
+  report.options = options_of(fields, observer);
+  report.out = spec.out;
+}
+
+void TrainingRun::resolve(const AdapterSpec& adapter) {
+  resolved = models::resolve(model);
+  start = resolved.adapter;
+  if (adapter.adapter) start = *adapter.adapter;
+}
+
+bool TrainingRun::open(const std::vector<fs::path>& inputs) {
+  if (!spec.dry_run) {
+    if (spec.resume && spec.overwrite) fields.fail("overwrite", "contradicts `resume`; give one of them");
+    if (spec.resume && train::run_state(spec.out) == train::RunState::kFinished) {
+      observer.note(spec.out + " holds a finished run; nothing was done");
+      return false;
     }
+    lock_ = train::open_run_folder(spec.out, spec.resume, spec.overwrite, inputs);
   }
-  // What the backward pass keeps of a token: the layer's streams (6 widths), q, k, v, and three of the MLP's width.
-  const std::int64_t widths = 6 * config.hidden_size + 2 * config.heads * config.head_dim +
-                              2 * config.kv_heads * config.head_dim + 3 * config.intermediate_size;
-  const std::uint64_t need =
-      static_cast<std::uint64_t>(most * config.layers * widths) * (dtype == at::kBFloat16 ? 2 : 4);
-  const auto have = available_memory();
-  const bool layer = have && need > *have * 6 / 10;
-  report.recompute =
-      fmt::format("{} (activations of {} tokens take about {}{})", layer ? "layer" : "none", core::format_count(most),
-                  core::format_bytes(need), have ? ", " + core::format_bytes(*have) + " of memory are free" : "");
+  earlier = earlier_choices(spec);
+  return true;
+}
+
+bool TrainingRun::open() {
+  std::vector<fs::path> inputs = {resolved.model};
+  if (start) inputs.push_back(*start);
+  return open(inputs);
+}
+
+models::LoadedModel& TrainingRun::load(SharedBase& base, bool full) {
+  models::LoadOptions options;
+  std::string dtype = spec.dtype;
+  if (full && dtype == "bfloat16") fields.fail("dtype", "`method` full trains float32 weights; leave `dtype` out");
+  if (dtype == "auto" && earlier.contains("dtype")) dtype = earlier["dtype"].get<std::string>();
+  if (full || dtype == "float32") options.dtype = models::DTypeChoice::kFloat32;
+  if (!full && dtype == "bfloat16") options.dtype = models::DTypeChoice::kBFloat16;
+  options.trainable = full;
+  models::LoadedModel& loaded = base.get(resolved, options, observer);
+
+  const models::DecoderConfig& config = loaded.decoder->config();
+  report.model_path = loaded.path.string();
+  report.model_name = resolved.name;
+  report.model_type = config.model_type;
+  report.base_parameters = config.parameter_count();
+  report.base_bytes = loaded.weights.total_bytes();
+  report.dtype = loaded.decoder->dtype() == at::kBFloat16 ? "bfloat16" : "float32";
+  report.dtype_reason = full ? "all weights are trained" : loaded.dtype_reason;
+  report.model_sha256 = base.sha256();
+  facts["base model's weights"] = report.model_sha256;
+  facts["dtype"] = report.dtype;
+  facts["tokenizer"] = hash_files(loaded.tokenizer->files());
+  if (start) facts["starting adapter"] = core::sha256_file(*start / "adapter_model.safetensors");
+  return loaded;
+}
+
+lora::Adapter TrainingRun::make_adapter(const AdapterSpec& adapter_spec, const lora::SlotTable& slots,
+                                        std::uint64_t seed) {
+  if (!start) {
+    const lora::LoraConfig config = lora_config(adapter_spec, fields);
+    if (config.splits_base())
+      observer.note(fmt::format("taking the weights apart for `init` {}", config.init_lora_weights));
+    return lora::attach(slots, config, seed);
+  }
+  check_against_adapter(adapter_spec, fields, lora::read_adapter_config(*start));
+  std::vector<std::string> notes;
+  lora::Adapter adapter = lora::load_peft(slots, *start, &notes);
+  for (const std::string& note : notes) observer.note(note);
+  return adapter;
+}
+
+void TrainingRun::take(const lora::Adapter& adapter) {
+  check_update_fields(fields, adapter);
+  report.adapter = adapter.config();
+  report.adapted_modules = adapter.slots().size();
+  report.also_trained = also_trained(adapter);
+  report.trainable_parameters = adapter.parameter_count();
+  report.result_bytes = lora::peft_bytes(adapter);
+}
+
+void TrainingRun::used(const std::string& name, const data::ReadReport& data) {
+  report.data.push_back({name, data});
+  facts[name + " data"] = data.sha256;
+}
+
+bool TrainingRun::choose_recompute(const models::DecoderConfig& config, const data::PlanOptions& plan_options,
+                                   const std::vector<std::int64_t>& lengths, at::ScalarType dtype) {
+  bool layer = spec.recompute == "layer";
+  if (spec.recompute != "auto") {
+    report.recompute = spec.recompute + " (as asked)";
+  } else if (earlier.contains("recompute")) {
+    layer = earlier["recompute"] == "layer";
+    report.recompute = earlier["recompute"].get<std::string>() + " (as the run began)";
+  } else {
+    const data::Plan plan(lengths, plan_options);
+    const std::int64_t most = largest_micro_batch(plan, lengths);
+    const std::uint64_t need = activation_bytes(config, most, dtype);
+    const auto have = available_memory();
+    layer = have && need > *have * 6 / 10;
+    report.recompute =
+        fmt::format("{} (activations of {} tokens take about {}{})", layer ? "layer" : "none", core::format_count(most),
+                    core::format_bytes(need), have ? ", " + core::format_bytes(*have) + " of memory are free" : "");
+  }
+  facts["recompute"] = layer ? "layer" : "none";
   return layer;
 }
 
-std::string hash_files(const std::vector<fs::path>& files) {
-  std::string all;
-  for (const fs::path& file : files) all += core::sha256_file(file) + "\n";
-  return core::sha256(all);
+bool TrainingRun::choose_recompute(const models::LoadedModel& loaded, const data::PlanOptions& plan,
+                                   const data::Dataset& train) {
+  return choose_recompute(loaded.decoder->config(), plan, lengths_of(train), loaded.decoder->dtype());
 }
 
-RunOutcome train_and_report(const Options& options, const Console& console, train::Objective& objective,
-                            RunReport& report, const train::TrainOptions& training, const core::Json& facts,
-                            train::TrainObserver* observer, const Afterwards& afterwards) {
-  report.steps = objective.steps();
+void TrainingRun::train(RunResult& result, train::Objective& objective, const train::TrainOptions& options,
+                        const Afterwards& afterwards) {
+  report.steps = result.planned_steps = objective.steps();
   report.planned_tokens = objective.planned_tokens();
   report.environment = environment();
-  print_opening(console, report);
-  const fs::path out = options.text("out");
-  if (options.flag("dry-run")) {
-    console.line("dry run: nothing was trained or written");
-    console.result(run_json(report, nullptr, out));
-    return {};
+  if (!observer.wants_samples()) report.samples = nullptr;
+  observer.on_opening(report);
+  const fs::path out = result.out = spec.out;
+  result.run = run_json(report, nullptr, out);
+  if (spec.dry_run) {
+    result.state = RunResult::State::kDryRun;
+    return;
   }
-  train::write_run_json(out, run_json(report, nullptr, out));
+  train::write_run_json(out, result.run);
 
-  TrainingView view(console, options.has("log-every") ? options.integer_in("log-every", 1, std::int64_t{1} << 40) : 0,
-                    report.shown_metrics, report.unit == "token" ? "tok" : report.unit + "s");
-  core::Json same = run_identity(options, facts);
+  Json same = fields.identity();
+  same.update(facts);
   same["lowrank"] = report.environment["lowrank"];
   same["LibTorch"] = report.environment["libtorch"];
   same["CPU capability"] = report.environment["cpu_capability"];
-  train::Trainer trainer(objective, training, out, same, &catch_stop_signals());
-  if (observer != nullptr) report.samples = nullptr;  // one run of many
-  train::TrainObserver& shown = observer != nullptr ? *observer : view;
-  TensorBoardLog logged(shown, out / kEventFile);
-  train::TrainObserver& all = options.flag("tensorboard") ? logged : shown;
-  train::TrainResult result = trainer.run(all, options.flag("resume"), options.flag("force"));
-  if (result.stop == train::TrainResult::Stop::kSignal) {
-    console.line(fmt::format("stopped by signal {} after step {} of {}; go on with the same command and --resume",
-                             result.signal, result.steps, report.steps));
-    return {128 + result.signal, result};
+  train::Trainer trainer(objective, options, out, same, observer.stop_flag());
+  TensorBoardLog logged(observer, out / kEventFile);
+  train::TrainObserver& all = spec.tensorboard ? static_cast<train::TrainObserver&>(logged) : observer;
+  result.training = trainer.run(all, spec.resume, spec.force);
+  if (result.training->stop == train::TrainResult::Stop::kSignal) {
+    result.state = RunResult::State::kStopped;
+    return;
   }
-  if (afterwards) afterwards(report, result);
-  if (report.adapter) core::write_file(out / "README.md", model_card(report, result));
-  core::write_file(out / "report.html", run_page(report, result, out));
-  const core::Json json = run_json(report, &result, out);
-  train::write_run_json(out, json);
-  print_closing(console, report, result, out);
-  console.result(json);
-  return {0, result};
+  result.state = RunResult::State::kTrained;
+  if (afterwards) afterwards(report, *result.training);
+  if (report.adapter) core::write_file(out / "README.md", model_card(report, *result.training));
+  core::write_file(out / "report.html", run_page(report, *result.training, out));
+  result.run = run_json(report, &*result.training, out);
+  train::write_run_json(out, result.run);
+  observer.on_closing(report, *result.training);
 }
 
-}  // namespace lowrank::apps
+std::string TrainingRun::spelled(const std::string& text) const {
+  return spell_fields(text, [&](const std::string& name) { return observer.spelled(name); });
+}
+
+void TrainingRun::was_finished(RunResult& result) const {
+  result.state = RunResult::State::kWasFinished;
+  result.out = spec.out;
+}
+
+std::vector<std::int64_t> lengths_of(const data::Dataset& set) {
+  std::vector<std::int64_t> lengths;
+  for (const data::Example& example : set.examples) lengths.push_back(static_cast<std::int64_t>(example.ids.size()));
+  return lengths;
+}
+
+}  // namespace lowrank::recipes

@@ -1,15 +1,15 @@
-#include "lowrank/apps/search/sweep_page.h"
+#include "lowrank/recipes/search/sweep_page.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "lowrank/apps/search/sweep_trials.h"
 #include "lowrank/eval/report.h"
+#include "lowrank/recipes/search/sweep_trials.h"
 #include "lowrank/train/importance.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -148,4 +148,4 @@ std::string sweep_page(const train::SearchSpace& space, const std::vector<Trial>
   return eval::report_html(page);
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -1,4 +1,4 @@
-#include "lowrank/apps/search/sweep_trials.h"
+#include "lowrank/recipes/search/sweep_trials.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -91,4 +91,4 @@ void write_trials(const std::filesystem::path& file, const std::vector<Trial>& t
   core::write_file(file, text);
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

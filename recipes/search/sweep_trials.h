@@ -7,7 +7,7 @@
 #include "lowrank/core/json.h"
 #include "lowrank/train/sampler.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 core::Json to_json(const train::Assignment& options);
 /// {"trial", "options", "value", "state", "steps", "rungs"}, and the "reason" of one that failed.
@@ -18,4 +18,4 @@ std::vector<train::Trial> read_trials(const std::filesystem::path& file);
 /// Rewrites the file with all of them: whole or not at all.
 void write_trials(const std::filesystem::path& file, const std::vector<train::Trial>& trials);
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -1,423 +1,208 @@
-#include "lowrank/apps/training/training_options.h"
+#include "lowrank/recipes/spec/specs.h"
 
-#include <fmt/format.h>
+#include <utility>
 
-#include <algorithm>
-#include <charconv>
-
-#include "lowrank/apps/training/regularisation.h"
-#include "lowrank/core/error.h"
-#include "lowrank/core/text.h"
-
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
-std::vector<std::string> split_list(const std::string& text, char by) {
-  std::vector<std::string> parts;
-  std::size_t begin = 0;
-  while (begin <= text.size()) {
-    const std::size_t end = std::min(text.find(by, begin), text.size());
-    std::string part = text.substr(begin, end - begin);
-    part.erase(0, part.find_first_not_of(' '));
-    part.erase(part.find_last_not_of(' ') + 1);
-    if (!part.empty()) parts.push_back(part);
-    begin = end + 1;
-  }
-  return parts;
+constexpr double kMany = 1099511627776;  // 2^40: of steps, of tokens
+constexpr auto kFree = Identity::kFree;
+constexpr auto kHash = Identity::kHash;
+constexpr auto kChoice = Identity::kChoice;
+constexpr std::pair<double, double> kSteps = {1, kMany}, kCount = {1, 1 << 20};
+
+}  // namespace
+
+DataSource texts(std::vector<std::string> documents) {
+  return [documents = std::move(documents)](const data::Tokenizer& tokenizer, const data::DataOptions& options) {
+    return data::from_texts(documents, tokenizer, options);
+  };
 }
 
-/// "a,b,c" is a list of names; anything with a regular expression's characters is one expression.
-std::variant<std::vector<std::string>, std::string> names_or_regex(const std::string& text) {
-  if (text.find_first_of("*+?()[]{}|\\^$") != std::string::npos) return text;
-  return split_list(text, ',');
-}
+namespace {
 
-/// "8-15", "0,2,5-7" as layer numbers.
-std::vector<std::int64_t> layer_numbers(const Options& options) {
-  std::vector<std::int64_t> layers;
-  for (const std::string& part : split_list(options.text("layers"), ',')) {
-    const std::size_t dash = part.find('-', 1);
-    const auto number = [&](const std::string& text) {
-      std::int64_t n = 0;
-      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
-      if (error != std::errc() || end != text.data() + text.size() || n < 0) {
-        options.fail("layers", "expected numbers and ranges such as 8-15 or 0,2,5-7, found '" + part + "'");
-      }
-      return n;
-    };
-    const std::int64_t first = number(part.substr(0, dash));
-    const std::int64_t last = dash == std::string::npos ? first : number(part.substr(dash + 1));
-    if (last < first || last - first > 100000)
-      options.fail("layers", "the range '" + part + "' is empty or far too long");
-    for (std::int64_t layer = first; layer <= last; ++layer) layers.push_back(layer);
-  }
-  if (layers.empty()) options.fail("layers", "expected numbers and ranges such as 8-15, found nothing");
-  return layers;
-}
-
-/// "PATTERN=NUMBER" entries.
-template <typename Number>
-std::vector<std::pair<std::string, Number>> pattern_entries(const Options& options, const std::string& name) {
-  std::vector<std::pair<std::string, Number>> entries;
-  for (const std::string& text : options.texts(name)) {
-    const std::size_t at = text.rfind('=');
-    Number value{};
-    const char* end = text.data() + text.size();
-    if (at == std::string::npos || at == 0 || std::from_chars(text.data() + at + 1, end, value).ptr != end) {
-      options.fail(name, "expected MODULE=NUMBER, such as q_proj=4, found '" + text + "'");
-    }
-    entries.emplace_back(text.substr(0, at), value);
-  }
-  return entries;
+const Fields::Traits& format_traits() {
+  static const Fields::Traits traits = {.choices = {"auto", "text", "completion", "alpaca", "messages", "sharegpt"}};
+  return traits;
 }
 
 }  // namespace
 
-std::vector<OptionSpec> data_options() {
-  return {
-      {"data",
-       OptionType::kTexts,
-       "PATH...",
-       nullptr,
-       "Data",
-       "Text files, .jsonl files, or folders of them",
-       {},
-       true},
-      option_format(),
-      option_seq_len("Tokens in a piece or example at most (default: 1024, or the model's positions if fewer)"),
-      {"val-data",
-       OptionType::kTexts,
-       "PATH...",
-       nullptr,
-       "Data",
-       "Validation data (best checkpoint, early stopping)",
-       {}},
-      {"val-split",
-       OptionType::kNumber,
-       "F",
-       0.05,
-       "Data",
-       "Share of --data kept for validation without --val-data; 0: none",
-       {}},
-      {"split-seed",
-       OptionType::kInt,
-       "N",
-       nullptr,
-       "Data",
-       "Seed of what is kept for validation (default: --seed)",
-       {}},
-      {"general-data",
-       OptionType::kTexts,
-       "PATH...",
-       nullptr,
-       "Data",
-       "Text of other kinds: what is forgotten is measured on it",
-       {}},
-      {"train-on-prompt", OptionType::kFlag, "", false, "Data", "Learn the prompts' tokens too", {}},
-      {"no-shuffle", OptionType::kFlag, "", false, "Data", "Take the examples in file order", {}},
-  };
+void describe_text(Fields& t, DataSpec& s) {
+  t.group("Data");
+  t.add("data", &s.data, "PATH...", "Text files, .jsonl files, or folders of them",
+        {.required = true, .identity = kHash, .searched = false});
+  t.add("format", &s.format, "NAME", "What the rows are", format_traits());
+  t.add("seq-len", &s.seq_len, "N",
+        "Tokens in a piece or example at most (default: 1024, or the model's positions if fewer)",
+        {.range = {{2, 1 << 24}}});
+  t.add("val-data", &s.val_data, "PATH...", "Validation data (best checkpoint, early stopping)",
+        {.identity = kHash, .searched = false});
+  t.add("val-split", &s.val_split, "F", DataWords().val_split, {.range = {{0, 0.9}}});
+  t.add("split-seed", &s.split_seed, "N", "Seed of what is kept for validation (default: `seed`)");
+  t.add("general-data", &s.general_data, "PATH...", "Text of other kinds: what is forgotten is measured on it",
+        {.identity = kHash, .searched = false});
+  t.add("train-on-prompt", &s.train_on_prompt, "", "Learn the prompts' tokens too");
+  t.add("no-shuffle", &s.no_shuffle, "", "Take the examples in file order");
 }
 
-std::vector<OptionSpec> adapter_options() {
-  return {
-      {"method",
-       OptionType::kText,
-       "NAME",
-       "lora",
-       "Adapter",
-       "Low-rank adapters, every weight, or (pictures) the classifier alone",
-       {"lora", "full", "head"}},
-      {"rank", OptionType::kInt, "N", nullptr, "Adapter", "Rank r of the adapters (default: 16)", {}},
-      {"alpha",
-       OptionType::kNumber,
-       "X",
-       nullptr,
-       "Adapter",
-       "lora_alpha; the update is scaled by alpha/r (default: 2*rank)",
-       {}},
-      {"dropout", OptionType::kNumber, "P", nullptr, "Adapter", "Dropout on the adapters' input (default: 0)", {}},
-      {"targets",
-       OptionType::kText,
-       "LIST",
-       nullptr,
-       "Adapter",
-       "all-linear, names such as q_proj,v_proj,embed_tokens,lm_head, or a regular expression for the whole path "
-       "(default: all-linear)",
-       {}},
-      {"exclude",
-       OptionType::kText,
-       "LIST",
-       nullptr,
-       "Adapter",
-       "Names or a regular expression of linears to leave out",
-       {}},
-      {"layers", OptionType::kText, "RANGES", nullptr, "Adapter", "Only these layers: 8-15, or 0,2,5-7", {}},
-      {"rslora", OptionType::kFlag, "", false, "Adapter", "Scale by alpha/sqrt(r) (rsLoRA)", {}},
-      {"rank-pattern",
-       OptionType::kTexts,
-       "MODULE=N...",
-       nullptr,
-       "Adapter",
-       "Other ranks for modules, as PEFT's rank_pattern",
-       {}},
-      {"alpha-pattern",
-       OptionType::kTexts,
-       "MODULE=X...",
-       nullptr,
-       "Adapter",
-       "Other alphas, as PEFT's alpha_pattern",
-       {}},
-      {"modules-to-save",
-       OptionType::kText,
-       "LIST",
-       nullptr,
-       "Adapter",
-       "Modules trained and saved whole: lm_head, embed_tokens, norm …, whatever a path ends with",
-       {}},
-      {"bias",
-       OptionType::kText,
-       "WHICH",
-       nullptr,
-       "Adapter",
-       "Biases trained too: those of the targets, or all (default: none)",
-       {"none", "lora_only", "all"}},
-      {"dora",
-       OptionType::kFlag,
-       "",
-       false,
-       "Adapter",
-       "DoRA: a trained magnitude for every row of the weight beside A and B",
-       {}},
-      {"init",
-       OptionType::kText,
-       "NAME",
-       nullptr,
-       "Adapter",
-       "How A and B start: default, gaussian, orthogonal; pissa, pissa_niter_N (fast), olora: from the weight, saved "
-       "at twice the rank "
-       "(default: default)",
-       {}},
-      {"lora-plus-ratio",
-       OptionType::kNumber,
-       "X",
-       nullptr,
-       "Adapter",
-       "LoRA+: B learns at X times --lr (default: 1; its paper: 16)",
-       {}},
-      {"adapter",
-       OptionType::kText,
-       "DIR",
-       nullptr,
-       "Adapter",
-       "Start from this PEFT adapter; it brings rank, alpha and targets",
-       {}},
-  };
+void describe_data(Fields& t, DataSpec& s, const DataWords& words) {
+  t.group("Data");
+  t.add("data", &s.data, "PATH...", words.data, {.required = true, .identity = kHash, .searched = false});
+  t.add("seq-len", &s.seq_len, "N", words.seq_len, {.range = {{2, 1 << 24}}});
+  t.add("val-data", &s.val_data, "PATH...", words.val_data, {.identity = kHash, .searched = false});
+  t.add("val-split", &s.val_split, "F", words.val_split, {.range = {{0, 0.9}}});
+  t.add("no-shuffle", &s.no_shuffle, "", words.no_shuffle);
 }
 
-std::vector<OptionSpec> training_options(const std::string& lr) {
-  return {
-      {"epochs", OptionType::kNumber, "N", 3, "Training", "Passes over the data", {}},
-      {"max-steps", OptionType::kInt, "N", nullptr, "Training", "Optimiser steps, instead of --epochs", {}},
-      {"batch-size", OptionType::kInt, "N", 4, "Training", "Examples (pieces of a text) in a micro-batch", {}},
-      {"batch-tokens",
-       OptionType::kInt,
-       "N",
-       nullptr,
-       "Training",
-       "Instead: fill a micro-batch to this many tokens",
-       {}},
-      {"grad-accum", OptionType::kInt, "N", 1, "Training", "Micro-batches in an optimiser step", {}},
-      {"lr", OptionType::kNumber, "X", nullptr, "Training", "Learning rate (default: " + lr + ")", {}},
-      {"schedule",
-       OptionType::kText,
-       "NAME",
-       "cosine",
-       "Training",
-       "Learning rate over the run",
-       {"cosine", "linear", "constant"}},
-      {"warmup", OptionType::kNumber, "X", 0.03, "Training", "Warm-up: below 1 a share of the steps, else steps", {}},
-      {"clip", OptionType::kNumber, "X", 1.0, "Training", "Largest gradient norm; 0: off", {}},
-      {"weight-decay", OptionType::kNumber, "X", 0, "Training", "AdamW's decoupled weight decay", {}},
-      {"l1", OptionType::kNumber, "X", 0, "Training", "L1 penalty, as a proximal step: exact zeros appear", {}},
-      {"l2", OptionType::kNumber, "X", 0, "Training", "L2 penalty, X/2 times the squared norm", {}},
-      {"early-stopping",
-       OptionType::kInt,
-       "N",
-       nullptr,
-       "Training",
-       "Stop after N evaluations without a better validation loss",
-       {}},
-      {"eval-every", OptionType::kInt, "N", nullptr, "Training", "Steps between evaluations (default: ten a run)", {}},
-      {"seed", OptionType::kInt, "N", 42, "Training", "Seed of everything random", {}},
-  };
+void describe_method(Fields& t, AdapterSpec& s) {
+  t.group("Adapter");
+  t.add("method", &s.method, "NAME", "Low-rank adapters, every weight, or (pictures) the classifier alone",
+        {.choices = {"lora", "full", "head"}});
 }
 
-std::vector<OptionSpec> run_options() {
-  return {
-      option_threads(),
-      {"recompute",
-       OptionType::kText,
-       "WHAT",
-       "auto",
-       "System",
-       "Activation checkpointing: layer halves memory for a third more time; auto: when it would not fit",
-       {"auto", "none", "layer"}},
-      {"kernels",
-       OptionType::kText,
-       "KIND",
-       "fused",
-       "System",
-       "Fused ops, or their slow twins made of LibTorch's own",
-       {"fused", "composite"}},
-      {"out", OptionType::kText, "DIR", nullptr, "Run", "Folder for the result", {}, true},
-      {"save-every", OptionType::kInt, "N", nullptr, "Run", "Steps between checkpoints (default: five a run)", {}},
-      {"keep-last", OptionType::kInt, "N", 2, "Run", "Checkpoints kept, beside the best", {}},
-      {"resume",
-       OptionType::kFlag,
-       "",
-       false,
-       "Run",
-       "Go on from the newest checkpoint in --out (or start, where there is none)",
-       {}},
-      {"overwrite", OptionType::kFlag, "", false, "Run", "Replace the run that --out holds", {}},
-      {"force", OptionType::kFlag, "", false, "Run", "Resume although options or machine differ (not bit-exact)", {}},
-      {"dry-run", OptionType::kFlag, "", false, "Run", "Say what would be done, and stop", {}},
-      {"log-every", OptionType::kInt, "N", nullptr, "Run", "Steps between console lines (default: twenty a run)", {}},
-      {"tensorboard", OptionType::kFlag, "", false, "Run", "Write an event file for TensorBoard into --out", {}},
-      option_quiet(),
-      option_json(),
-  };
+void describe(Fields& t, AdapterSpec& s) {
+  t.group("Adapter");
+  t.add("rank", &s.rank, "N", "Rank r of the adapters (default: 16)", {.range = kCount});
+  t.add("alpha", &s.alpha, "X", "lora_alpha; the update is scaled by alpha/r (default: 2*rank)");
+  t.add("dropout", &s.dropout, "P", "Dropout on the adapters' input (default: 0)");
+  t.add("targets", &s.targets, "LIST",
+        "all-linear, names such as q_proj,v_proj,embed_tokens,lm_head, or a regular expression for the whole path "
+        "(default: all-linear)");
+  t.add("exclude", &s.exclude, "LIST", "Names or a regular expression of linears to leave out");
+  t.add("layers", &s.layers, "RANGES", "Only these layers: 8-15, or 0,2,5-7");
+  t.add("rslora", &s.rslora, "", "Scale by alpha/sqrt(r) (rsLoRA)");
+  t.add("rank-pattern", &s.rank_pattern, "MODULE=N...", "Other ranks for modules, as PEFT's rank_pattern");
+  t.add("alpha-pattern", &s.alpha_pattern, "MODULE=X...", "Other alphas, as PEFT's alpha_pattern");
+  t.add("modules-to-save", &s.modules_to_save, "LIST",
+        "Modules trained and saved whole: lm_head, embed_tokens, norm …, whatever a path ends with");
+  t.add("bias", &s.bias, "WHICH", "Biases trained too: those of the targets, or all (default: none)",
+        {.choices = {"none", "lora_only", "all"}});
+  t.add("dora", &s.dora, "", "DoRA: a trained magnitude for every row of the weight beside A and B");
+  t.add("init", &s.init, "NAME",
+        "How A and B start: default, gaussian, orthogonal; pissa, pissa_niter_N (fast), olora: from the weight, saved "
+        "at twice the rank "
+        "(default: default)");
+  t.add("lora-plus-ratio", &s.lora_plus_ratio, "X", "LoRA+: B learns at X times `lr` (default: 1; its paper: 16)",
+        {.range = {{1e-3, 1e6}}});
+  t.add("adapter", &s.adapter, "DIR", "Start from this PEFT adapter; it brings rank, alpha and targets",
+        {.identity = kHash});
 }
 
-lora::LoraConfig lora_config(const Options& options) {
-  lora::LoraConfig config;
-  if (options.has("rank")) config.r = options.integer_in("rank", 1, 1 << 20);
-  config.lora_alpha = options.has("alpha") ? options.number("alpha") : 2.0 * static_cast<double>(config.r);
-  if (options.has("dropout")) config.lora_dropout = options.number("dropout");
-  if (options.has("targets")) config.target_modules = names_or_regex(options.text("targets"));
-  if (options.has("exclude")) config.exclude_modules = names_or_regex(options.text("exclude"));
-  if (options.has("layers")) config.layers_to_transform = layer_numbers(options);
-  config.use_rslora = options.flag("rslora");
-  config.rank_pattern = pattern_entries<std::int64_t>(options, "rank-pattern");
-  config.alpha_pattern = pattern_entries<double>(options, "alpha-pattern");
-  if (options.has("modules-to-save")) config.modules_to_save = split_list(options.text("modules-to-save"), ',');
-  if (options.has("bias")) config.bias = options.text("bias");
-  config.use_dora = options.flag("dora");
-  if (options.has("init")) config.init_lora_weights = options.text("init");
-  if (config.layers_to_transform && std::holds_alternative<std::string>(config.target_modules)) {
-    options.fail("layers", "works with a list of --targets only; put the layer numbers into the regular expression");
-  }
-  config.validate();
-  return config;
+void describe(Fields& t, TrainSpec& s, const TrainWords& words) {
+  t.group("Training");
+  t.add("epochs", &s.epochs, "N", "Passes over the data");
+  t.add("max-steps", &s.max_steps, "N", "Optimiser steps, instead of `epochs`", {.range = kSteps});
+  t.add("batch-size", &s.batch_size, "N", words.batch_size, {.range = kCount});
+  t.add("batch-tokens", &s.batch_tokens, "N", "Instead: fill a micro-batch to this many tokens",
+        {.range = {{2, 4294967296}}});
+  t.add("grad-accum", &s.grad_accum, "N", "Micro-batches in an optimiser step", {.range = kCount});
+  t.add("lr", &s.lr, "X", "Learning rate (default: " + words.lr + ")", {.range = {{0, 1e3}}});
+  t.add("schedule", &s.schedule, "NAME", "Learning rate over the run", {.choices = {"cosine", "linear", "constant"}});
+  t.add("warmup", &s.warmup, "X", "Warm-up: below 1 a share of the steps, else steps", {.range = {{0, 1e12}}});
+  t.add("clip", &s.clip, "X", "Largest gradient norm; 0: off", {.range = {{0, 1e12}}, .decimal = true});
+  t.add("weight-decay", &s.weight_decay, "X", "AdamW's decoupled weight decay", {.range = {{0, 1e3}}});
+  t.add("l1", &s.l1, "X", "L1 penalty, as a proximal step: exact zeros appear", {.range = {{0, 1e6}}});
+  t.add("l2", &s.l2, "X", "L2 penalty, X/2 times the squared norm", {.range = {{0, 1e6}}});
+  t.add("early-stopping", &s.early_stopping, "N", "Stop after N evaluations without a better validation loss",
+        {.range = kCount});
+  t.add("eval-every", &s.eval_every, "N", "Steps between evaluations (default: ten a run)", {.range = kSteps});
+  t.add("seed", &s.seed, "N", "Seed of everything random");
 }
 
-void check_against_adapter(const Options& options, const lora::LoraConfig& config) {
-  const std::string from = options.has("adapter") ? options.text("adapter") : "the adapter";
-  const auto differs = [&](const std::string& name, const std::string& has) {
-    options.fail(name, fmt::format("contradicts the adapter that the run starts from ({} has {}); leave --{} out", from,
-                                   has, name));
-  };
-  if (options.given("rank") && options.integer("rank") != config.r) differs("rank", fmt::format("r = {}", config.r));
-  if (options.given("alpha") && options.number("alpha") != config.lora_alpha) {
-    differs("alpha", fmt::format("lora_alpha = {}", config.lora_alpha));
-  }
-  if (options.given("dropout") && options.number("dropout") != config.lora_dropout) {
-    differs("dropout", fmt::format("lora_dropout = {}", config.lora_dropout));
-  }
-  if (options.flag("rslora") && !config.use_rslora) differs("rslora", "use_rslora = false");
-  if (options.flag("dora") && !config.use_dora) differs("dora", "use_dora = false");
-  if (options.given("targets") && names_or_regex(options.text("targets")) != config.target_modules) {
-    differs("targets", "target_modules of its own");
-  }
-  if (options.given("bias") && options.text("bias") != config.bias)
-    differs("bias", fmt::format("bias = {}", config.bias));
-  if (options.given("modules-to-save") && split_list(options.text("modules-to-save"), ',') != config.modules_to_save) {
-    differs("modules-to-save", "modules_to_save of its own");
-  }
-  for (const char* name : {"exclude", "layers", "rank-pattern", "alpha-pattern", "init"}) {
-    if (options.given(name)) differs(name, "its own");
-  }
+void describe(Fields& t, RegularisationSpec& s) {
+  t.group("Against overfitting and forgetting");
+  t.add("delta-l1", &s.delta_l1, "X", "L1 penalty on the update ΔW = s*B*A itself", {.range = {{0, 1e6}}});
+  t.add("delta-l2", &s.delta_l2, "X", "L2 penalty on ΔW, X/2 times its squared norm", {.range = {{0, 1e6}}});
+  t.add("orthogonality", &s.orthogonality, "X", "X (|A*A' - I|^2 + |B'*B - I|^2), as in AdaLoRA",
+        {.range = {{0, 1e6}}});
+  t.add("max-delta-norm", &s.max_delta_norm, "X", "Largest norm of a layer's ΔW, kept after every step",
+        {.range = {{0, 1e9}}});
+  t.add("label-smoothing", &s.label_smoothing, "X", "Share of the target spread over all tokens, in training",
+        {.range = {{0, 0.999}}});
+  t.add("neftune", &s.neftune, "X", "NEFTune: noise of alpha X on the embeddings, in training", {.range = {{0, 1e6}}});
+  t.add("ema", &s.ema, "X", "Evaluate and save a moving average of what is trained, decay X", {.range = {{0, 1}}});
+  t.add("min-gain", &s.min_gain, "X",
+        "Nats a token that validation must gain for `early-stopping` to go on (default: 0)", {.range = {{0, 1e3}}});
+  t.add("max-forgetting", &s.max_forgetting, "P%",
+        "Scale ΔW after training so that perplexity on `general-data` rises by at most this");
 }
 
-data::DataOptions read_options(const Options& options, std::int64_t max_positions) {
-  data::DataOptions result;
-  result.format = data::parse_format(options.text("format"));
-  result.train_on_prompt = options.flag("train-on-prompt");
-  result.seq_len = static_cast<int>(std::min<std::int64_t>(1024, max_positions));
-  if (options.has("seq-len")) {
-    const std::int64_t wanted = options.integer_in("seq-len", 2, 1 << 24);
-    if (wanted > max_positions) {
-      options.fail("seq-len",
-                   fmt::format("{} is more than the model's {} positions (max_position_embeddings); give at most {}",
-                               wanted, max_positions, max_positions));
-    }
-    result.seq_len = static_cast<int>(wanted);
-  }
-  return result;
+void describe(Fields& t, LittleDataSpec& s) {
+  t.group("Little data");
+  t.add("preset", &s.preset, "NAME", "few-shot: options for tens to hundreds of documents; given ones win",
+        {.choices = {"few-shot"}});
+  t.add("folds", &s.folds, "K", "Cross-validation: K runs into folders of `out`, mean and spread",
+        {.range = {{2, 1000}}});
+  t.add("seeds", &s.seeds, "N", "N runs with seeds from `seed` on, mean and spread", {.range = {{2, 1000}}});
+  t.add("learning-curve", &s.learning_curve, "", "Runs on 1/8, 1/4, 1/2 and all of the data: would more help?");
+  t.add("fold", &s.fold, "I/K", "Validate on fold I of K of the documents, train on the rest");
+  t.add("share", &s.share, "F", "Train on this share of the documents (smaller ones are part of larger)",
+        {.range = {{0, 1}}});
 }
 
-std::uint64_t split_seed(const Options& options) {
-  return static_cast<std::uint64_t>(options.integer(options.has("split-seed") ? "split-seed" : "seed"));
+void describe_dtype(Fields& t, RunSpec& s) {
+  t.group("System");
+  t.add("dtype", &s.dtype, "TYPE",
+        "Computation type; auto: bfloat16 where the file is bfloat16 and the CPU computes it, else float32",
+        {.choices = {"auto", "float32", "bfloat16"}, .identity = kChoice});
 }
 
-data::PlanOptions plan_options(const Options& options) {
-  data::PlanOptions plan;
-  plan.batch_size = static_cast<int>(options.integer_in("batch-size", 1, 1 << 20));
-  if (options.has("batch-tokens")) {
-    if (options.given("batch-size")) options.fail("batch-tokens", "stands instead of --batch-size; give one of them");
-    plan.batch_tokens = options.integer_in("batch-tokens", 2, std::int64_t{1} << 32);
-  }
-  plan.grad_accum = static_cast<int>(options.integer_in("grad-accum", 1, 1 << 20));
-  plan.epochs = options.number("epochs");
-  if (plan.epochs <= 0) options.fail("epochs", fmt::format("expected more than 0, found {}", plan.epochs));
-  if (options.has("max-steps")) plan.max_steps = options.integer_in("max-steps", 1, std::int64_t{1} << 40);
-  plan.shuffle = !options.flag("no-shuffle");
-  plan.seed = static_cast<std::uint64_t>(options.integer("seed"));
-  return plan;
+void describe(Fields& t, RunSpec& s) {
+  t.group("System");
+  t.add("threads", &s.threads, "N", "CPU threads (default: the cores that may be used)",
+        {.range = {{1, 1024}}, .identity = kFree, .searched = false});
+  t.add("recompute", &s.recompute, "WHAT",
+        "Activation checkpointing: layer halves memory for a third more time; auto: when it would not fit",
+        {.choices = {"auto", "none", "layer"}, .identity = kChoice});
+  t.add("kernels", &s.kernels, "KIND", "Fused ops, or their slow twins made of LibTorch's own",
+        {.choices = {"fused", "composite"}});
+  t.group("Run");
+  t.add("out", &s.out, "DIR", "Folder for the result", {.required = true, .identity = kFree, .searched = false});
+  t.add("save-every", &s.save_every, "N", "Steps between checkpoints (default: five a run)",
+        {.range = kSteps, .identity = kFree});
+  t.add("keep-last", &s.keep_last, "N", "Checkpoints kept, beside the best",
+        {.range = kCount, .identity = kFree, .searched = false});
+  t.add("resume", &s.resume, "", "Go on from the newest checkpoint in `out` (or start, where there is none)",
+        {.identity = kFree, .searched = false});
+  t.add("overwrite", &s.overwrite, "", "Replace the run that `out` holds", {.identity = kFree, .searched = false});
+  t.add("force", &s.force, "", "Resume although options or machine differ (not bit-exact)",
+        {.identity = kFree, .searched = false});
+  t.add("dry-run", &s.dry_run, "", "Say what would be done, and stop", {.identity = kFree, .searched = false});
+  t.add("log-every", &s.log_every, "N", "Steps between console lines (default: twenty a run)",
+        {.range = kSteps, .identity = kFree, .searched = false});
+  t.add("tensorboard", &s.tensorboard, "", "Write an event file for TensorBoard into `out`", {.identity = kFree});
 }
 
-train::TrainOptions train_options(const Options& options, double default_lr) {
-  train::TrainOptions result;
-  result.lr = options.has("lr") ? options.number_in("lr", 0, 1e3) : default_lr;
-  result.schedule = train::parse_schedule(options.text("schedule"));
-  result.warmup = options.number_in("warmup", 0, 1e12);
-  result.clip = options.number_in("clip", 0, 1e12);
-  result.weight_decay = options.number_in("weight-decay", 0, 1e3);
-  if (options.has("lora-plus-ratio")) result.lora_plus_ratio = options.number_in("lora-plus-ratio", 1e-3, 1e6);
-  result.l1 = options.number_in("l1", 0, 1e6);
-  result.l2 = options.number_in("l2", 0, 1e6);
-  if (options.has("eval-every")) result.eval_every = options.integer_in("eval-every", 1, std::int64_t{1} << 40);
-  if (options.has("early-stopping")) result.early_stopping = options.integer_in("early-stopping", 1, 1 << 20);
-  if (options.has("save-every")) result.save_every = options.integer_in("save-every", 1, std::int64_t{1} << 40);
-  result.keep_last = options.integer_in("keep-last", 1, 1 << 20);
-  result.seed = static_cast<std::uint64_t>(options.integer("seed"));
-  read_regularisation(options, result);
-  return result;
+namespace {
+
+/// The field of a table of one.
+template <typename Describe>
+FieldInfo single(const Describe& describe_one, const std::string& name) {
+  Spec spec;
+  Fields table(spec);
+  describe_one(table);
+  for (const FieldInfo& field : table.info())
+    if (field.name == name) return field;
+  return {};
 }
 
-const std::vector<std::string>& free_options() {
-  static const std::vector<std::string> names = {"out",       "resume",  "overwrite",  "force",     "dry-run",
-                                                 "quiet",     "json",    "threads",    "log-every", "save-every",
-                                                 "keep-last", "samples", "tensorboard"};
-  return names;
+}  // namespace
+
+FieldInfo dtype_field() {
+  RunSpec run;
+  return single([&](Fields& t) { describe_dtype(t, run); }, "dtype");
 }
 
-core::Json run_identity(const Options& options, const core::Json& facts) {
-  core::Json identity = core::Json::object();
-  const core::Json resolved = options.resolved();
-  for (const auto& [name, value] : resolved.items()) {
-    const auto& free = free_options();
-    // Paths may be written another way: the hashes among the facts stand for what lies there. auto: the choice stands
-    // there.
-    const bool by_hash = name == "data" || name == "val-data" || name == "general-data" || name == "adapter" ||
-                         name == "tokenizer" || name == "config";
-    const bool by_choice = name == "dtype" || name == "recompute";
-    if (by_hash || by_choice || std::find(free.begin(), free.end(), name) != free.end()) continue;
-    identity["--" + name] = value;
-  }
-  identity.update(facts);
-  return identity;
+FieldInfo threads_field() {
+  RunSpec run;
+  return single([&](Fields& t) { describe(t, run); }, "threads");
 }
 
-}  // namespace lowrank::apps
+FieldInfo format_field() {
+  DataSpec data;
+  return single([&](Fields& t) { describe_text(t, data); }, "format");
+}
+
+}  // namespace lowrank::recipes
