@@ -103,6 +103,7 @@ void check_before_reading(const PpoSpec& spec, const Fields& fields) {
                 "PPO compares the policy with itself, and dropout would be noise in the ratios; leave it out");
   }
   if (spec.reward.empty()) fields.fail("reward", "is missing; name a reward, or a reward_function's name");
+  rollout_plan(spec, fields);
 }
 
 }  // namespace
