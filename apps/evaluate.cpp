@@ -10,7 +10,6 @@
 #include "lowrank/apps/evaluation/evaluate_compare.h"
 #include "lowrank/apps/evaluation/frontier.h"
 #include "lowrank/apps/images/image_evaluate.h"
-#include "lowrank/apps/images/image_model.h"
 #include "lowrank/apps/inputs/named_paths.h"
 #include "lowrank/apps/inputs/opening.h"
 #include "lowrank/apps/verbs.h"
@@ -144,7 +143,7 @@ std::int64_t show_shots(const Options& options, std::vector<Set>& sets, Opened& 
 
 int evaluate(const Options& options) {
   const Console console(options);
-  if (asks_for_images(options)) return evaluate_images(options, console);
+  if (options.has("task") && options.text("task") == "image-classification") return evaluate_images(options, console);
   const bool per_token = options.flag("per-token");
   if (per_token && !console.json())
     options.fail("per-token", "the losses of single tokens come with --json only; add --json");

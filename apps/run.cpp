@@ -76,8 +76,12 @@ int dispatch(const std::vector<std::string>& words) {
     throw ConfigError(fmt::format("'{}' is not a verb of lowrank{}; `lowrank --help` lists them",
                                   core::printable(words[0]), core::did_you_mean(words[0], names)));
   }
-  const auto options = parse_options(*verb, {words.begin() + static_cast<std::ptrdiff_t>(taken), words.end()});
-  return options ? verb->run(*options) : 0;
+  try {
+    const auto options = parse_options(*verb, {words.begin() + static_cast<std::ptrdiff_t>(taken), words.end()});
+    return options ? verb->run(*options) : 0;
+  } catch (const Error& error) {
+    throw Error(error.kind(), as_flags(*verb, error.what()));
+  }
 }
 
 int complain(int code, const std::string& message) {

@@ -4,16 +4,19 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lowrank/apps/console/signals.h"
 #include "lowrank/apps/inputs/out_folder.h"
-#include "lowrank/apps/search/sweep_page.h"
 #include "lowrank/apps/search/sweep_space.h"
-#include "lowrank/apps/search/sweep_trials.h"
-#include "lowrank/apps/training/finetune_run.h"
-#include "lowrank/apps/training/repeated_runs.h"
+#include "lowrank/apps/training/recipe_verb.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
+#include "lowrank/recipes/finetune.h"
+#include "lowrank/recipes/repeated_runs.h"
+#include "lowrank/recipes/search/sweep_page.h"
+#include "lowrank/recipes/search/sweep_trials.h"
+#include "lowrank/recipes/spec/settings.h"
 #include "lowrank/train/pruner.h"
 
 namespace lowrank::apps {
@@ -53,7 +56,7 @@ std::vector<std::pair<std::int64_t, double>> validation_losses(const fs::path& r
 }
 
 /// Follows one trial: its bar, and whether it goes on at its rungs.
-class TrialView : public train::TrainObserver {
+class TrialView : public recipes::Observer {
  public:
   TrialView(const Console& console, std::string title, bool prunes, const std::vector<Trial>& finished,
             const fs::path& run)
@@ -76,6 +79,10 @@ class TrialView : public train::TrainObserver {
     draw(step);
   }
   bool stops_here() override { return pruned_; }
+  std::atomic<int>* stop_flag() override { return &catch_stop_signals(); }
+  Json own_options() const override { return {{"quiet", false}, {"json", false}}; }
+  bool wants_samples() const override { return false; }
+  std::string spelled(const std::string& field) const override { return "--" + field; }
 
   /// What the trial came to.
   Trial trial(std::int64_t number, train::Assignment options) const {
@@ -128,7 +135,7 @@ class Sweep {
       if (options.given(d.name))
         options.fail(d.name,
                      fmt::format("is fixed here, but {} searches over it; leave it out of one", options.positional(0)));
-    if (asks_for_several_runs(options))
+    if (asks_for_several_runs(spec_of<recipes::FinetuneSpec>(options.for_verb(finetune(), {}, "", 1)).little))
       throw ConfigError("--folds, --seeds and --learning-curve are not for a sweep, whose trials are one run each");
     if (!options.has("val-data") && options.number("val-split") == 0)
       options.fail("val-split", "a sweep chooses by validation; give --val-data, or a share above 0");
@@ -158,7 +165,7 @@ class Sweep {
             fmt::format("stopped in trial {} of {}; go on with the same command and --resume", number, count_));
         return code;
       }
-      write_trials(out_ / "trials.jsonl", trials_);
+      recipes::write_trials(out_ / "trials.jsonl", trials_);
       write_best();
       write_page();
       print_row(trials_.back());
@@ -172,8 +179,8 @@ class Sweep {
   void check_choices() const {
     for (const train::Dimension& d : space_.dimensions()) {
       for (const Json& value : d.choices) {
-        const Options trial = trial_options({{d.name, value}}, out_, false);
-        if (trial.text("method") == "lora") lora_config(trial);
+        auto trial = spec_of<recipes::FinetuneSpec>(trial_options({{d.name, value}}, out_, false));
+        if (trial.adapter.method == "lora") recipes::lora_config(trial.adapter, recipes::fields_of(trial));
       }
     }
   }
@@ -205,16 +212,16 @@ class Sweep {
             fmt::format("{} is of a sweep with another {}: {} then, {} now; resume with the same, or --overwrite it",
                         file.string(), key, before.contains(key) ? before[key].dump() : "none", value.dump()));
     }
-    trials_ = read_trials(out_ / "trials.jsonl");
+    trials_ = recipes::read_trials(out_ / "trials.jsonl");
   }
 
   /// What must be the same for a sweep to be gone on with. More --trials may be asked for.
   Json identity() const {
     Json same = {{"space", core::sha256_file(options_.positional(0))}, {"model", options_.positional(1)}};
     const Json resolved = options_.resolved();
-    const auto& free = free_options();
-    for (const auto& [name, value] : resolved.items())
-      if (name != "trials" && std::find(free.begin(), free.end(), name) == free.end()) same["--" + name] = value;
+    for (const OptionSpec& option : options_.verb().options)
+      if (option.name != "trials" && option.identity != recipes::Identity::kFree)
+        same["--" + option.name] = resolved[option.name];
     return same;
   }
 
@@ -234,11 +241,11 @@ class Sweep {
     TrialView view(console_, fmt::format("trial {} of {}  {}", number, count_, words(assignment)),
                    options_.text("pruner") == "asha", trials_, folder);
     const Options options = trial_options(assignment, folder, true);
-    const Console quiet(options.for_verb(finetune(), {{"quiet", true}}, ""));
     try {
-      const RunOutcome outcome = run_finetune(options, quiet, base_, &view);
-      if (outcome.exit_code != 0) return outcome.exit_code;
-      if (!outcome.result) {  // finished before a kill that came before trials.jsonl was written
+      const recipes::ModelResult outcome = recipes::finetune(spec_of<recipes::FinetuneSpec>(options), view, base_);
+      if (outcome.state == recipes::RunResult::State::kStopped) return 128 + outcome.training->signal;
+      if (outcome.state == recipes::RunResult::State::kWasFinished) {  // finished before a kill that came before
+                                                                       // trials.jsonl was written
         const std::int64_t steps =
             core::read_json(folder / "run.json").at("totals").at("planned_steps").get<std::int64_t>();
         view.on_start(steps, steps);
@@ -280,7 +287,7 @@ class Sweep {
     const Trial* const found = best();
     if (found == nullptr) return nullptr;
     return {{"trial", found->number},
-            {"options", to_json(found->options)},
+            {"options", recipes::to_json(found->options)},
             {"value", *found->value},
             {"command", trial_options(found->options, out_ / "best", false).command_line()}};
   }
@@ -299,7 +306,7 @@ class Sweep {
                                              *found->value, words(found->options)));
       facts.emplace_back("again", best_json()["command"].get<std::string>());
     }
-    core::write_file(out_ / "report.html", sweep_page(space_, trials_, facts, options_.command_line()));
+    core::write_file(out_ / "report.html", recipes::sweep_page(space_, trials_, facts, options_.command_line()));
   }
 
   void print_opening() const {
@@ -329,7 +336,7 @@ class Sweep {
 
   void print_row(const Trial& trial) const {
     const Trial* const top = best();
-    const Json json = to_json(trial);
+    const Json json = recipes::to_json(trial);
     console_.line(fmt::format("{:>5}  {:<8}  {:>7} {} {}", trial.number, json["state"].get<std::string>(),
                               trial.value ? fmt::format("{:.4f}", *trial.value) : "-",
                               top != nullptr && top->number == trial.number ? "*" : " ", words(trial.options)) +
@@ -348,7 +355,7 @@ class Sweep {
     }
     if (!trials_.empty()) console_.line(fmt::format("{}: trials.jsonl, best.json, report.html", out_.string()));
     Json all = Json::array();
-    for (const Trial& trial : trials_) all.push_back(to_json(trial));
+    for (const Trial& trial : trials_) all.push_back(recipes::to_json(trial));
     console_.result({{"trials", all}, {"best", best_json()}, {"out", out_.string()}});
   }
 
@@ -360,7 +367,7 @@ class Sweep {
   std::uint64_t seed_;
   train::Sampler sampler_ = train::Sampler::kTpe;
   std::unique_ptr<core::DirectoryLock> lock_;
-  SharedBase base_{true};
+  std::shared_ptr<recipes::SharedBase> base_ = std::make_shared<recipes::SharedBase>(true);
   std::vector<Trial> trials_;
 };
 

@@ -19,6 +19,7 @@ say "the C++ examples"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 "$build/bin/lowrank-embed" examples/base "$scratch/embed"
+"$build/bin/lowrank-resume" examples/base "$scratch/resume"
 "$build/bin/lowrank-inject" "$scratch/inject"
 if [ -n "${LOWRANK_ASSETS:-}" ]; then
   say "whole runs of the command"

@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <optional>
 
-#include "lowrank/apps/classification/classification_report.h"
 #include "lowrank/apps/inputs/named_paths.h"
 #include "lowrank/apps/inputs/opening.h"
 #include "lowrank/apps/verbs.h"
@@ -14,6 +13,7 @@
 #include "lowrank/core/text.h"
 #include "lowrank/data/labelled.h"
 #include "lowrank/models/load_classifier.h"
+#include "lowrank/recipes/classification/classification_report.h"
 
 namespace lowrank::apps {
 
@@ -103,8 +103,8 @@ int evaluate_classification(const Options& options, const Console& console) {
     result.data = data::load_labelled(named.paths, *opened.model.tokenizer, seq_len, judge.labels);
     const std::vector<std::int64_t> counts = result.data.counts(result.data.texts);
     const auto most = std::max_element(counts.begin(), counts.end()) - counts.begin();
-    result.majority = accuracy_of_one(counts, static_cast<std::size_t>(most));
-    opening.emplace_back(result.name, class_counts(judge.labels, counts));
+    result.majority = recipes::accuracy_of_one(counts, static_cast<std::size_t>(most));
+    opening.emplace_back(result.name, recipes::class_counts(judge.labels, counts));
     results.push_back(std::move(result));
   }
   if (!console.silent()) print_out(fields(opening));
@@ -116,10 +116,10 @@ int evaluate_classification(const Options& options, const Console& console) {
     for (const std::string& note : result.data.texts.report.notes) console.line(result.name + ": " + note);
     result.found = eval::classify(judge.classifier, result.data.texts, result.data.classes,
                                   options.integer_in("batch-tokens", 1, 1 << 24), &progress);
-    json["sets"][result.name] = to_json(result.found, judge.labels);
+    json["sets"][result.name] = recipes::to_json(result.found, judge.labels);
     json["sets"][result.name]["majority_accuracy"] = result.majority;
     rows.push_back(score_row(result));
-    matrices += "\n" + result.name + ": " + confusion_text(result.found, judge.labels);
+    matrices += "\n" + result.name + ": " + recipes::confusion_text(result.found, judge.labels);
   }
   console.line();
   if (!console.silent()) {

@@ -6,14 +6,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <set>
 
 #include "lowrank/apps/console/terminal.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
+#include "lowrank/recipes/spec/specs.h"
 
 namespace lowrank::apps {
 
@@ -45,46 +44,6 @@ const OptionSpec* find_option(const Verb& verb, const std::string& name) {
 }
 
 }  // namespace
-
-Json option_value(const OptionSpec& option, const std::string& text, const std::string& where) {
-  const auto fail = [&](const std::string& expected) {
-    throw ConfigError(
-        fmt::format("{}: --{} expects {}, found '{}'", where, option.name, expected, core::printable(text)));
-  };
-  Json value;
-  switch (option.type) {
-    case OptionType::kFlag:
-      if (text == "true" || text == "yes" || text == "on") return true;
-      if (text == "false" || text == "no" || text == "off") return false;
-      fail("true or false");
-      break;
-    case OptionType::kInt: {
-      std::int64_t n = 0;
-      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
-      if (error != std::errc() || end != text.data() + text.size()) fail("a whole number");
-      value = n;
-      break;
-    }
-    case OptionType::kNumber: {
-      double x = 0;
-      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), x);
-      if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(x)) fail("a number");
-      value = x;
-      break;
-    }
-    case OptionType::kText:
-    case OptionType::kTexts:
-      value = text;
-      break;
-  }
-  if (!option.choices.empty() &&
-      std::find(option.choices.begin(), option.choices.end(), text) == option.choices.end()) {
-    throw ConfigError(fmt::format("{}: --{} is one of {}; found '{}'{}", where, option.name,
-                                  fmt::join(option.choices, ", "), core::printable(text),
-                                  core::did_you_mean(text, option.choices)));
-  }
-  return value;
-}
 
 const OptionSpec& option_named(const Verb& verb, const std::string& name, const std::string& where) {
   const OptionSpec* const option = find_option(verb, name);
@@ -136,17 +95,17 @@ void read_config_file(const Verb& verb, const std::string& file, std::map<std::s
       if (node.IsSequence()) {
         for (const auto& item : node) {
           if (!item.IsScalar()) throw ConfigError(fmt::format("{}: '{}' is a list of plain values", where, key));
-          list.push_back(option_value(*option, item.as<std::string>(), where));
+          list.push_back(recipes::parse_value(*option, item.as<std::string>(), where));
         }
       } else if (node.IsScalar()) {
-        list.push_back(option_value(*option, node.as<std::string>(), where));
+        list.push_back(recipes::parse_value(*option, node.as<std::string>(), where));
       } else {
         throw ConfigError(fmt::format("{}: '{}' is a value or a list of values", where, key));
       }
       values[key] = list;
     } else {
       if (!node.IsScalar()) throw ConfigError(fmt::format("{}: '{}' takes one value", where, key));
-      values[key] = option_value(*option, node.as<std::string>(), where);
+      values[key] = recipes::parse_value(*option, node.as<std::string>(), where);
     }
     sources[key] = file;
   }
@@ -175,6 +134,13 @@ bool Options::has(const std::string& name) const {
 }
 
 bool Options::given(const std::string& name) const { return sources_.count(name) != 0; }
+
+Json Options::value(const std::string& name) const { return has(name) ? values_.at(name) : Json(nullptr); }
+
+std::string Options::source(const std::string& name) const {
+  const auto it = sources_.find(name);
+  return it == sources_.end() ? "" : it->second;
+}
 
 bool Options::flag(const std::string& name) const { return has(name) && values_.at(name).get<bool>(); }
 
@@ -272,7 +238,7 @@ std::optional<Options> parse_options(const Verb& verb, const std::vector<std::st
   std::map<std::string, bool> flag_values;
   std::map<std::string, CLI::Option*> handles;
   for (const OptionSpec& option : verb.options) {
-    std::string help = option.help;
+    std::string help = as_flags(verb, option.help);
     if (!option.choices.empty()) help += fmt::format(" ({})", fmt::join(option.choices, ", "));
     if (!option.fallback.is_null() && option.type != OptionType::kFlag) {
       help += " [" + (option.fallback.is_string() ? option.fallback.get<std::string>() : option.fallback.dump()) + "]";
@@ -328,10 +294,10 @@ std::optional<Options> parse_options(const Verb& verb, const std::vector<std::st
     } else if (option.type == OptionType::kTexts) {
       Json list = Json::array();
       for (const std::string& text : list_values[option.name])
-        list.push_back(option_value(option, text, "command line"));
+        list.push_back(recipes::parse_value(option, text, "command line"));
       values[option.name] = list;
     } else {
-      values[option.name] = option_value(option, text_values[option.name], "command line");
+      values[option.name] = recipes::parse_value(option, text_values[option.name], "command line");
     }
   }
   if (!config_file.empty()) read_config_file(verb, config_file, values, sources);
@@ -348,34 +314,30 @@ std::optional<Options> parse_options(const Verb& verb, const std::vector<std::st
   return Options(verb, std::move(values), std::move(sources), std::move(positionals), std::move(command));
 }
 
+std::string as_flags(const Verb& verb, const std::string& text) {
+  return recipes::spell_fields(text, [&](const std::string& name) {
+    return find_option(verb, name) != nullptr ? "--" + name : "`" + name + "`";
+  });
+}
+
 OptionSpec option_json() {
-  return {"json", OptionType::kFlag, "", false, "Output", "One JSON object on stdout and nothing else there", {}};
+  return {"json",   OptionType::kFlag,
+          "",       false,
+          "Output", "One JSON object on stdout and nothing else there",
+          {},       false,
+          {},       recipes::Identity::kFree,
+          false};
 }
-OptionSpec option_quiet() { return {"quiet", OptionType::kFlag, "", false, "Output", "Errors only", {}}; }
-OptionSpec option_threads() {
-  return {"threads", OptionType::kInt, "N", nullptr, "System", "CPU threads (default: the cores that may be used)", {}};
+OptionSpec option_quiet() {
+  return {"quiet", OptionType::kFlag,        "",   false, "Output", "Errors only", {}, false,
+          {},      recipes::Identity::kFree, false};
 }
-OptionSpec option_dtype() {
-  return {"dtype",
-          OptionType::kText,
-          "TYPE",
-          "auto",
-          "System",
-          "Computation type; auto: bfloat16 where the file is bfloat16 and the CPU computes it, else float32",
-          {"auto", "float32", "bfloat16"}};
-}
+OptionSpec option_threads() { return recipes::threads_field(); }
+OptionSpec option_dtype() { return recipes::dtype_field(); }
 OptionSpec option_adapter() {
   return {"adapter", OptionType::kText, "DIR", nullptr, "Adapter", "A PEFT adapter directory", {}};
 }
-OptionSpec option_format() {
-  return {"format",
-          OptionType::kText,
-          "NAME",
-          "auto",
-          "Data",
-          "What the rows are",
-          {"auto", "text", "completion", "alpaca", "messages", "sharegpt"}};
-}
+OptionSpec option_format() { return recipes::format_field(); }
 OptionSpec option_seq_len(const std::string& help) {
   return {"seq-len", OptionType::kInt, "N", nullptr, "Data", help, {}};
 }

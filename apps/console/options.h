@@ -1,4 +1,5 @@
-// The one option table: it drives the command line, --config files, run.json, help and the nearest-name suggestions.
+// The options of a verb: a recipe's field table (recipes/spec/fields.h), or one of its own. The table drives the
+// command line, --config files, help and the nearest-name suggestions.
 #pragma once
 
 #include <cstdint>
@@ -9,21 +10,12 @@
 #include <vector>
 
 #include "lowrank/core/json.h"
+#include "lowrank/recipes/spec/fields.h"
 
 namespace lowrank::apps {
 
-enum class OptionType { kFlag, kInt, kNumber, kText, kTexts };  // kTexts: one or more values
-
-struct OptionSpec {
-  std::string name;  // "batch-size"
-  OptionType type = OptionType::kText;
-  std::string value;    // what stands for the value in help: "N", "PATH..."
-  core::Json fallback;  // null: no default
-  std::string group;    // heading in help
-  std::string help;
-  std::vector<std::string> choices;  // when not empty, the only values
-  bool required = false;
-};
+using OptionType = recipes::FieldType;
+using OptionSpec = recipes::FieldInfo;
 
 /// A verb of the command: `lowrank NAME POSITIONALS [options]`.
 struct Verb {
@@ -48,6 +40,10 @@ class Options {
 
   bool has(const std::string& name) const;    // a value is there (given, or a default)
   bool given(const std::string& name) const;  // by argv or the file
+  /// Null where there is none.
+  core::Json value(const std::string& name) const;
+  /// What gave it: "command line", a file; empty where nothing did.
+  std::string source(const std::string& name) const;
   bool flag(const std::string& name) const;
   std::int64_t integer(const std::string& name) const;
   double number(const std::string& name) const;
@@ -81,8 +77,6 @@ class Options {
 /// TRL, mlx-lm or LLaMA-Factory would type, else the nearest. Nothing when --help was asked for (it is printed).
 std::optional<Options> parse_options(const Verb& verb, const std::vector<std::string>& arguments);
 
-/// A value in words as the option's type; ConfigError beginning with `where`.
-core::Json option_value(const OptionSpec& option, const std::string& text, const std::string& where);
 /// The option of this name in a verb's table; ConfigError with our name for it, or the nearest.
 const OptionSpec& option_named(const Verb& verb, const std::string& name, const std::string& where);
 
@@ -90,6 +84,9 @@ const OptionSpec& option_named(const Verb& verb, const std::string& name, const 
 std::optional<std::string> translate_option(const std::string& foreign);
 /// The whole table, for the tests: foreign name -> answer.
 const std::vector<std::pair<std::string, std::string>>& translations();
+
+/// A text of the library, in which fields stand between backticks, with those of the verb as flags.
+std::string as_flags(const Verb& verb, const std::string& text);
 
 // Options that several verbs share.
 OptionSpec option_json();

@@ -9,12 +9,13 @@
 #include "lowrank/apps/console/options.h"
 #include "lowrank/core/json.h"
 #include "lowrank/core/progress.h"
+#include "lowrank/core/table.h"
 
 namespace lowrank::apps {
 
 void print_out(std::string_view text);    // stdout, as it is
 void print_error(std::string_view text);  // stderr, as it is
-std::string shell_quoted(const std::string& argument);
+using core::shell_quoted;
 
 /// How much a verb may say. --json: nothing but the object on stdout (people's text is left out); --quiet: errors only.
 class Console {
@@ -26,15 +27,15 @@ class Console {
   void line(std::string_view text = "") const;  // a line of the report, on stdout
   void warning(std::string_view text) const;    // on stderr, unless --quiet
   void result(const core::Json& object) const;  // with --json: the object
+  const Verb& verb() const { return *verb_; }
 
  private:
+  const Verb* verb_;
   bool json_, quiet_;
 };
 
-/// Columns aligned: the first to the left, the others to the right; a rule under the header.
-std::string table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);
-/// Two columns "key   value", for the opening lines.
-std::string fields(const std::vector<std::pair<std::string, std::string>>& rows);
+using core::fields;
+using core::table;
 
 /// A bar on one line of stderr, redrawn at most ten times a second; nothing when it may not draw.
 class Bar {

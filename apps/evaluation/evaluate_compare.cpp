@@ -7,14 +7,14 @@
 #include <filesystem>
 #include <optional>
 
-#include "lowrank/apps/evaluation/comparison.h"
 #include "lowrank/apps/inputs/named_paths.h"
 #include "lowrank/apps/inputs/opening.h"
-#include "lowrank/apps/training/samples.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/perturb.h"
+#include "lowrank/recipes/evaluation/comparison.h"
+#include "lowrank/recipes/run/samples.h"
 
 namespace lowrank::apps {
 
@@ -31,7 +31,7 @@ struct Contest {
   std::deque<lora::Adapter> adapters;
   std::deque<models::LoadedModel> others;  // full models
   std::vector<eval::Candidate> candidates;
-  std::vector<ComparedModel> models;
+  std::vector<recipes::ComparedModel> models;
 };
 
 /// Two tokenizers that give every id the same token.
@@ -162,8 +162,8 @@ std::vector<Questions> read_question_sets(const Options& options, const std::vec
   return sets;
 }
 
-QuestionSetResult ask(const Contest& contest, const Questions& questions, const eval::QuestionOptions& asking,
-                      std::uint64_t seed, const Console& console) {
+recipes::QuestionSetResult ask(const Contest& contest, const Questions& questions, const eval::QuestionOptions& asking,
+                               std::uint64_t seed, const Console& console) {
   ConsoleProgress progress(console);
   const eval::QuestionResults found =
       eval::ask(contest.candidates, contest.opened.tokenizer(), questions.set, asking, &progress);
@@ -172,11 +172,11 @@ QuestionSetResult ask(const Contest& contest, const Questions& questions, const 
         "{}: {} prompts are longer than the model's positions leave room for; their beginnings were cut off",
         questions.name, core::format_count(found.shortened)));
   }
-  QuestionSetResult result;
+  recipes::QuestionSetResult result;
   result.name = questions.name;
   result.clean = questions.clean;
   result.questions = static_cast<std::int64_t>(questions.set.questions.size());
-  result.models = score_results(found.scores, seed);
+  result.models = recipes::score_results(found.scores, seed);
   const std::size_t shown =
       found.generated.empty() ? 0 : std::min<std::size_t>(kSamples, questions.set.questions.size());
   for (std::size_t q = 0; q < shown; ++q) result.prompts.push_back(questions.set.questions[q].prompt);
@@ -199,16 +199,17 @@ fs::path report_folder(const Options& options) {
   return out;
 }
 
-void write_report(const fs::path& out, const Options& options, const Contest& contest, const Comparison& comparison,
-                  const std::vector<SamplePrompt>& prompts, const core::Json& result) {
+void write_report(const fs::path& out, const Options& options, const Contest& contest,
+                  const recipes::Comparison& comparison, const std::vector<recipes::SamplePrompt>& prompts,
+                  const core::Json& result) {
   eval::Report report;
   report.title = "Comparison on " + contest.opened.model.name;
   report.subtitle = options.command_line();
   report.facts = describe(contest.opened);
-  for (const TextSetResult& set : comparison.texts) report.facts.emplace_back(set.name, set.reading);
-  report.tables = tables(comparison);
-  report.samples = continue_prompts(prompts, contest.candidates, contest.opened.tokenizer());
-  for (const QuestionSetResult& set : comparison.questions) {
+  for (const recipes::TextSetResult& set : comparison.texts) report.facts.emplace_back(set.name, set.reading);
+  report.tables = recipes::tables(comparison);
+  report.samples = recipes::continue_prompts(prompts, contest.candidates, contest.opened.tokenizer());
+  for (const recipes::QuestionSetResult& set : comparison.questions) {
     for (std::size_t q = 0; q < set.prompts.size(); ++q) {
       eval::Sample& sample = report.samples.emplace_back(eval::Sample{set.prompts[q], {}});
       for (std::size_t m = 0; m < set.answers.size(); ++m)
@@ -305,14 +306,14 @@ int compare(const Options& options, const Console& console) {
   ConsoleProgress progress(console);
   const std::vector<TextSet> texts = read_texts(options, contest, reading, changes, progress);
 
-  Comparison comparison;
+  recipes::Comparison comparison;
   comparison.models = contest.models;
   for (const TextSet& set : texts) {
     const eval::Units units = eval::units_of(set.data);
     comparison.texts.push_back({set.name, reading_line(set.data.report, units), set.clean, {}});
     for (const std::string& note : set.data.report.notes) console.line(note);
     comparison.texts.back().models =
-        text_results(eval::compare(contest.candidates, set.data, units, batch_tokens, &progress), seed);
+        recipes::text_results(eval::compare(contest.candidates, set.data, units, batch_tokens, &progress), seed);
   }
   eval::QuestionOptions asking;
   asking.batch_tokens = batch_tokens;
@@ -321,18 +322,18 @@ int compare(const Options& options, const Console& console) {
   for (const Questions& set : questions) comparison.questions.push_back(ask(contest, set, asking, seed, console));
 
   auto opening = describe(contest.opened);
-  for (const TextSetResult& set : comparison.texts) opening.emplace_back(set.name, set.reading);
+  for (const recipes::TextSetResult& set : comparison.texts) opening.emplace_back(set.name, set.reading);
   if (!console.silent()) {
     print_out(fields(opening));
-    for (const eval::ReportTable& one : tables(comparison))
+    for (const eval::ReportTable& one : recipes::tables(comparison))
       print_out("\n" + table(one.header, one.rows) + one.note + (one.note.empty() ? "" : "\n"));
   }
-  const core::Json result = to_json(comparison);
+  const core::Json result = recipes::to_json(comparison);
   if (out) {
-    std::vector<SamplePrompt> prompts;
+    std::vector<recipes::SamplePrompt> prompts;
     if (!texts.empty()) {
-      prompts = sample_prompts(texts.front().data, contest.opened.tokenizer(),
-                               contest.candidates.front().decoder->config().max_positions, kSamples);
+      prompts = recipes::sample_prompts(texts.front().data, contest.opened.tokenizer(),
+                                        contest.candidates.front().decoder->config().max_positions, kSamples);
     }
     write_report(*out, options, contest, comparison, prompts, result);
     console.line(fmt::format("\n{}: report.html, comparison.json", out->string()));

@@ -7,6 +7,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/recipes/run/adapter_facts.h"
 
 namespace lowrank::apps {
 
@@ -67,7 +68,7 @@ std::vector<NamedAdapter> adapters_asked_for(const Options& options) {
                                     [&](const NamedAdapter& other) { return other.name == adapter.name; });
     if (same > 1)
       options.fail("adapter", fmt::format("two are called '{}'; give each its own name as NAME=DIR", adapter.name));
-    require_adapter(adapter.directory);
+    recipes::require_adapter(adapter.directory, "adapter");
   }
   return adapters;
 }
@@ -109,10 +110,10 @@ std::vector<std::pair<std::string, std::string>> AdapterSwitch::describe() const
   std::vector<std::pair<std::string, std::string>> rows;
   for (std::size_t i = 0; i < named_.size(); ++i) {
     const lora::Adapter& adapter = adapters_[i];
-    rows.emplace_back(
-        named_.size() == 1 ? "adapter" : "adapter " + named_[i].name,
-        fmt::format("{} (rank {}, {} parameters on {} modules{})", named_[i].directory.string(), adapter.config().r,
-                    core::format_count(adapter.parameter_count()), adapter.slots().size(), also_trained(adapter)));
+    rows.emplace_back(named_.size() == 1 ? "adapter" : "adapter " + named_[i].name,
+                      fmt::format("{} (rank {}, {} parameters on {} modules{})", named_[i].directory.string(),
+                                  adapter.config().r, core::format_count(adapter.parameter_count()),
+                                  adapter.slots().size(), recipes::also_trained(adapter)));
   }
   return rows;
 }

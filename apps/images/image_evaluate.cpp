@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <optional>
 
-#include "lowrank/apps/images/image_model.h"
 #include "lowrank/apps/inputs/named_paths.h"
 #include "lowrank/apps/inputs/opening.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 #include "lowrank/lora/inject.h"
+#include "lowrank/recipes/images/image_model.h"
 
 namespace lowrank::apps {
 
@@ -30,7 +30,7 @@ bool knows(const std::vector<std::string>& classes, const std::vector<std::strin
   });
 }
 
-eval::ImageScores measure(ImageModel& model, const Set& set, core::ProgressObserver& progress) {
+eval::ImageScores measure(recipes::ImageModel& model, const Set& set, core::ProgressObserver& progress) {
   const data::ImageSet images = data::load_images(set.files, model.network.config().labels, model.processor,
                                                   model.network.config().num_channels, &progress);
   return eval::score_images(model.network, images, &progress);
@@ -38,7 +38,7 @@ eval::ImageScores measure(ImageModel& model, const Set& set, core::ProgressObser
 
 Json to_json(const eval::ImageScores& found, const std::vector<std::string>& labels) {
   Json json = {{"pictures", found.scores.examples}, {"loss", found.loss}};
-  json.update(scores_json(found.scores, labels));
+  json.update(recipes::scores_json(found.scores, labels));
   return json;
 }
 
@@ -55,7 +55,12 @@ std::vector<std::string> row(const Set& set, const char* who, const eval::ImageS
 }  // namespace
 
 int evaluate_images(const Options& options, const Console& console) {
-  refuse_options_of_text(options, {"task", "data", "adapter", "threads", "json", "quiet"});
+  const auto goes_with_it = {"task", "data", "adapter", "threads", "json", "quiet"};
+  for (const OptionSpec& option : options.verb().options) {
+    if (options.given(option.name) &&
+        std::find(goes_with_it.begin(), goes_with_it.end(), option.name) == goes_with_it.end())
+      options.fail(option.name, "does not go with --task image-classification; leave it out");
+  }
   if (!options.has("data")) throw ConfigError("lowrank evaluate: --data is missing; give a folder of class folders");
   set_threads(options);
   ConsoleProgress progress(console);
@@ -66,18 +71,18 @@ int evaluate_images(const Options& options, const Console& console) {
     set.files = data::find_images(set.named.paths);
     sets.push_back(std::move(set));
   }
-  ImageModel model = open_image_model(options);
+  recipes::ImageModel model = recipes::open_image_model(options.positional(0));
   const std::vector<std::string> own = model.network.config().labels;
   std::vector<std::pair<std::string, std::string>> opening = {
       {"model", fmt::format("{} (resnet, {} parameters, {} classes)", model.resolved.name,
-                            core::format_count(parameter_count(model.network)), own.size())}};
+                            core::format_count(recipes::parameter_count(model.network)), own.size())}};
   // With an adapter the base is scored where it knows the set's classes.
   for (Set& set : sets)
     if (!adapter || knows(own, set.files.labels)) set.base = measure(model, set, progress);
   std::vector<std::string> labels = own;
   std::optional<lora::Injected> injected;
   if (adapter) {
-    labels = read_labels(*adapter).value_or(own);
+    labels = recipes::read_labels(*adapter).value_or(own);
     if (labels.size() == own.size())
       model.network.rename_labels(labels);
     else
@@ -97,7 +102,7 @@ int evaluate_images(const Options& options, const Console& console) {
     if (set.base) rows.push_back(row(set, adapter ? "base" : "model", *set.base));
     if (set.adapter) rows.push_back(row(set, "adapter", *set.adapter));
     const eval::ImageScores& shown = set.adapter ? *set.adapter : *set.base;
-    matrices += fmt::format("\n{}:\n{}", set.named.name, confusion_text(shown.scores, labels));
+    matrices += fmt::format("\n{}:\n{}", set.named.name, recipes::confusion_text(shown.scores, labels));
     Json json = to_json(shown, labels);
     if (set.adapter && set.base) json["base"] = to_json(*set.base, own);
     list[set.named.name] = std::move(json);

@@ -7,6 +7,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/recipes/run/adapter_facts.h"
 
 namespace lowrank::apps {
 
@@ -30,20 +31,12 @@ void refuse_adapter_as_model(const Options& options, const models::Resolved& res
                            options.positional(0), resolved.model.string()));
 }
 
-void require_adapter(const fs::path& directory, const std::string& option) {
-  if (fs::is_regular_file(directory / "adapter_config.json")) return;
-  throw MissingError(
-      fmt::format("{}: no adapter there (adapter_config.json is missing); --{} names a folder that a run "
-                  "of lowrank or PEFT's save_pretrained wrote",
-                  directory.string(), option));
-}
-
 std::optional<fs::path> adapter_asked_for(const Options& options) {
   const models::Resolved resolved = models::resolve(options.positional(0));
   if (!options.given("adapter")) return resolved.adapter;
   refuse_adapter_as_model(options, resolved);
   const fs::path directory = options.text("adapter");
-  require_adapter(directory);
+  recipes::require_adapter(directory, "adapter");
   return directory;
 }
 
@@ -102,24 +95,6 @@ int sequence_length(const Options& options, const models::DecoderConfig& config)
   return static_cast<int>(length);
 }
 
-std::string also_trained(const lora::Adapter& adapter) {
-  constexpr std::size_t kNamed = 4;
-  std::vector<std::string> whole;
-  std::size_t biases = 0;
-  for (const lora::WholeModule& module : adapter.whole()) {
-    if (adapter.config().saves_whole(module->path())) {
-      whole.push_back(module->path());
-    } else {
-      ++biases;
-    }
-  }
-  std::string text = adapter.adapts_embedding() ? "; the embedding" : "";
-  for (std::size_t i = 0; i < std::min(kNamed, whole.size()); ++i) text += (i == 0 ? "; whole: " : ", ") + whole[i];
-  if (whole.size() > kNamed) text += fmt::format(" and {} more", whole.size() - kNamed);
-  if (biases > 0) text += fmt::format("; {} biases", biases);
-  return text;
-}
-
 std::vector<std::pair<std::string, std::string>> describe(const Opened& opened) {
   const models::DecoderConfig& config = opened.model.decoder->config();
   std::vector<std::pair<std::string, std::string>> rows;
@@ -131,7 +106,7 @@ std::vector<std::pair<std::string, std::string>> describe(const Opened& opened) 
                       fmt::format("{} ({}rank {}, {} parameters on {} modules{})", opened.adapter_path.string(),
                                   opened.adapter->config().use_dora ? "DoRA, " : "", opened.adapter->config().r,
                                   core::format_count(opened.adapter->parameter_count()), opened.adapter->slots().size(),
-                                  also_trained(*opened.adapter)));
+                                  recipes::also_trained(*opened.adapter)));
   }
   return rows;
 }

@@ -30,8 +30,6 @@ std::optional<std::filesystem::path> adapter_asked_for(const Options& options);
 
 /// ConfigError when MODEL is an adapter: --adapter does not go with it.
 void refuse_adapter_as_model(const Options& options, const models::Resolved& resolved);
-/// MissingError when there is no adapter in the folder that --adapter (or another option) names.
-void require_adapter(const std::filesystem::path& directory, const std::string& option = "adapter");
 
 /// --threads, --dtype and positional 0, without an adapter.
 Opened open_base(const Options& options, const Console& console);
@@ -51,9 +49,5 @@ int sequence_length(const Options& options, const models::DecoderConfig& config)
 
 /// What was opened, for the opening lines: model, dtype with its reason, adapter.
 std::vector<std::pair<std::string, std::string>> describe(const Opened& opened);
-
-/// What an adapter trains beside A and B of linear layers, in words that follow those: "; the embedding; whole:
-/// model.norm; 12 biases". Empty: nothing.
-std::string also_trained(const lora::Adapter& adapter);
 
 }  // namespace lowrank::apps

@@ -6,8 +6,8 @@
 #include "lowrank/apps/console/style.h"
 #include "lowrank/apps/console/terminal.h"
 #include "lowrank/apps/inspection/inspect.h"
-#include "lowrank/apps/training/run_report.h"
 #include "lowrank/core/text.h"
+#include "lowrank/recipes/run/run_report.h"
 
 namespace lowrank::apps {
 
@@ -53,7 +53,7 @@ std::string ids_text(const data::Example& example) {
 Inspection inspect_data(const data::Dataset& dataset, const data::Tokenizer& tokenizer, std::int64_t examples) {
   const data::ReadReport& report = dataset.report;
   Inspection result;
-  result.json = {{"kind", "data"}, {"report", to_json(report)}, {"examples", Json::array()}};
+  result.json = {{"kind", "data"}, {"report", recipes::to_json(report)}, {"examples", Json::array()}};
   const double masked_share = report.tokens > 0 ? 100.0 * static_cast<double>(report.tokens - report.learned_tokens) /
                                                       static_cast<double>(report.tokens)
                                                 : 0;

@@ -17,10 +17,6 @@ namespace {
 using core::Json;
 
 const std::vector<std::string> kKeys = {"log", "uniform", "choice", "points", "when"};
-/// What belongs to the sweep as a whole, or to where it runs.
-const std::vector<std::string> kNotSearched = {"data",      "val-data", "general-data", "out",   "resume",
-                                               "overwrite", "force",    "dry-run",      "quiet", "json",
-                                               "log-every", "threads",  "keep-last"};
 
 struct Reader {
   const std::string file;
@@ -34,8 +30,7 @@ struct Reader {
     const std::string name = key.as<std::string>();
     const std::string where = fmt::format("{} line {}", file, key.Mark().line + 1);
     const OptionSpec& found = option_named(verb, name, where);
-    if (std::find(kNotSearched.begin(), kNotSearched.end(), name) != kNotSearched.end())
-      fail(key, fmt::format("'{}' is the same for all trials; give it as --{}", name, name));
+    if (!found.searched) fail(key, fmt::format("'{}' is the same for all trials; give it as --{}", name, name));
     return found;
   }
 
@@ -44,13 +39,13 @@ struct Reader {
     const std::string where = fmt::format("{} line {}", file, node.Mark().line + 1);
     if (option.type == OptionType::kTexts) {
       Json list = Json::array();
-      if (node.IsScalar()) list.push_back(option_value(option, node.as<std::string>(), where));
+      if (node.IsScalar()) list.push_back(recipes::parse_value(option, node.as<std::string>(), where));
       for (const auto& item : node)
-        if (node.IsSequence()) list.push_back(option_value(option, scalar(item), where));
+        if (node.IsSequence()) list.push_back(recipes::parse_value(option, scalar(item), where));
       if (list.empty()) fail(node, fmt::format("a choice of {} is a value or a list of values", option.name));
       return list;
     }
-    return option_value(option, scalar(node), where);
+    return recipes::parse_value(option, scalar(node), where);
   }
 
   std::string scalar(const YAML::Node& node) const {
@@ -65,8 +60,8 @@ struct Reader {
     dimension.integer = option.type == OptionType::kInt;
     const OptionSpec number{option.name, OptionType::kNumber, "", nullptr, "", "", {}};
     const std::string where = fmt::format("{} line {}", file, node.Mark().line + 1);
-    dimension.low = option_value(number, scalar(node[0]), where).get<double>();
-    dimension.high = option_value(number, scalar(node[1]), where).get<double>();
+    dimension.low = recipes::parse_value(number, scalar(node[0]), where).get<double>();
+    dimension.high = recipes::parse_value(number, scalar(node[1]), where).get<double>();
     const auto whole = [](double x) { return std::floor(x) == x; };
     if (dimension.integer && !(whole(dimension.low) && whole(dimension.high)))
       fail(node, fmt::format("{} takes whole numbers; found [{}, {}]", option.name, dimension.low, dimension.high));
@@ -93,9 +88,9 @@ struct Reader {
         ++scales;
       } else if (word == "points") {
         const OptionSpec count{"points", OptionType::kInt, "", nullptr, "", "", {}};
-        result.points =
-            option_value(count, scalar(entry.second), fmt::format("{} line {}", file, entry.first.Mark().line + 1))
-                .get<std::int64_t>();
+        result.points = recipes::parse_value(count, scalar(entry.second),
+                                             fmt::format("{} line {}", file, entry.first.Mark().line + 1))
+                            .get<std::int64_t>();
         if (result.points < 2) fail(entry.second, "points must be 2 or more, for both ends are taken");
       } else if (word == "when") {
         read_condition(result, entry.second);

@@ -6,15 +6,9 @@
 #include <cmath>
 
 #include "lowrank/core/text.h"
+#include "lowrank/recipes/run/run_report.h"
 
 namespace lowrank::apps {
-
-std::string metric_text(const train::Metrics& metrics, const std::string& name) {
-  if (!metrics.contains(name)) return "-";
-  const std::string value = fmt::format("{:.4g}", metrics.at(name));
-  if (!metrics.contains(name + "_low") || !metrics.contains(name + "_high")) return value;
-  return fmt::format("{} [{:.3f}, {:.3f}]", value, metrics.at(name + "_low"), metrics.at(name + "_high"));
-}
 
 void TrainingView::on_start(std::int64_t first_step, std::int64_t steps) {
   first_ = first_step;
@@ -27,7 +21,7 @@ std::string TrainingView::progress_text(const train::StepMetrics& m) const {
   const double left = seconds_a_step_ * static_cast<double>(steps_ - m.step);
   std::string own;
   for (const std::string& name : shown_) {
-    if (m.metrics.contains(name)) own += fmt::format("  {} {}", name, metric_text(m.metrics, name));
+    if (m.metrics.contains(name)) own += fmt::format("  {} {}", name, recipes::metric_text(m.metrics, name));
   }
   return fmt::format("step {}/{}  epoch {:.2f}  loss {:.4f}{}  lr {:.2e}  {} {}/s  {} left", m.step, steps_, m.epoch,
                      m.loss, own, m.lr, core::format_count(std::llround(m.tokens_per_second)), unit_,
@@ -62,7 +56,8 @@ void TrainingView::on_eval(std::int64_t step, const std::vector<train::EvalResul
     text += fmt::format("  {} loss {:.4f}", result.split, result.loss);
     if (result.metrics.empty()) text += fmt::format(" (perplexity {:.2f})", std::exp(result.loss));
     for (const std::string& name : shown_) {
-      if (result.metrics.contains(name)) text += fmt::format("  {} {}", name, metric_text(result.metrics, name));
+      if (result.metrics.contains(name))
+        text += fmt::format("  {} {}", name, recipes::metric_text(result.metrics, name));
     }
   }
   if (best) text += "  best so far";

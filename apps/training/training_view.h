@@ -8,9 +8,6 @@
 
 namespace lowrank::apps {
 
-/// A metric as people read it: "0.613", with its confidence interval where it has one "0.613 [0.520, 0.699]".
-std::string metric_text(const train::Metrics& metrics, const std::string& name);
-
 class TrainingView : public train::TrainObserver {
  public:
   /// `log_every` 0: about twenty lines a run. `shown`: the objective's metrics that the lines give; `unit`: what it

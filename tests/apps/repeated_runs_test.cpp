@@ -1,13 +1,10 @@
 // Cross-validation, seeds, the learning curve and the preset for little data, as a user gives them.
-#include "lowrank/apps/training/repeated_runs.h"
-
 #include <cmath>
 #include <set>
 
 #include "verbs_helpers.h"
 
 using namespace lowrank_test;
-namespace apps = lowrank::apps;
 
 namespace {
 
@@ -33,18 +30,6 @@ std::vector<std::string> finetune(const fs::path& data, const fs::path& out, con
 }
 
 }  // namespace
-
-TEST_CASE("a learning curve says whether another doubling is worth it", "[unit]") {
-  const apps::LearningCurve falling = apps::learning_curve({4.0, 3.6, 3.3, 3.1});
-  CHECK(falling.last_gain == Approx(0.2));
-  CHECK(falling.next_gain == Approx(0.2 * 0.2 / 0.3));
-  CHECK(falling.more_helps);
-  const apps::LearningCurve flat = apps::learning_curve({4.0, 3.6, 3.5, 3.49});
-  CHECK(flat.next_gain == Approx(0.001));
-  CHECK_FALSE(flat.more_helps);
-  CHECK_FALSE(apps::learning_curve({4.0, 3.6, 3.5, 3.6}).more_helps);          // it got worse
-  CHECK(apps::learning_curve({3.5, 3.6, 3.7, 3.5}).next_gain == Approx(0.2));  // no trend: the last gain, not more
-}
 
 TEST_CASE("cross-validation: a run a fold, mean and spread, and a killed one goes on", "[e2e]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");

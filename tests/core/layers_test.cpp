@@ -12,8 +12,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::array<const char*, 9> kOrder = {"core",   "formats", "kernels", "data", "lora",
-                                               "models", "eval",    "train",   "apps"};
+constexpr std::array<const char*, 10> kOrder = {"core",   "formats", "kernels", "data",    "lora",
+                                                "models", "eval",    "train",   "recipes", "apps"};
 
 std::vector<fs::path> sources_of(const std::string& folder) {
   std::vector<fs::path> files;

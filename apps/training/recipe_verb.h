@@ -1,0 +1,68 @@
+// A verb that is a recipe: its options are the recipe's fields, its run is the recipe's, watched on the console.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lowrank/apps/console/terminal.h"
+#include "lowrank/apps/training/training_view.h"
+#include "lowrank/recipes/observer.h"
+#include "lowrank/recipes/result.h"
+#include "lowrank/recipes/spec/specs.h"
+
+namespace lowrank::apps {
+
+/// The fields, and how much the command says.
+std::vector<OptionSpec> recipe_options(const recipes::Fields& fields);
+/// Sets the fields that argv or a file gave.
+void set_fields(recipes::Fields fields, const Options& options);
+
+template <typename Spec>
+std::vector<OptionSpec> options_of() {
+  Spec spec;
+  return recipe_options(recipes::fields_of(spec));
+}
+template <typename Spec>
+Spec spec_of(const Options& options) {
+  Spec spec;
+  set_fields(recipes::fields_of(spec), options);
+  if constexpr (requires { spec.model; }) spec.model = options.positional(0);
+  spec.run.command = options.command_line();
+  return spec;
+}
+
+/// What the user sees of a run: the opening lines, the bar or plain lines, the closing table.
+class RunView : public recipes::Observer {
+ public:
+  RunView(const Options& options, const Console& console) : options_(options), console_(console), progress_(console) {}
+  void begin(const std::string& what, std::int64_t total, const std::string& unit) override;
+  void advance(std::int64_t done) override { progress_.advance(done); }
+  void end() override { progress_.end(); }
+  void warning(const std::string& message) override { progress_.warning(message); }
+  void note(const std::string& message) override { progress_.note(message); }
+  void on_opening(const recipes::RunReport& report) override;
+  void on_closing(const recipes::RunReport& report, const train::TrainResult& result) override;
+  void on_start(std::int64_t first_step, std::int64_t steps) override { view_->on_start(first_step, steps); }
+  void on_micro(std::int64_t step, std::int64_t micro, std::int64_t of) override { view_->on_micro(step, micro, of); }
+  void on_step(const train::StepMetrics& metrics) override { view_->on_step(metrics); }
+  void on_eval_begin(std::int64_t step) override { view_->on_eval_begin(step); }
+  void on_eval(std::int64_t step, const std::vector<train::EvalResult>& results, bool best) override;
+  void on_checkpoint(const std::filesystem::path& path) override { view_->on_checkpoint(path); }
+  void on_note(const std::string& text) override;
+  std::atomic<int>* stop_flag() override;
+  core::Json own_options() const override;
+  std::unique_ptr<recipes::Observer> of_part() override;
+  std::string spelled(const std::string& field) const override { return "--" + field; }
+
+ private:
+  const Options& options_;
+  const Console& console_;
+  ConsoleProgress progress_;
+  std::optional<TrainingView> view_;  // from the opening on
+};
+
+/// Says how the run ended, with --json its run.json; the exit code.
+int end_of(const recipes::RunResult& result, const Console& console);
+
+}  // namespace lowrank::apps

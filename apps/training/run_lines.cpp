@@ -1,0 +1,121 @@
+#include "lowrank/apps/training/run_lines.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "lowrank/core/text.h"
+
+namespace lowrank::apps {
+
+namespace {
+
+using recipes::DataUsed;
+using recipes::RunReport;
+
+std::vector<std::string> data_row(const DataUsed& used) {
+  const data::ReadReport& r = used.report;
+  const double masked =
+      r.tokens == 0 ? 0 : 100.0 * static_cast<double>(r.tokens - r.learned_tokens) / static_cast<double>(r.tokens);
+  return {used.name,
+          r.format,
+          core::format_count(r.documents),
+          core::format_count(r.examples),
+          core::format_count(r.tokens),
+          fmt::format("{:.1f} %", masked),
+          core::format_count(r.truncated),
+          core::format_count(r.empty),
+          core::format_count(r.duplicates)};
+}
+
+}  // namespace
+
+void print_opening(const Console& console, const RunReport& report) {
+  std::vector<std::pair<std::string, std::string>> rows;
+  rows.emplace_back("model",
+                    fmt::format("{} ({}, {} parameters, {} on disk)", report.model_name, report.model_type,
+                                core::format_count(report.base_parameters), core::format_bytes(report.base_bytes)));
+  rows.emplace_back("dtype", report.dtype + " (" + report.dtype_reason + ")");
+  if (report.adapter) {
+    const lora::LoraConfig& c = *report.adapter;
+    rows.emplace_back("adapter",
+                      fmt::format("{} r = {}, alpha = {}{}{}{}, on {} {}: {}{}", c.use_dora ? "DoRA" : "LoRA", c.r,
+                                  c.lora_alpha, c.lora_dropout > 0 ? fmt::format(", dropout {}", c.lora_dropout) : "",
+                                  c.use_rslora ? ", rsLoRA" : "", recipes::beginning(c), report.adapted_modules,
+                                  report.adapted_kind, recipes::joined(c.target_modules), report.also_trained));
+  } else {
+    rows.emplace_back("method", report.trained);
+  }
+  rows.emplace_back("trainable", fmt::format("trainable parameters = {} of {} ({:.3f} %)",
+                                             core::format_count(report.trainable_parameters),
+                                             core::format_count(report.all_parameters()), report.trainable_percent()));
+  rows.emplace_back("result", fmt::format("{} on disk ({:.2f} % of the base)", core::format_bytes(report.result_bytes),
+                                          report.base_bytes == 0 ? 100.0
+                                                                 : 100.0 * static_cast<double>(report.result_bytes) /
+                                                                       static_cast<double>(report.base_bytes)));
+  rows.emplace_back("validation", report.validation_how);
+  rows.insert(rows.end(), report.remarks.begin(), report.remarks.end());
+  rows.emplace_back("plan", core::format_count(report.steps) + " steps" +
+                                (report.planned_tokens > 0
+                                     ? ", " + core::format_count(report.planned_tokens) + " " + report.unit + "s"
+                                     : ""));
+  rows.emplace_back("recompute", report.recompute);
+  rows.emplace_back(
+      "machine",
+      fmt::format("LibTorch {}, {}, {} threads", report.environment["libtorch"].get<std::string>(),
+                  report.environment["cpu_capability"].get<std::string>(), report.environment["threads"].get<int>()));
+  std::string text = fields(rows) + "\n";
+  std::vector<std::vector<std::string>> data_rows;
+  if (report.unit == "token") {
+    for (const DataUsed& used : report.data) data_rows.push_back(data_row(used));
+    text += table({"data", "format", "documents", "examples", "tokens", "masked", "truncated", "empty", "duplicates"},
+                  data_rows);
+  } else {
+    for (const DataUsed& used : report.data)
+      data_rows.push_back({used.name, used.report.format, core::format_count(used.report.examples)});
+    text += table({"data", "format", report.unit + "s"}, data_rows);
+  }
+  for (const DataUsed& used : report.data) {
+    const data::ReadReport& r = used.report;
+    if (r.bom_files + r.crlf_files > 0) {
+      text += fmt::format("{}: {} files with a byte order mark (dropped), {} with CRLF or CR line ends (made LF)\n",
+                          used.name, r.bom_files, r.crlf_files);
+    }
+    if (r.replaced_bytes > 0)
+      text += fmt::format("{}: {} invalid UTF-8 bytes replaced with U+FFFD\n", used.name, r.replaced_bytes);
+    for (const std::string& note : r.notes) text += used.name + ": " + note + "\n";
+  }
+  console.line(text);
+  if (report.steps < 50) {
+    console.warning(
+        fmt::format("only {} optimiser steps: a run this short learns little; lower --batch-size or --grad-accum, "
+                    "raise --epochs, or give more data",
+                    report.steps));
+  }
+}
+
+void print_closing(const Console& console, const RunReport& report, const train::TrainResult& result,
+                   const std::filesystem::path& out) {
+  std::string text = fmt::format(
+      "\n{} after {} steps, {} {}s, {} ({} {}s/s)\n", recipes::stop_name(result), core::format_count(result.steps),
+      core::format_count(result.tokens), report.unit, core::format_seconds(result.seconds),
+      core::format_count(result.seconds > 0 ? std::llround(static_cast<double>(result.tokens) / result.seconds) : 0),
+      report.unit);
+  if (result.best_loss) {
+    text += fmt::format("best step {} (validation loss {:.4f}); the {} at the top of the folder is {}\n",
+                        result.best_step, *result.best_loss, report.adapter ? "adapter" : "model",
+                        result.top_is_best ? "the best" : "the last");
+  }
+  if (report.options.contains("l1") && report.options["l1"].get<double>() > 0) {
+    text += fmt::format("{:.1f} % of the trained parameters are exactly zero\n", 100.0 * result.exact_zeros);
+  }
+  const auto [header, rows] = recipes::result_table(report, result);
+  if (!rows.empty()) text += "\n" + table(header, rows);
+  if (!report.findings_text.empty()) text += "\n" + report.findings_text;
+  text += fmt::format("\n{}: {} ({}), run.json, metrics.jsonl, report.html, checkpoints/\n", out.string(),
+                      report.adapter ? "adapter_model.safetensors, adapter_config.json, README.md" : "a model folder",
+                      core::format_bytes(report.result_bytes));
+  console.line(text);
+}
+
+}  // namespace lowrank::apps

@@ -1,0 +1,18 @@
+// What is asked and said of adapters, by recipes and by the command.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "lowrank/lora/adapter.h"
+
+namespace lowrank::recipes {
+
+/// MissingError when there is no adapter in the folder that a field names.
+void require_adapter(const std::filesystem::path& directory, const std::string& field);
+
+/// What an adapter trains beside A and B of linear layers, in words that follow those: "; the embedding; whole:
+/// model.norm; 12 biases". Empty: nothing.
+std::string also_trained(const lora::Adapter& adapter);
+
+}  // namespace lowrank::recipes

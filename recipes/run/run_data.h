@@ -1,0 +1,38 @@
+// The sets of a run, as its spec says: training, validation, general.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lowrank/data/dataset.h"
+#include "lowrank/recipes/run/data_cache.h"
+#include "lowrank/recipes/run/training_run.h"
+
+namespace lowrank::recipes {
+
+struct RunData {
+  data::Dataset train;
+  std::vector<std::pair<std::string, data::Dataset>> evaluation;
+  data::Dataset choosing;  // with max_forgetting: the half of the general data that the scale is chosen on
+};
+
+/// Text or rows, into the report and the facts. `little` and `halves` (max_forgetting): of recipes that have them.
+/// `cache`: of the process that does several runs.
+RunData read_run_data(TrainingRun& run, const DataSpec& spec, const TrainSpec& training, const LittleDataSpec& little,
+                      bool halves, const data::Tokenizer& tokenizer, std::int64_t max_positions,
+                      DataCache* cache = nullptr);
+
+/// Pairs of answers, for training and validation.
+RunData read_pairs(TrainingRun& run, const DataSpec& spec, const TrainSpec& training, const models::LoadedModel& model);
+
+/// Fold I/K of the training data. FieldError for what is no fold, and beside validation data.
+data::Split held_out_fold(const Fields& fields, const DataSpec& spec, const std::string& fold, std::uint64_t seed,
+                          const data::Dataset& all);
+/// In (0, 1].
+double training_share(const Fields& fields, double share);
+/// FieldError where there is nothing to learn from.
+void require_data(const Fields& fields, const DataSpec& spec);
+std::vector<std::filesystem::path> paths_of(const std::vector<std::string>& texts);
+
+}  // namespace lowrank::recipes

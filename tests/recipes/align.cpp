@@ -1,0 +1,161 @@
+// Preferences and rewards from C++: pairs, a reward function of one's own, the identity of a reward, refused penalties.
+#include <fstream>
+
+#include "catch.h"
+#include "lowrank/core/error.h"
+#include "lowrank/core/json.h"
+#include "lowrank/recipes/dpo.h"
+#include "lowrank/recipes/ppo.h"
+#include "lowrank/recipes/reward.h"
+
+using namespace lowrank;
+using namespace lowrank_test;
+using State = recipes::RunResult::State;
+
+namespace {
+
+std::string stories() { return (*assets() / "models" / "stories260K-hf").string(); }
+
+fs::path pairs_file(const fs::path& file) {
+  std::ofstream out(file);
+  for (int i = 0; i < 8; ++i) {
+    out << core::Json{{"prompt", "Tell of " + std::to_string(i) + ". "},
+                      {"chosen", "It was good."},
+                      {"rejected", "No, it was not so good at all."}}
+               .dump()
+        << "\n";
+  }
+  return file;
+}
+
+template <typename Spec>
+Spec with_pairs(const TempDir& folder, const char* out) {
+  Spec spec;
+  spec.model = stories();
+  spec.data.data = {pairs_file(folder / "pairs.jsonl").string()};
+  spec.data.val_split = 0;
+  spec.adapter.rank = 2;
+  spec.train.max_steps = 2;
+  spec.run.out = (folder / out).string();
+  return spec;
+}
+
+recipes::PpoSpec ppo_spec(const fs::path& out) {
+  recipes::PpoSpec spec;
+  spec.model = stories();
+  spec.prompt_source = recipes::prompts({"Once upon", "The dog", "A cat", "One day"});
+  spec.data.val_split = 0;
+  spec.response_length = 6;
+  spec.num_ppo_epochs = 1;
+  spec.num_mini_batches = 1;
+  spec.train.batch_size = 2;
+  spec.train.max_steps = 2;
+  spec.adapter.rank = 2;
+  spec.run.out = out.string();
+  return spec;
+}
+
+std::string config_error(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "nothing was thrown";
+}
+
+}  // namespace
+
+TEST_CASE("pairs: dpo and reward write adapters that are still on their models", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  recipes::Observer quiet;
+  const auto dpo = recipes::dpo(with_pairs<recipes::DpoSpec>(folder, "dpo"), quiet);
+  CHECK(dpo.state == State::kTrained);
+  CHECK(dpo.run["verb"] == "align dpo");
+  CHECK(dpo.adapter);
+  CHECK(fs::exists(folder / "dpo" / "adapter_model.safetensors"));
+  const auto reward = recipes::reward(with_pairs<recipes::RewardSpec>(folder, "reward"), quiet);
+  CHECK(reward.state == State::kTrained);
+  CHECK(reward.adapter->config().task_type == "SEQ_CLS");
+
+  // The reward model judges the answers of a policy on the same base.
+  auto spec = ppo_spec(folder / "ppo");
+  spec.reward = "adapter:" + (folder / "reward").string();
+  CHECK(recipes::ppo(spec, quiet).state == State::kTrained);
+}
+
+TEST_CASE("a reward function of one's own hears of every answer, and its name is part of the run", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  recipes::Observer quiet;
+  auto spec = ppo_spec(folder / "out");
+  std::size_t seen = 0;
+  spec.reward = "shortness";
+  spec.reward_function = [&](const std::vector<train::Answer>& answers) {
+    seen += answers.size();
+    std::vector<double> scores;
+    for (const train::Answer& answer : answers) scores.push_back(-static_cast<double>(answer.response.size()));
+    return scores;
+  };
+  const auto result = recipes::ppo(spec, quiet);
+  CHECK(result.state == State::kTrained);
+  CHECK(seen == 4);  // two rollouts of two answers
+  CHECK(result.run["options"]["reward"] == "shortness");
+}
+
+TEST_CASE("the words of a reward are part of the run's identity", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  std::ofstream(folder / "words.txt") << "happy\nday\n";
+  auto spec = ppo_spec(folder / "out");
+  spec.reward = "words:" + (folder / "words.txt").string();
+  spec.train.max_steps = 4;
+  spec.run.save_every = 1;
+  struct StopsAtTwo : recipes::Observer {
+    void on_step(const train::StepMetrics& metrics) override {
+      if (metrics.step == 2) stop();
+    }
+  } stops;
+  REQUIRE(recipes::ppo(spec, stops).state == State::kStopped);
+  spec.run.resume = true;
+  recipes::Observer quiet;
+  std::ofstream(folder / "words.txt") << "sad\nday\n";
+  CHECK(config_error([&] { recipes::ppo(spec, quiet); }).find("reward words") != std::string::npos);
+  std::ofstream(folder / "words.txt") << "happy\nday\n";
+  CHECK(recipes::ppo(spec, quiet).state == State::kTrained);
+}
+
+TEST_CASE("a rollout of more micro-batches than an int holds is refused, not wrapped", "[unit]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  recipes::Observer quiet;
+  auto spec = ppo_spec(folder / "out");
+  spec.reward = "length:5";
+  spec.train.grad_accum = 1 << 20;
+  spec.num_mini_batches = 1 << 16;  // the product is 2^36
+  CHECK(config_error([&] { recipes::ppo(spec, quiet); }).starts_with("`num-mini-batches`: 65536 times"));
+}
+
+TEST_CASE("every recipe refuses penalties that would pull trained copies to zero", "[unit]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  recipes::Observer quiet;
+  const auto refused = [](const std::string& message) {
+    INFO(message);
+    CHECK(message.starts_with("`l1`: is a penalty on A and B, and would pull the trained copy of "));
+  };
+  auto dpo = with_pairs<recipes::DpoSpec>(folder, "dpo");
+  dpo.adapter.modules_to_save = "model.norm";
+  dpo.train.l1 = 0.1;
+  refused(config_error([&] { recipes::dpo(dpo, quiet); }));
+  auto reward = with_pairs<recipes::RewardSpec>(folder, "reward");
+  reward.adapter.modules_to_save = "model.norm";
+  reward.train.l1 = 0.1;
+  refused(config_error([&] { recipes::reward(reward, quiet); }));
+  auto ppo = ppo_spec(folder / "ppo");
+  ppo.reward = "length:5";
+  ppo.adapter.modules_to_save = "model.norm";
+  ppo.train.l1 = 0.1;
+  refused(config_error([&] { recipes::ppo(ppo, quiet); }));
+}
