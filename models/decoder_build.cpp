@@ -81,27 +81,31 @@ void DecoderImpl::rebind() {
 
 namespace {
 
-// Weights that take no memory.
+// Weights that take no memory, counted.
 class Shapes : public WeightSource {
  public:
   at::Tensor take(const std::string&, const std::vector<std::int64_t>& shape, const Initial&) override {
-    return kernels::aten::zeros({}, at::kFloat).expand(shape);
+    const at::Tensor tensor = kernels::aten::zeros({}, at::kFloat).expand(shape);
+    elements_ += tensor.numel();
+    return tensor;
   }
-};
+  std::int64_t elements() const { return elements_; }
 
-DecoderImpl sketch(const DecoderConfig& config) {
-  Shapes shapes;
-  return {config, shapes};
-}
+ private:
+  std::int64_t elements_ = 0;
+};
 
 }  // namespace
 
 std::int64_t DecoderConfig::parameter_count() const {
-  std::int64_t elements = 0;
-  for (const lora::NamedTensor& weight : sketch(*this).named_weights()) elements += weight.tensor.numel();
-  return elements;
+  Shapes shapes;
+  const DecoderImpl sketch(*this, shapes);
+  return shapes.elements();
 }
 
-std::int64_t DecoderConfig::kept_per_token() const { return sketch(*this).kept_per_token(); }
+std::int64_t DecoderConfig::kept_per_token() const {
+  Shapes shapes;
+  return DecoderImpl(*this, shapes).kept_per_token();
+}
 
 }  // namespace lowrank::models
