@@ -18,6 +18,7 @@ namespace {
 
 constexpr const char* kValueAdapter = "value";
 constexpr const char* kRewardAdapter = "reward";
+constexpr const char* kReferenceAdapter = "reference";
 
 train::PpoOptions ppo_options(const Options& options) {
   train::PpoOptions ppo;
@@ -66,7 +67,9 @@ void read_prompts(const Options& options, AlignRun& run, train::Ppo::Parts& part
 data::PlanOptions rollout_plan(const Options& options) {
   data::PlanOptions plan = plan_options(options);
   plan.max_steps.reset();  // it counts optimiser steps, the plan rollouts
-  plan.grad_accum *= static_cast<int>(options.integer_in("num-mini-batches", 1, 1 << 16));
+  const std::int64_t accumulated = plan.grad_accum * options.integer_in("num-mini-batches", 1, 1 << 16);
+  if (accumulated > (1 << 30)) options.fail("num-mini-batches", "times --grad-accum is more than 2^30; lower one");
+  plan.grad_accum = static_cast<int>(accumulated);
   return plan;
 }
 
@@ -111,10 +114,14 @@ int align_ppo(const Options& options) {
   config.init_lora_weights = "default";
   lora::Adapter value = lora::attach(slots, config, static_cast<std::uint64_t>(options.integer("seed")), kValueAdapter);
 
+  std::optional<lora::Adapter> reference;
+  if (run->start) reference = lora::load_peft(slots, *run->start, nullptr, kReferenceAdapter);
+
   train::Ppo::Parts parts;
   parts.decoder = run->model.decoder;
   parts.policy = &*run->adapter;
   parts.value = &value;
+  parts.reference = reference ? &*reference : nullptr;
   parts.tokenizer = run->model.tokenizer.get();
   parts.weights = &run->model.weights;
   parts.seed = static_cast<std::uint64_t>(options.integer("seed"));
@@ -147,9 +154,9 @@ int align_ppo(const Options& options) {
                   core::format_count(rollout), parts.response_length, parts.epochs, parts.mini_batches,
                   parts.ppo.kl_coef,
                   parts.ppo.target_kl > 0 ? fmt::format(", adapted to a KL of {}", parts.ppo.target_kl) : ""));
-  run->report.remarks.emplace_back("reference",
-                                   "the base with the adapters off; the value model is a second adapter and a head "
-                                   "on the same weights");
+  run->report.remarks.emplace_back(
+      "reference", std::string(reference ? "the adapter that the run starts from" : "the base with the adapters off") +
+                       "; the value model is a second adapter and a head on the same weights");
   train::Ppo objective(std::move(parts));
   return train_and_report(options, console, objective, run->report, train_options(options, 5e-5), run->facts).exit_code;
 }

@@ -391,7 +391,6 @@ train::TrainOptions train_options(const Options& options, double default_lr) {
   if (options.has("early-stopping")) result.early_stopping = options.integer_in("early-stopping", 1, 1 << 20);
   if (options.has("save-every")) result.save_every = options.integer_in("save-every", 1, std::int64_t{1} << 40);
   result.keep_last = options.integer_in("keep-last", 1, 1 << 20);
-  result.seed = static_cast<std::uint64_t>(options.integer("seed"));
   read_regularisation(options, result);
   return result;
 }
