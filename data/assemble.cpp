@@ -9,6 +9,24 @@
 #include "lowrank/data/text_documents.h"
 
 namespace lowrank::data {
+namespace {
+
+/// Where one side's first letters have merged with the last token of the prompt, its answer begins a token earlier: the
+/// other side is learned from there on too, as TRL does it, so that both answers are judged after the same prompt.
+void learn_from_the_same_place(Example& first, Example& second) {
+  const auto begin = [](const Example& side) {
+    return std::find(side.learned.begin(), side.learned.end(), 1) - side.learned.begin();
+  };
+  const auto common = std::min(begin(first), begin(second));
+  if (!std::equal(first.ids.begin(), first.ids.begin() + common, second.ids.begin(), second.ids.begin() + common)) {
+    return;  // other prompts
+  }
+  for (Example* side : {&first, &second}) {
+    std::fill(side->learned.begin() + common, side->learned.begin() + begin(*side), 1);
+  }
+}
+
+}  // namespace
 
 Assembler::Assembler(const Tokenizer& tokenizer, const DataOptions& options)
     : tokenizer_(tokenizer), options_(options) {
@@ -127,6 +145,7 @@ void Assembler::add_pair(const std::vector<Span>& chosen, const std::vector<Span
   if (!is_new_document(content, false, where)) return;
   rows_ += 2;
   Example first = encode_row(chosen), second = encode_row(rejected);
+  learn_from_the_same_place(first, second);
   cut(first);
   cut(second);
   if (first.counted() == 0 || second.counted() == 0 || first.ids == second.ids) {

@@ -26,7 +26,8 @@ class Assembler {
   /// with the joint ids. A token that reaches over the border belongs to what follows it. BOS comes once, at the start.
   void add_row(const std::vector<Span>& spans, const std::string& where);
 
-  /// A preference pair as two examples of one document, the chosen first, each as add_row makes it. Dropped, and
+  /// A preference pair as two examples of one document, the chosen first, each as add_row makes it, but that both
+  /// answers are learned from the place where the earlier of them begins. Dropped, and
   /// counted as all masked, where nothing of an answer is left of either side, or where the cut left both sides the
   /// same.
   void add_pair(const std::vector<Span>& chosen, const std::vector<Span>& rejected, const std::string& where);

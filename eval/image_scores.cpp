@@ -5,16 +5,11 @@
 #include <algorithm>
 #include <numeric>
 
+#include "lowrank/core/progress_scope.h"
 #include "lowrank/kernels/class_loss.h"
 #include "lowrank/kernels/host.h"
 
 namespace lowrank::eval {
-namespace {
-
-constexpr std::int64_t kBatch = 64;
-
-}  // namespace
-
 at::Tensor image_batch(const data::ImageSet& images, std::span<const std::uint32_t> indices) {
   const std::vector<std::int64_t> shape{static_cast<std::int64_t>(indices.size()), images.channels, images.height,
                                         images.width};
@@ -23,25 +18,33 @@ at::Tensor image_batch(const data::ImageSet& images, std::span<const std::uint32
   return kernels::from_host<float>(pixels, shape);
 }
 
-ImageScores score_images(models::ResNet& model, const data::ImageSet& images, core::ProgressObserver* progress) {
+ImageLosses image_losses(models::ResNet& model, const data::ImageSet& images, std::int64_t begin, std::int64_t end,
+                         core::ProgressObserver* progress) {
   const at::NoGradGuard no_grad;
-  if (progress != nullptr) progress->begin("classifying", images.size(), "pictures");
+  const core::ProgressScope scope(progress, "classifying", end - begin, "pictures");
   std::vector<std::uint32_t> all(images.labels.size());
   std::iota(all.begin(), all.end(), 0U);
-  std::vector<std::int64_t> predicted;
-  double total = 0;
-  for (std::int64_t begin = 0; begin < images.size(); begin += kBatch) {
-    const auto first = static_cast<std::size_t>(begin);
-    const std::size_t count = std::min<std::size_t>(kBatch, all.size() - first);
+  ImageLosses result;
+  for (std::int64_t next = begin; next < end; next += kImageBatch) {
+    const auto first = static_cast<std::size_t>(next);
+    const auto count = static_cast<std::size_t>(std::min(kImageBatch, end - next));
     const at::Tensor logits = model.logits(image_batch(images, std::span(all).subspan(first, count)));
     const kernels::ClassLoss found = kernels::class_loss(logits, std::span(images.labels).subspan(first, count));
-    total = std::accumulate(found.losses.begin(), found.losses.end(), total);
-    predicted.insert(predicted.end(), found.predicted.begin(), found.predicted.end());
-    if (progress != nullptr) progress->advance(static_cast<std::int64_t>(predicted.size()));
+    result.losses.insert(result.losses.end(), found.losses.begin(), found.losses.end());
+    result.predicted.insert(result.predicted.end(), found.predicted.begin(), found.predicted.end());
+    scope.advance(static_cast<std::int64_t>(result.predicted.size()));
   }
-  if (progress != nullptr) progress->end();
+  return result;
+}
+
+ImageScores image_scores(const data::ImageSet& images, const ImageLosses& all) {
+  const double total = std::accumulate(all.losses.begin(), all.losses.end(), 0.0);
   return {total / static_cast<double>(images.size()),
-          classification(images.labels, predicted, static_cast<std::int64_t>(images.classes.size()))};
+          classification(images.labels, all.predicted, static_cast<std::int64_t>(images.classes.size()))};
+}
+
+ImageScores score_images(models::ResNet& model, const data::ImageSet& images, core::ProgressObserver* progress) {
+  return image_scores(images, image_losses(model, images, 0, images.size(), progress));
 }
 
 }  // namespace lowrank::eval

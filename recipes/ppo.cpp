@@ -19,6 +19,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kValueAdapter = "value";
 constexpr const char* kRewardAdapter = "reward";
+constexpr const char* kReferenceAdapter = "reference";
 constexpr std::int64_t kMostMicroBatches = 1 << 20;  // of a rollout
 
 train::PpoOptions ppo_options(const PpoSpec& spec) {
@@ -204,11 +205,15 @@ ModelResult ppo(const PpoSpec& asked, Observer& observer) {
   lora::LoraConfig config = policy.config();
   config.init_lora_weights = "default";
   lora::Adapter value = lora::attach(model.decoder->slot_table(), config, seed_of(spec.train), kValueAdapter);
+  std::optional<lora::Adapter> reference;  // the adapter as it was where the run starts from one
+  if (run.start)
+    reference = lora::load_peft(model.decoder->slot_table(), *run.start, nullptr, kReferenceAdapter);
 
   train::Ppo::Parts parts;
   parts.decoder = model.decoder;
   parts.policy = &policy;
   parts.value = &value;
+  parts.reference = reference ? &*reference : nullptr;
   parts.tokenizer = model.tokenizer.get();
   parts.weights = &model.weights;
   parts.seed = seed_of(spec.train);
@@ -239,12 +244,13 @@ ModelResult ppo(const PpoSpec& asked, Observer& observer) {
                   core::format_count(rollout), parts.response_length, parts.epochs, parts.mini_batches,
                   parts.ppo.kl_coef,
                   parts.ppo.target_kl > 0 ? fmt::format(", adapted to a KL of {}", parts.ppo.target_kl) : ""));
-  report.remarks.emplace_back("reference",
-                              "the base with the adapters off; the value model is a second adapter and a head "
-                              "on the same weights");
+  report.remarks.emplace_back(
+      "reference", std::string(reference ? "the adapter that the run starts from" : "the base with the adapters off") +
+                       "; the value model is a second adapter and a head on the same weights");
   train::Ppo objective(std::move(parts));
   run.train(result, objective, train_options(spec.train, spec.adapter, spec.run, 5e-5));
   value.detach();
+  if (reference) reference->detach();
   attached.hand_over(result);
   return result;
 }

@@ -1,10 +1,9 @@
 #include "lowrank/train/checkpoint.h"
 
-#include <ATen/core/grad_mode.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <memory>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
@@ -60,15 +59,13 @@ std::string layout_of(const FlatParameters& parameters) {
 }
 
 void read_tensor(const std::shared_ptr<const formats::SafetensorsFile>& file, const std::string& name,
-                 at::Tensor& tensor) {
+                 const at::Tensor& tensor) {
   const formats::TensorInfo* info = file->find(name);
-  if (info == nullptr || info->dtype != formats::DType::kF32 ||
-      info->shape != std::vector<std::int64_t>{tensor.numel()}) {
+  if (info == nullptr || info->dtype != formats::DType::kF32 || info->shape != tensor.sizes().vec()) {
     throw ModelError(file->path().string() + " does not hold " + name + " as " + std::to_string(tensor.numel()) +
-                     " fp32 numbers: the checkpoint is of another adapter");
+                     " fp32 numbers in its shape: the checkpoint is of another adapter or optimiser");
   }
-  const at::NoGradGuard no_grad;
-  tensor.copy_(formats::tensor_view(file, *info));
+  tensor.detach().copy_(formats::tensor_view(file, *info));
 }
 
 core::Json state_json(const CheckpointState& state, const std::string& layout) {
@@ -83,6 +80,7 @@ core::Json state_json(const CheckpointState& state, const std::string& layout) {
   json["best"] = state.best;
   json["last"] = state.last;
   json["before"] = state.before;
+  json["seconds"] = state.seconds;
   json["layout"] = layout;
   json["identity"] = state.identity;
   return json;
@@ -112,7 +110,7 @@ std::string checkpoint_fault(const fs::path& checkpoint) {
 }
 
 void save_checkpoint(const fs::path& run, const CheckpointState& state, FlatParameters& parameters,
-                     const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, Objective& objective, Ema* ema) {
+                     const Optimizer& optimizer, Objective& objective, Ema* ema) {
   if (!parameters.finite()) {
     throw DataError("after step " + std::to_string(state.step) +
                     " a trained parameter is not finite; nothing was saved (a lower --lr usually helps)");
@@ -129,9 +127,8 @@ void save_checkpoint(const fs::path& run, const CheckpointState& state, FlatPara
     objective.save(staged.path());
     objective.save_state(staged.path());
   }
-  std::vector<formats::TensorToWrite> tensors = {formats::tensor_to_write("parameters", parameters.values()),
-                                                 formats::tensor_to_write("exp_avg", exp_avg),
-                                                 formats::tensor_to_write("exp_avg_sq", exp_avg_sq)};
+  std::vector<formats::TensorToWrite> tensors = {formats::tensor_to_write("parameters", parameters.values())};
+  for (const auto& [name, tensor] : optimizer.state()) tensors.push_back(formats::tensor_to_write(name, tensor));
   if (ema != nullptr) tensors.push_back(formats::tensor_to_write("ema", ema->average()));
   formats::write_safetensors(staged.path() / kTensors, std::move(tensors));
   core::write_file(staged.path() / kState, state_json(state, layout_of(parameters)).dump(2) + "\n");
@@ -161,6 +158,7 @@ CheckpointState read_checkpoint_state(const fs::path& checkpoint) {
   if (view.has_value("best_loss")) state.best_loss = view.at("best_loss").as_double();
   state.best_step = view.at("best_step").as_int(0);
   state.evals_without_gain = view.at("evals_without_gain").as_int(0);
+  if (view.has("seconds")) state.seconds = view.at("seconds").as_double();
   state.best = view.at("best").raw();
   state.last = view.at("last").raw();
   state.before = view.at("before").raw();
@@ -168,8 +166,8 @@ CheckpointState read_checkpoint_state(const fs::path& checkpoint) {
   return state;
 }
 
-CheckpointState load_checkpoint(const fs::path& checkpoint, FlatParameters& parameters, at::Tensor& exp_avg,
-                                at::Tensor& exp_avg_sq, Ema* ema) {
+CheckpointState load_checkpoint(const fs::path& checkpoint, FlatParameters& parameters, Optimizer& optimizer,
+                                Ema* ema) {
   const CheckpointState state = read_checkpoint_state(checkpoint);
   const core::Json json = core::read_json(checkpoint / kState);
   if (core::JsonView(json, kState).at("layout").as_string() != layout_of(parameters)) {
@@ -178,8 +176,7 @@ CheckpointState load_checkpoint(const fs::path& checkpoint, FlatParameters& para
   }
   const auto file = formats::SafetensorsFile::open(checkpoint / kTensors);
   read_tensor(file, "parameters", parameters.values());
-  read_tensor(file, "exp_avg", exp_avg);
-  read_tensor(file, "exp_avg_sq", exp_avg_sq);
+  for (const auto& [name, tensor] : optimizer.state()) read_tensor(file, name, tensor);
   if (ema != nullptr) read_tensor(file, file->find("ema") != nullptr ? "ema" : "parameters", ema->average());
   return state;
 }

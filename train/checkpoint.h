@@ -11,11 +11,13 @@
 #include "lowrank/core/json.h"
 #include "lowrank/train/ema.h"
 #include "lowrank/train/flat_parameters.h"
+#include "lowrank/train/optimizer.h"
 
 namespace lowrank::train {
 
-/// Beside the adapter's own files: optimizer.safetensors (parameters, exp_avg, exp_avg_sq, and ema where one is kept:
-/// flat fp32), trainer_state.json, and manifest.json, written last, with the size and SHA-256 of every file.
+/// Beside the adapter's own files: optimizer.safetensors (parameters, flat; the optimiser's state by its names; and ema
+/// where one is kept: fp32), trainer_state.json, and manifest.json, written last, with the size and SHA-256 of every
+/// file.
 struct CheckpointState {
   std::int64_t step = 0;  // completed
   std::int64_t tokens = 0;
@@ -25,6 +27,7 @@ struct CheckpointState {
   core::Json identity, before;                                        // see Trainer; evaluation of the start
   core::Json best = core::Json::array(), last = core::Json::array();  // evaluation at best_step, and the latest
   double last_loss = 0;
+  double seconds = 0;  // of training until then; 0 in a checkpoint of before this was kept
 };
 
 /// checkpoints/checkpoint-N of a run.
@@ -39,18 +42,17 @@ std::string checkpoint_fault(const std::filesystem::path& checkpoint);
 /// With `ema` the adapter's own files are those of the average. DataError when a parameter is not finite, IoError when
 /// the disk will not take it; the earlier checkpoints stay as they are.
 void save_checkpoint(const std::filesystem::path& run, const CheckpointState& state, FlatParameters& parameters,
-                     const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, class Objective& objective,
-                     Ema* ema = nullptr);
+                     const Optimizer& optimizer, class Objective& objective, Ema* ema = nullptr);
 
 /// The newest checkpoint whose manifest holds; `skipped` tells of broken ones. Nothing: no valid checkpoint.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& run,
                                                        std::vector<std::string>* skipped);
 /// trainer_state.json alone.
 CheckpointState read_checkpoint_state(const std::filesystem::path& checkpoint);
-/// The state, and the tensors into the buffers. ModelError when it holds other parameters than these. An average that
-/// the checkpoint lacks starts from its parameters.
+/// The state, and the tensors into the buffers. ModelError when it holds other parameters than these, or another
+/// optimiser's state. An average that the checkpoint lacks starts from its parameters.
 CheckpointState load_checkpoint(const std::filesystem::path& checkpoint, FlatParameters& parameters,
-                                at::Tensor& exp_avg, at::Tensor& exp_avg_sq, Ema* ema = nullptr);
+                                Optimizer& optimizer, Ema* ema = nullptr);
 /// Deletes all but the newest `keep_last` (at least one) and `best_step`'s (-1: none).
 void prune_checkpoints(const std::filesystem::path& run, std::int64_t keep_last, std::int64_t best_step);
 /// Deletes the checkpoints after `step`: a run that goes on from there will write them anew. Sweeps leftovers too.

@@ -9,6 +9,14 @@
 #include "lowrank/kernels/flat_buffer.h"
 
 namespace lowrank::train {
+namespace {
+
+/// Whether `tensor` is the elements of `buffer` from `offset` on.
+bool views(const at::Tensor& tensor, const at::Tensor& buffer, std::int64_t offset) {
+  return tensor.defined() && tensor.is_alias_of(buffer) && tensor.storage_offset() == offset && tensor.is_contiguous();
+}
+
+}  // namespace
 
 FlatParameters::FlatParameters(std::vector<lora::NamedTensor> parameters) : parameters_(std::move(parameters)) {
   at::NoGradGuard no_grad;
@@ -16,13 +24,13 @@ FlatParameters::FlatParameters(std::vector<lora::NamedTensor> parameters) : para
   for (const auto& [name, tensor] : parameters_) {
     if (!tensor.defined() || tensor.scalar_type() != at::kFloat || !tensor.is_leaf() ||
         tensor.device() != parameters_.front().tensor.device()) {
-      throw InternalError("parameter " + name + " is not an fp32 leaf tensor on the device of the first");
+      throw InternalError("parameter " + name + " is not an fp32 leaf tensor on the device of the others");
     }
     offsets_.push_back(total);
     total += tensor.numel();
   }
   if (total == 0) throw ConfigError("there is nothing to train: no parameter was given to the trainer");
-  const auto options = parameters_.front().tensor.options();
+  const auto options = parameters_.front().tensor.options().requires_grad(false);
   values_ = kernels::aten::empty({total}, options);
   gradients_ = kernels::aten::zeros({total}, options);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
@@ -44,14 +52,10 @@ void FlatParameters::zero_gradients() {
 }
 
 void FlatParameters::check_aliasing() const {
-  const auto is_view = [](const at::Tensor& tensor, const at::Tensor& buffer, std::int64_t offset) {
-    return tensor.defined() && tensor.is_alias_of(buffer) && tensor.storage_offset() == offset &&
-           tensor.is_contiguous() && tensor.scalar_type() == buffer.scalar_type();
-  };
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const auto& [name, tensor] = parameters_[i];
-    const bool value_ok = is_view(tensor, values_, offsets_[i]);
-    if (value_ok && is_view(tensor.grad(), gradients_, offsets_[i])) continue;
+    const bool value_ok = views(tensor, values_, offsets_[i]);
+    if (value_ok && views(tensor.grad(), gradients_, offsets_[i])) continue;
     throw InternalError(std::string(value_ok ? "the gradient of " : "") + name +
                         " is no longer a view of the trainer's buffer (zero_grad(), to() and set_data() break it)");
   }

@@ -61,9 +61,27 @@ void together(GradSync& sync, const std::function<void()>& work) {
   }
 }
 
+void require_equal(GradSync& sync, const std::string& own) {
+  const std::vector<std::string> all = sync.gather(own);
+  for (std::size_t rank = 1; rank < all.size(); ++rank) {
+    if (all[rank] == all[0]) continue;
+    const auto differs = static_cast<std::size_t>(
+        std::mismatch(all[0].begin(), all[0].end(), all[rank].begin(), all[rank].end()).first - all[0].begin());
+    const std::size_t from = differs > 40 ? differs - 40 : 0;
+    throw ConfigError("rank " + std::to_string(rank) + " begins with other options, data or parameters than rank 0 (…" +
+                      all[rank].substr(from, 80) + "… instead of …" + all[0].substr(from, 80) +
+                      "…): start all ranks with the same command on the same inputs");
+  }
+}
+
 Share share_of(std::size_t count, const GradSync& sync) {
   const auto rank = static_cast<std::size_t>(sync.rank()), ranks = static_cast<std::size_t>(sync.ranks());
   return {count * rank / ranks, count * (rank + 1) / ranks};
+}
+
+data::PlanOptions dealt(data::PlanOptions plan, const GradSync& sync) {
+  plan.ranks = sync.ranks();
+  return plan;
 }
 
 }  // namespace lowrank::train

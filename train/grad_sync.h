@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "lowrank/data/plan.h"
 #include "lowrank/train/metrics.h"
 
 namespace lowrank::train {
@@ -57,10 +58,16 @@ std::string from_first(GradSync& sync, const std::string& own);
 /// the others an Error that names the rank. What `work` calls must not wait for other ranks.
 void together(GradSync& sync, const std::function<void()>& work);
 
+/// ConfigError where a rank gives another text than rank 0: it was started with other options or inputs.
+void require_equal(GradSync& sync, const std::string& own);
+
 /// The run [first, last) of `count` items that falls to this rank.
 struct Share {
   std::size_t first = 0, last = 0;
 };
 Share share_of(std::size_t count, const GradSync& sync);
+
+/// The plan of a run on these ranks.
+data::PlanOptions dealt(data::PlanOptions plan, const GradSync& sync);
 
 }  // namespace lowrank::train

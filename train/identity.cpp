@@ -2,29 +2,29 @@
 
 namespace lowrank::train {
 
-core::Json complete_identity(core::Json given, const TrainOptions& options, std::int64_t steps) {
+core::Json complete_identity(core::Json given, const TrainOptions& options, std::int64_t steps, int ranks) {
   if (!given.is_object()) given = core::Json::object();
-  const core::Json own = {{"optimiser steps", steps},
-                          {"--lr", options.lr},
-                          {"--schedule", schedule_name(options.schedule)},
-                          {"--warmup", options.warmup},
-                          {"--clip", options.clip},
-                          {"--weight-decay", options.weight_decay},
-                          {"--lora-plus-ratio", options.lora_plus_ratio},
-                          {"--beta1", options.beta1},
-                          {"--beta2", options.beta2},
-                          {"--eps", options.eps},
-                          {"--l1", options.l1},
-                          {"--l2", options.l2},
-                          {"--delta-l1", options.delta.l1},
-                          {"--delta-l2", options.delta.l2},
-                          {"--orthogonality", options.delta.orthogonality},
-                          {"--max-delta-norm", options.max_delta_norm},
-                          {"--ema", options.ema},
-                          {"--eval-every", options.eval_every},
-                          {"--early-stopping", options.early_stopping},
-                          {"--min-gain", options.min_gain},
-                          {"--seed", options.seed}};
+  core::Json own = {{"optimiser steps", steps},
+                    {"--lr", options.lr},
+                    {"--schedule", schedule_name(options.schedule)},
+                    {"--warmup", options.warmup},
+                    {"--clip", options.clip},
+                    {"--weight-decay", options.weight_decay},
+                    {"--lora-plus-ratio", options.lora_plus_ratio},
+                    {"--beta1", options.beta1},
+                    {"--beta2", options.beta2},
+                    {"--eps", options.eps},
+                    {"--l1", options.l1},
+                    {"--l2", options.l2},
+                    {"--delta-l1", options.delta.l1},
+                    {"--delta-l2", options.delta.l2},
+                    {"--orthogonality", options.delta.orthogonality},
+                    {"--max-delta-norm", options.max_delta_norm},
+                    {"--ema", options.ema},
+                    {"--eval-every", options.eval_every},
+                    {"--early-stopping", options.early_stopping},
+                    {"--min-gain", options.min_gain}};
+  if (ranks > 1) own["ranks"] = ranks;
   for (const auto& [key, value] : own.items()) {
     if (!given.contains(key)) given[key] = value;
   }

@@ -13,12 +13,15 @@
 namespace lowrank::train {
 namespace {
 
+constexpr std::int64_t kBatch = eval::kImageBatch;
 constexpr std::size_t kEstimated = 2048, kEstimateBatch = 64, kNamed = 8;
 
 }  // namespace
 
 ImageClassification::ImageClassification(Parts parts)
-    : parts_(std::move(parts)), plan_(std::vector<std::int64_t>(parts_.train.labels.size(), 1), parts_.plan) {
+    : parts_(std::move(parts)),
+      sync_(or_alone(parts_.sync)),
+      plan_(std::vector<std::int64_t>(parts_.train.labels.size(), 1), dealt(parts_.plan, sync_)) {
   if ((parts_.method == ImageMethod::kLora) != (parts_.adapter != nullptr))
     throw InternalError("ImageClassification trains an adapter with kLora, and with kLora alone");
   parts_.model->use_batch_statistics(false);
@@ -39,11 +42,12 @@ std::vector<lora::NamedTensor> ImageClassification::parameters() {
 }
 
 std::int64_t ImageClassification::micro_batches(std::int64_t step) const {
-  return static_cast<std::int64_t>(plan_.micro_batches(step).size());
+  return static_cast<std::int64_t>(plan_.micro_batches(step, sync_.rank()).size());
 }
 
 MicroLoss ImageClassification::forward(std::int64_t step, std::int64_t micro) {
-  const std::vector<std::uint32_t> indices = plan_.micro_batches(step).at(static_cast<std::size_t>(micro));
+  const std::vector<std::uint32_t> indices =
+      plan_.micro_batches(step, sync_.rank()).at(static_cast<std::size_t>(micro));
   std::vector<std::int64_t> labels;
   for (const std::uint32_t i : indices) labels.push_back(parts_.train.labels[i]);
   const bool full = parts_.method == ImageMethod::kFull;
@@ -90,13 +94,27 @@ bool ImageClassification::has_validation() const {
   return !parts_.evaluation.empty() && parts_.evaluation.front().first == "validation";
 }
 
+eval::ImageScores ImageClassification::score(const data::ImageSet& images) {
+  eval::ImageLosses own;
+  together(sync_, [&] {
+    // Whole batches, so that each has the same numbers for any number of ranks.
+    const Share share = share_of(static_cast<std::size_t>((images.size() + kBatch - 1) / kBatch), sync_);
+    own = eval::image_losses(*parts_.model, images,
+                             std::min(images.size(), static_cast<std::int64_t>(share.first) * kBatch),
+                             std::min(images.size(), static_cast<std::int64_t>(share.last) * kBatch));
+  });
+  eval::ImageLosses all{gather(sync_, own.losses), {}};
+  for (const double predicted : gather(sync_, {own.predicted.begin(), own.predicted.end()}))
+    all.predicted.push_back(static_cast<std::int64_t>(predicted));
+  return eval::image_scores(images, all);
+}
+
 std::vector<std::pair<std::string, eval::ImageScores>> ImageClassification::scores() {
   const at::NoGradGuard no_grad;
   settle_statistics();
   if (parts_.adapter != nullptr) parts_.adapter->compose();
   std::vector<std::pair<std::string, eval::ImageScores>> result;
-  for (const auto& [split, images] : parts_.evaluation)
-    result.emplace_back(split, eval::score_images(*parts_.model, images));
+  for (const auto& [split, images] : parts_.evaluation) result.emplace_back(split, score(images));
   return result;
 }
 
@@ -113,8 +131,9 @@ void ImageClassification::save(const std::filesystem::path& directory) {
 std::string ImageClassification::weights_hash() {
   std::string hashes;
   for (const lora::NamedTensor& weight : parameters()) {
-    const std::vector<float> values = kernels::to_host<float>(weight.tensor);
-    hashes += core::sha256({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
+    const std::vector<std::uint8_t> bytes =
+        kernels::to_host<std::uint8_t>(weight.tensor.detach().contiguous().flatten().view(at::kByte));
+    hashes += core::sha256({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   }
   return core::sha256(hashes);
 }

@@ -12,6 +12,7 @@
 #include "lowrank/eval/image_scores.h"
 #include "lowrank/lora/inject.h"
 #include "lowrank/models/resnet/resnet.h"
+#include "lowrank/train/grad_sync.h"
 #include "lowrank/train/objective.h"
 
 namespace lowrank::train {
@@ -36,6 +37,7 @@ class ImageClassification : public Objective {
     std::vector<std::pair<std::string, data::ImageSet>> evaluation;  // "validation" first where there is one
     data::PlanOptions plan;
     double label_smoothing = 0;                                    // of the training loss; evaluation has none
+    GradSync* sync = nullptr;                                      // the other ranks, those of the trainer; null: one
     std::function<void(const std::filesystem::path&)> save_extra;  // beside the adapter or the model
   };
   explicit ImageClassification(Parts parts);
@@ -58,10 +60,12 @@ class ImageClassification : public Objective {
   std::vector<std::pair<std::string, eval::ImageScores>> scores();
 
  private:
+  eval::ImageScores score(const data::ImageSet& images);
   void settle_statistics();
   std::string weights_hash();
 
   Parts parts_;
+  GradSync& sync_;
   data::Plan plan_;
   std::string start_, settled_;  // hashes of the weights at the start, and of those the statistics are of
   std::vector<lora::NamedTensor> start_statistics_;

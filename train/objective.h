@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,16 @@ struct EvalResult {
   Metrics metrics = {};  // further measures; "x_low" and "x_high" bound "x" with 95 % confidence
 };
 
+/// For checkpoints; every number comes back as it was.
+core::Json to_json(const std::vector<EvalResult>& results);
+std::vector<EvalResult> evaluation_from_json(const core::Json& json);
+
+/// A parameter that an L1 or L2 penalty acts on.
+struct Penalised {
+  at::Tensor parameter;    // one of parameters()
+  at::Tensor origin = {};  // what it is pulled to; undefined: 0
+};
+
 class Objective {
  public:
   virtual ~Objective() = default;
@@ -37,6 +48,9 @@ class Objective {
   virtual std::vector<lora::NamedTensor> parameters() = 0;
   /// The factors of the adapted layers, for the penalties on ΔW; empty where what is trained is no low-rank adapter.
   virtual std::vector<lora::Factors> factors() { return {}; }
+  /// What L1 and L2 act on: A and B of adapters, and what is trained where there are none. Never DoRA's magnitudes or
+  /// trained copies; and of an adapter that begins with a part of the base, what was added to it.
+  virtual std::vector<Penalised> penalised();
   /// Called after the trainer moved the parameters into its flat buffer.
   virtual void parameters_moved() {}
   virtual std::int64_t steps() const = 0;
@@ -48,12 +62,15 @@ class Objective {
   /// Called once a step before its first micro-batch, on every rank: the place for what the ranks do together.
   virtual void prepare(std::int64_t /*step*/) {}
   virtual MicroLoss forward(std::int64_t step, std::int64_t micro) = 0;
+  /// The metrics of a step as they will be logged, on every rank: the place for those that are no means of sums.
+  virtual void complete_metrics(std::int64_t /*step*/, Metrics& /*metrics*/) {}
   /// In words, the documents of a step ("corpus.txt, train.jsonl line 12"), for a run that stops on NaN.
   virtual std::string describe(std::int64_t step) const = 0;
   /// Evaluation sets; the first is the one that the best checkpoint and early stopping go by. Empty: none.
   virtual std::vector<EvalResult> evaluate() = 0;
   virtual bool has_validation() const = 0;
-  /// The adapter (or model) into a folder, as a user of PEFT (or transformers) would load it.
+  /// The adapter (or model) into a folder, as a user of PEFT (or transformers) would load it. On rank 0 alone, as
+  /// save_state: neither may wait for other ranks.
   virtual void save(const std::filesystem::path& directory) = 0;
   /// What a resumed run needs beside the parameters and the optimiser (a beginning, rollouts), into a checkpoint's
   /// folder and back.

@@ -26,20 +26,22 @@ std::vector<RateRange> rate_ranges(const std::vector<lora::NamedTensor>& paramet
   return ranges;
 }
 
-Optimizer::Optimizer(const at::Tensor& values, const kernels::AdamWOptions& options, std::vector<RateRange> ranges)
+AdamW::AdamW(const FlatParameters& parameters, const kernels::AdamWOptions& options, std::vector<RateRange> ranges)
     : options_(options),
       ranges_(std::move(ranges)),
-      exp_avg_(kernels::aten::zeros(values.sizes(), values.options())),
-      exp_avg_sq_(kernels::aten::zeros(values.sizes(), values.options())) {}
+      exp_avg_(kernels::aten::zeros({parameters.size()}, parameters.values().options())),
+      exp_avg_sq_(kernels::aten::zeros({parameters.size()}, parameters.values().options())) {}
 
-void Optimizer::step(at::Tensor& values, const at::Tensor& gradients, std::int64_t step, double lr) {
+void AdamW::step(FlatParameters& parameters, std::int64_t step, double lr) {
   at::NoGradGuard no_grad;
   for (const RateRange& range : ranges_) {
     const auto part = [&](const at::Tensor& buffer) { return buffer.narrow(0, range.begin, range.end - range.begin); };
-    at::Tensor value = part(values), first = part(exp_avg_), second = part(exp_avg_sq_);
+    at::Tensor value = part(parameters.values()), first = part(exp_avg_), second = part(exp_avg_sq_);
     options_.lr = lr * range.factor;
-    kernels::adamw_step(value, part(gradients), first, second, step, options_);
+    kernels::adamw_step(value, part(parameters.gradients()), first, second, step, options_);
   }
 }
+
+std::vector<lora::NamedTensor> AdamW::state() const { return {{"exp_avg", exp_avg_}, {"exp_avg_sq", exp_avg_sq_}}; }
 
 }  // namespace lowrank::train

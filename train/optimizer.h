@@ -1,4 +1,4 @@
-// AdamW on the flat buffers, with a rate of its own for ranges of them; owns the moments.
+// What turns gradients into updates, with named state that checkpoints keep.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,6 +8,7 @@
 
 #include "lowrank/kernels/ops.h"
 #include "lowrank/lora/adapter.h"
+#include "lowrank/train/flat_parameters.h"
 
 namespace lowrank::train {
 
@@ -24,12 +25,22 @@ std::vector<RateRange> rate_ranges(const std::vector<lora::NamedTensor>& paramet
 
 class Optimizer {
  public:
-  /// `options.lr` is set anew at each step. `ranges` cover [0, size) in order.
-  Optimizer(const at::Tensor& values, const kernels::AdamWOptions& options, std::vector<RateRange> ranges);
-  /// One update of values [n] by gradients [n]; `step` counts from 1.
-  void step(at::Tensor& values, const at::Tensor& gradients, std::int64_t step, double lr);
-  at::Tensor& exp_avg() { return exp_avg_; }        // fp32 [n]
-  at::Tensor& exp_avg_sq() { return exp_avg_sq_; }  // fp32 [n]
+  virtual ~Optimizer() = default;
+  /// One update of parameters.values() by parameters.gradients(), or of each parameter by its own gradient, in its
+  /// shape; `step` counts from 1.
+  virtual void step(FlatParameters& parameters, std::int64_t step, double lr) = 0;
+  /// What a resumed run needs, fp32 of any shapes on the parameters' device, in a fixed order; the names are those in
+  /// checkpoints.
+  virtual std::vector<lora::NamedTensor> state() const = 0;
+};
+
+/// torch.optim.AdamW (Loshchilov & Hutter 2019) on the flat buffers. State: exp_avg, exp_avg_sq, fp32 [n].
+class AdamW : public Optimizer {
+ public:
+  /// `options.lr` is set anew at each step. `ranges` cover the buffers in order.
+  AdamW(const FlatParameters& parameters, const kernels::AdamWOptions& options, std::vector<RateRange> ranges);
+  void step(FlatParameters& parameters, std::int64_t step, double lr) override;
+  std::vector<lora::NamedTensor> state() const override;
 
  private:
   kernels::AdamWOptions options_;

@@ -1,7 +1,13 @@
-// L1 and L2 penalties on the trained parameters (A and B of an adapter).
+// L1 and L2 penalties on the trained factors: A and B of an adapter, measured from where they are pulled to.
 #pragma once
 
 #include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "lowrank/train/flat_parameters.h"
+#include "lowrank/train/objective.h"
 
 namespace lowrank::train {
 
@@ -17,5 +23,27 @@ void shrink(at::Tensor& values, double threshold);
 
 /// Share of parameters that are exactly 0.
 double share_of_zeros(const at::Tensor& values);
+
+/// The same over those ranges of the flat buffers that are penalised, each p measured from its origin.
+class Penalties {
+ public:
+  /// `parameters` must outlive this.
+  Penalties(FlatParameters& parameters, const std::vector<Penalised>& penalised);
+  double value(double l1, double l2) const;
+  void add_l2_gradient(double l2) const;
+  void shrink(double threshold) const;
+  double share_of_zeros() const;
+
+ private:
+  struct Range {
+    std::int64_t begin = 0, end = 0;
+    at::Tensor origin;  // [end - begin]; undefined: 0, and then neighbours are one range
+  };
+  at::Tensor values(const Range& range) const;
+  at::Tensor departure(const Range& range) const;
+
+  FlatParameters& parameters_;
+  std::vector<Range> ranges_;
+};
 
 }  // namespace lowrank::train

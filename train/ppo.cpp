@@ -16,6 +16,8 @@ namespace {
 constexpr std::int64_t kMeasureTokens = 4096;  // of a batch without gradients
 constexpr std::size_t kSamples = 4;            // of a rollout, in the log
 constexpr const char* kState = "ppo_state.json";
+// Sums that complete_metrics() makes val/ratio_var of.
+constexpr const char *kRatioSum = "ratio sum", *kRatioSquares = "ratio squares";
 
 /// What the plan deals: the prompts, each by its own name, nothing of them learned.
 data::Dataset dataset_of(const std::vector<data::Prompt>& prompts) {
@@ -46,6 +48,7 @@ std::string to_text(const core::Json& json) { return json.dump(-1, ' ', false, c
 Ppo::Ppo(Parts parts)
     : TextObjective(by_rollouts(parts), parts.policy, dataset_of(parts.prompts)),
       value_(parts.value),
+      reference_(parts.reference),
       tokenizer_(parts.tokenizer),
       prompts_(std::move(parts.prompts)),
       validation_(std::move(parts.validation)),
@@ -69,6 +72,7 @@ Ppo::Ppo(Parts parts)
 void Ppo::act_as(Role role) {
   adapter()->set_enabled(role == Role::kPolicy);
   value_->set_enabled(role == Role::kValue);
+  if (reference_ != nullptr) reference_->set_enabled(role == Role::kReference);
 }
 
 std::vector<lora::NamedTensor> Ppo::parameters() {
@@ -176,6 +180,7 @@ const Rollout& Ppo::rollout_for(std::int64_t step) {
   const std::vector<std::uint32_t>& which = plan().step(index).examples;
   rollout_ = roll(prompts_, which, "ppo rollout", static_cast<std::uint64_t>(index));
   rollout_.index = index;
+  ratios_ = {};
   rollout_.kl_coef = kl_coef_;
   score_episodes(rollout_.episodes, kl_coef_, ppo_);
   kl_coef_ = adapted_kl_coef(kl_coef_, mean_kl(rollout_.episodes), static_cast<std::int64_t>(which.size()), ppo_);
@@ -198,12 +203,16 @@ void Ppo::log_samples(const std::vector<std::uint32_t>& prompts) {
   samples_bytes_ = samples_->bytes();
 }
 
-/// The value loss of a micro-batch, gone backward; metrics as sums.
-MicroLoss Ppo::value_part(const std::vector<std::uint32_t>& which, double positions, double episodes) {
+/// The value loss of a micro-batch, gone backward; metrics as sums: each mean once for every answer, since the trainer
+/// divides by the number of answers.
+MicroLoss Ppo::value_part(const std::vector<std::uint32_t>& which) {
   act_as(Role::kValue);
   const at::Tensor states = hidden_of_batch();
   const std::vector<double> values = head_.values(states);
   std::vector<double> slopes(values.size(), 0.0);
+  const auto episodes = static_cast<double>(which.size());
+  double positions = 0;
+  for (const std::uint32_t i : which) positions += static_cast<double>(rollout_.episodes[i].values.size());
   const double scale = episodes * 0.5 / positions;
   double loss = 0, clipped = 0;
   for (std::size_t k = 0; k < which.size(); ++k) {
@@ -229,22 +238,18 @@ MicroLoss Ppo::value_part(const std::vector<std::uint32_t>& which, double positi
 MicroLoss Ppo::forward(std::int64_t step, std::int64_t micro) {
   rollout_for(step);
   const auto batches = cut(step);
-  double tokens = 0, positions = 0, episodes = 0;  // of the whole mini-batch
-  for (const auto& one : batches) {
-    for (const std::uint32_t i : one) {
-      tokens += static_cast<double>(rollout_.episodes[i].logprobs.size());
-      positions += static_cast<double>(rollout_.episodes[i].values.size());
-      episodes += 1;
-    }
-  }
   const auto& which = batches.at(share_of(batches.size(), sync()).first + static_cast<std::size_t>(micro));
   take(data::make_batch(rollout_.examples, which));
-  MicroLoss result = value_part(which, positions, episodes);
+  MicroLoss result = value_part(which);
 
-  const at::Tensor losses = decoder().token_losses(hidden_of_batch(), batch().labels);
+  const at::Tensor states = hidden_of_batch();
+  const at::Tensor losses = decoder().token_losses(states, batch().labels);
   const TokenValues logps = token_logps(losses, batch());
   TokenValues slopes(which.size());
-  const double scale = episodes / tokens;  // the trainer divides by the number of episodes
+  const auto episodes = static_cast<double>(which.size());
+  double tokens = 0;
+  for (const std::vector<double>& of_one : logps) tokens += static_cast<double>(of_one.size());
+  const double scale = episodes / tokens;
   double loss = 0, clipped = 0, squares = 0, ratios = 0;
   for (std::size_t k = 0; k < which.size(); ++k) {
     const Episode& episode = rollout_.episodes[which[k]];
@@ -266,11 +271,26 @@ MicroLoss Ppo::forward(std::int64_t step, std::int64_t micro) {
   result.metrics["loss/policy_avg"] = scale * loss;
   result.metrics["policy/clipfrac_avg"] = scale * clipped;
   result.metrics["policy/approxkl_avg"] = 0.5 * scale * squares;
+  result.metrics["policy/entropy_avg"] = scale * total_entropy(decoder(), states, batch());
   result.metrics["val/ratio"] = scale * ratios;
+  const double beyond = ratios / tokens - 1;
+  result.metrics[kRatioSum] = beyond;
+  result.metrics[kRatioSquares] = beyond * beyond;
   for (const auto& [name, value] : rollout_metrics(rollout_)) {
     result.metrics[name] = value * static_cast<double>(which.size());
   }
   return result;
+}
+
+void Ppo::complete_metrics(std::int64_t step, Metrics& metrics) {
+  const auto batches = cut(step);
+  double episodes = 0;  // what the sums were divided by
+  for (const auto& one : batches) episodes += static_cast<double>(one.size());
+  ratios_.count += static_cast<double>(batches.size());
+  ratios_.sum += metrics.extract(kRatioSum).mapped() * episodes;
+  ratios_.squares += metrics.extract(kRatioSquares).mapped() * episodes;
+  const double n = ratios_.count;
+  metrics["val/ratio_var"] = n < 2 ? 0 : std::max(0.0, ratios_.squares - ratios_.sum * ratios_.sum / n) / (n - 1);
 }
 
 std::vector<EvalResult> Ppo::evaluate() {
@@ -289,7 +309,10 @@ std::vector<EvalResult> Ppo::evaluate() {
 void Ppo::save_state(const std::filesystem::path& checkpoint) {
   TextObjective::save_state(checkpoint);
   if (samples_) samples_->sync();
-  const core::Json state = {{"kl_coef", kl_coef_}, {"samples_bytes", samples_bytes_}, {"rollout", to_json(rollout_)}};
+  const core::Json state = {{"kl_coef", kl_coef_},
+                            {"samples_bytes", samples_bytes_},
+                            {"ratios", {ratios_.count, ratios_.sum, ratios_.squares}},
+                            {"rollout", to_json(rollout_)}};
   core::write_file(checkpoint / kState, to_text(state) + "\n");
 }
 
@@ -302,6 +325,10 @@ void Ppo::load_state(const std::filesystem::path& checkpoint) {
   samples_.reset();
   if (!samples_file_.empty() && sync().rank() == 0) samples_.emplace(samples_file_, samples_bytes_);
   rollout_ = rollout_from_json(state.at("rollout"));
+  ratios_ = {};
+  if (!state.has("ratios")) return;  // a checkpoint of before they were kept
+  const core::JsonView ratios = state.at("ratios");
+  ratios_ = {ratios.at(0).as_double(), ratios.at(1).as_double(), ratios.at(2).as_double()};
 }
 
 }  // namespace lowrank::train

@@ -17,18 +17,20 @@
 namespace lowrank::train {
 
 /// Three models on one copy of the weights: the policy is the decoder with the adapter `policy`, the reference has no
-/// adapter on, the value model has the adapter `value` (another name on the same model) and a head of its own.
+/// adapter on, or `reference` where the policy started from one; the value model has the adapter `value` (another name
+/// on the same model) and a head of its own.
 ///
 /// The run goes in rollouts: for each, answers to the plan's next prompts are drawn from the policy (temperature 1, so
 /// that the ratios are those of the model itself) and rewarded; then come `epochs` passes over them in `mini_batches`
 /// optimiser steps each. A rollout depends on (seed, its number, the adapters) and the reward alone, so a run resumes
-/// to the same bytes. There is no dropout. Losses are means over the tokens of a whole mini-batch, and so are approxkl
-/// and the ratio, where TRL's means take padding in.
+/// to the same bytes. There is no dropout. Losses are means over the tokens of a micro-batch, meaned over the step's
+/// micro-batches as TRL accumulates them; so are approxkl and the ratio, where TRL's means take padding in.
 class Ppo : public TextObjective {
  public:
   struct Parts : TextParts {
     lora::Adapter* policy = nullptr;
     lora::Adapter* value = nullptr;
+    lora::Adapter* reference = nullptr;  // what the policy started from, under a name of its own; null: the base
     const data::Tokenizer* tokenizer = nullptr;
     std::vector<data::Prompt> prompts;
     std::vector<data::Prompt> validation;  // may be empty
@@ -53,6 +55,8 @@ class Ppo : public TextObjective {
   void prepare(std::int64_t step) override { rollout_for(step); }
   /// The value loss goes backward inside, since its adapter is on only there; the policy's is returned.
   MicroLoss forward(std::int64_t step, std::int64_t micro) override;
+  /// val/ratio_var: the variance of the micro-batches' mean ratios of a rollout so far; after its last step TRL's.
+  void complete_metrics(std::int64_t step, Metrics& metrics) override;
   std::string describe(std::int64_t step) const override { return TextObjective::describe(rollout_of(step)); }
   /// Answers to the held-out prompts: the loss is minus objective/rlhf_reward.
   std::vector<EvalResult> evaluate() override;
@@ -77,9 +81,9 @@ class Ppo : public TextObjective {
                      std::uint64_t first);
   void measure(Rollout& rollout);
   void log_samples(const std::vector<std::uint32_t>& prompts);
-  MicroLoss value_part(const std::vector<std::uint32_t>& which, double positions, double episodes);
+  MicroLoss value_part(const std::vector<std::uint32_t>& which);
 
-  lora::Adapter* value_;
+  lora::Adapter *value_, *reference_;
   const data::Tokenizer* tokenizer_;
   std::vector<data::Prompt> prompts_, validation_;
   std::uint32_t micro_size_;
@@ -92,6 +96,11 @@ class Ppo : public TextObjective {
   ValueHead head_;
   Rollout rollout_;
   double kl_coef_;  // of the next rollout
+  /// Over the micro-batches that the rollout has been through: how many, and the sums of r − 1 and (r − 1)² of their
+  /// mean ratios r.
+  struct Ratios {
+    double count = 0, sum = 0, squares = 0;
+  } ratios_;
   std::optional<MetricsLog> samples_;
   std::int64_t samples_bytes_ = 0;
 };

@@ -2,15 +2,18 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <span>
 
 #include "lowrank/kernels/host.h"
+#include "lowrank/kernels/row_entropy.h"
 
 namespace lowrank::train {
 namespace {
 
 constexpr std::int64_t kBatchTokens = 4096, kScoreTokens = 2048;  // of a batch without gradients
 constexpr std::int64_t kNotLearned = -100;
+constexpr std::size_t kLogitRows = 256;  // whose logits are whole in memory
 
 /// fp32 [T] on the losses' device: value(segment, n) at the n-th learned token of each segment, 0 elsewhere.
 template <typename Value>
@@ -88,6 +91,25 @@ std::vector<double> answer_logps(models::DecoderImpl& decoder, const std::vector
     own = totals(token_logps(decoder, examples, share_of(examples, kBatchTokens, sync), kBatchTokens, progress));
   });
   return gather(sync, own);
+}
+
+double total_entropy(models::DecoderImpl& decoder, const at::Tensor& hidden, const data::Batch& batch) {
+  const at::NoGradGuard no_grad;
+  const std::vector<std::int64_t> labels = kernels::to_host<std::int64_t>(batch.labels);
+  std::vector<std::int64_t> learned;
+  for (std::size_t t = 0; t < labels.size(); ++t) {
+    if (labels[t] != kNotLearned) learned.push_back(static_cast<std::int64_t>(t));
+  }
+  double sum = 0;
+  for (std::size_t begin = 0; begin < learned.size(); begin += kLogitRows) {
+    const std::span<const std::int64_t> some =
+        std::span(learned).subspan(begin, std::min(kLogitRows, learned.size() - begin));
+    const at::Tensor index = kernels::from_host(some, {static_cast<std::int64_t>(some.size())}, hidden.device());
+    for (const double entropy : kernels::row_entropies(decoder.logits(hidden.detach().index_select(0, index)))) {
+      sum += entropy;
+    }
+  }
+  return sum;
 }
 
 std::vector<double> text_scores(const models::SequenceClassifier& classifier, const std::vector<data::Example>& texts,

@@ -36,6 +36,10 @@ std::vector<double> totals(const TokenValues& values);
 std::vector<double> answer_logps(models::DecoderImpl& decoder, const std::vector<data::Example>& examples,
                                  GradSync& sync, core::ProgressObserver* progress = nullptr);
 
+/// The sum over the learned tokens of a batch of the entropy, in nats, of what the model would say in their place;
+/// hidden [T, d]. Without gradients.
+double total_entropy(models::DecoderImpl& decoder, const at::Tensor& hidden, const data::Batch& batch);
+
 /// The scores [examples * labels] of all texts, the ranks each having done their share.
 std::vector<double> text_scores(const models::SequenceClassifier& classifier, const std::vector<data::Example>& texts,
                                 GradSync& sync);

@@ -1,17 +1,10 @@
 #include "lowrank/train/text_objective.h"
 
+#include <unordered_map>
+
 #include "lowrank/train/documents.h"
 
 namespace lowrank::train {
-namespace {
-
-data::PlanOptions dealt(data::PlanOptions plan, const GradSync& sync) {
-  plan.ranks = sync.ranks();
-  return plan;
-}
-
-}  // namespace
-
 std::vector<std::int64_t> item_lengths(const std::vector<data::Example>& examples, std::uint32_t each) {
   std::vector<std::int64_t> lengths(examples.size() / each, 0);
   for (std::size_t i = 0; i < lengths.size() * each; ++i) {
@@ -30,6 +23,22 @@ TextObjective::TextObjective(TextParts parts, lora::Adapter* adapter, data::Data
 
 std::vector<lora::Factors> TextObjective::factors() {
   return adapter_ != nullptr ? lora::factors_of(*adapter_) : std::vector<lora::Factors>{};
+}
+
+std::vector<Penalised> TextObjective::penalised() {
+  std::vector<Penalised> all = Objective::penalised();
+  if (adapter_ == nullptr) return all;
+  std::unordered_map<const void*, at::Tensor> origins;
+  for (const lora::LinearSlot& slot : adapter_->slots()) {
+    const lora::LoraMatrices& lora = adapter_->at(slot);
+    origins[lora.a.unsafeGetTensorImpl()] = lora.a0;
+    origins[lora.b.unsafeGetTensorImpl()] = lora.b0;
+  }
+  for (Penalised& one : all) {
+    const auto found = origins.find(one.parameter.unsafeGetTensorImpl());
+    if (found != origins.end()) one.origin = found->second;
+  }
+  return all;
 }
 
 std::int64_t TextObjective::micro_batches(std::int64_t step) const {

@@ -38,6 +38,7 @@ class TextObjective : public Objective {
   const data::Plan& plan() const { return plan_; }
   std::vector<lora::NamedTensor> parameters() override { return adapter_->parameters(); }
   std::vector<lora::Factors> factors() override;
+  std::vector<Penalised> penalised() override;
   std::int64_t steps() const override { return plan_.steps(); }
   std::int64_t planned_tokens() const override { return plan_.total_tokens(); }
   double epoch_after(std::int64_t step) const override { return plan_.step(step).epoch; }

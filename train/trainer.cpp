@@ -4,8 +4,10 @@
 
 #include <chrono>
 #include <cmath>
+#include <memory>
 
 #include "lowrank/core/error.h"
+#include "lowrank/kernels/flat_buffer.h"
 #include "lowrank/train/checkpoint.h"
 #include "lowrank/train/ema.h"
 #include "lowrank/train/flat_parameters.h"
@@ -28,28 +30,6 @@ std::int64_t interval(std::int64_t every, std::int64_t steps, std::int64_t times
   return every > 0 ? every : std::max<std::int64_t>(1, (steps + times - 1) / times);
 }
 
-core::Json to_json(const std::vector<EvalResult>& results) {
-  core::Json json = core::Json::array();
-  for (const EvalResult& r : results) {
-    json.push_back({{"split", r.split}, {"loss", r.loss}, {"tokens", r.tokens}});
-    if (!r.metrics.empty()) json.back()["metrics"] = r.metrics;
-  }
-  return json;
-}
-
-std::vector<EvalResult> from_json(const core::Json& json) {
-  std::vector<EvalResult> results;
-  const core::JsonView view(json, "trainer_state.json: evaluation");
-  for (std::size_t i = 0; i < view.size(); ++i) {
-    const core::JsonView one = view.at(i);
-    results.push_back({one.at("split").as_string(), one.at("loss").as_double(), one.at("tokens").as_int(0), {}});
-    if (!one.has("metrics")) continue;
-    const core::JsonView metrics = one.at("metrics");
-    for (const std::string& name : metrics.keys()) results.back().metrics[name] = metrics.at(name).as_double();
-  }
-  return results;
-}
-
 /// One run from its start or its resumption to its end.
 class Run {
  public:
@@ -60,24 +40,29 @@ class Run {
         out_(std::move(out)),
         stop_(stop),
         sync_(sync),
-        observer_(observer),
+        observer_(sync.rank() == 0 ? observer : silent_),
         parameters_(objective.parameters()),
         factors_(objective.factors()),
-        optimizer_(parameters_.values(), {options.lr, options.beta1, options.beta2, options.eps, options.weight_decay},
-                   rate_ranges(parameters_.parameters(), options.lora_plus_ratio)),
+        optimizer_(std::make_unique<AdamW>(
+            parameters_,
+            kernels::AdamWOptions{options.lr, options.beta1, options.beta2, options.eps, options.weight_decay},
+            rate_ranges(parameters_.parameters(), options.lora_plus_ratio))),
         steps_(objective.steps()),
         warmup_(warmup_steps(options.warmup, steps_)),
         eval_every_(interval(options.eval_every, steps_, 10)),
         save_every_(interval(options.save_every, steps_, 5)) {
     objective_.parameters_moved();
     if (options.ema > 0) ema_.emplace(options.ema, parameters_.values());
-    state_.identity = complete_identity(std::move(identity), options, steps_);
+    state_.identity = complete_identity(std::move(identity), options, steps_, sync_.ranks());
+    require_equal(sync_, state_.identity.dump() + ", parameters " +
+                             std::to_string(kernels::sum_of_squares(parameters_.values())));
   }
 
   TrainResult run(bool resume, bool force) {
     start(resume, force);
+    penalties_.emplace(parameters_, objective_.penalised());  // now: a beginning comes with the checkpoint
     while (state_.step < steps_ && !stopped_early()) {
-      if (signalled() || !step()) return interrupted();
+      if (asked_to_stop() || !step()) return interrupted();
       const bool ends = state_.step == steps_;
       bool better = false;
       if (ends || state_.step % eval_every_ == 0) better = evaluate();
@@ -87,22 +72,32 @@ class Run {
   }
 
  private:
-  // The beginning: from the newest valid checkpoint, or from nothing.
+  bool first_rank() const { return sync_.rank() == 0; }
+
+  // The beginning: from the newest valid checkpoint, or from nothing. Rank 0 chooses and keeps the folder.
   void start(bool resume, bool force) {
     std::vector<std::string> skipped;
-    const auto checkpoint = newest_checkpoint(out_, &skipped);
-    if (checkpoint && !resume) {
+    std::string newest;
+    together(sync_, [&] {
+      if (!first_rank()) return;
+      if (const auto found = newest_checkpoint(out_, &skipped)) newest = found->string();
+    });
+    newest = from_first(sync_, newest);
+    if (!newest.empty() && !resume) {
       throw ConfigError(out_.string() + " holds an unfinished run: go on with --resume, or --overwrite it");
     }
     for (const std::string& note : skipped) observer_.on_note(note);
-    if (checkpoint) {
-      continue_from(*checkpoint, force);
+    if (!newest.empty()) {
+      continue_from(newest, force);
       return;
     }
     if (resume) observer_.on_note("there is no valid checkpoint in " + out_.string() + ": starting from the beginning");
     observer_.on_start(0, steps_);
-    discard_checkpoints_after(out_, -1);
-    metrics_.emplace(out_ / "metrics.jsonl", 0);
+    together(sync_, [&] {
+      if (!first_rank()) return;
+      discard_checkpoints_after(out_, -1);
+      metrics_.emplace(out_ / "metrics.jsonl", 0);
+    });
     const bool has_validation = evaluate();
     state_.before = to_json(last_evaluation_);
     // The start is the best so far, and must be recoverable should training only make it worse.
@@ -119,38 +114,35 @@ class Run {
                         "): resume with those, or give --force to go on without bit-exactness");
     }
     if (!differences.empty()) observer_.on_note("not bit-exact: resumed although these differ: " + list);
-    state_ = load_checkpoint(checkpoint, parameters_, optimizer_.exp_avg(), optimizer_.exp_avg_sq(), ema());
-    objective_.load_state(checkpoint);
+    together(sync_, [&] {
+      state_ = load_checkpoint(checkpoint, parameters_, *optimizer_, ema());
+      objective_.load_state(checkpoint);
+    });
     state_.identity = now;
     saved_step_ = state_.step;
-    last_evaluation_ = from_json(state_.last);
-    discard_checkpoints_after(out_, state_.step);
-    prune();  // the kill may have come between a save and its pruning
-    metrics_.emplace(out_ / "metrics.jsonl", state_.metrics_bytes);
-    if (metrics_->was_short()) observer_.on_note("metrics.jsonl lacks rows that were there at the checkpoint");
+    last_evaluation_ = evaluation_from_json(state_.last);
+    together(sync_, [&] {
+      if (!first_rank()) return;
+      discard_checkpoints_after(out_, state_.step);
+      prune();  // the kill may have come between a save and its pruning
+      metrics_.emplace(out_ / "metrics.jsonl", state_.metrics_bytes);
+      if (metrics_->was_short()) observer_.on_note("metrics.jsonl lacks rows that were there at the checkpoint");
+    });
     observer_.on_note("resumed from " + checkpoint.string());
     observer_.on_start(state_.step, steps_);
-    observer_stops_ = observer_.stops_here();  // the kill may have come between that evaluation and the end
+    observer_stops_ = observer_asks_to_stop();  // the kill may have come between that evaluation and the end
   }
 
-  // One optimiser step. False when a signal came: the partial sum is dropped, the state is that after the last step.
+  // One optimiser step. False when a signal came to any rank: the partial sum is dropped, the state is that after the
+  // last step.
   bool step() {
     const auto began = Clock::now();
     const std::int64_t index = state_.step;
     parameters_.zero_gradients();
     StepTotals totals;
     objective_.prepare(index);
-    const std::int64_t micro_batches = objective_.micro_batches(index);
-    for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
-      observer_.on_micro(index + 1, micro, micro_batches);
-      const MicroLoss loss = objective_.forward(index, micro);
-      if (loss.count > 0) loss.loss_sum.backward();
-      totals.loss += loss.value;
-      totals.count += loss.count;
-      totals.tokens += loss.tokens;
-      for (const auto& [name, sum] : loss.metrics) totals.metrics[name] += sum;
-      if (signalled()) return false;
-    }
+    together(sync_, [&] { add_up(index, totals); });
+    if (asked_to_stop()) return false;
     parameters_.check_aliasing();
     at::Tensor& gradients = parameters_.gradients();
     at::Tensor& values = parameters_.values();
@@ -158,18 +150,19 @@ class Run {
     sync_.sum(gradients, totals);
     divide_by_count(gradients, totals.count);
     StepMetrics metrics;
-    metrics.penalty = penalty_value(values, options_.l1, options_.l2);
-    if (options_.l2 != 0) add_l2_gradient(gradients, values, options_.l2);
+    metrics.penalty = penalties_->value(options_.l1, options_.l2);
+    if (options_.l2 != 0) penalties_->add_l2_gradient(options_.l2);
     if (options_.delta.any()) metrics.penalty += add_delta_penalties(factors_, options_.delta);
     const auto count = static_cast<double>(std::max<std::int64_t>(1, totals.count));
     metrics.loss = totals.loss / count;
     for (const auto& [name, sum] : totals.metrics) metrics.metrics[name] = sum / count;
+    objective_.complete_metrics(index, metrics.metrics);
     metrics.grad_norm = parameters_.gradient_norm();
     check_finite(index, metrics);
     clip_gradients(gradients, metrics.grad_norm, options_.clip);
     metrics.lr = learning_rate(options_.schedule, options_.lr, index, steps_, warmup_);
-    optimizer_.step(values, gradients, index + 1, metrics.lr);
-    if (options_.l1 != 0) shrink(values, metrics.lr * options_.l1);
+    optimizer_->step(parameters_, index + 1, metrics.lr);
+    if (options_.l1 != 0) penalties_->shrink(metrics.lr * options_.l1);
     if (options_.max_delta_norm > 0) cap_delta_norms(factors_, options_.max_delta_norm);
     if (ema_) ema_->update(values, index + 1);
     if (ema_ && options_.max_delta_norm > 0) {
@@ -184,12 +177,26 @@ class Run {
     metrics.epoch = objective_.epoch_after(index);
     metrics.tokens = state_.tokens;
     const double seconds = seconds_since(began);
-    seconds_ += seconds;
+    state_.seconds += seconds;
     metrics.tokens_per_second = static_cast<double>(totals.tokens) / std::max(seconds, 1e-9);
     metrics.peak_rss_bytes = peak_rss_bytes();
     log(metrics);
     observer_.on_step(metrics);
     return true;
+  }
+
+  // This rank's micro-batches, forward and backward, until a signal.
+  void add_up(std::int64_t index, StepTotals& totals) {
+    const std::int64_t micro_batches = objective_.micro_batches(index);
+    for (std::int64_t micro = 0; micro < micro_batches && !signalled(); ++micro) {
+      observer_.on_micro(index + 1, micro, micro_batches);
+      const MicroLoss loss = objective_.forward(index, micro);
+      if (loss.count > 0) loss.loss_sum.backward();
+      totals.loss += loss.value;
+      totals.count += loss.count;
+      totals.tokens += loss.tokens;
+      for (const auto& [name, sum] : loss.metrics) totals.metrics[name] += sum;
+    }
   }
 
   void check_finite(std::int64_t index, const StepMetrics& metrics) const {
@@ -204,6 +211,7 @@ class Run {
   }
 
   void log(const StepMetrics& m) {
+    if (!first_rank()) return;
     core::Json row = {{"step", m.step},
                       {"epoch", m.epoch},
                       {"loss", m.loss},
@@ -233,7 +241,7 @@ class Run {
       core::Json row = {
           {"step", state_.step}, {"eval_loss", result.loss}, {"split", result.split}, {"tokens", result.tokens}};
       for (const auto& [name, value] : result.metrics) row["eval_" + name] = value;
-      metrics_->row(row);
+      if (first_rank()) metrics_->row(row);
     }
     state_.last = to_json(last_evaluation_);
     bool better = false;
@@ -249,7 +257,7 @@ class Run {
       state_.best = state_.last;
     }
     observer_.on_eval(state_.step, last_evaluation_, better);
-    observer_stops_ = observer_.stops_here();
+    observer_stops_ = observer_asks_to_stop();
     return better;
   }
 
@@ -257,15 +265,27 @@ class Run {
     return observer_stops_ || (options_.early_stopping > 0 && state_.evals_without_gain >= options_.early_stopping);
   }
 
+  // Rank 0's observer decides for all.
+  bool observer_asks_to_stop() { return largest(sync_, observer_.stops_here() ? 1 : 0) != 0; }
+
+  // Whether a signal has come to any rank, so that all end at the same step.
+  bool asked_to_stop() {
+    signal_ = static_cast<int>(largest(sync_, signalled() ? stop_->load() : 0));
+    return signal_ != 0;
+  }
+
   bool signalled() const { return stop_ != nullptr && stop_->load(std::memory_order_relaxed) != 0; }
 
   void save() {
-    objective_.check_inputs();
-    metrics_->sync();
-    state_.metrics_bytes = metrics_->bytes();
-    save_checkpoint(out_, state_, parameters_, optimizer_.exp_avg(), optimizer_.exp_avg_sq(), objective_, ema());
+    together(sync_, [&] {
+      objective_.check_inputs();
+      if (!first_rank()) return;
+      metrics_->sync();
+      state_.metrics_bytes = metrics_->bytes();
+      save_checkpoint(out_, state_, parameters_, *optimizer_, objective_, ema());
+      prune();
+    });
     saved_step_ = state_.step;
-    prune();
     observer_.on_checkpoint(checkpoint_path(out_, state_.step));
   }
 
@@ -276,7 +296,7 @@ class Run {
   TrainResult interrupted() {
     if (state_.step > std::max<std::int64_t>(0, saved_step_)) save();
     TrainResult result = describe(TrainResult::Stop::kSignal);
-    result.signal = stop_->load();
+    result.signal = signal_;
     return result;
   }
 
@@ -285,24 +305,30 @@ class Run {
     TrainResult result = describe(stopped_early() ? TrainResult::Stop::kEarly : TrainResult::Stop::kFinished);
     result.after = last_evaluation_;
     result.top_is_best = state_.best_loss && state_.best_step == state_.step;
-    if (state_.best_loss && !result.top_is_best) {
-      const fs::path best = checkpoint_path(out_, state_.best_step);
-      const std::string fault = checkpoint_fault(best);
-      if (fault.empty()) {
-        load_checkpoint(best, parameters_, optimizer_.exp_avg(), optimizer_.exp_avg_sq(), ema());
-        result.after = from_json(state_.best);
-        result.top_is_best = true;
-      } else {
-        observer_.on_note("the best checkpoint, " + best.string() + ", cannot be used (" + fault +
-                          "): the last one is taken");
-      }
-    }
+    if (state_.best_loss && !result.top_is_best) result.top_is_best = take_best();
+    if (result.top_is_best && state_.best_step != state_.step) result.after = evaluation_from_json(state_.best);
     if (ema_) ema_->exchange(parameters_.values());  // for good: the model holds what is saved
-    objective_.check_inputs();
-    objective_.save(out_);
-    metrics_->sync();
-    result.exact_zeros = share_of_zeros(parameters_.values());
+    together(sync_, [&] {
+      objective_.check_inputs();
+      if (!first_rank()) return;
+      objective_.save(out_);
+      metrics_->sync();
+    });
+    result.exact_zeros = penalties_->share_of_zeros();
     return result;
+  }
+
+  // The parameters of the best checkpoint. False, and said, where it cannot be used.
+  bool take_best() {
+    const fs::path best = checkpoint_path(out_, state_.best_step);
+    const std::string fault = from_first(sync_, first_rank() ? checkpoint_fault(best) : "");
+    if (!fault.empty()) {
+      observer_.on_note("the best checkpoint, " + best.string() + ", cannot be used (" + fault +
+                        "): the last one is taken");
+      return false;
+    }
+    together(sync_, [&] { load_checkpoint(best, parameters_, *optimizer_, ema()); });
+    return true;
   }
 
   TrainResult describe(TrainResult::Stop stop) const {
@@ -310,10 +336,10 @@ class Run {
     result.stop = stop;
     result.steps = state_.step;
     result.tokens = state_.tokens;
-    result.seconds = seconds_;
+    result.seconds = state_.seconds;
     result.best_step = state_.best_step;
     result.best_loss = state_.best_loss;
-    result.before = from_json(state_.before);
+    result.before = evaluation_from_json(state_.before);
     result.last_loss = state_.last_loss;
     return result;
   }
@@ -323,18 +349,20 @@ class Run {
   fs::path out_;
   std::atomic<int>* stop_;
   GradSync& sync_;
+  TrainObserver silent_;  // of the ranks after the first
   TrainObserver& observer_;
   FlatParameters parameters_;
   std::vector<lora::Factors> factors_;
   std::optional<Ema> ema_;
-  Optimizer optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::optional<Penalties> penalties_;
   std::int64_t steps_, warmup_, eval_every_, save_every_;
   CheckpointState state_;
   std::optional<MetricsLog> metrics_;
   std::vector<EvalResult> last_evaluation_;
   std::int64_t saved_step_ = -1;
   bool observer_stops_ = false;
-  double seconds_ = 0;
+  int signal_ = 0;
 };
 
 }  // namespace
@@ -357,9 +385,7 @@ TrainResult Trainer::run(TrainObserver& observer, bool resume, bool force) {
         "--delta-l1, --delta-l2, --orthogonality and --max-delta-norm act on the factors of a low-rank "
         "adapter, and there is none: leave them out, or use --method lora");
   }
-  OneRank alone;
-  GradSync& sync = sync_ != nullptr ? *sync_ : alone;
-  return Run(objective_, options_, out_, identity_, stop_, sync, observer).run(resume, force);
+  return Run(objective_, options_, out_, identity_, stop_, or_alone(sync_), observer).run(resume, force);
 }
 
 }  // namespace lowrank::train

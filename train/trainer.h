@@ -27,7 +27,7 @@ struct TrainOptions {
   double lora_plus_ratio = 1;  // LoRA+ (Hayou et al. 2024): the rate of lora_B and of vectors is lr times this
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
   double l1 = 0;                    // proximal step after the optimiser: p <- sign(p)·max(|p| - lr·l1, 0)
-  double l2 = 0;                    // gradient of l2/2·‖p‖² added once a step
+  double l2 = 0;                    // gradient of l2/2·‖p‖² added once a step; of both p: Objective::penalised
   DeltaPenalties delta;             // on ΔW and its factors
   double max_delta_norm = 0;        // cap on ‖ΔW‖_F of a layer, by projection after the step; 0: off
   double ema = 0;                   // decay of the average that is evaluated and saved as the result; 0: off
@@ -36,7 +36,6 @@ struct TrainOptions {
   double min_gain = 0;              // nats a token below the best so far that early stopping counts as a gain
   std::int64_t save_every = 0;      // steps; 0: five a run
   std::int64_t keep_last = 2;
-  std::uint64_t seed = 42;
 };
 
 struct StepMetrics {
@@ -68,10 +67,10 @@ struct TrainResult {
   int signal = 0;
   std::int64_t steps = 0;  // completed
   std::int64_t tokens = 0;
-  double seconds = 0;          // training, evaluation left out
+  double seconds = 0;          // training, evaluation left out, those before a resumption included
   std::int64_t best_step = 0;  // 0: before training
   std::optional<double> best_loss;
-  double exact_zeros = 0;                 // share of parameters that are exactly 0 (of interest with l1)
+  double exact_zeros = 0;                 // share of what l1 acts on that it holds at exactly 0
   std::vector<EvalResult> before, after;  // evaluation of the start, and of what is at the top of `out`
   bool top_is_best = false;               // the adapter at the top of `out` is the best by validation, else the last
   double last_loss = 0;
@@ -83,7 +82,8 @@ class Trainer {
   /// `identity`: what must be equal for a resumed run to be the same run, as stored in the checkpoint (options that
   /// matter, data and base hashes, versions); the options above that matter are added under their names on the command
   /// line ("--lr") where it lacks them. `stop`: set by a signal handler to the signal's number. `sync`: the other
-  /// ranks.
+  /// ranks, each of which has such a Trainer, on one shared `out`: all take the same steps and end at the same one, and
+  /// rank 0 alone writes, and tells its observer.
   Trainer(Objective& objective, TrainOptions options, std::filesystem::path out, core::Json identity,
           std::atomic<int>* stop = nullptr, GradSync* sync = nullptr);
   /// Trains to the end, or from the newest valid checkpoint when `resume`. DataError when a loss or gradient is not

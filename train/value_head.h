@@ -12,7 +12,7 @@ namespace lowrank::train {
 class ValueHead {
  public:
   explicit ValueHead(std::int64_t width, at::Device device = at::kCPU);
-  /// fp32 [d], a leaf that requires grad.
+  /// fp32 [1, d], a leaf that requires grad.
   const at::Tensor& weight() const { return weight_; }
   /// hidden [T, d] of any float dtype -> a value for each token.
   std::vector<double> values(const at::Tensor& hidden) const;

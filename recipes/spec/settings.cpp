@@ -187,7 +187,6 @@ train::TrainOptions train_options(const TrainSpec& spec, const RunSpec& run, dou
   result.early_stopping = spec.early_stopping.value_or(0);
   result.save_every = run.save_every.value_or(0);
   result.keep_last = run.keep_last;
-  result.seed = seed_of(spec);
   return result;
 }
 

@@ -46,6 +46,28 @@ TEST_CASE("a pair's answers and their ends are learned, its prompt is not", "[un
   CHECK(data::shorter_wins(pairs) == 0);
 }
 
+// TRL's DPOTrainer (1.16): prompt_len = min(common_prefix_length(prompt, prompt + chosen), the same of rejected).
+TEST_CASE("where one side's first letters merge with the prompt's last token, both begin where that one does",
+          "[unit]") {
+  FakeOptions merging;
+  merging.words = {"Q:y", ":"};
+  const FakeTokenizer tokenizer(merging);
+  for (const bool swapped : {false, true}) {
+    const std::string row = swapped ? R"({"prompt": "A Q:", "chosen": "no", "rejected": "yes"})"
+                                    : R"({"prompt": "A Q:", "chosen": "yes", "rejected": "no"})";
+    const Dataset pairs = load(row + "\n", 1024, "pairs.jsonl", merging);
+    REQUIRE(pairs.examples.size() == 2);
+    for (const data::Example& example : pairs.examples) {
+      const bool merged = example.ids[3] == 259;
+      CHECK(learned_text(tokenizer, example.ids, example.learned) == (merged ? "Q:yes</s>" : "Q:no</s>"));
+    }
+    CHECK(pairs.report.learned_tokens == 4 + 5);
+  }
+  const Dataset apart =
+      load("{\"prompt\": \"A Q:\", \"chosen\": \"so\", \"rejected\": \"no\"}\n", 1024, "pairs.jsonl", merging);
+  CHECK(learned_text(tokenizer, apart.examples[0].ids, apart.examples[0].learned) == "so</s>");
+}
+
 TEST_CASE("the forms that TRL and LLaMA-Factory write are read", "[unit]") {
   const std::string prompt = "User: Hi\nAssistant:";
   const char* forms[] = {

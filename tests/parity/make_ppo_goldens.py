@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Golden files of tests/train/ppo.cpp: one PPO update in torch and PEFT, by the formulas of TRL 0.21's PPOTrainer.train
 (trl/trainer/ppo_trainer.py, steps 3 to 6 and the inner loop; masked_mean, masked_var and masked_whiten of trl/core.py) on
-padded tensors as it has them, INVALID_LOGPROB and all. (Later versions of TRL have no PPOTrainer.)
+padded tensors as it has them, INVALID_LOGPROB and all: a mini-batch of three accumulated micro-batches, each a mean over its
+own tokens. Entropy, ratio and approxkl leave padding out, where TRL's means count it. (Later versions of TRL have no
+PPOTrainer.)
 
 On the tiny Llama of tests/goldens/models/llama: the policy is its PEFT adapter, the value model a second adapter and a
 random head. Under tests/goldens/train/ppo/:
@@ -9,7 +11,7 @@ random head. Under tests/goldens/train/ppo/:
     value/               the value adapter, as PEFT saves it
     ppo_state.json       a rollout of six answers, as a checkpoint holds it: old log-probabilities and values (moved away
                          from the present ones, so that ratios and clips matter), rewards, returns, advantages
-    update.json          options; losses and clip fractions before and after one step of AdamW
+    update.json          options; losses, clip fractions, entropy and ratios before and after one step of AdamW
     gradients.safetensors  d(loss)/d(parameter) of the first; "score": the head
 
     python3 tests/parity/make_ppo_goldens.py [--out tests/goldens]
@@ -30,6 +32,8 @@ LENGTH = 9  # of an answer at most
 EOS, PAD = 2, 0
 OPTIONS = dict(kl_coef=0.07, gamma=0.98, lam=0.93, cliprange=0.2, cliprange_value=0.15, vf_coef=0.3, whiten_rewards=True,
                missing_eos_penalty=0.5, lr=1e-2)
+# The micro-batches of two in both passes, in lowrank's order: core::RandomStream(42, "ppo order").permutation(6, pass).
+MICRO = [[[1, 4], [0, 5], [3, 2]], [[1, 4], [2, 5], [3, 0]]]
 
 
 def masked_mean(values, mask):
@@ -84,19 +88,22 @@ def advantages_of(logprobs, reference, values, scores, responses):
 
 
 def states(model, rows):
-    """Log-probabilities [B][n] of the responses and hidden states [B][n + 1, d] before and after their tokens."""
-    logprobs, hidden = [], []
+    """Of the responses: log-probabilities [B][n], hidden states [B][n + 1, d] before and after their tokens, and the entropy
+    [B][n] of what the model would say in their place."""
+    logprobs, hidden, entropies = [], [], []
     for prompt, response in rows:
         out = model(input_ids=torch.tensor([prompt + response]), output_hidden_states=True)
         logs = out.logits[0, len(prompt) - 1:-1].log_softmax(-1)
         logprobs.append(logs.gather(1, torch.tensor(response)[:, None])[:, 0])
         hidden.append(out.hidden_states[-1][0, len(prompt) - 1:])
-    return logprobs, hidden
+        z = out.logits[0, len(prompt) - 1:-1]
+        entropies.append(torch.logsumexp(z, dim=-1) - torch.sum(z.softmax(-1) * z, dim=-1))
+    return logprobs, hidden, entropies
 
 
 def losses(policy, value, head, rows, old, mask, mask_p1):
-    logprobs, _ = states(policy, rows)
-    _, hidden = states(value, rows)
+    logprobs, _, entropies = states(policy, rows)
+    _, hidden, _ = states(value, rows)
     new = torch.stack([torch.cat([x, torch.zeros(LENGTH - len(x))]) for x in logprobs]).masked_fill(mask, INVALID_LOGPROB)
     predicted = [(h @ head)[:LENGTH] for h in hidden]
     vpred = torch.stack([torch.cat([x, torch.zeros(LENGTH - len(x))]) for x in predicted]).masked_fill(mask_p1, 0)
@@ -111,7 +118,8 @@ def losses(policy, value, head, rows, old, mask, mask_p1):
     return pg + OPTIONS["vf_coef"] * vf, {
         "loss/policy_avg": pg, "loss/value_avg": vf, "policy/clipfrac_avg": masked_mean((pg2 > pg1).float(), ~mask),
         "val/clipfrac_avg": masked_mean((vf2 > vf1).float(), ~mask_p1),
-        "policy/approxkl_avg": 0.5 * masked_mean(difference ** 2, ~mask), "val/ratio": masked_mean(ratio, ~mask)}
+        "policy/approxkl_avg": 0.5 * masked_mean(difference ** 2, ~mask), "val/ratio": masked_mean(ratio, ~mask),
+        "policy/entropy_avg": torch.cat(entropies).mean()}
 
 
 def value_adapter(folder, target):
@@ -144,10 +152,10 @@ def main():
     rows = answers(3)
     responses = [r for _, r in rows]
     with torch.no_grad():
-        now, _ = states(policy, rows)
+        now, _, _ = states(policy, rows)
         with policy.disable_adapter():
-            base, _ = states(policy, rows)
-        _, hidden = states(value, rows)
+            base, _, _ = states(policy, rows)
+        _, hidden, _ = states(value, rows)
         kept = [(noise(h @ head, 0.2))[:min(LENGTH, len(r) + (r[-1] == EOS))] for h, r in zip(hidden, responses)]
         old = {"logprobs": padded([noise(x, 0.15).tolist() for x in now]), "values": padded([v.tolist() for v in kept])}
         raw = torch.randn(len(rows), generator=g)
@@ -172,11 +180,20 @@ def main():
              "value.score.weight": head}
     optimiser = torch.optim.AdamW(named.values(), lr=OPTIONS["lr"], weight_decay=0)
     report = {"options": OPTIONS, "head": head.tolist(), "updates": []}
-    for update in range(2):
-        loss, metrics = losses(policy, value, head, rows, old, mask, mask_p1)
-        report["updates"].append({"loss": loss.item(), "metrics": {k: v.item() for k, v in metrics.items()}})
+    ratios = []  # of the micro-batches so far: val/ratio_var is their variance, as TRL logs it at the end of a rollout
+    for update, micro in enumerate(MICRO):
         optimiser.zero_grad()
-        loss.backward()
+        loss, metrics = 0.0, {}
+        for which in micro:
+            part, measured = losses(policy, value, head, [rows[i] for i in which],
+                                    {name: tensor[which] for name, tensor in old.items()}, mask[which], mask_p1[which])
+            (part / len(micro)).backward()
+            loss += part.item() / len(micro)
+            ratios.append(measured["val/ratio"].item())
+            for name, number in measured.items():
+                metrics[name] = metrics.get(name, 0.0) + number.item() / len(micro)
+        metrics["val/ratio_var"] = torch.tensor(ratios).var().item()
+        report["updates"].append({"loss": loss, "metrics": metrics})
         if update == 0:
             save_file({n: p.grad.clone() for n, p in named.items()}, target / "gradients.safetensors")
             optimiser.step()

@@ -5,6 +5,7 @@
 
 #include <chrono>
 
+#include "letter_tokenizer.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
 #include "lowrank/train/flat_parameters.h"
@@ -18,26 +19,6 @@ using namespace lowrank;
 using namespace lowrank_test;
 
 namespace {
-
-/// Ids as letters: id 3 is 'D'.
-class LetterTokenizer : public data::Tokenizer {
- public:
-  LetterTokenizer() { eos_ = 2; }
-  std::vector<data::TokenId> encode(std::string_view text, bool) const override {
-    std::vector<data::TokenId> ids;
-    for (const char c : text) ids.push_back(static_cast<data::TokenId>(c - 'A'));
-    return ids;
-  }
-  std::string decode(std::span<const data::TokenId> ids, bool) const override {
-    std::string text;
-    for (const data::TokenId id : ids) text += id_to_token(id);
-    return text;
-  }
-  std::optional<data::TokenId> token_to_id(std::string_view) const override { return std::nullopt; }
-  std::string id_to_token(data::TokenId id) const override { return std::string(1, static_cast<char>('A' + id % 58)); }
-  bool is_special(data::TokenId id) const override { return id < 3; }
-  data::TokenId size() const override { return 97; }
-};
 
 train::PpoOptions golden_options(const core::Json& options) {
   train::PpoOptions ppo;
@@ -76,6 +57,7 @@ Update update(train::Ppo& objective, train::FlatParameters& flat, std::int64_t s
   }
   result.loss /= static_cast<double>(result.count);
   for (auto& [name, sum] : result.metrics) sum /= static_cast<double>(result.count);
+  objective.complete_metrics(step, result.metrics);
   return result;
 }
 
@@ -213,8 +195,8 @@ TEST_CASE("advantages, returns, losses, gradients and one update are those of TR
     CHECK((tensor.grad() - gradient).abs().max().item<double>() <= 1e-4 * gradient.abs().max().item<double>());
   }
   const double lr = golden["options"]["lr"].get<double>();
-  train::Optimizer optimizer(flat.values(), {lr, 0.9, 0.999, 1e-8, 0}, {{0, flat.size(), 1}});
-  optimizer.step(flat.values(), flat.gradients(), 1, lr);
+  train::AdamW optimizer(flat, {lr, 0.9, 0.999, 1e-8, 0}, {{0, flat.size(), 1}});
+  optimizer.step(flat, 1, lr);
   check(update(objective, flat, 1), golden["updates"][1]);
 }
 
@@ -268,6 +250,93 @@ TEST_CASE("the first update of a rollout begins where the policy stands, and the
   CHECK(fs::exists(out / "adapter_model.safetensors"));
   const auto saved = formats::SafetensorsFile::open(out / "adapter_model.safetensors");
   CHECK(saved->find("value.score.weight") == nullptr);  // the policy alone
+}
+
+TEST_CASE("LoRA+ leaves the value head at the plain rate", "[unit]") {
+  TinyPpo tiny;
+  const std::vector<lora::NamedTensor> parameters = tiny.objective->parameters();
+  REQUIRE(parameters.back().name == "value.score.weight");
+  const auto ranges = train::rate_ranges(parameters, 16);
+  CHECK(ranges.back().factor == 1);
+  CHECK(ranges.back().end - ranges.back().begin == parameters.back().tensor.numel());
+}
+
+namespace {
+
+/// TinyPpo's models with adapters of another config, and B of the policy moved away from 0 where it begins elsewhere.
+struct OtherPpo {
+  explicit OtherPpo(const lora::LoraConfig& config, bool moved = false, bool with_reference = false) {
+    const auto attach = [&](std::optional<lora::Adapter>& adapter, const std::string& name, bool away) {
+      lora::LoraConfig own = config;
+      if (name == "value") own.init_lora_weights = "default";
+      adapter = lora::attach(tiny.decoder->slot_table(), own, 9, name);
+      if (!away) return;
+      const at::NoGradGuard no_grad;
+      for (auto& [path, tensor] : adapter->parameters()) tensor.add_(0.03);
+    };
+    tiny.policy->detach();
+    tiny.value->detach();
+    attach(policy, lora::kDefaultAdapter, moved);
+    attach(value, "value", false);
+    if (with_reference) attach(reference, "reference", moved);
+    train::Ppo::Parts parts;
+    parts.decoder = tiny.decoder;
+    parts.policy = &*policy;
+    parts.value = &*value;
+    parts.reference = reference ? &*reference : nullptr;
+    parts.tokenizer = &tiny.tokenizer;
+    for (int i = 0; i < 6; ++i) {
+      const std::string text = {static_cast<char>('D' + i), 'K'};
+      parts.prompts.push_back({tiny.tokenizer.encode(text, true), text, "prompts.txt", std::nullopt});
+    }
+    parts.plan.batch_size = 3;
+    parts.plan.epochs = 4;
+    parts.epochs = 2;
+    parts.response_length = 6;
+    parts.reward = [](const std::vector<train::Answer>& answers) {
+      std::vector<double> scores;
+      for (const train::Answer& answer : answers) scores.push_back(answer.response.front() < 'X' ? 1 : -1);
+      return scores;
+    };
+    objective = std::make_unique<train::Ppo>(std::move(parts));
+  }
+  TinyPpo tiny;
+  std::optional<lora::Adapter> policy, value, reference;
+  std::unique_ptr<train::Ppo> objective;
+};
+
+lora::LoraConfig small_config() {
+  lora::LoraConfig config;
+  config.r = 4;
+  config.lora_alpha = 8;
+  return config;
+}
+
+}  // namespace
+
+TEST_CASE("PPO learns where the output head alone is adapted", "[unit]") {
+  lora::LoraConfig config = small_config();
+  config.target_modules = std::vector<std::string>{"lm_head"};
+  OtherPpo other(config);
+  TempDir out;
+  Recorder recorder;
+  train::Trainer(*other.objective, tiny_training(), out.path(), {}).run(recorder);
+  CHECK(recorder.steps.size() == 16);
+  CHECK(recorder.steps.back().metrics.at("loss/value_avg") != recorder.steps.front().metrics.at("loss/value_avg"));
+  CHECK(recorder.steps.back().metrics.at("objective/kl") != 0);
+}
+
+TEST_CASE("PPO that goes on from an adapter has that adapter as its reference, unmoved by training", "[unit]") {
+  OtherPpo from_base(small_config(), true), from_start(small_config(), true, true);
+  CHECK(std::abs(train::mean_kl(from_base.objective->rollout_for(0).episodes)) > 1e-3);
+  CHECK(train::mean_kl(from_start.objective->rollout_for(0).episodes) == 0);
+  TempDir out;
+  Recorder recorder;
+  train::Trainer(*from_start.objective, tiny_training(), out.path(), {}).run(recorder);
+  CHECK(recorder.steps.back().metrics.at("objective/kl") != 0);
+  for (const auto& [name, tensor] : from_start.objective->parameters()) {
+    CHECK(name.find("reference") == std::string::npos);
+  }
 }
 
 TEST_CASE("the KL coefficient follows its target by a fifth at most, scaled by the horizon", "[unit]") {

@@ -1,3 +1,6 @@
+#include <chrono>
+#include <thread>
+
 #include "lowrank/core/error.h"
 #include "message.h"
 #include "toy.h"
@@ -150,4 +153,23 @@ TEST_CASE("metrics that were cut by somebody are reported", "[unit]") {
   fs::resize_file(out / "metrics.jsonl", 10);
   train::Trainer(again, toy_training(), out.path(), {}).run(recorder, true);
   CHECK(recorder.noted("lacks rows"));
+}
+
+TEST_CASE("seconds go on from the checkpoint as tokens do", "[unit]") {
+  keep_files_in_memory();
+  TempDir out;
+  Recorder recorder;
+  std::atomic<int> stop{0};
+  recorder.after_step = [&](std::int64_t step) { stop = step == 6 ? 2 : 0; };
+  Toy slow;
+  slow.on_forward = [](std::int64_t, std::int64_t) { std::this_thread::sleep_for(std::chrono::milliseconds(4)); };
+  const auto first = train::Trainer(slow, toy_training(), out.path(), {}, &stop).run(recorder);
+  REQUIRE(first.steps == 6);
+  CHECK(first.seconds >= 6 * 3 * 0.004);
+  Toy quick;
+  Recorder second;
+  const auto whole = train::Trainer(quick, toy_training(), out.path(), {}).run(second, true);
+  CHECK(whole.steps == 12);
+  CHECK(whole.tokens == 2 * first.tokens);
+  CHECK(whole.seconds > first.seconds);
 }

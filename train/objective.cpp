@@ -1,0 +1,39 @@
+#include "lowrank/train/objective.h"
+
+#include "lowrank/lora/peft_names.h"
+
+namespace lowrank::train {
+
+core::Json to_json(const std::vector<EvalResult>& results) {
+  core::Json json = core::Json::array();
+  for (const EvalResult& r : results) {
+    json.push_back({{"split", r.split}, {"loss", r.loss}, {"tokens", r.tokens}});
+    if (!r.metrics.empty()) json.back()["metrics"] = r.metrics;
+  }
+  return json;
+}
+
+std::vector<EvalResult> evaluation_from_json(const core::Json& json) {
+  std::vector<EvalResult> results;
+  const core::JsonView view(json, "trainer_state.json: evaluation");
+  for (std::size_t i = 0; i < view.size(); ++i) {
+    const core::JsonView one = view.at(i);
+    results.push_back({one.at("split").as_string(), one.at("loss").as_double(), one.at("tokens").as_int(0), {}});
+    if (!one.has("metrics")) continue;
+    const core::JsonView metrics = one.at("metrics");
+    for (const std::string& name : metrics.keys()) results.back().metrics[name] = metrics.at(name).as_double();
+  }
+  return results;
+}
+
+std::vector<Penalised> Objective::penalised() {
+  std::vector<Penalised> factors, all;
+  for (const lora::NamedTensor& parameter : parameters()) {
+    all.push_back({parameter.tensor});
+    const auto name = lora::parse_peft_name(parameter.name);
+    if (name && name->factor != lora::Factor::kMagnitude) factors.push_back({parameter.tensor});
+  }
+  return factors.empty() ? all : factors;
+}
+
+}  // namespace lowrank::train
