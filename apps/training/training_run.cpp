@@ -17,7 +17,7 @@
 #include "lowrank/core/memory.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/parts.h"
-#include "lowrank/kernels/mode.h"
+#include "lowrank/kernels/runtime.h"
 #include "lowrank/train/checkpoint.h"
 #include "lowrank/train/run_folder.h"
 
@@ -27,7 +27,8 @@ namespace fs = std::filesystem;
 
 void set_threads_and_kernels(const Options& options) {
   set_threads(options);
-  kernels::set_mode(options.text("kernels") == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused);
+  kernels::set_default_runtime(
+      {.mode = options.text("kernels") == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused});
 }
 
 RunFolder open_run(const Options& options, const Console& console, const std::vector<fs::path>& inputs) {
