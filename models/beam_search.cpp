@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <utility>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/softmax.h"
 #include "lowrank/kernels/host.h"
 #include "lowrank/kernels/rows.h"
 #include "lowrank/models/admission.h"
@@ -46,13 +48,11 @@ struct Search {
 
 std::vector<double> log_softmax(const at::Tensor& logits) {
   std::vector<double> result = kernels::to_host<double>(logits);
-  const double top = *std::max_element(result.begin(), result.end());
-  double sum = 0;
-  for (const double x : result) sum += std::exp(x - top);
-  if (std::isnan(sum)) {
+  const core::ExpSum terms = core::exp_sum(std::span<const double>(result));
+  if (std::isnan(terms.sum)) {
     throw ModelError("the model's logits are not numbers (NaN); the weights or the adapter are damaged");
   }
-  for (double& x : result) x -= top + std::log(sum);
+  for (double& x : result) x -= terms.largest + std::log(terms.sum);
   return result;
 }
 

@@ -6,9 +6,11 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <span>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/random.h"
+#include "lowrank/core/softmax.h"
 #include "lowrank/kernels/host.h"
 #include "lowrank/models/generate.h"
 
@@ -54,20 +56,10 @@ void keep_top_k(std::vector<float>& scores, std::int64_t k) {
   for (float& score : scores) score = score < least ? kRemoved : score;
 }
 
-// Probabilities that sum to 1, in double.
-std::vector<double> softmax(const std::vector<float>& scores) {
-  const float top = *std::max_element(scores.begin(), scores.end());
-  std::vector<double> probabilities(scores.size());
-  double sum = 0;
-  for (std::size_t i = 0; i < scores.size(); ++i) sum += probabilities[i] = std::exp(double{scores[i]} - top);
-  for (double& p : probabilities) p /= sum;
-  return probabilities;
-}
-
 // TopPLogitsWarper (Holtzman et al. 2019): from the least likely up, what sums to at most 1 - p goes; the last one
 // stays.
 void keep_top_p(std::vector<float>& scores, double p) {
-  const std::vector<double> probabilities = softmax(scores);
+  const std::vector<double> probabilities = core::softmax(std::span<const float>(scores));
   std::vector<std::size_t> order(scores.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return scores[a] < scores[b]; });
@@ -110,10 +102,8 @@ void apply_penalties(std::vector<float>& scores, const GenerateOptions& options,
 double log_probability(const at::Tensor& logits, double temperature, data::TokenId id) {
   const std::vector<float> scores = kernels::to_host<float>(logits);
   const double divisor = temperature == 0 ? 1 : temperature;
-  const double top = *std::max_element(scores.begin(), scores.end());
-  double sum = 0;
-  for (const float score : scores) sum += std::exp((score - top) / divisor);
-  return (scores.at(static_cast<std::size_t>(id)) - top) / divisor - std::log(sum);
+  const core::ExpSum terms = core::exp_sum(std::span<const float>(scores), divisor);
+  return (scores.at(static_cast<std::size_t>(id)) - terms.largest) / divisor - std::log(terms.sum);
 }
 
 data::TokenId sample(const at::Tensor& logits, const GenerateOptions& options, const std::vector<data::TokenId>& seen,
@@ -130,7 +120,7 @@ data::TokenId sample(const at::Tensor& logits, const GenerateOptions& options, c
   if (options.top_k > 0) keep_top_k(scores, options.top_k);
   if (options.top_p < 1) keep_top_p(scores, options.top_p);
 
-  const std::vector<double> probabilities = softmax(scores);
+  const std::vector<double> probabilities = core::softmax(std::span<const float>(scores));
   const double target = core::RandomStream(options.seed, "sample").uniform(place, prompt);
   double sum = 0;
   std::size_t last = 0;
