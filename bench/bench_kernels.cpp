@@ -67,10 +67,8 @@ void linears() {
         const double flops = 2.0 * static_cast<double>(s.rows * s.in * s.out);
         const auto with = [](k::GemmPath path, const Work& work) {
           return [=] {
-            const k::GemmPath before = k::gemm_path();
-            k::set_gemm_path(path);
+            const k::RuntimeScope scope({.gemm = path});
             work();
-            k::set_gemm_path(before);
           };
         };
         const Work forward = [&] { k::base_forward(x, base); }, backward = [&] { k::base_backward(g, base); };

@@ -1,40 +1,23 @@
 #include "lowrank/eval/classify.h"
 
-#include <algorithm>
-#include <cmath>
+#include <numeric>
 
 #include "lowrank/core/error.h"
+#include "lowrank/kernels/class_loss.h"
+#include "lowrank/kernels/host.h"
 
 namespace lowrank::eval {
 
-ClassLoss class_loss(std::span<const double> scores, std::int64_t truth, double smoothing) {
-  const auto best = std::max_element(scores.begin(), scores.end());
-  const auto right = static_cast<std::size_t>(truth);
-  const auto count = static_cast<double>(scores.size());
-  double sum = 0, mean = 0;
-  for (const double score : scores) {
-    sum += std::exp(score - *best);
-    mean += score / count;
-  }
-  const double log_sum = *best + std::log(sum);
-  ClassLoss result;
-  result.predicted = best - scores.begin();
-  result.loss = log_sum - (1 - smoothing) * scores[right] - smoothing * mean;
-  for (const double score : scores) result.slopes.push_back(std::exp(score - log_sum) - smoothing / count);
-  result.slopes[right] -= 1 - smoothing;
-  return result;
-}
-
 Classified classified(std::span<const double> scores, const std::vector<std::int64_t>& truth, std::int64_t labels) {
-  const auto each = static_cast<std::size_t>(labels);
-  if (truth.size() * each != scores.size()) throw InternalError("classified: a class for each text is expected");
+  const auto count = static_cast<std::int64_t>(truth.size());
+  if (static_cast<std::size_t>(count * labels) != scores.size())
+    throw InternalError("classified: a class for each text is expected");
+  for (const std::int64_t label : truth)
+    if (label < 0 || label >= labels) throw DataError("a text has a class that the score head lacks");
+  const kernels::ClassLoss found = kernels::class_loss(kernels::from_host(scores, {count, labels}), truth);
   Classified result;
-  for (std::size_t i = 0; i < truth.size(); ++i) {
-    if (truth[i] < 0 || truth[i] >= labels) throw DataError("a text has a class that the score head lacks");
-    const ClassLoss one = class_loss(scores.subspan(i * each, each), truth[i]);
-    result.nll += one.loss;
-    result.predicted.push_back(one.predicted);
-  }
+  result.nll = std::accumulate(found.losses.begin(), found.losses.end(), 0.0);
+  result.predicted = found.predicted;
   result.scores = classification(truth, result.predicted, labels);
   result.nll /= static_cast<double>(truth.size());
   return result;

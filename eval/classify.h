@@ -12,15 +12,6 @@
 
 namespace lowrank::eval {
 
-/// The cross-entropy of one text in nats and its slopes by the scores: of the classes' softmax against the truth, of
-/// which the share `smoothing` is spread evenly over all classes (as PyTorch's label_smoothing).
-struct ClassLoss {
-  double loss = 0;
-  std::int64_t predicted = 0;  // the class of the highest score, the first where several are
-  std::vector<double> slopes;
-};
-ClassLoss class_loss(std::span<const double> scores, std::int64_t truth, double smoothing = 0);
-
 struct Classified {
   double nll = 0;  // mean over the texts
   std::vector<std::int64_t> predicted;

@@ -11,10 +11,9 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/progress_scope.h"
 #include "lowrank/data/batch_torch.h"
-#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/divergence.h"
 #include "lowrank/kernels/host.h"
-#include "lowrank/kernels/rows.h"
+#include "lowrank/kernels/row_losses.h"
 
 namespace lowrank::eval {
 namespace {
@@ -42,15 +41,6 @@ Counted counted_rows(const data::Batch& batch, const std::vector<std::uint32_t>&
     }
   }
   return counted;
-}
-
-/// log softmax [rows, V] fp32, by chunks of rows that do not depend on the threads.
-at::Tensor log_probabilities(const at::Tensor& logits) {
-  at::Tensor result = kernels::aten::empty(logits.sizes(), logits.options().dtype(at::kFloat));
-  kernels::for_row_chunks(logits.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
-    result.slice(0, begin, end).copy_(logits.slice(0, begin, end).log_softmax(1, at::kFloat));
-  });
-  return result;
 }
 
 void check(const std::vector<Candidate>& candidates) {
@@ -81,7 +71,7 @@ void add_batch(const std::vector<Candidate>& candidates, const data::Batch& batc
       at::Tensor log_q;
       {
         const Active active(candidates[c]);
-        log_q = log_probabilities(candidates[c].decoder->logits(hidden[c].slice(0, begin, end)));
+        log_q = kernels::row_log_softmax(candidates[c].decoder->logits(hidden[c].slice(0, begin, end)));
       }
       if (c == 0) first = log_q;
       const std::vector<double> kl =

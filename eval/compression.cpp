@@ -80,7 +80,7 @@ void add_gradients(const std::vector<lora::RankTerms>& terms, const lora::Adapte
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
       at::Tensor b = probe.at(probe.slots()[i]).b;
       // With A = right: the gradient of B is s·G rightᵀ, G that of ΔW.
-      const at::Tensor m = terms[i].left.t().matmul(b.grad().to(at::kDouble)).div(terms[i].scale);
+      const at::Tensor m = terms[i].left.t().matmul(b.grad().to(at::kCPU, at::kDouble)).div(terms[i].scale);
       moments[i].left.add_(m.matmul(m.t()));
       moments[i].right.add_(m.t().matmul(m));
     }

@@ -71,6 +71,12 @@ at::Tensor tensor_view(const std::shared_ptr<const SafetensorsFile>& file, const
 
 at::Tensor tensor_view(const WeightFiles::Entry& entry) { return tensor_view(entry.file, *entry.info); }
 
+std::span<const std::byte> tensor_bytes(const at::Tensor& tensor) {
+  if (!tensor.is_cpu() || !tensor.is_contiguous())
+    throw InternalError("tensor_bytes: a contiguous tensor of the CPU is expected");
+  return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
+}
+
 TensorToWrite tensor_to_write(std::string name, const at::Tensor& tensor) {
   TensorToWrite out;
   out.name = std::move(name);
@@ -78,7 +84,7 @@ TensorToWrite tensor_to_write(std::string name, const at::Tensor& tensor) {
   out.shape = tensor.sizes().vec();
   out.produce = [tensor](const std::function<void(std::span<const std::byte>)>& sink) {
     const at::Tensor plain = tensor.detach().to(at::kCPU).contiguous();
-    sink({static_cast<const std::byte*>(plain.const_data_ptr()), plain.nbytes()});
+    sink(tensor_bytes(plain));
   };
   return out;
 }

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "lowrank/kernels/runtime.h"
+
 namespace lowrank::kernels {
 
 namespace {
@@ -16,6 +18,7 @@ using torch::autograd::variable_list;
 struct Holder : torch::CustomClassHolder {
   std::function<variable_list(const BackwardPass&)> backward;
   std::size_t inputs = 0;
+  Runtime runtime;
 };
 
 struct HandWritten : torch::autograd::Function<HandWritten> {
@@ -25,6 +28,7 @@ struct HandWritten : torch::autograd::Function<HandWritten> {
     auto holder = c10::make_intrusive<Holder>();
     holder->backward = std::move(pass.backward);
     holder->inputs = inputs.size();
+    holder->runtime = runtime();
     ctx->save_for_backward(std::move(pass.saved));
     ctx->saved_data["backward"] = c10::IValue::make_capsule(std::move(holder));
     ctx->set_materialize_grads(false);
@@ -37,6 +41,7 @@ struct HandWritten : torch::autograd::Function<HandWritten> {
     variable_list result;
     if (gradients[0].defined()) {
       const variable_list saved = ctx->get_saved_variables();
+      const RuntimeScope same(holder.runtime);
       result = holder.backward({gradients[0], saved, [ctx](std::size_t i) { return ctx->needs_input_grad(i); }});
     }
     result.resize(holder.inputs + 1);  // `forward` is an argument too

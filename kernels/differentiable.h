@@ -28,7 +28,7 @@ struct ForwardPass {
 };
 
 /// The output of `forward`, which runs now, unrecorded; its `backward` runs when autograd asks for gradients of
-/// `inputs`. Every input must be defined.
+/// `inputs`, under the runtime that is in force now. Every input must be defined.
 at::Tensor differentiable(const std::vector<at::Tensor>& inputs, const std::function<ForwardPass()>& forward);
 
 }  // namespace lowrank::kernels

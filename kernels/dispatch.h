@@ -5,7 +5,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "lowrank/core/error.h"
-#include "lowrank/kernels/mode.h"
+#include "lowrank/kernels/runtime.h"
 
 namespace lowrank::kernels {
 

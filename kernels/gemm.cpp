@@ -17,6 +17,7 @@ constexpr std::int64_t kWidePanel = 1024;  // columns a task of a product that i
 bool packs(at::ScalarType dtype, std::int64_t rows) {
   if (rows <= kFewRows) return false;
   switch (gemm_path()) {
+    case GemmPath::kDetected:
     case GemmPath::kPlain:
       return false;
     case GemmPath::kPacked:
@@ -28,6 +29,11 @@ bool packs(at::ScalarType dtype, std::int64_t rows) {
 }
 
 }  // namespace
+
+at::ScalarType product_dtype(at::ScalarType dtype) {
+  if (dtype == at::kBFloat16 && gemm_path() != GemmPath::kNativeBf16) return at::kFloat;
+  return dtype;
+}
 
 std::int64_t tile_rows(std::int64_t rows) {
   std::int64_t tiles = (rows + kMostRows - 1) / kMostRows;

@@ -8,22 +8,12 @@
 #include <cstdint>
 
 #include "lowrank/kernels/base_weight.h"
+#include "lowrank/kernels/runtime.h"
 
 namespace lowrank::kernels {
 
-/// How products are formed. The choice is made once a process from the CPU:
-/// - kPlain: LibTorch's own GEMM (MKL) in fp32; bf16 operands are made fp32 as they are used and results are rounded.
-///   CPUs without AVX-512 (MKL runs at their peak, and their bf16 GEMMs at a tenth of it), and Intel's with fp32.
-/// - kPacked: the same with weights packed for oneDNN as they are used. AVX-512 CPUs of other makers, where MKL
-///   keeps to AVX2 and oneDNN does not.
-/// - kNativeBf16: kPacked, and bf16 operands multiplied as bf16. CPUs with AVX512_BF16 or AMX.
-enum class GemmPath { kPlain, kPacked, kNativeBf16 };
-GemmPath gemm_path();
-const char* name(GemmPath path);
-/// For tests and benches: another path than the CPU's own.
-void set_gemm_path(GemmPath path);
-
-/// The dtype in which products of operands of this dtype are formed: fp64 and fp32 as they are, bf16 by the path.
+/// The dtype in which products of operands of this dtype are formed: fp64 and fp32 as they are, bf16 by the path in
+/// force.
 at::ScalarType product_dtype(at::ScalarType dtype);
 
 /// Rows of a tile for `rows` rows: at most 256, an even number of tiles.

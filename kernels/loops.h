@@ -95,6 +95,9 @@ double dot(const double* a, const double* b, std::int64_t n);
 float cross_entropy_row(float* z, std::int64_t n, std::int64_t label, bool round, bool gradient, float scale);
 double cross_entropy_row(double* z, std::int64_t n, std::int64_t label, bool round, bool gradient, double scale);
 
+/// out[j] = scale · Σ_k b[k] a[k · columns + j], summed over `rank` in its order and rounded after each operation.
+void summed_row(const float* b, const float* a, std::int64_t rank, std::int64_t columns, float scale, float* out);
+
 /// One AdamW step on n elements; the arguments are the constants of the step as torch.optim.AdamW computes them.
 struct AdamWStep {
   double decay;  // 1 − lr · weight_decay

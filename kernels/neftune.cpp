@@ -5,12 +5,13 @@
 #include <vector>
 
 #include "lowrank/core/random.h"
-#include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::kernels {
 
-at::Tensor neftune_noise(const Segments& segments, std::int64_t width, double alpha, const DropoutContext& place) {
+at::Tensor neftune_noise(const Segments& segments, std::int64_t width, double alpha, const DropoutContext& place,
+                         at::Device device) {
   const std::int64_t tokens = segments.tokens();
   std::vector<double> magnitude(static_cast<std::size_t>(tokens));
   for (std::int64_t s = 0; s < segments.count(); ++s) {
@@ -18,12 +19,11 @@ at::Tensor neftune_noise(const Segments& segments, std::int64_t width, double al
     for (std::int64_t t = segments.q_offsets[s]; t < segments.q_offsets[s + 1]; ++t) magnitude[t] = largest;
   }
   const auto key = core::RandomStream(place.seed, "neftune").key();
-  at::Tensor noise = aten::empty({tokens, width}, at::kFloat);
-  float* const out = noise.mutable_data_ptr<float>();
+  std::vector<float> noise(static_cast<std::size_t>(tokens * width));
   for_row_chunks(tokens, 16, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) {
       const auto token = static_cast<std::uint32_t>(place.token_in_step[t]);
-      float* const row = out + t * width;
+      float* const row = noise.data() + t * width;
       for (std::int64_t j = 0; j < width; j += 4) {
         const auto words =
             core::philox({static_cast<std::uint32_t>(j / 4), token, static_cast<std::uint32_t>(place.step),
@@ -36,7 +36,7 @@ at::Tensor neftune_noise(const Segments& segments, std::int64_t width, double al
       }
     }
   });
-  return noise;
+  return from_host<float>(noise, {tokens, width}, device);
 }
 
 }  // namespace lowrank::kernels

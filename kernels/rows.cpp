@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "lowrank/kernels/runtime.h"
+
 // MKL's number of threads for the calling thread alone (0: the process's); gives the number before. Weak: a LibTorch
 // built on another BLAS has none. Without it MKL cuts a product by the number of threads of the process even in a
 // worker.
@@ -35,10 +37,13 @@ class SingleThreadedMkl {
 void for_row_chunks(std::int64_t rows, std::int64_t chunk, const std::function<void(std::int64_t, std::int64_t)>& f) {
   if (rows <= 0) return;
   const std::int64_t chunks = (rows + chunk - 1) / chunk;
+  Runtime now = runtime();
+  now.threads = 0;  // the tasks are the threads
   const auto run = [&](std::int64_t first, std::int64_t last) {
     // Worker threads do not inherit the caller's thread-local state, so each says for itself that nothing is recorded.
     const at::NoGradGuard no_grad;
     const at::AutoDispatchBelowADInplaceOrView no_autograd;
+    const RuntimeScope same(now);
     const SingleThreadedMkl single_threaded;
     for (std::int64_t c = first; c < std::min(last, chunks); ++c) f(c * chunk, std::min(rows, (c + 1) * chunk));
   };

@@ -10,7 +10,6 @@
 #include "lowrank/core/text.h"
 #include "lowrank/kernels/row_norms.h"
 #include "lowrank/kernels/rows.h"
-#include "lowrank/lora/fan_in_fan_out.h"
 #include "lowrank/lora/init.h"
 #include "lowrank/lora/match.h"
 #include "lowrank/lora/peft_names.h"
@@ -126,15 +125,15 @@ std::vector<NamedTensor> Adapter::parameters() const {
   result.reserve(2 * slots_.size());
   if (adapts_embedding()) {
     const LoraMatrices& lora = embedding_->lora(name_);
-    result.push_back({peft_name(embedding_->path(), Factor::kA, /*embedding=*/true), lora.a});
-    result.push_back({peft_name(embedding_->path(), Factor::kB, /*embedding=*/true), lora.b});
+    result.push_back({peft_name(embedding_->path(), LoraPart::kA, /*embedding=*/true), lora.a});
+    result.push_back({peft_name(embedding_->path(), LoraPart::kB, /*embedding=*/true), lora.b});
   }
   std::set<std::string> adapted;
   for (const LinearSlot& slot : slots_) {
-    result.push_back({peft_name(slot->path(), Factor::kA), at(slot).a});
-    result.push_back({peft_name(slot->path(), Factor::kB), at(slot).b});
+    result.push_back({peft_name(slot->path(), LoraPart::kA), at(slot).a});
+    result.push_back({peft_name(slot->path(), LoraPart::kB), at(slot).b});
     const at::Tensor& magnitude = at(slot).magnitude;
-    if (magnitude.defined()) result.push_back({peft_name(slot->path(), Factor::kMagnitude), magnitude});
+    if (magnitude.defined()) result.push_back({peft_name(slot->path(), LoraPart::kMagnitude), magnitude});
     adapted.insert(slot->path());
   }
   for (const WholeModule& module : whole_)
@@ -208,8 +207,9 @@ Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t s
 
   adapter.config_ = with_portable_targets(config, modules, adaptable, table.others, table.head);
   if (adapter.config_.base_model_name_or_path.empty()) adapter.config_.base_model_name_or_path = table.base_name;
-  adapter.config_.fan_in_fan_out = stored_in_out(table.slots, modules);
+  adapter.config_.fan_in_fan_out = fan_in_fan_out(adapter.slots_);
   adapter.head_ = table.head;
+  adapter.head_tensor_ = head_tensor(table);
   return adapter;
 }
 

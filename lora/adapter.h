@@ -42,6 +42,7 @@ class Adapter {
   /// Its copies at the module of this path. InternalError where it has none.
   const std::vector<NamedTensor>& at_whole(const std::string& path) const;
   const std::string& head() const { return head_; }                      // SlotTable::head
+  const std::string& head_tensor() const { return head_tensor_; }        // that the head is in the model's files
   const std::filesystem::path& directory() const { return directory_; }  // what load_peft read, else empty
   /// Under the names of PEFT's file: A and B of the embedding; lora_A, lora_B and, of DoRA, the magnitude of every
   /// slot, in the order of the slots; then the trained copies.
@@ -63,7 +64,7 @@ class Adapter {
   std::vector<LinearSlot> slots_;
   EmbeddingSlot embedding_;
   std::vector<WholeModule> whole_;
-  std::string head_;
+  std::string head_, head_tensor_;
   std::filesystem::path directory_;
 };
 

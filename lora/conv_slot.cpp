@@ -65,7 +65,8 @@ LoraMatrices new_conv_matrices(const std::string& name, const at::Tensor& weight
   for (std::size_t i = 1; i < a.size(); ++i) fan_in *= a[i];
   LoraMatrices matrices = new_matrices(name, fan_in, weight.size(0), r, init, seed, weight.options().dtype(dtype));
   matrices.a = matrices.a.detach().view(a).set_requires_grad(true);
-  matrices.b = kernels::aten::zeros(shape_of_b(weight, groups, r), dtype).set_requires_grad(true);
+  matrices.b =
+      kernels::aten::zeros(shape_of_b(weight, groups, r), weight.options().dtype(dtype)).set_requires_grad(true);
   return matrices;
 }
 
@@ -152,7 +153,8 @@ at::Tensor ConvSlotImpl::delta_weight() const {
   if (!adapted()) throw InternalError(path_ + " has no adapter");
   const at::NoGradGuard no_grad;
   const std::int64_t out = out_channels() / shape_.groups;
-  at::Tensor delta = kernels::aten::zeros({out_channels(), lora_.a.flatten(1).size(1)}, at::kFloat);
+  at::Tensor delta =
+      kernels::aten::zeros({out_channels(), lora_.a.flatten(1).size(1)}, lora_.a.options().dtype(at::kFloat));
   for (std::int64_t g = 0; g < shape_.groups; ++g)
     delta.narrow(0, g * out, out).copy_(delta_rows(group_of(lora_, shape_.groups, g), 0, out));
   return delta.view(dense_shape(lora_));

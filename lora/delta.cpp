@@ -3,63 +3,59 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/low_rank_product.h"
 #include "lowrank/kernels/row_norms.h"
-#include "lowrank/kernels/rows.h"
 
 namespace lowrank::lora {
 namespace {
 
-constexpr std::int64_t kStrip = 64;
+at::ScalarType wide(at::ScalarType dtype) { return dtype == at::kDouble ? at::kDouble : at::kFloat; }
 
-// out[c] = scale · Σ_k b[k] a[k·stride + c], c < width <= kStrip. The full width is a case of its own because compilers
-// vectorise loops of a known length.
-void strip(const float* b, const float* a, std::int64_t rank, std::int64_t stride, std::int64_t width, float scale,
-           float* out) {
-  float sums[kStrip] = {};
-  for (std::int64_t k = 0; k < rank; ++k, a += stride) {
-    if (width == kStrip) {
-      for (std::int64_t c = 0; c < kStrip; ++c) sums[c] += b[k] * a[c];
-    } else {
-      for (std::int64_t c = 0; c < width; ++c) sums[c] += b[k] * a[c];
-    }
-  }
-  for (std::int64_t c = 0; c < width; ++c) out[c] = sums[c] * scale;
+// m/n by row, n the norms of `sum`, the rows [begin, end) of W + ΔW.
+at::Tensor gain_of(const at::Tensor& sum, const LoraMatrices& lora, std::int64_t begin, std::int64_t end) {
+  const at::Tensor norms =
+      kernels::squared_row_norms(kernels::BaseWeight::dense(sum)).sqrt_().clamp_min_(kernels::kLeastNorm);
+  return lora.magnitude.detach().slice(0, begin, end).to(at::kDouble).div(norms).to(sum.scalar_type());
 }
 
 }  // namespace
 
 at::Tensor delta_rows(const LoraMatrices& lora, std::int64_t begin, std::int64_t end) {
-  const at::NoGradGuard no_grad;
   const LoraMatrices whole = plain(lora);
-  const at::Tensor a = whole.a.detach().to(at::kFloat).contiguous();
-  const at::Tensor b = whole.b.detach().to(at::kFloat).contiguous();
-  const std::int64_t rank = a.size(0), columns = a.size(1);
-  at::Tensor delta = kernels::aten::empty({end - begin, columns}, a.options());
-  const float* pa = a.const_data_ptr<float>();
-  const float* pb = b.const_data_ptr<float>() + begin * rank;
-  float* out = delta.mutable_data_ptr<float>();
-  const auto scale = static_cast<float>(lora.scale);
-  kernels::for_row_chunks(end - begin, 16, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t i = first; i < last; ++i)
-      for (std::int64_t j = 0; j < columns; j += kStrip)
-        strip(pb + i * rank, pa + j, rank, columns, std::min(kStrip, columns - j), scale, out + i * columns + j);
-  });
-  return delta;
+  return kernels::summed_product(whole.b.detach().slice(0, begin, end), whole.a, lora.scale);
 }
 
 at::Tensor merged_rows(const at::Tensor& rows, const LoraMatrices& lora, std::int64_t begin, std::int64_t end) {
   const at::NoGradGuard no_grad;
-  const at::ScalarType wide = rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  at::Tensor sum = rows.detach().to(wide).add(delta_rows(lora, begin, end));
-  if (lora.magnitude.defined()) {
-    const at::Tensor norms =
-        kernels::squared_row_norms(kernels::BaseWeight::dense(sum)).sqrt_().clamp_min_(kernels::kLeastNorm);
-    const at::Tensor gain = lora.magnitude.detach().slice(0, begin, end).to(at::kDouble).div(norms).to(wide);
-    sum.mul_(gain.unsqueeze(1));
-  }
+  at::Tensor sum = rows.detach().to(wide(rows.scalar_type())).add(delta_rows(lora, begin, end));
+  if (lora.magnitude.defined()) sum.mul_(gain_of(sum, lora, begin, end).unsqueeze(1));
   return sum.to(rows.scalar_type());
+}
+
+at::Tensor merge_gain(const kernels::BaseWeight& weight, const LoraMatrices& lora) {
+  if (!lora.magnitude.defined()) return {};
+  const at::NoGradGuard no_grad;
+  const std::int64_t out = weight.out_features(), block = rows_per_block(weight.in_features());
+  std::vector<at::Tensor> parts;
+  for (std::int64_t begin = 0; begin < out; begin += block) {
+    const std::int64_t end = std::min(begin + block, out);
+    const at::Tensor rows = weight.rows(begin, end - begin, wide(weight.dtype()));
+    parts.push_back(gain_of(rows.add(delta_rows(lora, begin, end)), lora, begin, end));
+  }
+  return kernels::aten::cat(parts);
+}
+
+at::Tensor merged_columns(const at::Tensor& columns, const LoraMatrices& lora, std::int64_t begin, std::int64_t end,
+                          const at::Tensor& gain) {
+  const at::NoGradGuard no_grad;
+  LoraMatrices part = plain(lora);
+  part.a = part.a.detach().slice(1, begin, end);
+  at::Tensor sum = columns.detach().to(wide(columns.scalar_type())).add(delta_rows(part, 0, columns.size(0)));
+  if (gain.defined()) sum.mul_(gain.unsqueeze(1));
+  return sum.to(columns.scalar_type());
 }
 
 std::int64_t rows_per_block(std::int64_t columns) {

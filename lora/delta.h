@@ -18,6 +18,13 @@ at::Tensor delta_rows(const LoraMatrices& lora, std::int64_t begin, std::int64_t
 /// dtype: in fp32 (fp64 for fp64), rounded once to that dtype.
 at::Tensor merged_rows(const at::Tensor& rows, const LoraMatrices& lora, std::int64_t begin, std::int64_t end);
 
+/// m/n of a magnitude [out], n the norms of W + ΔW by row, as merged_rows has it; undefined where there is none.
+at::Tensor merge_gain(const kernels::BaseWeight& weight, const LoraMatrices& lora);
+
+/// The same numbers as merged_rows from W's columns [begin, end) [out, end - begin] and merge_gain's result.
+at::Tensor merged_columns(const at::Tensor& columns, const LoraMatrices& lora, std::int64_t begin, std::int64_t end,
+                          const at::Tensor& gain);
+
 /// Rows at a time for a weight with so many columns: blocks of a few megabytes.
 std::int64_t rows_per_block(std::int64_t columns);
 

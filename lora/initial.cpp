@@ -15,8 +15,8 @@ void save_initial(const Adapter& adapter, const std::filesystem::path& directory
   if (!adapter.config().splits_base()) return;
   std::vector<formats::TensorToWrite> tensors;
   for (const LinearSlot& slot : adapter.slots()) {
-    tensors.push_back(formats::tensor_to_write(peft_name(slot->path(), Factor::kA), adapter.at(slot).a0));
-    tensors.push_back(formats::tensor_to_write(peft_name(slot->path(), Factor::kB), adapter.at(slot).b0));
+    tensors.push_back(formats::tensor_to_write(peft_name(slot->path(), LoraPart::kA), adapter.at(slot).a0));
+    tensors.push_back(formats::tensor_to_write(peft_name(slot->path(), LoraPart::kB), adapter.at(slot).b0));
   }
   formats::write_safetensors(directory / kFile, std::move(tensors));
 }
@@ -30,12 +30,12 @@ void load_initial(Adapter& adapter, const std::filesystem::path& directory) {
       throw ModelError(
           fmt::format("{} does not hold '{}' in this adapter's shape: the checkpoint is of another adapter",
                       file->path().string(), name));
-    return formats::tensor_view(file, *info).to(now.scalar_type(), false, /*copy=*/true);
+    return formats::tensor_view(file, *info).to(now.device(), now.scalar_type(), false, /*copy=*/true);
   };
   for (const LinearSlot& slot : adapter.slots()) {
     LoraMatrices& lora = slot->lora(adapter.name());
-    lora.a0 = read(peft_name(slot->path(), Factor::kA), lora.a0);
-    lora.b0 = read(peft_name(slot->path(), Factor::kB), lora.b0);
+    lora.a0 = read(peft_name(slot->path(), LoraPart::kA), lora.a0);
+    lora.b0 = read(peft_name(slot->path(), LoraPart::kB), lora.b0);
   }
 }
 

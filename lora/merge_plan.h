@@ -7,16 +7,24 @@
 #include <map>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "lowrank/formats/safetensors.h"
 #include "lowrank/lora/adapter.h"
 
 namespace lowrank::lora {
 
-/// What becomes of a tensor: its sum with an update, other values, or (both undefined) nothing.
-struct Change {
+/// What becomes of some output rows of a stored tensor, or of all: their sum with an update, or other values.
+struct RowChange {
+  std::int64_t row_begin = 0, rows = 0;
   LoraMatrices lora = {};       // of an embedding by rows (lora::by_rows)
-  at::Tensor replacement = {};  // fp32, a trained copy
+  at::Tensor replacement = {};  // fp32, a trained copy, in the layout of the file
+};
+
+/// What becomes of a stored tensor; without parts, nothing.
+struct Change {
+  bool transposed = false;  // stored [in, out]
+  std::vector<RowChange> parts;
 };
 
 struct MergePlan {

@@ -9,7 +9,6 @@
 #include "lowrank/core/text.h"
 #include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/lora/adapter.h"
-#include "lowrank/lora/fan_in_fan_out.h"
 #include "lowrank/lora/match.h"
 #include "lowrank/lora/path_change.h"
 #include "lowrank/lora/peft_names.h"
@@ -26,7 +25,7 @@ struct Found {
   const TensorInfo* magnitude = nullptr;
   bool embedding = false;
 
-  const TensorInfo*& of(Factor factor) { return factor == Factor::kA ? a : factor == Factor::kB ? b : magnitude; }
+  const TensorInfo*& of(LoraPart part) { return part == LoraPart::kA ? a : part == LoraPart::kB ? b : magnitude; }
   const std::string& any_name() const { return (a != nullptr ? a : b != nullptr ? b : magnitude)->name; }
 };
 
@@ -73,14 +72,14 @@ std::string reason(const std::string& name) {
   return "it is neither an A or B matrix, nor a magnitude vector, nor a weight or bias of a whole module";
 }
 
-std::vector<Factor> factors_of(const LoraConfig& config) {
-  if (config.use_dora) return {Factor::kA, Factor::kB, Factor::kMagnitude};
-  return {Factor::kA, Factor::kB};
+std::vector<LoraPart> parts_of(const LoraConfig& config) {
+  if (config.use_dora) return {LoraPart::kA, LoraPart::kB, LoraPart::kMagnitude};
+  return {LoraPart::kA, LoraPart::kB};
 }
 
 // Of an embedding DoRA is refused, so that it has no magnitude.
-std::vector<Factor> factors_of(const LoraConfig& config, bool embedding) {
-  return embedding ? std::vector{Factor::kA, Factor::kB} : factors_of(config);
+std::vector<LoraPart> parts_of(const LoraConfig& config, bool embedding) {
+  return embedding ? std::vector{LoraPart::kA, LoraPart::kB} : parts_of(config);
 }
 
 // The names that the config asks for, in this model's own paths.
@@ -91,8 +90,7 @@ std::vector<std::string> expected_names(const Loading& loading) {
   std::vector<std::string> names;
   for (const std::string& path : paths) {
     const bool embedding = table.embedding != nullptr && path == table.embedding->path();
-    for (const Factor factor : factors_of(loading.config, embedding))
-      names.push_back(peft_name(path, factor, embedding));
+    for (const LoraPart part : parts_of(loading.config, embedding)) names.push_back(peft_name(path, part, embedding));
   }
   for (const WholeModule& module : whole_modules(table))
     for (const NamedTensor& copy : module->base()) {
@@ -130,13 +128,13 @@ Contents collect(Loading& loading) {
       continue;
     }
     if (!name->plain && odd.empty()) odd = info.name;
-    if (name->factor == Factor::kMagnitude && !loading.config.use_dora)
+    if (name->part == LoraPart::kMagnitude && !loading.config.use_dora)
       loading.fail(
           fmt::format("unexpected tensor '{}': it is a magnitude of DoRA, but use_dora in adapter_config.json is false",
                       core::printable(info.name, 200)));
     Found& found = contents.pairs[name->path];
     found.embedding = found.embedding || name->embedding;
-    const TensorInfo*& place = found.of(name->factor);
+    const TensorInfo*& place = found.of(name->part);
     if (place != nullptr)
       loading.fail(fmt::format("'{}' and '{}' are the same matrix", core::printable(place->name, 200),
                                core::printable(info.name, 200)));
@@ -161,15 +159,15 @@ struct Widths {
   std::int64_t in = 0, out = 0;
 };
 
-void check_shape(const Loading& loading, const TensorInfo& info, std::int64_t r, Factor factor, const std::string& path,
+void check_shape(const Loading& loading, const TensorInfo& info, std::int64_t r, LoraPart part, const std::string& path,
                  Widths widths) {
   const auto [in, out] = widths;
-  const std::vector<std::int64_t> expected = factor == Factor::kA   ? std::vector{r, in}
-                                             : factor == Factor::kB ? std::vector{out, r}
+  const std::vector<std::int64_t> expected = part == LoraPart::kA   ? std::vector{r, in}
+                                             : part == LoraPart::kB ? std::vector{out, r}
                                                                     : std::vector{out};
   if (info.shape == expected) return;
-  const std::size_t rank_axis = factor == Factor::kA ? 0 : 1;
-  if (factor != Factor::kMagnitude && info.shape.size() == 2 && info.shape[1 - rank_axis] == expected[1 - rank_axis])
+  const std::size_t rank_axis = part == LoraPart::kA ? 0 : 1;
+  if (part != LoraPart::kMagnitude && info.shape.size() == 2 && info.shape[1 - rank_axis] == expected[1 - rank_axis])
     loading.fail(fmt::format("'{}' has shape {}, so rank {}; adapter_config.json gives {} rank {} (expected shape {})",
                              core::printable(info.name, 200), shape_text(info.shape), info.shape[rank_axis], path, r,
                              shape_text(expected)));
@@ -178,12 +176,12 @@ void check_shape(const Loading& loading, const TensorInfo& info, std::int64_t r,
                            r, loading.made_for()));
 }
 
-at::Tensor read_matrix(const Loading& loading, const TensorInfo& info) {
+at::Tensor read_matrix(const Loading& loading, const TensorInfo& info, at::Device device) {
   at::Tensor matrix = formats::tensor_view(loading.file, info).to(at::kFloat, false, /*copy=*/true);
   if (!matrix.isfinite().all().item<bool>())
     loading.fail(fmt::format("'{}' has values that are not finite (NaN or infinity); the run that made it went wrong",
                              core::printable(info.name, 200)));
-  return matrix.set_requires_grad(true);
+  return matrix.to(device).set_requires_grad(true);
 }
 
 // The config in this model's own paths, where the file's differ.
@@ -274,28 +272,28 @@ std::set<std::string> targeted(Loading& loading, const Contents& contents, const
 }
 
 LoraMatrices read_matrices(const Loading& loading, const Contents& contents, const std::string& path, Widths widths,
-                           bool embedding) {
+                           bool embedding, at::Device device) {
   const auto found = contents.pairs.find(path);
   Found pair = found == contents.pairs.end() ? Found{} : found->second;
   if (found != contents.pairs.end() && pair.embedding != embedding)
     loading.fail(fmt::format("unexpected tensor '{}': '{}' is {} embedding in this model",
                              core::printable(pair.any_name(), 200), path, embedding ? "an" : "no"));
-  const std::vector<Factor> factors = factors_of(loading.config, embedding);
-  for (const Factor factor : factors)
-    if (pair.of(factor) == nullptr)
-      fail_missing(loading, peft_name(path, factor, embedding),
-                   factor == Factor::kMagnitude ? "use_dora" : "target_modules");
+  const std::vector<LoraPart> parts = parts_of(loading.config, embedding);
+  for (const LoraPart part : parts)
+    if (pair.of(part) == nullptr)
+      fail_missing(loading, peft_name(path, part, embedding),
+                   part == LoraPart::kMagnitude ? "use_dora" : "target_modules");
   const std::int64_t r = loading.config.rank_for(path);
   if (pair.a->shape.size() == 2 && pair.b->shape.size() == 2 && pair.a->shape[0] != pair.b->shape[1])
     loading.fail(fmt::format("{}: lora_A {} has rank {} but lora_B {} has rank {}", path, shape_text(pair.a->shape),
                              pair.a->shape[0], shape_text(pair.b->shape), pair.b->shape[1]));
-  for (const Factor factor : factors) {
-    check_dtype(loading, *pair.of(factor));
-    check_shape(loading, *pair.of(factor), r, factor, path, widths);
+  for (const LoraPart part : parts) {
+    check_dtype(loading, *pair.of(part));
+    check_shape(loading, *pair.of(part), r, part, path, widths);
   }
-  LoraMatrices lora = {read_matrix(loading, *pair.a), read_matrix(loading, *pair.b), r, loading.config.scale_for(path),
-                       loading.config.lora_dropout};
-  if (pair.magnitude != nullptr) lora.magnitude = read_matrix(loading, *pair.magnitude);
+  LoraMatrices lora = {read_matrix(loading, *pair.a, device), read_matrix(loading, *pair.b, device), r,
+                       loading.config.scale_for(path), loading.config.lora_dropout};
+  if (pair.magnitude != nullptr) lora.magnitude = read_matrix(loading, *pair.magnitude, device);
   return lora;
 }
 
@@ -319,7 +317,7 @@ std::vector<NamedTensor> read_copies(Loading& loading, Contents& contents, const
       loading.fail(fmt::format("'{}' has shape {}, expected {} for this model's {}{}", core::printable(info.name, 200),
                                shape_text(info.shape), shape_text(own.tensor.sizes().vec()), module->path(),
                                loading.made_for()));
-    result.push_back({own.name, read_matrix(loading, info)});
+    result.push_back({own.name, read_matrix(loading, info, own.tensor.device())});
     present.erase(own.name);
   }
   return result;
@@ -340,9 +338,10 @@ void check_redundant(Loading& loading, const Contents& contents, const PathChang
   for (const auto& [path, info] : contents.redundant) {
     for (const WholeModule& module : whole_modules(loading.table)) {
       if (change.in_file(module->path()) != path || !info->name.ends_with(".base_layer.weight")) continue;
+      if (module->base().empty() || module->base().front().name != "weight") continue;
       const at::Tensor own = module->base().front().tensor.detach();
       const at::Tensor stored = formats::tensor_view(loading.file, *info);
-      if (stored.sizes() != own.sizes() || !stored.to(own.scalar_type()).equal(own))
+      if (stored.sizes() != own.sizes() || !stored.to(own.device(), own.scalar_type()).equal(own))
         loading.fail(
             fmt::format("'{}' is not this model's {}: the adapter was made on a base whose {} was changed (or "
                         "resized), and such a base is not supported{}",
@@ -357,7 +356,8 @@ void check_redundant(Loading& loading, const Contents& contents, const PathChang
 }
 
 // The config to keep: this model's paths, and targets that PEFT resolves to just these modules.
-LoraConfig kept_config(Loading& loading, const std::vector<std::pair<std::string, std::string>>& own_and_file,
+LoraConfig kept_config(Loading& loading, const std::vector<LinearSlot>& slots,
+                       const std::vector<std::pair<std::string, std::string>>& own_and_file,
                        const std::vector<std::string>& adaptable, const PathChange& change) {
   const SlotTable& table = loading.table;
   LoraConfig config = change.changes() ? in_own_paths(loading.config, own_and_file) : loading.config;
@@ -369,12 +369,13 @@ LoraConfig kept_config(Loading& loading, const std::vector<std::pair<std::string
   std::vector<std::string> own;
   for (const auto& names : own_and_file) own.push_back(names.first);
   config = with_portable_targets(std::move(config), own, adaptable, table.others, table.head);
-  const bool in_out = stored_in_out(table.slots, own);
-  if (config.fan_in_fan_out && !in_out)
-    loading.notes.push_back(
-        "fan_in_fan_out is set for weights stored [in, out]; this model's are [out, in], and the "
-        "adapter's matrices are the same for both");
-  config.fan_in_fan_out = in_out;
+  const bool transposed = fan_in_fan_out(slots);
+  if (config.fan_in_fan_out != transposed)
+    loading.notes.push_back(fmt::format(
+        "fan_in_fan_out says that weights are stored {}; this model's are {}, and the adapter's matrices are the same "
+        "for both",
+        transposed ? "[out, in]" : "[in, out]", transposed ? "[in, out]" : "[out, in]"));
+  config.fan_in_fan_out = transposed;
   std::string& base = config.base_model_name_or_path;
   if (base.empty()) base = table.base_name;
   if (base != table.base_name && !table.base_name.empty())
@@ -420,11 +421,13 @@ Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory
                                  (directory / "adapter_config.json").string(), table.embedding->path()));
   if (on_embedding)
     embedding = read_matrices(loading, contents, change.in_file(table.embedding->path()),
-                              {table.embedding->base().out_features(), table.embedding->base().in_features()}, true);
+                              {table.embedding->base().out_features(), table.embedding->base().in_features()}, true,
+                              table.embedding->base().device());
   std::vector<LoraMatrices> matrices;
   for (const LinearSlot& slot : adapter.slots_)
     matrices.push_back(read_matrices(loading, contents, change.in_file(slot->path()),
-                                     {slot->base().in_features(), slot->base().out_features()}, false));
+                                     {slot->base().in_features(), slot->base().out_features()}, false,
+                                     slot->base().device()));
   std::vector<std::pair<WholeModule, std::vector<NamedTensor>>> copied;
   for (const WholeModule& module : whole_modules(table)) {
     const std::string path = change.in_file(module->path());
@@ -435,7 +438,7 @@ Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory
   refuse_left_over(loading, contents);
   check_redundant(loading, contents, change);
   check_free(table, on_embedding, copied, name);
-  adapter.config_ = kept_config(loading, own_and_file, adaptable, change);
+  adapter.config_ = kept_config(loading, adapter.slots_, own_and_file, adaptable, change);
 
   for (std::size_t i = 0; i < matrices.size(); ++i) adapter.slots_[i]->attach(std::move(matrices[i]), name);
   if (on_embedding) table.embedding->attach(std::move(embedding), name);
@@ -444,6 +447,7 @@ Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory
     adapter.whole_.push_back(module);
   }
   adapter.head_ = table.head;
+  adapter.head_tensor_ = head_tensor(table);
   adapter.directory_ = directory;
   if (notes != nullptr) notes->insert(notes->end(), loading.notes.begin(), loading.notes.end());
   return adapter;

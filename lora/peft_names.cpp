@@ -16,14 +16,14 @@ constexpr std::string_view kPrefix = "base_model.model.";
 constexpr std::string_view kWeight = ".weight";
 
 struct Marker {
-  Factor factor;
+  LoraPart part;
   bool embedding, weight;  // whether ".weight" follows
   std::string_view text;
 };
-constexpr std::array kMarkers = {Marker{Factor::kA, false, true, ".lora_A"}, Marker{Factor::kB, false, true, ".lora_B"},
-                                 Marker{Factor::kMagnitude, false, false, ".lora_magnitude_vector"},
-                                 Marker{Factor::kA, true, false, ".lora_embedding_A"},
-                                 Marker{Factor::kB, true, false, ".lora_embedding_B"}};
+constexpr std::array kMarkers = {
+    Marker{LoraPart::kA, false, true, ".lora_A"}, Marker{LoraPart::kB, false, true, ".lora_B"},
+    Marker{LoraPart::kMagnitude, false, false, ".lora_magnitude_vector"},
+    Marker{LoraPart::kA, true, false, ".lora_embedding_A"}, Marker{LoraPart::kB, true, false, ".lora_embedding_B"}};
 
 bool take_prefix(std::string_view& text, std::string_view prefix) {
   if (!text.starts_with(prefix)) return false;
@@ -38,9 +38,9 @@ bool take_suffix(std::string_view& text, std::string_view suffix) {
 }
 }  // namespace
 
-std::string peft_name(const std::string& path, Factor factor, bool embedding) {
+std::string peft_name(const std::string& path, LoraPart part, bool embedding) {
   for (const Marker& marker : kMarkers)
-    if (marker.factor == factor && marker.embedding == embedding)
+    if (marker.part == part && marker.embedding == embedding)
       return fmt::format("{}{}{}{}", kPrefix, path, marker.text, marker.weight ? kWeight : "");
   throw InternalError("an embedding has no magnitude");
 }
@@ -57,7 +57,7 @@ std::optional<PeftName> parse_peft_name(std::string_view name) {
     std::string_view path = name.substr(0, at);
     const bool prefixed = take_prefix(path, kPrefix);
     result.path = std::string(path);
-    result.factor = marker.factor;
+    result.part = marker.part;
     result.embedding = marker.embedding;
     result.plain = prefixed && adapter.empty() && weight == marker.weight;
     return result;
@@ -161,6 +161,16 @@ std::vector<LinearSlot> slots_named(const SlotTable& table, const std::vector<st
     if (result.back()->adapted(adapter)) fail_taken(path, adapter);
   }
   return result;
+}
+
+bool fan_in_fan_out(const std::vector<LinearSlot>& slots) {
+  return !slots.empty() && slots.back()->stored().transposed;
+}
+
+std::string head_tensor(const SlotTable& table) {
+  for (const LinearSlot& slot : table.slots)
+    if (slot->path() == table.head) return slot->stored().tensor;
+  return table.head.empty() ? "" : table.head + ".weight";
 }
 
 }  // namespace lowrank::lora

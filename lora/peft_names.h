@@ -11,15 +11,15 @@
 
 namespace lowrank::lora {
 
-enum class Factor { kA, kB, kMagnitude };
+enum class LoraPart { kA, kB, kMagnitude };
 
 /// "base_model.model.<path>.lora_A.weight", "….lora_B.weight", "….lora_magnitude_vector"; of an embedding
 /// "….lora_embedding_A" and "….lora_embedding_B".
-std::string peft_name(const std::string& path, Factor factor, bool embedding = false);
+std::string peft_name(const std::string& path, LoraPart part, bool embedding = false);
 
 struct PeftName {
   std::string path;  // what stands before .lora_…, "base_model.model." taken off
-  Factor factor = Factor::kA;
+  LoraPart part = LoraPart::kA;
   bool embedding = false;
   bool plain = true;  // false: without "base_model.model.", or with an adapter's name before ".weight"
 };
@@ -63,5 +63,12 @@ void check_free(const SlotTable& table, bool on_embedding,
 /// adapter of this name already.
 std::vector<LinearSlot> slots_named(const SlotTable& table, const std::vector<std::string>& paths,
                                     const std::string& adapter);
+
+/// PEFT's fan_in_fan_out for an adapter of these layers: whether weights are stored [in, out] (Conv1D). PEFT sets it
+/// for each layer that it wraps, so that the last of them decides.
+bool fan_in_fan_out(const std::vector<LinearSlot>& slots);
+
+/// The tensor of the model's files that its head is; empty where there is no head.
+std::string head_tensor(const SlotTable& table);
 
 }  // namespace lowrank::lora

@@ -17,8 +17,8 @@ std::vector<NamedTensor> saved_tensors(const Adapter& adapter) {
   std::map<std::string, at::Tensor> converted;
   for (const LinearSlot& slot : adapter.slots()) {
     const LoraMatrices lora = plain(adapter.at(slot));
-    converted[peft_name(slot->path(), Factor::kA)] = lora.a;
-    converted[peft_name(slot->path(), Factor::kB)] = lora.b;
+    converted[peft_name(slot->path(), LoraPart::kA)] = lora.a;
+    converted[peft_name(slot->path(), LoraPart::kB)] = lora.b;
   }
   for (NamedTensor& parameter : result) {
     const auto lora = converted.find(parameter.name);

@@ -8,6 +8,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/kernels/rows.h"
 #include "lowrank/lora/match.h"
 #include "lowrank/lora/peft_names.h"
@@ -31,13 +32,16 @@ Decomposition decompose(const at::Tensor& b, const at::Tensor& a) {
   return {qb.matmul(u), s, vt.matmul(qa.t())};
 }
 
+at::Tensor on_host(const at::Tensor& tensor) { return tensor.detach().to(at::kCPU, at::kDouble); }
+
 RankTerms terms_of(const LinearSlotImpl& slot, const LoraMatrices& lora) {
   const LoraMatrices whole = plain(lora);
-  const at::Tensor a = whole.a.detach().to(at::kDouble), b = whole.b.detach().to(at::kDouble);
+  const at::Tensor a = on_host(whole.a), b = on_host(whole.b);
   const Decomposition found = decompose(b.mul(whole.scale), a);
-  const double* s = found.s.const_data_ptr<double>();
-  std::int64_t k = 1;
-  while (k < found.s.size(0) && s[k] > kRounding * s[0]) ++k;
+  const std::vector<double> s = kernels::to_host<double>(found.s);
+  std::size_t count = 1;
+  while (count < s.size() && s[count] > kRounding * s[0]) ++count;
+  const auto k = static_cast<std::int64_t>(count);
   return {slot.path(),
           found.u.narrow(1, 0, k).contiguous(),
           found.s.narrow(0, 0, k).contiguous(),
@@ -67,7 +71,7 @@ void write(const at::Tensor& to, const at::Tensor& from) { to.detach().copy_(fro
 
 }  // namespace
 
-double RankTerms::size(std::int64_t i) const { return sizes.const_data_ptr<double>()[i]; }
+double RankTerms::size(std::int64_t i) const { return sizes.select(0, i).item<double>(); }
 
 std::vector<RankTerms> rank_terms(const Adapter& adapter) {
   const at::NoGradGuard no_grad;

@@ -11,7 +11,7 @@
 
 namespace lowrank::lora {
 
-/// One layer's ΔW = left · diag(sizes) · right, fp64: left [out, k], sizes [k] falling, right [k, in].
+/// One layer's ΔW = left · diag(sizes) · right, fp64 on the host: left [out, k], sizes [k] falling, right [k, in].
 struct RankTerms {
   std::string path;
   at::Tensor left, sizes, right;

@@ -46,14 +46,12 @@ struct Search {
 };
 
 std::vector<double> log_softmax(const at::Tensor& logits) {
-  const std::vector<float> scores = kernels::to_host<float>(logits);
-  const core::ExpSum total = core::exp_sum<float>(scores);
-  if (std::isnan(total.sum)) {
+  std::vector<double> result = kernels::to_host<double>(logits);
+  const core::ExpSum terms = core::exp_sum(std::span<const double>(result));
+  if (std::isnan(terms.sum)) {
     throw ModelError("the model's logits are not numbers (NaN); the weights or the adapter are damaged");
   }
-  const double log_sum = total.largest + std::log(total.sum);
-  std::vector<double> result;
-  for (const float x : scores) result.push_back(double{x} - log_sum);
+  for (double& x : result) x -= terms.largest + std::log(terms.sum);
   return result;
 }
 

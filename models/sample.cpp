@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <span>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/random.h"
@@ -55,18 +56,10 @@ void keep_top_k(std::vector<float>& scores, std::int64_t k) {
   for (float& score : scores) score = score < least ? kRemoved : score;
 }
 
-// Probabilities that sum to 1, in double.
-std::vector<double> softmax(const std::vector<float>& scores) {
-  const core::ExpSum total = core::exp_sum<float>(scores);
-  std::vector<double> probabilities;
-  for (const float x : scores) probabilities.push_back(std::exp(double{x} - total.largest) / total.sum);
-  return probabilities;
-}
-
 // TopPLogitsWarper (Holtzman et al. 2019): from the least likely up, what sums to at most 1 - p goes; the last one
 // stays.
 void keep_top_p(std::vector<float>& scores, double p) {
-  const std::vector<double> probabilities = softmax(scores);
+  const std::vector<double> probabilities = core::softmax(std::span<const float>(scores));
   std::vector<std::size_t> order(scores.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return scores[a] < scores[b]; });
@@ -109,8 +102,8 @@ void apply_penalties(std::vector<float>& scores, const GenerateOptions& options,
 double log_probability(const at::Tensor& logits, double temperature, data::TokenId id) {
   const std::vector<float> scores = kernels::to_host<float>(logits);
   const double divisor = temperature == 0 ? 1 : temperature;
-  const core::ExpSum total = core::exp_sum<float>(scores, divisor);
-  return (scores.at(static_cast<std::size_t>(id)) - total.largest) / divisor - std::log(total.sum);
+  const core::ExpSum terms = core::exp_sum(std::span<const float>(scores), divisor);
+  return (scores.at(static_cast<std::size_t>(id)) - terms.largest) / divisor - std::log(terms.sum);
 }
 
 data::TokenId sample(const at::Tensor& logits, const GenerateOptions& options, const std::vector<data::TokenId>& seen,
@@ -127,7 +120,7 @@ data::TokenId sample(const at::Tensor& logits, const GenerateOptions& options, c
   if (options.top_k > 0) keep_top_k(scores, options.top_k);
   if (options.top_p < 1) keep_top_p(scores, options.top_p);
 
-  const std::vector<double> probabilities = softmax(scores);
+  const std::vector<double> probabilities = core::softmax(std::span<const float>(scores));
   const double target = core::RandomStream(options.seed, "sample").uniform(place, prompt);
   double sum = 0;
   std::size_t last = 0;

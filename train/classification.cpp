@@ -1,8 +1,8 @@
 #include "lowrank/train/classification.h"
 
-#include <span>
-
 #include "lowrank/eval/proportion.h"
+#include "lowrank/kernels/class_loss.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/models/load_classifier.h"
 #include "lowrank/train/sequences.h"
 
@@ -24,20 +24,18 @@ Classification::Classification(Parts parts)
 MicroLoss Classification::forward(std::int64_t step, std::int64_t micro) {
   const std::vector<std::uint32_t> texts = items(step, micro);
   const at::Tensor pooled = classifier_.pooled(hidden(step, micro, neftune_), batch().segments);
-  const std::vector<double> scores = classifier_.scores(pooled);
   MicroLoss result;
-  std::vector<double> slopes;
-  const auto labels = static_cast<std::size_t>(classifier_.labels());
-  for (std::size_t k = 0; k < texts.size(); ++k) {
-    const std::int64_t truth = classes_[texts[k]];
-    const eval::ClassLoss one =
-        eval::class_loss(std::span(scores).subspan(k * labels, labels), truth, label_smoothing_);
-    result.value += one.loss;
-    result.metrics["accuracy"] += one.predicted == truth ? 1 : 0;
-    slopes.insert(slopes.end(), one.slopes.begin(), one.slopes.end());
-  }
-  result.loss_sum = classifier_.tangent(pooled, slopes);
   result.count = static_cast<std::int64_t>(texts.size());
+  std::vector<std::int64_t> truth;
+  for (const std::uint32_t text : texts) truth.push_back(classes_[text]);
+  const at::Tensor scores =
+      kernels::from_host<double>(classifier_.scores(pooled), {result.count, classifier_.labels()});
+  const kernels::ClassLoss found = kernels::class_loss(scores, truth, label_smoothing_);
+  for (std::size_t k = 0; k < truth.size(); ++k) {
+    result.value += found.losses[k];
+    result.metrics["accuracy"] += found.predicted[k] == truth[k] ? 1 : 0;
+  }
+  result.loss_sum = classifier_.tangent(pooled, kernels::to_host<double>(found.gradient));
   result.tokens = batch().segments.tokens();
   return result;
 }

@@ -1,6 +1,5 @@
 #include "lowrank/recipes/run/training_run.h"
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,7 +7,6 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/memory.h"
 #include "lowrank/core/text.h"
-#include "lowrank/kernels/mode.h"
 #include "lowrank/recipes/run/adapter_facts.h"
 #include "lowrank/recipes/run/memory.h"
 #include "lowrank/recipes/run/model_card.h"
@@ -24,6 +22,11 @@ namespace fs = std::filesystem;
 using core::Json;
 
 namespace {
+
+kernels::Runtime runtime_of(const RunSpec& spec) {
+  return {.mode = spec.kernels == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused,
+          .threads = static_cast<std::int32_t>(spec.threads.value_or(0))};
+}
 
 Json earlier_choices(const RunSpec& spec) {
   if (spec.resume) {
@@ -62,11 +65,10 @@ TrainingRun::TrainingRun(std::string the_verb, std::string the_model, const Fiel
       model(std::move(the_model)),
       fields(the_fields),
       spec(the_spec),
-      observer(the_observer) {
+      observer(the_observer),
+      runtime_(runtime_of(the_spec)) {
   fields.check();
   if (spec.out.empty()) fields.fail("out", "is missing; name a folder for the result");
-  if (spec.threads) at::set_num_threads(static_cast<int>(*spec.threads));
-  kernels::set_mode(spec.kernels == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused);
   report.verb = verb;
   report.command = command_of(verb, {model}, fields, spec, observer);
   report.options = options_of(fields, observer);

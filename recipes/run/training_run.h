@@ -9,6 +9,7 @@
 
 #include "lowrank/core/files.h"
 #include "lowrank/data/plan.h"
+#include "lowrank/kernels/runtime.h"
 #include "lowrank/models/load.h"
 #include "lowrank/recipes/observer.h"
 #include "lowrank/recipes/result.h"
@@ -23,7 +24,7 @@ using Afterwards = std::function<void(RunReport&, train::TrainResult&)>;
 
 class TrainingRun {
  public:
-  /// Checks the fields and sets threads and kernels. `fields` and `spec` are of one spec, and outlive this.
+  /// Checks the fields, and puts threads and kernels in force until this ends. `fields` and `spec` are of one spec, and outlive this.
   TrainingRun(std::string verb, std::string model, const Fields& fields, const RunSpec& spec, Observer& observer);
 
   /// MODEL and the adapter that the run starts from, for open() and load().
@@ -67,6 +68,7 @@ class TrainingRun {
   core::Json facts = core::Json::object();  // what must be equal for a run to be gone on with, beside the fields
 
  private:
+  kernels::RuntimeScope runtime_;              // threads and kernels of the spec
   std::unique_ptr<core::DirectoryLock> lock_;  // of `out`; none with dry_run
 };
 

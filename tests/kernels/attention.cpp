@@ -88,7 +88,7 @@ TEST_CASE("queries are aligned with the last keys of their segment", "[unit]") {
             {t.narrow(0, 140 - tail, tail), t.narrow(0, 143 - tail, tail), t.narrow(0, 208 - tail, tail)});
       };
       for (const auto mode : {k::Mode::kFused, k::Mode::kComposite}) {
-        const k::ModeGuard guard(mode);
+        const k::RuntimeScope scope({.mode = mode});
         const at::Tensor decoded = k::attention(last(inputs[0]), inputs[1], inputs[2], segments, options_of(c));
         CHECK(distance(decoded, last(whole)) < 1e-12);
       }

@@ -5,6 +5,7 @@
 #include "lowrank/kernels/activation.h"
 #include "lowrank/kernels/norms.h"
 #include "lowrank/kernels/ops.h"
+#include "lowrank/kernels/runtime.h"
 #include "support.h"
 
 namespace k = lowrank::kernels;
@@ -177,7 +178,7 @@ TEST_CASE("attention over keys that lie apart is attention over one stream of th
   }
   const k::AttentionOptions options{.scale = 0.3, .window = 50, .cap = 4};
   for (const auto mode : {k::Mode::kFused, k::Mode::kComposite}) {
-    const k::ModeGuard guard(mode);
+    const k::RuntimeScope scope({.mode = mode});
     CHECK(equal_bytes(k::attention(q, k_apart, v_apart, segments, options),
                       k::attention(q, keys, values, segments, options)));
   }

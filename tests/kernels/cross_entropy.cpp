@@ -48,7 +48,7 @@ TEST_CASE("linear_cross_entropy in bf16 is within 2 % of its fp64 twin", "[unit]
   for (const bool weight : {false, true}) {
     const Tensors half = run(op_of(labels), inputs, {true, weight});
     CHECK(half[0].scalar_type() == at::kFloat);
-    const k::ModeGuard composite(k::Mode::kComposite);
+    const k::RuntimeScope composite({.mode = k::Mode::kComposite});
     const Tensors exact = run(op_of(labels), to(inputs, at::kDouble), {true, weight});
     for (std::size_t i = 0; i < half.size(); ++i) {
       if (half[i].defined()) CHECK(distance(half[i], exact[i]) <= 0.02);
@@ -96,7 +96,7 @@ TEST_CASE("linear_cross_entropy over several chunks of rows equals its fp64 twin
   const Tensors inputs{random({300, 16}), random({vocabulary, 16}, at::kFloat, 0.5)};
   for (const bool weight : {false, true}) {
     const Tensors found = run(op_of(labels), inputs, {true, weight});
-    const k::ModeGuard composite(k::Mode::kComposite);
+    const k::RuntimeScope composite({.mode = k::Mode::kComposite});
     const Tensors exact = run(op_of(labels), to(inputs, at::kDouble), {true, weight});
     const Tensors twin = run(op_of(labels), inputs, {true, weight});
     for (std::size_t i = 0; i < found.size(); ++i) {

@@ -113,9 +113,8 @@ TEST_CASE("DoRA's gradients are those of finite differences with the norm held",
 }
 
 TEST_CASE("DoRA equals its twin in fp32, packed or not, and is near it in bf16", "[unit]") {
-  const k::GemmPath before = k::gemm_path();
   for (const k::GemmPath path : {k::GemmPath::kPlain, k::GemmPath::kPacked, k::GemmPath::kNativeBf16}) {
-    k::set_gemm_path(path);
+    const k::RuntimeScope scope({.gemm = path});
     for (const Case& c : {Case{257, 96, 192, 16, 0.1}, Case{100, 128, 96, 8}}) {
       INFO(k::name(path) << ", dropout " << c.dropout);
       const Tensors inputs = inputs_of(c, at::kFloat, at::kFloat);
@@ -123,14 +122,13 @@ TEST_CASE("DoRA equals its twin in fp32, packed or not, and is near it in bf16",
       const Tensors brain = inputs_of(c, at::kBFloat16, at::kFloat);
       const Tensors half = run(op_of(c), brain, trains(c, brain, true));
       CHECK(half[0].scalar_type() == at::kBFloat16);
-      const k::ModeGuard composite(k::Mode::kComposite);
+      const k::RuntimeScope composite({.mode = k::Mode::kComposite});
       const Tensors exact = run(op_of(c), to(brain, at::kDouble), trains(c, brain, true));
       for (std::size_t i = 0; i < half.size(); ++i) {
         if (half[i].defined()) CHECK(distance(half[i], exact[i]) <= 0.01);
       }
     }
   }
-  k::set_gemm_path(before);
 }
 
 TEST_CASE("DoRA's bytes do not depend on the number of threads", "[unit]") {

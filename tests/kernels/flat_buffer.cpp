@@ -9,7 +9,7 @@
 using namespace lowrank;
 using namespace kernel_test;
 using kernels::Mode;
-using kernels::ModeGuard;
+using kernels::RuntimeScope;
 
 namespace {
 
@@ -17,7 +17,7 @@ namespace {
 void check_op(const std::function<at::Tensor()>& op, double bound) {
   require_thread_independence([&](const Tensors&) { return op(); }, {}, {});
   const at::Tensor fused = op();
-  const ModeGuard guard(Mode::kComposite);
+  const RuntimeScope scope({.mode = Mode::kComposite});
   const at::Tensor composite = op();
   REQUIRE(fused.sizes() == composite.sizes());
   REQUIRE(fused.scalar_type() == composite.scalar_type());
@@ -42,7 +42,7 @@ TEST_CASE("sums of a flat buffer are the twins', the same for any number of thre
       at::Tensor other = x.clone();
       other[n - 1] = broken;
       for (const Mode mode : {Mode::kFused, Mode::kComposite}) {
-        const ModeGuard guard(mode);
+        const RuntimeScope scope({.mode = mode});
         CHECK(kernels::all_finite(x));
         CHECK_FALSE(kernels::all_finite(other));
       }
@@ -66,7 +66,7 @@ TEST_CASE("what happens to a flat buffer in place is the twins'", "[unit]") {
   check_op(in_place([&](const at::Tensor& t) { kernels::approach(t, y, 0.8); }), 1e-7);
   check_op(in_place([](const at::Tensor& t) { kernels::soft_threshold(t, 0.5); }), 1e-7);
   for (const Mode mode : {Mode::kFused, Mode::kComposite}) {
-    const ModeGuard guard(mode);
+    const RuntimeScope scope({.mode = mode});
     const at::Tensor few = torch::tensor({-2.0F, -0.5F, 0.0F, 0.25F, 1.5F});
     kernels::soft_threshold(few, 0.5);
     CHECK(few.equal(torch::tensor({-1.5F, 0.0F, 0.0F, 0.0F, 1.0F})));

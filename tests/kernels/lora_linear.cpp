@@ -60,15 +60,6 @@ std::vector<bool> trains(const Case& c, bool x, bool weight) {
   return result;
 }
 
-class PathGuard {
- public:
-  explicit PathGuard(k::GemmPath path) : before_(k::gemm_path()) { k::set_gemm_path(path); }
-  ~PathGuard() { k::set_gemm_path(before_); }
-
- private:
-  k::GemmPath before_;
-};
-
 }  // namespace
 
 TEST_CASE("lora_linear equals its twin in fp64", "[unit]") {
@@ -96,13 +87,13 @@ TEST_CASE("lora_linear equals its twin in fp32", "[unit]") {
 // Both round to 8 bits of mantissa, at different places: half a per cent of the largest element, twice over.
 TEST_CASE("lora_linear in bf16 is within 1 % of its fp64 twin, with fp32 gradients of the adapters", "[unit]") {
   for (const k::GemmPath path : {k::GemmPath::kPlain, k::GemmPath::kNativeBf16}) {
-    const PathGuard guard(path);
+    const k::RuntimeScope scope({.gemm = path});
     for (const Case& c : {Case{}, Case{200, 128, 96, 8, 0.1}}) {
       const Tensors inputs = inputs_of(c, at::kBFloat16, at::kFloat);
       const Tensors half = run(op_of(c), inputs, trains(c, true, true));
       CHECK(half[0].scalar_type() == at::kBFloat16);
       CHECK(half[4].scalar_type() == at::kFloat);
-      const k::ModeGuard composite(k::Mode::kComposite);
+      const k::RuntimeScope composite({.mode = k::Mode::kComposite});
       const Tensors exact = run(op_of(c), to(inputs, at::kDouble), trains(c, true, true));
       for (std::size_t i = 0; i < half.size(); ++i) {
         INFO(k::name(path) << " tensor " << i);
@@ -121,7 +112,7 @@ TEST_CASE("a bf16 weight serves fp32 activations without a copy of the weight", 
 
 TEST_CASE("weights packed for oneDNN give the plain product", "[unit]") {
   for (const auto path : {k::GemmPath::kPacked, k::GemmPath::kNativeBf16}) {
-    const PathGuard guard(path);
+    const k::RuntimeScope scope({.gemm = path});
     for (const Case& c : {Case{300, 63, 45, 5, 0.2}, Case{100, 128, 96, 8}}) {
       require_twins(op_of(c), inputs_of(c, at::kFloat, at::kFloat), trains(c, true, true), 1e-5);
     }
@@ -146,7 +137,7 @@ TEST_CASE("lora_linear's bytes do not depend on the number of threads", "[unit]"
       require_thread_independence(op_of(c), inputs_of(c, dtype, at::kFloat), trains(c, true, true));
     }
   }
-  const PathGuard guard(k::GemmPath::kPacked);
+  const k::RuntimeScope scope({.gemm = k::GemmPath::kPacked});
   const Case c{301, 65, 131, 16, 0.1};
   require_thread_independence(op_of(c), inputs_of(c, at::kFloat, at::kFloat), trains(c, true, true));
 }
@@ -165,7 +156,7 @@ TEST_CASE("lora_linear gives gradients only where they are asked for", "[unit]")
   CHECK_FALSE(op_of(c)(inputs).requires_grad());
 }
 
-TEST_CASE("lora_linear keeps x and t, nothing else of the stream's length", "[unit]") {
+TEST_CASE("lora_linear keeps x itself for its backward pass, with dropout too, and no copy of it", "[unit]") {
   Case c{128, 64, 64, 4, 0.5, false};
   Tensors inputs = inputs_of(c, at::kFloat, at::kFloat);
   for (const std::size_t i : {0, 3, 4}) inputs[i].requires_grad_(true);

@@ -1,7 +1,7 @@
 #include "lowrank/train/causal_lm.h"
 
 #include "lowrank/core/error.h"
-#include "lowrank/kernels/mode.h"
+#include "lowrank/kernels/runtime.h"
 #include "lowrank/train/flat_parameters.h"
 #include "message.h"
 #include "same_bytes.h"
@@ -165,7 +165,7 @@ TEST_CASE("every weight trains, and a checkpoint is a model folder", "[unit]") {
   CHECK(recorder.steps.back().loss < recorder.steps.front().loss);
 
   // The plain twins see every weight anew at each step; the fused kernels must too.
-  const kernels::ModeGuard composite(kernels::Mode::kComposite);
+  const kernels::RuntimeScope composite({.mode = kernels::Mode::kComposite});
   Tiny twin(options, &tokenizer);
   TempDir twin_out;
   Recorder twin_recorder;

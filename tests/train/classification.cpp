@@ -4,6 +4,8 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
+#include "lowrank/kernels/class_loss.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/models/load_classifier.h"
 #include "lowrank/train/flat_parameters.h"
 #include "message.h"
@@ -127,21 +129,23 @@ TEST_CASE("scores, losses and gradients are those of transformers' LlamaForSeque
 }
 
 TEST_CASE("the slopes of a text's loss are its differences, with and without smoothing", "[unit]") {
+  const auto class_loss = [](const std::vector<double>& scores, std::int64_t truth, double smoothing) {
+    return kernels::class_loss(kernels::from_host<double>(scores, {1, 3}), std::vector<std::int64_t>{truth}, smoothing);
+  };
   for (const double smoothing : {0.0, 0.3}) {
     for (const std::vector<double>& scores : {std::vector<double>{0.3, -2, 1}, {900, 0, -900}, {-1e3, 1e3, 2}}) {
-      const eval::ClassLoss at = eval::class_loss(scores, 2, smoothing);
-      CHECK(std::isfinite(at.loss));
+      const kernels::ClassLoss at = class_loss(scores, 2, smoothing);
+      CHECK(std::isfinite(at.losses[0]));
       for (std::size_t k = 0; k < 3; ++k) {
         std::vector<double> up = scores, down = scores;
         up[k] += 1e-4;
         down[k] -= 1e-4;
-        const double slope =
-            (eval::class_loss(up, 2, smoothing).loss - eval::class_loss(down, 2, smoothing).loss) / 2e-4;
-        CHECK(at.slopes[k] == Approx(slope).margin(1e-7));
+        const double slope = (class_loss(up, 2, smoothing).losses[0] - class_loss(down, 2, smoothing).losses[0]) / 2e-4;
+        CHECK(at.gradient[0][static_cast<std::int64_t>(k)].item<double>() == Approx(slope).margin(1e-7));
       }
     }
   }
-  CHECK(eval::class_loss(std::vector<double>{1, 3, 3}, 0).predicted == 1);
+  CHECK(class_loss({1, 3, 3}, 0, 0).predicted[0] == 1);
 }
 
 TEST_CASE("a classifier is saved as PEFT saves it, with the names of its labels, and read again", "[unit]") {

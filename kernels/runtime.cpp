@@ -1,0 +1,74 @@
+#include "lowrank/kernels/runtime.h"
+
+#include <ATen/Parallel.h>
+
+#include <atomic>
+
+namespace lowrank::kernels {
+
+namespace {
+
+GemmPath detect() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  __builtin_cpu_init();
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  if (avx512 && __builtin_cpu_supports("avx512bf16")) return GemmPath::kNativeBf16;
+  if (avx512 && !__builtin_cpu_is("intel")) return GemmPath::kPacked;
+#endif
+  return GemmPath::kPlain;
+}
+
+std::atomic<Runtime>& fallback() {
+  static std::atomic<Runtime> value{Runtime()};
+  return value;
+}
+
+thread_local const Runtime* innermost = nullptr;
+
+}  // namespace
+
+const char* name(GemmPath path) {
+  switch (path) {
+    case GemmPath::kDetected:
+      return "detected";
+    case GemmPath::kPlain:
+      return "plain";
+    case GemmPath::kPacked:
+      return "packed";
+    case GemmPath::kNativeBf16:
+      return "native-bf16";
+  }
+  return "?";
+}
+
+Runtime runtime() { return innermost != nullptr ? *innermost : fallback().load(std::memory_order_relaxed); }
+
+Mode mode() { return runtime().mode; }
+
+GemmPath gemm_path() {
+  static const GemmPath detected = detect();
+  const GemmPath path = runtime().gemm;
+  return path == GemmPath::kDetected ? detected : path;
+}
+
+void set_default_runtime(const Runtime& runtime) {
+  fallback().store(runtime, std::memory_order_relaxed);
+  if (runtime.threads > 0) at::set_num_threads(runtime.threads);
+}
+
+RuntimeScope::RuntimeScope(const Runtime& runtime) : before_(innermost), own_(runtime) {
+  innermost = &own_;
+  if (runtime.threads <= 0 || at::in_parallel_region()) return;
+  const int now = at::get_num_threads();
+  if (now == runtime.threads) return;
+  threads_before_ = now;
+  at::set_num_threads(runtime.threads);
+}
+
+RuntimeScope::~RuntimeScope() {
+  innermost = before_;
+  if (threads_before_ > 0) at::set_num_threads(threads_before_);
+}
+
+}  // namespace lowrank::kernels

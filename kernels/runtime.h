@@ -1,0 +1,54 @@
+// How ops compute: a value that a model or a run carries, in force for a scope on a thread. Two models of one process
+// may differ in it.
+#pragma once
+
+#include <cstdint>
+
+namespace lowrank::kernels {
+
+/// Every fused op has a twin made of plain ATen ops and autograd: its oracle ("--kernels composite"). What is not on
+/// the CPU runs the twins in either mode.
+enum class Mode : std::int8_t { kFused, kComposite };
+
+/// How products are formed:
+/// - kDetected: as suits this CPU best, one of the others.
+/// - kPlain: LibTorch's own GEMM (MKL) in fp32; bf16 operands are made fp32 as they are used and results are rounded.
+///   CPUs without AVX-512 (MKL runs at their peak, and their bf16 GEMMs at a tenth of it), and Intel's with fp32.
+/// - kPacked: the same with weights packed for oneDNN as they are used. AVX-512 CPUs of other makers, where MKL
+///   keeps to AVX2 and oneDNN does not.
+/// - kNativeBf16: kPacked, and bf16 operands multiplied as bf16. CPUs with AVX512_BF16 or AMX.
+enum class GemmPath : std::int8_t { kDetected, kPlain, kPacked, kNativeBf16 };
+const char* name(GemmPath path);
+
+struct Runtime {
+  Mode mode = Mode::kFused;
+  GemmPath gemm = GemmPath::kDetected;
+  std::int32_t threads = 0;  // of LibTorch on the computing thread; 0: as they are. Results don't depend on them.
+};
+
+/// What is in force on this thread: the innermost scope's, else the process's default.
+Runtime runtime();
+Mode mode();
+/// Never kDetected.
+GemmPath gemm_path();
+
+/// What holds where no scope is open: for an application's main, before it computes. Sets the calling thread's number
+/// of threads too.
+void set_default_runtime(const Runtime& runtime);
+
+/// Puts a runtime in force on this thread until it is destroyed. What is recorded meanwhile runs its backward pass
+/// under the same one, whenever and on whichever thread that is, and so do the tasks of for_row_chunks.
+class RuntimeScope {
+ public:
+  explicit RuntimeScope(const Runtime& runtime);
+  ~RuntimeScope();
+  RuntimeScope(const RuntimeScope&) = delete;
+  RuntimeScope& operator=(const RuntimeScope&) = delete;
+
+ private:
+  const Runtime* before_;
+  Runtime own_;
+  std::int32_t threads_before_ = 0;  // 0: not changed
+};
+
+}  // namespace lowrank::kernels
