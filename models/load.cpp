@@ -77,8 +77,8 @@ void check_tokenizer(const data::Tokenizer& tokenizer, const DecoderConfig& conf
 }  // namespace
 
 Decoder load_decoder(DecoderConfig config, const formats::WeightFiles& weights, at::ScalarType dtype, bool trainable,
-                     std::vector<std::string>* warnings) {
-  MappedWeights source(weights, trainable ? at::kFloat : dtype, trainable, embedding_of(*config.blocks));
+                     std::vector<std::string>* warnings, at::Device device) {
+  MappedWeights source(weights, trainable ? at::kFloat : dtype, trainable, embedding_of(*config.blocks), device);
   settle_prefix(*config.blocks, weights, source);
   settle_tying(config, weights, source, warnings);
   auto decoder = std::make_shared<DecoderImpl>(config, source);
@@ -103,7 +103,8 @@ LoadedModel load(const std::string& model, const LoadOptions& options, core::Pro
   loaded.warnings.insert(loaded.warnings.end(), config.notes.begin(), config.notes.end());
   loaded.tokenizer = data::Tokenizer::load(resolved.model);
   check_tokenizer(*loaded.tokenizer, config);
-  loaded.decoder = load_decoder(config, loaded.weights, decision.dtype, options.trainable, &loaded.warnings);
+  loaded.decoder =
+      load_decoder(config, loaded.weights, decision.dtype, options.trainable, &loaded.warnings, options.device);
   loaded.decoder->base_name = resolved.name;
   if (progress != nullptr) {
     for (const std::string& warning : loaded.warnings) progress->warning(warning);

@@ -29,6 +29,8 @@ struct LoadOptions {
   DTypeChoice dtype = DTypeChoice::kAuto;
   /// Weights as own, writable fp32 memory (for --method full); otherwise mapped read-only wherever the dtype fits.
   bool trainable = false;
+  /// Where the weights are, and so everything that is computed with them.
+  at::Device device = at::kCPU;
 };
 
 struct LoadedModel {
@@ -48,11 +50,13 @@ LoadedModel load(const std::string& model, const LoadOptions& options = {}, core
 /// The decoder alone from opened weight files, in dtype kFloat or kBFloat16. `config.tied` is settled by what the files
 /// hold where they differ from it. What the user should know goes to `warnings`.
 Decoder load_decoder(DecoderConfig config, const formats::WeightFiles& weights, at::ScalarType dtype,
-                     bool trainable = false, std::vector<std::string>* warnings = nullptr);
+                     bool trainable = false, std::vector<std::string>* warnings = nullptr,
+                     at::Device device = at::kCPU);
 
 /// A random start by config (for pretrain): normal(0, initializer_range), norms one, biases zero; fp32; by counters.
 /// `trainable`: every weight requires grad.
-Decoder random_decoder(const DecoderConfig& config, std::uint64_t seed, bool trainable = true);
+Decoder random_decoder(const DecoderConfig& config, std::uint64_t seed, bool trainable = true,
+                       at::Device device = at::kCPU);
 
 /// A model folder of a decoder: config.json, model.safetensors (bf16 or fp32), generation_config.json, and the
 /// tokenizer's files.

@@ -44,7 +44,7 @@ at::Tensor MappedWeights::take(const std::string& name, const std::vector<std::i
   const auto* entry = files_.find(stored);
   if (entry == nullptr) {
     missing_.push_back(stored);
-    return kernels::aten::zeros({}, dtype_).expand(shape);
+    return kernels::aten::zeros({}, at::TensorOptions(dtype_).device(device_)).expand(shape);
   }
   if (entry->info->shape != shape) {
     const bool vocabulary = name == embedding_ && entry->info->shape.size() == 2 && entry->info->shape[1] == shape[1];
@@ -54,12 +54,12 @@ at::Tensor MappedWeights::take(const std::string& name, const std::vector<std::i
   }
   taken_.insert(stored);
   const at::Tensor view = formats::tensor_view(*entry);
-  if (trainable_) return view.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_(true);
+  if (trainable_) return view.to(device_, at::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_(true);
   // In a bf16 run the GEMMs want bf16 operands; in an fp32 run half-precision weights are widened as they are used.
   const bool usable =
       view.scalar_type() == dtype_ ||
       (dtype_ == at::kFloat && (view.scalar_type() == at::kBFloat16 || view.scalar_type() == at::kHalf));
-  return usable ? view : view.to(dtype_);
+  return usable ? view.to(device_) : view.to(device_, dtype_);
 }
 
 void MappedWeights::check_complete() const {

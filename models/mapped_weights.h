@@ -17,8 +17,9 @@ namespace lowrank::models {
 class MappedWeights : public WeightSource {
  public:
   /// `embedding`: the name of the token embedding, whose rows are the vocabulary.
-  MappedWeights(const formats::WeightFiles& files, at::ScalarType dtype, bool trainable, std::string embedding)
-      : files_(files), dtype_(dtype), trainable_(trainable), embedding_(std::move(embedding)) {}
+  MappedWeights(const formats::WeightFiles& files, at::ScalarType dtype, bool trainable, std::string embedding,
+                at::Device device = at::kCPU)
+      : files_(files), dtype_(dtype), trainable_(trainable), embedding_(std::move(embedding)), device_(device) {}
 
   at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape, const Initial& initial) override;
   std::string stored_name(const std::string& name) const override;
@@ -40,6 +41,7 @@ class MappedWeights : public WeightSource {
   at::ScalarType dtype_;
   bool trainable_;
   std::string embedding_;
+  at::Device device_;
   std::set<std::string> taken_;
   std::vector<std::string> missing_;
   std::string prefix_, stored_prefix_;

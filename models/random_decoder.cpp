@@ -13,11 +13,11 @@ namespace {
 // transformers' _init_weights: normal(0, initializer_range) for linear and embedding weights, zero biases, unit norms.
 class RandomWeights : public WeightSource {
  public:
-  RandomWeights(std::uint64_t seed, double deviation, bool trainable)
-      : seed_(seed), deviation_(deviation), trainable_(trainable) {}
+  RandomWeights(std::uint64_t seed, double deviation, bool trainable, at::Device device)
+      : seed_(seed), deviation_(deviation), trainable_(trainable), device_(device) {}
 
   at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape, const Initial& initial) override {
-    return start(name, shape, initial).requires_grad_(trainable_);
+    return start(name, shape, initial).to(device_).requires_grad_(trainable_);
   }
 
  private:
@@ -43,12 +43,13 @@ class RandomWeights : public WeightSource {
   std::uint64_t seed_;
   double deviation_;
   bool trainable_;
+  at::Device device_;
 };
 
 }  // namespace
 
-Decoder random_decoder(const DecoderConfig& config, std::uint64_t seed, bool trainable) {
-  RandomWeights weights(seed, config.initializer_range, trainable);
+Decoder random_decoder(const DecoderConfig& config, std::uint64_t seed, bool trainable, at::Device device) {
+  RandomWeights weights(seed, config.initializer_range, trainable, device);
   return std::make_shared<DecoderImpl>(config, weights);
 }
 

@@ -18,7 +18,8 @@ SequenceClassifier::SequenceClassifier(Decoder decoder, const at::Tensor& score)
   if (score.dim() != 2 || labels_ < 1 || score.size(1) != width) {
     throw ModelError(fmt::format("the score head must be [labels, {}] for this model", width));
   }
-  score_ = std::make_shared<lora::WholeModuleImpl>(kScore, std::vector<lora::NamedTensor>{{"weight", score}});
+  const std::vector<lora::NamedTensor> base = {{"weight", score.to(decoder_->device())}};
+  score_ = std::make_shared<lora::WholeModuleImpl>(kScore, base);
 }
 
 lora::SlotTable SequenceClassifier::slot_table() const {

@@ -60,7 +60,7 @@ Ppo::Ppo(Parts parts)
       ppo_(parts.ppo),
       reward_(std::move(parts.reward)),
       samples_file_(std::move(parts.samples)),
-      head_(decoder().config().hidden_size),
+      head_(decoder().config().hidden_size, decoder().device()),
       kl_coef_(parts.ppo.kl_coef) {
   if (value_->config().splits_base()) {
     throw ConfigError("the value adapter of PPO cannot begin with a part of the base (" +
