@@ -31,7 +31,7 @@ std::vector<Penalised> Objective::penalised() {
   for (const lora::NamedTensor& parameter : parameters()) {
     all.push_back({parameter.tensor});
     const auto name = lora::parse_peft_name(parameter.name);
-    if (name && name->factor != lora::Factor::kMagnitude) factors.push_back({parameter.tensor});
+    if (name && name->part != lora::LoraPart::kMagnitude) factors.push_back({parameter.tensor});
   }
   return factors.empty() ? all : factors;
 }

@@ -17,7 +17,7 @@ namespace {
 
 using core::Json;
 
-Json to_json(const std::vector<train::EvalResult>& results) {
+Json results_json(const std::vector<train::EvalResult>& results) {
   Json list = Json::array();
   for (const train::EvalResult& r : results) {
     list.push_back({{"split", r.split}, {"loss", r.loss}, {"tokens", r.tokens}});
@@ -153,8 +153,8 @@ Json run_json(const RunReport& report, const train::TrainResult* result, const s
                       {"top", result->top_is_best ? "best" : "last"},
                       {"last_loss", result->last_loss},
                       {"exact_zeros", result->exact_zeros},
-                      {"before", to_json(result->before)},
-                      {"after", to_json(result->after)}};
+                      {"before", results_json(result->before)},
+                      {"after", results_json(result->after)}};
     json["result"].update(report.findings);
     Json files = Json::array();
     for (const auto& entry : std::filesystem::directory_iterator(out)) {
