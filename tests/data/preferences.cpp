@@ -6,6 +6,7 @@
 #include "catch.h"
 #include "errors.h"
 #include "fake_tokenizer.h"
+#include "lowrank/core/json.h"
 
 using namespace lowrank;
 using namespace lowrank_test;
@@ -66,6 +67,31 @@ TEST_CASE("where one side's first letters merge with the prompt's last token, bo
   const Dataset apart =
       load("{\"prompt\": \"A Q:\", \"chosen\": \"so\", \"rejected\": \"no\"}\n", 1024, "pairs.jsonl", merging);
   CHECK(learned_text(tokenizer, apart.examples[0].ids, apart.examples[0].learned) == "so</s>");
+}
+
+TEST_CASE("pairs of text are cut where TRL's DPOTrainer cuts them, merged borders and all", "[parity]") {
+  const std::filesystem::path folder = golden_dir() / "train" / "dpo" / "cut";  // tests/parity/make_dpo_goldens.py
+  const auto tokenizer = data::Tokenizer::load(folder);
+  const core::Json golden = core::read_json(folder / "cut.json");
+  for (const core::Json& row : golden["pairs"]) {
+    INFO(row.dump());
+    TempDir dir;
+    write_text(
+        dir / "pairs.jsonl",
+        core::Json({{"prompt", row["prompt"]}, {"chosen", row["chosen"]}, {"rejected", row["rejected"]}}).dump());
+    const Dataset pairs = data::load_preferences({dir / "pairs.jsonl"}, *tokenizer, 64);
+    REQUIRE(pairs.examples.size() == 2);
+    const auto prompt = row["prompt_ids"].get<std::vector<data::TokenId>>();
+    for (std::size_t side = 0; side < 2; ++side) {
+      const auto answer = row[side == 0 ? "chosen_ids" : "rejected_ids"].get<std::vector<data::TokenId>>();
+      std::vector<data::TokenId> ids = prompt;
+      ids.insert(ids.end(), answer.begin(), answer.end());
+      std::vector<std::uint8_t> learned(prompt.size(), 0);
+      learned.resize(ids.size(), 1);
+      CHECK(pairs.examples[side].ids == ids);
+      CHECK(pairs.examples[side].learned == learned);
+    }
+  }
 }
 
 TEST_CASE("the forms that TRL and LLaMA-Factory write are read", "[unit]") {

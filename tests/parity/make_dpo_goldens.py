@@ -6,6 +6,7 @@ adapter switched off. For each loss, under tests/goldens/train/dpo/:
 
     pairs.json        ids and masks of every side; of each loss: its value and TRL's metrics, beta
     <loss>.safetensors   d(loss)/d(adapter) under PEFT's names
+    cut/              a BPE tokenizer whose merges reach over the end of some prompts, and how DPOTrainer cuts pairs of text with it
 
     python3 tests/parity/make_dpo_goldens.py [--out tests/goldens]
 """
@@ -76,6 +77,28 @@ def measure(folder, pairs, loss, work):
     return float(value.detach()), metrics, gradients
 
 
+TEXTS = [("ab", "cd", "dd"), ("ab", "dd", "cd"), ("ba", "bc", "bd"), ("aab", "cab", "cba"), ("abc", "d", "a"), ("da", "b", "c")]
+
+
+def cut_golden(folder, target, work):
+    """TEXTS through DPOTrainer's own preparation: letters, and the tokens bc, ab, abc."""
+    words = {"<unk>": 0, "<s>": 1, "</s>": 2, "a": 3, "b": 4, "c": 5, "d": 6, "bc": 7, "ab": 8, "abc": 9}
+    fast = Tokenizer(models.BPE(words, [("b", "c"), ("a", "bc"), ("a", "b")], unk_token="<unk>"))
+    fast.add_special_tokens(["<unk>", "<s>", "</s>"])
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=fast, bos_token="<s>", eos_token="</s>", pad_token="</s>",
+                                      unk_token="<unk>")
+    wrapped.save_pretrained(target)
+    base = LlamaForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    model = PeftModel.from_pretrained(base, folder / "adapter", is_trainable=True)
+    args = DPOConfig(output_dir=work, report_to=[], use_cpu=True, bf16=False)
+    rows = Dataset.from_list([{"prompt": p, "chosen": c, "rejected": r} for p, c, r in TEXTS])
+    prepared = DPOTrainer(model=model, args=args, train_dataset=rows, processing_class=wrapped).train_dataset
+    keys = ["prompt_ids", "chosen_ids", "rejected_ids"]
+    pairs = [{"prompt": p, "chosen": c, "rejected": r, **{k: prepared[i][k] for k in keys}}
+             for i, (p, c, r) in enumerate(TEXTS)]
+    (target / "cut.json").write_text(json.dumps({"pairs": pairs}) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=pathlib.Path, default=HERE.parent / "goldens")
@@ -85,6 +108,7 @@ def main():
     pairs = random_pairs(7, 6)
     golden = {"pairs": [{"prompt": p, "chosen": c, "rejected": r} for p, c, r in pairs], "losses": {}}
     with tempfile.TemporaryDirectory() as work:
+        cut_golden(folder, target / "cut", work)
         for loss in BETA:
             value, metrics, gradients = measure(folder, pairs, loss, work)
             golden["losses"][loss] = {"beta": BETA[loss], "loss": value, "metrics": metrics}
