@@ -23,7 +23,10 @@ std::vector<NamedTensor> own_tensors(const kernels::BaseWeight& base) {
   std::vector<NamedTensor> result;
   if (base.gives_views(base.dtype())) {
     const at::Tensor weight = base.trains() ? base.trained() : base.rows(0, base.out_features(), base.dtype());
-    result.push_back({"weight", base.transposed() ? weight.t() : weight});
+    // One that is transposed and trained is a view of its leaf, and the leaf is what a trainer moves.
+    const bool leaf_below = base.transposed() && base.trains();
+    const at::Tensor stored = base.transposed() ? weight.t() : weight;
+    result.push_back({"weight", leaf_below ? at::Tensor(weight._base()) : stored});
   }
   if (base.bias().defined()) result.push_back({"bias", base.bias()});
   return result;

@@ -235,7 +235,10 @@ TEST_CASE("norms before and after an interleaved rotation that depends on the le
     model.attention.q_norm = norm("q_norm");
     model.attention.k_norm = norm("k_norm");
     model.attention.norms_after_rotation = after;
-    models::RotarySpec rotary{.width = 4, .theta = 100, .max_positions = kTokens, .interleaved = true};
+    models::RotarySpec rotary;
+    rotary.width = 4;
+    rotary.theta = 100;
+    rotary.interleaved = true;
     for (const std::int64_t positions : {kTokens, std::int64_t{4}}) {
       rotary.max_positions = positions;
       if (positions < kTokens) {

@@ -12,11 +12,12 @@
    the head: the adapter and a checkpoint of each, and what `lowrank merge` and `lowrank compress` make of them.
 5. A classifier that `lowrank finetune --task classification` trains is read by transformers and PEFT without a warning and
    gives the same losses and predictions; so does one that PEFT makes, here.
-6. Image classifiers that `lowrank finetune` trains (adapter, whole, head) give the same loss in transformers.
-7. The chat templates that PyPI trl ships, over a grid of conversations, and random templates of every construct: the same text
+6. A random model of every family: logits, adapters both ways and merging.
+7. Image classifiers that `lowrank finetune` trains (adapter, whole, head) give the same loss in transformers.
+8. The chat templates that PyPI trl ships, over a grid of conversations, and random templates of every construct: the same text
    and the same {% generation %} as transformers; mutations of them end in a rendering or in one sentence.
 
-2 to 5 use the model and the texts under --assets ($LOWRANK_ASSETS); without them they are left out, and that is said.
+2 to 6 use the model and the texts under --assets ($LOWRANK_ASSETS); without them they are left out, and that is said.
 """
 import argparse
 import json
@@ -27,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 
+import family_parity
 import image_parity
 import peft_adapter_parity as peft
 import sequence_classifier_parity
@@ -210,6 +212,7 @@ def main():
             adapters(build, arguments.assets, work)
             methods(build, arguments.assets, work)
             classifiers(build, arguments.assets, work)
+            family_parity.compare(build, arguments.assets, work, ours, difference, check)
             run(sys.executable, HERE / "tokenizer_parity.py", "--tool", build / "tests" / "tokenize_lines", "--count", arguments.count,
                 env={**os.environ, "LOWRANK_ASSETS": str(arguments.assets)})
         else:
