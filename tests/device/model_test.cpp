@@ -8,7 +8,7 @@
 #include "device/device.h"
 #include "lowrank/eval/compare.h"
 #include "lowrank/eval/perplexity.h"
-#include "lowrank/kernels/mode.h"
+#include "lowrank/kernels/runtime.h"
 #include "lowrank/models/beam_search.h"
 #include "lowrank/models/load.h"
 #include "lowrank/train/causal_lm.h"
@@ -128,7 +128,7 @@ Outcome whole_run(const Case& c, at::Device device) {
 }  // namespace
 
 TEST_CASE("a model trains, evaluates, generates, saves and resumes on a device, with the CPU's numbers", "[unit]") {
-  const kernels::ModeGuard composite(kernels::Mode::kComposite);
+  const kernels::RuntimeScope composite({.mode = kernels::Mode::kComposite});
   const std::vector<Case> cases = {
       {.name = "fp32", .penalties = true},
       {.name = "bf16, recomputed", .dtype = models::DTypeChoice::kBFloat16, .recompute = true},

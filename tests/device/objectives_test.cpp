@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "device/device.h"
-#include "lowrank/kernels/mode.h"
+#include "lowrank/kernels/runtime.h"
 #include "lowrank/models/load_classifier.h"
 #include "lowrank/train/classification.h"
 #include "lowrank/train/dpo.h"
@@ -89,7 +89,7 @@ Results run(const Make& make, at::Device device) {
 }
 
 void check_same(const Make& make) {
-  const kernels::ModeGuard composite(kernels::Mode::kComposite);
+  const kernels::RuntimeScope composite({.mode = kernels::Mode::kComposite});
   CHECK(differing(run(make, test_device::device()), run(make, at::kCPU)) == "");
 }
 
