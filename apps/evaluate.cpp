@@ -174,7 +174,7 @@ int evaluate(const Options& options) {
   for (const Set& set : sets) opening.emplace_back(set.name, reading(set));
   if (!console.silent()) print_out(fields(opening));
   for (const Set& set : sets) {
-    for (const std::string& note : set.data.report.notes) console.line(note);
+    for (const std::string& note : set.data.report.notes) console.note(note);
   }
 
   for (Set& set : sets) {

@@ -28,7 +28,8 @@ Inspection inspect_data_of(const Options& options, const Console& console) {
     reading.seq_len = sequence_length(options, models::read_config(models::resolve(model).model));
   }
   ConsoleProgress progress(console);
-  const data::Dataset dataset = data::load(options.paths("data"), *tokenizer, reading, &progress);
+  data::Dataset dataset = data::load(options.paths("data"), *tokenizer, reading, &progress);
+  for (std::string& note : dataset.report.notes) note = as_flags(options.verb(), note);
   return inspect_data(dataset, *tokenizer, options.integer_in("examples", 0, 1 << 30));
 }
 

@@ -113,7 +113,7 @@ int evaluate_classification(const Options& options, const Console& console) {
   std::string matrices;
   for (Result& result : results) {
     ConsoleProgress progress(console);
-    for (const std::string& note : result.data.texts.report.notes) console.line(result.name + ": " + note);
+    for (const std::string& note : result.data.texts.report.notes) console.note(result.name + ": " + note);
     result.found = eval::classify(judge.classifier, result.data.texts, result.data.classes,
                                   options.integer_in("batch-tokens", 1, 1 << 24), &progress);
     json["sets"][result.name] = recipes::to_json(result.found, judge.labels);

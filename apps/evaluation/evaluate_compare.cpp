@@ -311,7 +311,7 @@ int compare(const Options& options, const Console& console) {
   for (const TextSet& set : texts) {
     const eval::Units units = eval::units_of(set.data);
     comparison.texts.push_back({set.name, reading_line(set.data.report, units), set.clean, {}});
-    for (const std::string& note : set.data.report.notes) console.line(note);
+    for (const std::string& note : set.data.report.notes) console.note(note);
     comparison.texts.back().models =
         recipes::text_results(eval::compare(contest.candidates, set.data, units, batch_tokens, &progress), seed);
   }
