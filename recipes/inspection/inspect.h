@@ -4,11 +4,10 @@
 #include <filesystem>
 #include <string>
 
-#include "lowrank/apps/console/options.h"
 #include "lowrank/core/json.h"
 #include "lowrank/data/dataset.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 struct Inspection {
   core::Json json;  // "kind" says what it is
@@ -26,4 +25,4 @@ Inspection inspect_checkpoint(const std::filesystem::path& directory, bool tenso
 /// The first `examples` examples: ids, text, and which of it is learned.
 Inspection inspect_data(const data::Dataset& dataset, const data::Tokenizer& tokenizer, std::int64_t examples);
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

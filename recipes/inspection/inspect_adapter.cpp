@@ -7,15 +7,15 @@
 #include <map>
 #include <optional>
 
-#include "lowrank/apps/console/terminal.h"
-#include "lowrank/apps/inspection/inspect.h"
+#include "lowrank/recipes/inspection/inspect.h"
 #include "lowrank/core/error.h"
+#include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
 #include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/lora/config.h"
 #include "lowrank/train/checkpoint.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -168,7 +168,7 @@ Inspection inspect_adapter(const fs::path& directory, bool tensors) {
           {"trained", contents.all.delta > 0 || !contents.whole.empty()},
           {"layers", layers}};
 
-  std::string text = fields({
+  std::string text = core::fields({
       {"adapter", directory.string()},
       {"base", config.base_model_name_or_path.empty() ? "not named" : config.base_model_name_or_path},
       {"rank", fmt::format("{}, alpha {:g}{}{}, dropout {:g}{}", config.r, config.lora_alpha,
@@ -184,7 +184,7 @@ Inspection inspect_adapter(const fs::path& directory, bool tensors) {
                      : fmt::format("NaN or infinite in {}", fmt::join(contents.not_finite, ", "))},
   });
   if (!contents.whole.empty()) {
-    text += fields(
+    text += core::fields(
         {{"whole     ",
           fmt::format(
               "{} parameters in {} tensors trained and saved whole (modules_to_save: {}; bias: {})",
@@ -192,7 +192,7 @@ Inspection inspect_adapter(const fs::path& directory, bool tensors) {
               config.modules_to_save.empty() ? "none" : fmt::format("{}", fmt::join(config.modules_to_save, ", ")),
               config.bias)}});
   }
-  if (!rows.empty()) text += "\n" + table({"layer", "modules", "‖A‖", "‖B‖", "‖s·BA‖"}, rows);
+  if (!rows.empty()) text += "\n" + core::table({"layer", "modules", "‖A‖", "‖B‖", "‖s·BA‖"}, rows);
   if (tensors) {
     const Inspection listed = inspect_safetensors(weights);
     json["tensor_list"] = listed.json["tensor_list"];
@@ -227,7 +227,7 @@ Inspection inspect_checkpoint(const fs::path& directory, bool tensors) {
     if (fault.empty()) throw;
     rows.emplace_back("state", std::string("not readable: ") + error.what());
   }
-  result.text = fields(rows);
+  result.text = core::fields(rows);
   if (!fault.empty()) return result;  // its adapter is not to be trusted
   const bool adapter = fs::exists(checkpoint / "adapter_config.json");
   const Inspection inside = adapter ? inspect_adapter(checkpoint, tensors) : inspect_model(checkpoint, tensors);
@@ -236,4 +236,4 @@ Inspection inspect_checkpoint(const fs::path& directory, bool tensors) {
   return result;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <map>
 
-#include "lowrank/apps/console/terminal.h"
-#include "lowrank/apps/inspection/inspect.h"
+#include "lowrank/recipes/inspection/inspect.h"
 #include "lowrank/core/error.h"
+#include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/tokenizer/tokenizer.h"
 #include "lowrank/formats/safetensors.h"
@@ -15,7 +15,7 @@
 #include "lowrank/models/config.h"
 #include "lowrank/models/description.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -50,7 +50,7 @@ struct TensorSummary {
     for (const auto& [name, n] : dtypes) text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", name, n);
     return text;
   }
-  std::string list_text() const { return fmt::format("\n{}", table({"tensor", "dtype", "shape", "bytes"}, rows)); }
+  std::string list_text() const { return fmt::format("\n{}", core::table({"tensor", "dtype", "shape", "bytes"}, rows)); }
   void into(Json& json) const {
     json["tensors"] = count;
     json["elements"] = elements;
@@ -174,7 +174,7 @@ Inspection inspect_model(const fs::path& directory, bool tensors) {
     rows.emplace_back(
         "unknown", fmt::format("config.json keys that are not known here: {}", fmt::join(config.unknown_keys, ", ")));
   }
-  result.text = fields(rows) + (tensors ? summary.list_text() : "");
+  result.text = core::fields(rows) + (tensors ? summary.list_text() : "");
   return result;
 }
 
@@ -191,7 +191,7 @@ Inspection inspect_safetensors(const fs::path& file) {
     metadata += fmt::format("{}{}={}", metadata.empty() ? "" : ", ", core::printable(key), core::printable(value));
   }
   result.text =
-      fields({{"file", file.string()},
+      core::fields({{"file", file.string()},
               {"tensors", fmt::format("{}, {} numbers, {}", core::format_count(summary.count),
                                       core::format_count(summary.elements), core::format_bytes(summary.bytes))},
               {"dtypes", summary.dtype_text()},
@@ -200,4 +200,4 @@ Inspection inspect_safetensors(const fs::path& file) {
   return result;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -8,7 +8,7 @@
 
 #include "lowrank/core/json.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 /// A loss before and after a run.
 struct BeforeAfter {
@@ -31,4 +31,4 @@ struct RunSummary {
 /// folder.
 std::vector<RunSummary> list_runs(const std::filesystem::path& directory);
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -1,4 +1,4 @@
-#include "lowrank/apps/inspection/run_listing.h"
+#include "lowrank/recipes/inspection/run_listing.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include "lowrank/train/checkpoint.h"
 #include "lowrank/train/run_folder.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -135,4 +135,4 @@ std::vector<RunSummary> list_runs(const fs::path& directory) {
   return runs;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes
