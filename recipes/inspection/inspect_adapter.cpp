@@ -7,12 +7,12 @@
 #include <map>
 #include <optional>
 
-#include "lowrank/recipes/inspection/inspect.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
 #include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/lora/config.h"
+#include "lowrank/recipes/inspection/inspect.h"
 #include "lowrank/train/checkpoint.h"
 
 namespace lowrank::recipes {

@@ -3,13 +3,12 @@
 
 #include <algorithm>
 
-#include "lowrank/apps/console/style.h"
-#include "lowrank/apps/console/terminal.h"
-#include "lowrank/apps/inspection/inspect.h"
+#include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
+#include "lowrank/recipes/inspection/inspect.h"
 #include "lowrank/recipes/run/run_report.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -35,25 +34,22 @@ std::vector<Stretch> stretches(const data::Example& example, const data::Tokeniz
   return result;
 }
 
-std::string masked(const std::string& text) { return stdout_is_styled() ? dim(text) : "⟦" + text + "⟧"; }
-
-std::string ids_text(const data::Example& example) {
+std::string ids_text(const data::Example& example, const Marks& marks) {
   std::string text;
   for (std::size_t i = 0; i < example.ids.size(); ++i) {
     const std::string id = std::to_string(example.ids[i]);
-    text += (i == 0 ? "" : " ") + (i > 0 && example.learned[i] != 0 ? id
-                                   : stdout_is_styled()             ? dim(id)
-                                                                    : "(" + id + ")");
+    text += (i == 0 ? "" : " ") + (i > 0 && example.learned[i] != 0 ? id : marks.masked_id(id));
   }
   return text;
 }
 
 }  // namespace
 
-Inspection inspect_data(const data::Dataset& dataset, const data::Tokenizer& tokenizer, std::int64_t examples) {
+Inspection inspect_data(const data::Dataset& dataset, const data::Tokenizer& tokenizer, std::int64_t examples,
+                        const Marks& marks) {
   const data::ReadReport& report = dataset.report;
   Inspection result;
-  result.json = {{"kind", "data"}, {"report", recipes::to_json(report)}, {"examples", Json::array()}};
+  result.json = {{"kind", "data"}, {"report", to_json(report)}, {"examples", Json::array()}};
   const double masked_share = report.tokens > 0 ? 100.0 * static_cast<double>(report.tokens - report.learned_tokens) /
                                                       static_cast<double>(report.tokens)
                                                 : 0;
@@ -69,8 +65,7 @@ Inspection inspect_data(const data::Dataset& dataset, const data::Tokenizer& tok
                                core::format_count(report.duplicates))},
   };
   for (const std::string& note : report.notes) rows.emplace_back("note", note);
-  result.text = fields(rows);
-  result.text += stdout_is_styled() ? "\nDimmed: seen, but not learned.\n" : "\n⟦…⟧ and (id): seen, but not learned.\n";
+  result.text = core::fields(rows) + "\n" + marks.legend + "\n";
 
   const std::size_t count = std::min(dataset.examples.size(), static_cast<std::size_t>(examples));
   for (std::size_t i = 0; i < count; ++i) {
@@ -78,13 +73,13 @@ Inspection inspect_data(const data::Dataset& dataset, const data::Tokenizer& tok
     const std::string& where = dataset.documents[example.document].where;
     std::string text, plain;
     for (const Stretch& stretch : stretches(example, tokenizer)) {
-      text += stretch.learned ? stretch.text : masked(stretch.text);
+      text += stretch.learned ? stretch.text : marks.masked(stretch.text);
       plain += stretch.text;
     }
-    result.text += fmt::format(
-        "\n{}\n{}\n{}\n",
-        bold(fmt::format("example {}: {}, {} tokens, {} learned", i + 1, where, example.ids.size(), example.counted())),
-        text, ids_text(example));
+    result.text += fmt::format("\n{}\n{}\n{}\n",
+                               marks.title(fmt::format("example {}: {}, {} tokens, {} learned", i + 1, where,
+                                                       example.ids.size(), example.counted())),
+                               text, ids_text(example, marks));
     std::vector<int> learned(example.learned.begin(), example.learned.end());
     if (!learned.empty()) learned.front() = 0;  // the first token is not predicted
     result.json["examples"].push_back({{"where", where},
@@ -96,4 +91,4 @@ Inspection inspect_data(const data::Dataset& dataset, const data::Tokenizer& tok
   return result;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

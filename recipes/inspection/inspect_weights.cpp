@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <map>
 
-#include "lowrank/recipes/inspection/inspect.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
@@ -14,6 +13,7 @@
 #include "lowrank/models/blocks/attention.h"
 #include "lowrank/models/config.h"
 #include "lowrank/models/description.h"
+#include "lowrank/recipes/inspection/inspect.h"
 
 namespace lowrank::recipes {
 
@@ -50,7 +50,9 @@ struct TensorSummary {
     for (const auto& [name, n] : dtypes) text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", name, n);
     return text;
   }
-  std::string list_text() const { return fmt::format("\n{}", core::table({"tensor", "dtype", "shape", "bytes"}, rows)); }
+  std::string list_text() const {
+    return fmt::format("\n{}", core::table({"tensor", "dtype", "shape", "bytes"}, rows));
+  }
   void into(Json& json) const {
     json["tensors"] = count;
     json["elements"] = elements;
@@ -192,10 +194,10 @@ Inspection inspect_safetensors(const fs::path& file) {
   }
   result.text =
       core::fields({{"file", file.string()},
-              {"tensors", fmt::format("{}, {} numbers, {}", core::format_count(summary.count),
-                                      core::format_count(summary.elements), core::format_bytes(summary.bytes))},
-              {"dtypes", summary.dtype_text()},
-              {"metadata", metadata.empty() ? "none" : metadata}}) +
+                    {"tensors", fmt::format("{}, {} numbers, {}", core::format_count(summary.count),
+                                            core::format_count(summary.elements), core::format_bytes(summary.bytes))},
+                    {"dtypes", summary.dtype_text()},
+                    {"metadata", metadata.empty() ? "none" : metadata}}) +
       summary.list_text();
   return result;
 }
