@@ -11,8 +11,6 @@
 
 namespace lowrank::apps {
 
-namespace {
-
 namespace fs = std::filesystem;
 
 models::DTypeChoice dtype_asked_for(const Options& options) {
@@ -22,19 +20,10 @@ models::DTypeChoice dtype_asked_for(const Options& options) {
   return models::DTypeChoice::kAuto;
 }
 
-}  // namespace
-
-void refuse_adapter_as_model(const Options& options, const models::Resolved& resolved) {
-  if (!resolved.adapter) return;
-  options.fail("adapter",
-               fmt::format("{} is itself an adapter (its base is {}); give that base as MODEL, or leave --adapter out",
-                           options.positional(0), resolved.model.string()));
-}
-
 std::optional<fs::path> adapter_asked_for(const Options& options) {
   const models::Resolved resolved = models::resolve(options.positional(0));
   if (!options.given("adapter")) return resolved.adapter;
-  refuse_adapter_as_model(options, resolved);
+  recipes::refuse_adapter_as_model(options.positional(0), resolved);
   const fs::path directory = options.text("adapter");
   recipes::require_adapter(directory, "adapter");
   return directory;
@@ -95,12 +84,15 @@ int sequence_length(const Options& options, const models::DecoderConfig& config)
   return static_cast<int>(length);
 }
 
+std::vector<std::pair<std::string, std::string>> describe(const models::LoadedModel& model) {
+  const models::DecoderConfig& config = model.decoder->config();
+  return {{"model", fmt::format("{} ({}, {} parameters)", model.name, config.model_type,
+                                core::format_count(config.parameter_count()))},
+          {"dtype", model.dtype_reason}};
+}
+
 std::vector<std::pair<std::string, std::string>> describe(const Opened& opened) {
-  const models::DecoderConfig& config = opened.model.decoder->config();
-  std::vector<std::pair<std::string, std::string>> rows;
-  rows.emplace_back("model", fmt::format("{} ({}, {} parameters)", opened.model.name, config.model_type,
-                                         core::format_count(config.parameter_count())));
-  rows.emplace_back("dtype", opened.model.dtype_reason);
+  std::vector<std::pair<std::string, std::string>> rows = describe(opened.model);
   if (opened.adapter) {
     rows.emplace_back("adapter",
                       fmt::format("{} ({}rank {}, {} parameters on {} modules{})", opened.adapter_path.string(),

@@ -28,8 +28,7 @@ struct Opened {
 /// not there.
 std::optional<std::filesystem::path> adapter_asked_for(const Options& options);
 
-/// ConfigError when MODEL is an adapter: --adapter does not go with it.
-void refuse_adapter_as_model(const Options& options, const models::Resolved& resolved);
+models::DTypeChoice dtype_asked_for(const Options& options);
 
 /// --threads, --dtype and positional 0, without an adapter.
 Opened open_base(const Options& options, const Console& console);
@@ -47,7 +46,9 @@ void set_threads(const Options& options);
 /// --seq-len, or min(1024, the model's positions); ConfigError where it exceeds them.
 int sequence_length(const Options& options, const models::DecoderConfig& config);
 
-/// What was opened, for the opening lines: model, dtype with its reason, adapter.
+/// For the opening lines: model, dtype with its reason.
+std::vector<std::pair<std::string, std::string>> describe(const models::LoadedModel& model);
+/// What was opened: these and the adapter.
 std::vector<std::pair<std::string, std::string>> describe(const Opened& opened);
 
 }  // namespace lowrank::apps

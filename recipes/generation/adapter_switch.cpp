@@ -1,15 +1,15 @@
-#include "lowrank/apps/generation/adapters.h"
+#include "lowrank/recipes/generation/adapter_switch.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 
-#include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 #include "lowrank/recipes/run/adapter_facts.h"
+#include "lowrank/recipes/spec/fields.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -27,60 +27,50 @@ NamedAdapter parse(const std::string& word) {
   return {word.substr(0, equals), word.substr(equals + 1)};
 }
 
-void check_name(const Options& options, const NamedAdapter& adapter) {
+void check_name(const NamedAdapter& adapter) {
   const auto allowed = [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_'; };
   const std::string& name = adapter.name;
   if (name.empty() || !std::all_of(name.begin(), name.end(), allowed)) {
-    options.fail("adapter", fmt::format("'{}' cannot be a name (letters, digits, - and _ can); give one as NAME={}",
-                                        core::printable(name), adapter.directory.string()));
+    throw FieldError("adapter", fmt::format("'{}' cannot be a name (letters, digits, - and _ can); give one as NAME={}",
+                                            core::printable(name), adapter.directory.string()));
   }
   if (name == AdapterSwitch::kBase)
-    options.fail("adapter", "'base' means the model without adapters; choose another name");
+    throw FieldError("adapter", "'base' means the model without adapters; choose another name");
 }
 
 }  // namespace
 
-OptionSpec option_adapters() {
-  return {
-      "adapter",
-      OptionType::kTexts,
-      "[NAME=]DIR",
-      nullptr,
-      "Adapter",
-      "A PEFT adapter directory; given several times, each goes by its name and the first acts where none is asked for",
-      {}};
-}
-
-std::vector<NamedAdapter> adapters_asked_for(const Options& options) {
-  const models::Resolved resolved = models::resolve(options.positional(0));
+std::vector<NamedAdapter> named_adapters(const std::string& model, const std::vector<std::string>& words) {
+  const models::Resolved resolved = models::resolve(model);
   std::vector<NamedAdapter> adapters;
-  if (!options.given("adapter")) {
+  if (words.empty()) {
     if (resolved.adapter) adapters.push_back({lora::kDefaultAdapter, *resolved.adapter});
     return adapters;
   }
-  refuse_adapter_as_model(options, resolved);
-  for (const std::string& word : options.texts("adapter")) adapters.push_back(parse(word));
+  refuse_adapter_as_model(model, resolved);
+  for (const std::string& word : words) adapters.push_back(parse(word));
   for (NamedAdapter& adapter : adapters) {
     if (adapter.name.empty())
       adapter.name = adapters.size() == 1 ? lora::kDefaultAdapter : folder_name(adapter.directory);
-    check_name(options, adapter);
+    check_name(adapter);
     const auto same = std::count_if(adapters.begin(), adapters.end(),
                                     [&](const NamedAdapter& other) { return other.name == adapter.name; });
     if (same > 1)
-      options.fail("adapter", fmt::format("two are called '{}'; give each its own name as NAME=DIR", adapter.name));
-    recipes::require_adapter(adapter.directory, "adapter");
+      throw FieldError("adapter", fmt::format("two are called '{}'; give each its own name as NAME=DIR", adapter.name));
+    require_adapter(adapter.directory, "adapter");
   }
   return adapters;
 }
 
-AdapterSwitch::AdapterSwitch(Opened& opened, const std::vector<NamedAdapter>& adapters, const Console& console)
+AdapterSwitch::AdapterSwitch(models::DecoderImpl& decoder, const std::vector<NamedAdapter>& adapters,
+                             core::ProgressObserver& progress)
     : named_(adapters) {
-  const lora::SlotTable table = opened.decoder().slot_table();
+  const lora::SlotTable table = decoder.slot_table();
   for (const NamedAdapter& adapter : named_) {
     std::vector<std::string> notes;
     adapters_.push_back(lora::load_peft(table, adapter.directory, &notes, adapter.name));
     adapters_.back().set_enabled(false);
-    for (const std::string& note : notes) console.warning(note);
+    for (const std::string& note : notes) progress.warning(note);
   }
   if (!named_.empty()) use(named_.front().name);
 }
@@ -110,12 +100,12 @@ std::vector<std::pair<std::string, std::string>> AdapterSwitch::describe() const
   std::vector<std::pair<std::string, std::string>> rows;
   for (std::size_t i = 0; i < named_.size(); ++i) {
     const lora::Adapter& adapter = adapters_[i];
-    rows.emplace_back(named_.size() == 1 ? "adapter" : "adapter " + named_[i].name,
-                      fmt::format("{} (rank {}, {} parameters on {} modules{})", named_[i].directory.string(),
-                                  adapter.config().r, core::format_count(adapter.parameter_count()),
-                                  adapter.slots().size(), recipes::also_trained(adapter)));
+    rows.emplace_back(
+        named_.size() == 1 ? "adapter" : "adapter " + named_[i].name,
+        fmt::format("{} (rank {}, {} parameters on {} modules{})", named_[i].directory.string(), adapter.config().r,
+                    core::format_count(adapter.parameter_count()), adapter.slots().size(), also_trained(adapter)));
   }
   return rows;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

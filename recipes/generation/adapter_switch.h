@@ -6,23 +6,21 @@
 #include <utility>
 #include <vector>
 
-#include "lowrank/apps/console/options.h"
-#include "lowrank/apps/inputs/opening.h"
+#include "lowrank/core/progress.h"
+#include "lowrank/lora/adapter.h"
+#include "lowrank/models/load.h"
 
-namespace lowrank::apps {
-
-/// --adapter [NAME=]DIR, once for each.
-OptionSpec option_adapters();
+namespace lowrank::recipes {
 
 struct NamedAdapter {
   std::string name;
   std::filesystem::path directory;
 };
 
-/// What --adapter names, in order, or the adapter that MODEL is. Without NAME= a single one is called "default", and
-/// each of several as its folder. ConfigError for a name that is taken or is none, MissingError for a folder without
-/// adapter.
-std::vector<NamedAdapter> adapters_asked_for(const Options& options);
+/// What words [NAME=]DIR name, in order, or without any the adapter that MODEL is. Without NAME= a single one is called
+/// "default", and each of several as its folder. FieldError for a name that is taken or is none and for words beside a
+/// MODEL that is an adapter, MissingError for a folder without adapter.
+std::vector<NamedAdapter> named_adapters(const std::string& model, const std::vector<std::string>& words);
 
 /// The adapters of a model, at most one of which acts: at first the first.
 class AdapterSwitch {
@@ -30,8 +28,9 @@ class AdapterSwitch {
   /// The name under which the base alone is meant.
   static constexpr const char* kBase = "base";
 
-  /// Loads and attaches them; notes go to the console. `opened` must outlive the switch.
-  AdapterSwitch(Opened& opened, const std::vector<NamedAdapter>& adapters, const Console& console);
+  /// Loads and attaches them; notes are warnings of `progress`. `decoder` must outlive the switch.
+  AdapterSwitch(models::DecoderImpl& decoder, const std::vector<NamedAdapter>& adapters,
+                core::ProgressObserver& progress);
 
   /// The name that acts now.
   const std::string& current() const { return current_; }
@@ -50,4 +49,4 @@ class AdapterSwitch {
   std::string current_ = kBase;
 };
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

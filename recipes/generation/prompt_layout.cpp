@@ -1,6 +1,8 @@
-#include "lowrank/apps/generation/prompt_layout.h"
+#include "lowrank/recipes/generation/prompt_layout.h"
 
-namespace lowrank::apps {
+#include "lowrank/recipes/spec/fields.h"
+
+namespace lowrank::recipes {
 
 std::string PromptLayout::answer(const std::string& generated) const {
   if (after.empty()) return generated;
@@ -8,41 +10,23 @@ std::string PromptLayout::answer(const std::string& generated) const {
   return begin == std::string::npos ? "" : generated.substr(begin, generated.find_last_not_of(" \t\n") + 1 - begin);
 }
 
-void append_layout_options(Verb& verb) {
-  verb.options.insert(
-      verb.options.end(),
-      {
-          {"task",
-           OptionType::kText,
-           "NAME",
-           nullptr,
-           "Input",
-           "A plain layout around each prompt, of a translation, a question, a summary",
-           {"translate", "answer", "summarize"}},
-          {"from", OptionType::kText, "LANGUAGE", nullptr, "Input", "Of the prompts of --task translate", {}},
-          {"to", OptionType::kText, "LANGUAGE", nullptr, "Input", "Of the answers of --task translate", {}},
-      });
-}
-
-PromptLayout prompt_layout(const Options& options) {
-  const std::string task = options.has("task") ? options.text("task") : "";
-  for (const char* language : {"from", "to"}) {
+PromptLayout prompt_layout(const std::string& task, const std::optional<std::string>& from,
+                           const std::optional<std::string>& to) {
+  for (const auto& [name, language] : {std::pair("from", &from), std::pair("to", &to)}) {
     if (task == "translate") {
-      if (!options.has(language))
-        options.fail(language, "is needed by --task translate, as in --from English --to Portuguese");
-      if (options.text(language).find_first_not_of(" \t\n") == std::string::npos)
-        options.fail(language, "is blank; name a language");
-    } else if (options.given(language)) {
-      options.fail(language, "goes with --task translate");
+      if (!*language) throw FieldError(name, "is needed by `task` translate, as in `from` English `to` Portuguese");
+      if ((*language)->find_first_not_of(" \t\n") == std::string::npos)
+        throw FieldError(name, "is blank; name a language");
+    } else if (*language) {
+      throw FieldError(name, "goes with `task` translate");
     }
   }
   if (task == "translate") {
-    const std::string from = options.text("from"), to = options.text("to");
-    return {"Translate from " + from + " to " + to + ".\n" + from + ": ", "\n" + to + ":", "\n" + from + ":"};
+    return {"Translate from " + *from + " to " + *to + ".\n" + *from + ": ", "\n" + *to + ":", "\n" + *from + ":"};
   }
   if (task == "answer") return {"Question: ", "\nAnswer:", "\nQuestion:"};
   if (task == "summarize") return {"Text: ", "\nSummary:", "\nText:"};
   return {};
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -1,14 +1,13 @@
-// The plain layouts that --task puts around a prompt.
+// The plain layouts that a task puts around a prompt.
 #pragma once
 
+#include <optional>
 #include <string>
 
-#include "lowrank/apps/console/options.h"
-
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 /// A prompt is `before` + its text + `after`; the answer ends where the model begins another example (`stop`). Without
-/// --task all three are empty.
+/// a task all three are empty.
 ///   translate   "Translate from FROM to TO.\nFROM: TEXT\nTO:"     stops at "\nFROM:"
 ///   answer      "Question: TEXT\nAnswer:"                         stops at "\nQuestion:"
 ///   summarize   "Text: TEXT\nSummary:"                            stops at "\nText:"
@@ -20,9 +19,8 @@ struct PromptLayout {
   std::string answer(const std::string& generated) const;
 };
 
-/// --task, --from, --to.
-void append_layout_options(Verb& verb);
-/// ConfigError where --from and --to do not go with --task.
-PromptLayout prompt_layout(const Options& options);
+/// FieldError where `from` and `to`, the languages, do not go with the task.
+PromptLayout prompt_layout(const std::string& task, const std::optional<std::string>& from,
+                           const std::optional<std::string>& to);
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -1,4 +1,4 @@
-#include "lowrank/apps/generation/prompt_rows.h"
+#include "lowrank/recipes/generation/prompt_rows.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -13,7 +13,7 @@
 #include "lowrank/data/row_file.h"
 #include "lowrank/data/text_documents.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -83,7 +83,7 @@ Answered read_answered(const std::filesystem::path& output, const std::vector<Pr
     const std::string where = fmt::format("{} line {}", output.string(), answered.rows + 1);
     if (answered.rows == rows.size()) {
       throw DataError(
-          fmt::format("{}: more answers than the {} prompts; it belongs to another --input (--overwrite starts anew)",
+          fmt::format("{}: more answers than the {} prompts; it belongs to another `input` (`overwrite` starts anew)",
                       where, rows.size()));
     }
     Json row = data::parse_row(std::string_view(text).substr(begin, end - begin), where);
@@ -93,7 +93,7 @@ Answered read_answered(const std::filesystem::path& output, const std::vector<Pr
     }
     if (!ours || row != rows[answered.rows].row) {
       throw DataError(
-          fmt::format("{}: is not the answer to {}; it belongs to another --input (--overwrite starts anew)", where,
+          fmt::format("{}: is not the answer to {}; it belongs to another `input` (`overwrite` starts anew)", where,
                       rows[answered.rows].where));
     }
     ++answered.rows;
@@ -102,4 +102,4 @@ Answered read_answered(const std::filesystem::path& output, const std::vector<Pr
   return answered;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -9,9 +9,9 @@
 #include "lowrank/core/json.h"
 #include "lowrank/models/generate.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
-/// One row of --input.
+/// One row of a file of prompts.
 struct PromptRow {
   core::Json row;       // as it was read; {"prompt"} of a line of text
   std::string prompt;   // its text
@@ -36,4 +36,4 @@ struct Answered {
 /// answer to the prompt at its place, or there are more than prompts.
 Answered read_answered(const std::filesystem::path& output, const std::vector<PromptRow>& rows);
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes
