@@ -91,15 +91,16 @@ std::vector<std::pair<std::string, std::string>> describe(const models::LoadedMo
           {"dtype", model.dtype_reason}};
 }
 
+std::pair<std::string, std::string> describe(const lora::Adapter& adapter, const fs::path& path) {
+  return {"adapter", fmt::format("{} ({}rank {}, {} parameters on {} modules{})", path.string(),
+                                 adapter.config().use_dora ? "DoRA, " : "", adapter.config().r,
+                                 core::format_count(adapter.parameter_count()), adapter.slots().size(),
+                                 recipes::also_trained(adapter))};
+}
+
 std::vector<std::pair<std::string, std::string>> describe(const Opened& opened) {
   std::vector<std::pair<std::string, std::string>> rows = describe(opened.model);
-  if (opened.adapter) {
-    rows.emplace_back("adapter",
-                      fmt::format("{} ({}rank {}, {} parameters on {} modules{})", opened.adapter_path.string(),
-                                  opened.adapter->config().use_dora ? "DoRA, " : "", opened.adapter->config().r,
-                                  core::format_count(opened.adapter->parameter_count()), opened.adapter->slots().size(),
-                                  recipes::also_trained(*opened.adapter)));
-  }
+  if (opened.adapter) rows.push_back(describe(*opened.adapter, opened.adapter_path));
   return rows;
 }
 

@@ -48,6 +48,7 @@ int sequence_length(const Options& options, const models::DecoderConfig& config)
 
 /// For the opening lines: model, dtype with its reason.
 std::vector<std::pair<std::string, std::string>> describe(const models::LoadedModel& model);
+std::pair<std::string, std::string> describe(const lora::Adapter& adapter, const std::filesystem::path& path);
 /// What was opened: these and the adapter.
 std::vector<std::pair<std::string, std::string>> describe(const Opened& opened);
 
