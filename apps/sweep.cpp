@@ -1,0 +1,131 @@
+// `lowrank sweep`: many fine-tuning runs over a space of options, chosen one after the other by validation loss.
+#include "lowrank/recipes/search/sweep.h"
+
+#include <fmt/format.h>
+
+#include "lowrank/apps/console/signals.h"
+#include "lowrank/apps/search/sweep_space.h"
+#include "lowrank/apps/training/recipe_verb.h"
+#include "lowrank/apps/verbs.h"
+#include "lowrank/core/files.h"
+#include "lowrank/recipes/search/sweep_trials.h"
+
+namespace lowrank::apps {
+
+namespace {
+
+using core::Json;
+using train::Dimension;
+
+class SweepView : public recipes::SweepObserver {
+ public:
+  SweepView(const Options& options, const Console& console) : options_(options), console_(console), bar_(console) {}
+
+  void on_sweep(const train::SearchSpace& space, std::int64_t count) override {
+    if (console_.silent()) return;
+    std::vector<std::pair<std::string, std::string>> lines;
+    for (const Dimension& d : space.dimensions()) lines.emplace_back(d.name, text_of(d));
+    lines.emplace_back(
+        "trials", fmt::format("{}, sampler {}, pruner {}", count, options_.text("sampler"), options_.text("pruner")));
+    print_out(fields(lines));
+    if (options_.flag("dry-run")) return;
+    console_.line();
+    console_.line("trial  state       value   options");
+  }
+  void on_trial_progress(const recipes::TrialProgress& p) override {
+    bar_.draw(p.step, p.steps,
+              fmt::format("trial {} of {}  {}{}", p.number, p.count, recipes::words(*p.options),
+                          p.best ? fmt::format("  best {:.4f}", *p.best) : ""));
+  }
+  void on_trial(const train::Trial& trial, bool best) override {
+    bar_.clear();
+    const Json json = recipes::to_json(trial);
+    console_.line(fmt::format("{:>5}  {:<8}  {:>7} {} {}", trial.number, json["state"].get<std::string>(),
+                              trial.value ? fmt::format("{:.4f}", *trial.value) : "-", best ? "*" : " ",
+                              recipes::words(trial.options)) +
+                  (trial.reason.empty() ? "" : ": " + trial.reason));
+  }
+  void clear() { bar_.clear(); }
+  std::atomic<int>* stop_flag() override { return &catch_stop_signals(); }
+  Json own_options() const override { return {{"quiet", options_.flag("quiet")}, {"json", options_.flag("json")}}; }
+  std::string spelled(const std::string& field) const override { return "--" + field; }
+
+ private:
+  static std::string words_of(const std::vector<Json>& values, const char* by) {
+    std::string text;
+    for (const Json& value : values)
+      text += (text.empty() ? "" : by) + (value.is_string() ? value.get<std::string>() : value.dump());
+    return text;
+  }
+  static std::string text_of(const Dimension& d) {
+    std::string text =
+        d.scale == Dimension::Scale::kChoice
+            ? words_of(d.choices, ", ")
+            : fmt::format("{} to {}{}", d.low, d.high, d.scale == Dimension::Scale::kLog ? " (log)" : "");
+    if (d.when) text += "  when " + d.when->first + " is " + words_of(d.when->second, " ");
+    return text;
+  }
+
+  const Options& options_;
+  const Console& console_;
+  Bar bar_;
+};
+
+int end_of_sweep(const recipes::SweepResult& result, const std::string& out, const Console& console) {
+  using State = recipes::RunResult::State;
+  if (result.state == State::kDryRun) {
+    console.line("dry run: nothing was trained or written");
+    return 0;
+  }
+  if (result.state == State::kStopped) {
+    console.line(fmt::format("stopped in trial {} of {}; go on with the same command and --resume",
+                             result.trials.size(), result.count));
+    return 128 + result.reason;
+  }
+  console.line();
+  if (result.best.is_null()) {
+    console.line("no trial ran to its end");
+  } else {
+    const train::Trial& best = result.trials.at(result.best["trial"].get<std::size_t>());
+    console.line(fmt::format("best: trial {} with {:.4f} nats a token on validation ({})", best.number, *best.value,
+                             recipes::words(best.options)));
+    console.line("again: " + result.best["command"].get<std::string>());
+  }
+  if (!result.trials.empty()) console.line(fmt::format("{}: trials.jsonl, best.json, report.html", out));
+  Json all = Json::array();
+  for (const train::Trial& trial : result.trials) all.push_back(recipes::to_json(trial));
+  console.result({{"trials", all}, {"best", result.best}, {"out", out}});
+  return 0;
+}
+
+int sweep(const Options& options) {
+  const Console console(options);
+  recipes::SweepSpec spec;
+  set_fields(recipes::fields_of(spec), options);
+  spec.space_name = options.positional(0);
+  static const Verb finetune = finetune_verb();
+  spec.space = read_space(spec.space_name, finetune).dimensions();
+  spec.space_hash = core::sha256_file(spec.space_name);
+  spec.finetune.model = options.positional(1);
+  spec.finetune.run.command = options.command_line();
+  SweepView view(options, console);
+  const recipes::SweepResult result = recipes::sweep(spec, view);
+  view.clear();
+  return end_of_sweep(result, spec.finetune.run.out, console);
+}
+
+}  // namespace
+
+Verb sweep_verb() {
+  Verb verb;
+  verb.name = "sweep";
+  verb.summary = "Search over options: many fine-tuning runs, chosen by validation loss";
+  verb.positionals = {"SPACE.yaml", "MODEL"};
+  verb.example = "lowrank sweep space.yaml MODEL --data corpus/ --out sweeps/art --trials 30";
+  recipes::SweepSpec spec;
+  verb.options = recipe_options(recipes::fields_of(spec));
+  verb.run = sweep;
+  return verb;
+}
+
+}  // namespace lowrank::apps
