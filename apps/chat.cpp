@@ -13,6 +13,7 @@
 #include "lowrank/apps/console/terminal.h"
 #include "lowrank/apps/generation/generation_options.h"
 #include "lowrank/apps/generation/sampling_options.h"
+#include "lowrank/apps/inputs/opening.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
@@ -42,9 +43,7 @@ struct Interrupted {};
 class Chat {
  public:
   Chat(Opened& opened, const Options& options)
-      : opened_(opened),
-        sampling_(sampling_options(options)),
-        console_(options) {
+      : opened_(opened), sampling_(sampling_options(options)), console_(options) {
     if (options.has("system")) system_ = options.text("system");
     ends_ = opened.tokenizer().eos().has_value();
     // A model that has not learned to end its turn goes on with the user's.

@@ -1,4 +1,4 @@
-#include "lowrank/apps/evaluation/evaluate_compare.h"
+#include "lowrank/recipes/evaluation/compare.h"
 
 #include <fmt/format.h>
 
@@ -7,16 +7,15 @@
 #include <filesystem>
 #include <optional>
 
-#include "lowrank/apps/inputs/named_paths.h"
-#include "lowrank/apps/inputs/opening.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/perturb.h"
-#include "lowrank/recipes/evaluation/comparison.h"
+#include "lowrank/recipes/evaluation/named_paths.h"
+#include "lowrank/recipes/run/opened.h"
 #include "lowrank/recipes/run/samples.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -31,7 +30,7 @@ struct Contest {
   std::deque<lora::Adapter> adapters;
   std::deque<models::LoadedModel> others;  // full models
   std::vector<eval::Candidate> candidates;
-  std::vector<recipes::ComparedModel> models;
+  std::vector<ComparedModel> models;
 };
 
 /// Two tokenizers that give every id the same token.
@@ -48,39 +47,38 @@ void add_adapter(Contest& contest, const std::string& name, lora::Adapter* adapt
   contest.models.push_back({name, adapter->parameter_count(), lora::peft_bytes(*adapter)});
 }
 
-void add_model(Contest& contest, const std::string& name, const fs::path& path, const Options& options,
-               core::ProgressObserver& progress) {
+void add_model(Contest& contest, const std::string& name, const fs::path& path, const Fields& fields,
+               const std::string& base, core::ProgressObserver& progress) {
   models::LoadOptions load;
   load.dtype = contest.opened.decoder().dtype() == at::kBFloat16 ? models::DTypeChoice::kBFloat16
                                                                  : models::DTypeChoice::kFloat32;
   contest.others.push_back(models::load(path.string(), load, &progress));
   models::LoadedModel& model = contest.others.back();
   if (!same_vocabulary(contest.opened.tokenizer(), *model.tokenizer)) {
-    options.fail(
+    fields.fail(
         "compare",
         fmt::format("{} has another tokenizer than {}, so their losses are of different tokens; compare models of "
                     "one tokenizer",
-                    path.string(), options.positional(0)));
+                    path.string(), base));
   }
   contest.candidates.push_back({name, model.decoder.get(), nullptr});
   contest.models.push_back({name, model.decoder->config().parameter_count(), model.weights.total_bytes()});
 }
 
-std::vector<NamedPaths> models_asked_for(const Options& options, bool adapter_open) {
-  std::vector<NamedPaths> models = named_paths(options, "compare");
+std::vector<NamedPaths> models_asked_for(const EvaluateSpec& spec, const Fields& fields, bool adapter_open) {
+  std::vector<NamedPaths> models = named_paths("compare", spec.compare);
   for (const NamedPaths& model : models) {
-    if (model.name == kBase) options.fail("compare", "'base' is MODEL itself; give the adapter another name");
+    if (model.name == kBase) fields.fail("compare", "'base' is MODEL itself; give the adapter another name");
     if (model.name == "adapter" && adapter_open)
-      options.fail("compare", "'adapter' is the one of --adapter or MODEL; give another name");
-    if (model.paths.size() > 1) options.fail("compare", fmt::format("the name '{}' is given twice", model.name));
+      fields.fail("compare", "'adapter' is the one of `adapter` or MODEL; give another name");
+    if (model.paths.size() > 1) fields.fail("compare", fmt::format("the name '{}' is given twice", model.name));
   }
   return models;
 }
 
-Contest open_contest(const Options& options, const Console& console) {
+Contest open_contest(const EvaluateSpec& spec, const Fields& fields, Observer& observer) {
   Contest contest;
-  contest.opened = open_model(options, console);
-  ConsoleProgress progress(console);
+  contest.opened = open_model(spec.model, adapter_of(spec.model, spec.adapter), dtype_choice(spec.dtype), observer);
   contest.candidates.push_back({kBase, &contest.opened.decoder(), nullptr});
   contest.models.push_back({kBase, 0, contest.opened.model.weights.total_bytes()});
   if (contest.opened.adapter) {
@@ -88,18 +86,18 @@ Contest open_contest(const Options& options, const Console& console) {
     contest.opened.adapter.reset();
     add_adapter(contest, "adapter", &contest.adapters.back());
   }
-  for (const NamedPaths& model : models_asked_for(options, !contest.adapters.empty())) {
+  for (const NamedPaths& model : models_asked_for(spec, fields, !contest.adapters.empty())) {
     const fs::path& path = model.paths.front();
     if (fs::is_regular_file(path / "adapter_config.json")) {
       std::vector<std::string> notes;
       contest.adapters.push_back(lora::load_peft(contest.opened.decoder().slot_table(), path, &notes, model.name));
-      for (const std::string& note : notes) console.warning(note);
+      for (const std::string& note : notes) observer.warning(note);
       add_adapter(contest, model.name, &contest.adapters.back());
     } else if (fs::is_regular_file(path / "config.json")) {
-      add_model(contest, model.name, path, options, progress);
+      add_model(contest, model.name, path, fields, spec.model, observer);
     } else {
       throw MissingError(fmt::format(
-          "{}: neither an adapter (adapter_config.json) nor a model (config.json) is there; --compare names "
+          "{}: neither an adapter (adapter_config.json) nor a model (config.json) is there; `compare` names "
           "what `lowrank finetune --out` or PEFT's save_pretrained wrote",
           path.string()));
     }
@@ -108,13 +106,13 @@ Contest open_contest(const Options& options, const Console& console) {
   return contest;
 }
 
-std::vector<data::Perturbation> perturbations(const Options& options) {
+std::vector<data::Perturbation> perturbations(const EvaluateSpec& spec, const Fields& fields) {
   std::vector<data::Perturbation> all;
-  for (const std::string& text : options.texts("perturb")) {
+  for (const std::string& text : spec.perturb) {
     all.push_back(data::parse_perturbation(text));
     const auto same = [&](const data::Perturbation& other) { return other.name == text; };
     if (std::count_if(all.begin(), all.end(), same) > 1)
-      options.fail("perturb", fmt::format("'{}' is given twice", text));
+      fields.fail("perturb", fmt::format("'{}' is given twice", text));
   }
   return all;
 }
@@ -125,12 +123,12 @@ struct TextSet {
   data::Dataset data;
 };
 
-std::vector<TextSet> read_texts(const Options& options, const Contest& contest, const data::DataOptions& reading,
-                                const std::vector<data::Perturbation>& changes, ConsoleProgress& progress) {
-  const auto seed = static_cast<std::uint64_t>(options.integer("seed"));
+std::vector<TextSet> read_texts(const EvaluateSpec& spec, const Contest& contest, const data::DataOptions& reading,
+                                const std::vector<data::Perturbation>& changes, Observer& progress) {
+  const auto seed = static_cast<std::uint64_t>(spec.seed);
   const data::Tokenizer& tokenizer = contest.opened.tokenizer();
   std::vector<TextSet> sets;
-  for (const NamedPaths& named : named_paths(options, "data")) {
+  for (const NamedPaths& named : named_paths("data", spec.data)) {
     sets.push_back({named.name, "", data::load(named.paths, tokenizer, reading, &progress)});
     for (const data::Perturbation& change : changes) {
       sets.push_back({named.name + "+" + change.name, named.name,
@@ -145,10 +143,10 @@ struct Questions {
   eval::QuestionSet set;
 };
 
-std::vector<Questions> read_question_sets(const Options& options, const std::vector<data::Perturbation>& changes) {
-  const auto seed = static_cast<std::uint64_t>(options.integer("seed"));
+std::vector<Questions> read_question_sets(const EvaluateSpec& spec, const std::vector<data::Perturbation>& changes) {
+  const auto seed = static_cast<std::uint64_t>(spec.seed);
   std::vector<Questions> sets;
-  for (const NamedPaths& named : named_paths(options, "questions")) {
+  for (const NamedPaths& named : named_paths("questions", spec.questions)) {
     eval::QuestionSet set = eval::read_questions(named.paths);
     for (const data::Perturbation& change : changes) {
       eval::QuestionSet copy = set;
@@ -162,21 +160,20 @@ std::vector<Questions> read_question_sets(const Options& options, const std::vec
   return sets;
 }
 
-recipes::QuestionSetResult ask(const Contest& contest, const Questions& questions, const eval::QuestionOptions& asking,
-                               std::uint64_t seed, const Console& console) {
-  ConsoleProgress progress(console);
+QuestionSetResult ask(const Contest& contest, const Questions& questions, const eval::QuestionOptions& asking,
+                      std::uint64_t seed, Observer& observer) {
   const eval::QuestionResults found =
-      eval::ask(contest.candidates, contest.opened.tokenizer(), questions.set, asking, &progress);
+      eval::ask(contest.candidates, contest.opened.tokenizer(), questions.set, asking, &observer);
   if (found.shortened > 0) {
-    console.warning(fmt::format(
+    observer.warning(fmt::format(
         "{}: {} prompts are longer than the model's positions leave room for; their beginnings were cut off",
         questions.name, core::format_count(found.shortened)));
   }
-  recipes::QuestionSetResult result;
+  QuestionSetResult result;
   result.name = questions.name;
   result.clean = questions.clean;
   result.questions = static_cast<std::int64_t>(questions.set.questions.size());
-  result.models = recipes::score_results(found.scores, seed);
+  result.models = score_results(found.scores, seed);
   const std::size_t shown =
       found.generated.empty() ? 0 : std::min<std::size_t>(kSamples, questions.set.questions.size());
   for (std::size_t q = 0; q < shown; ++q) result.prompts.push_back(questions.set.questions[q].prompt);
@@ -186,11 +183,11 @@ recipes::QuestionSetResult ask(const Contest& contest, const Questions& question
 }
 
 /// The folder for the report: nobody's run or model.
-fs::path report_folder(const Options& options) {
-  const fs::path out = options.text("out");
+fs::path report_folder(const std::string& folder, const Fields& fields) {
+  const fs::path out = folder;
   for (const char* file : {"run.json", "config.json", "adapter_config.json"}) {
     if (fs::exists(out / file)) {
-      options.fail(
+      fields.fail(
           "out", fmt::format("{} holds a run or a model ({}), and its report would be overwritten; give another folder",
                              out.string(), file));
     }
@@ -199,17 +196,16 @@ fs::path report_folder(const Options& options) {
   return out;
 }
 
-void write_report(const fs::path& out, const Options& options, const Contest& contest,
-                  const recipes::Comparison& comparison, const std::vector<recipes::SamplePrompt>& prompts,
-                  const core::Json& result) {
+void write_report(const fs::path& out, const std::string& command, const Contest& contest, const Comparison& comparison,
+                  const std::vector<SamplePrompt>& prompts, const core::Json& result) {
   eval::Report report;
   report.title = "Comparison on " + contest.opened.model.name;
-  report.subtitle = options.command_line();
+  report.subtitle = command;
   report.facts = describe(contest.opened);
-  for (const recipes::TextSetResult& set : comparison.texts) report.facts.emplace_back(set.name, set.reading);
-  report.tables = recipes::tables(comparison);
-  report.samples = recipes::continue_prompts(prompts, contest.candidates, contest.opened.tokenizer());
-  for (const recipes::QuestionSetResult& set : comparison.questions) {
+  for (const TextSetResult& set : comparison.texts) report.facts.emplace_back(set.name, set.reading);
+  report.tables = tables(comparison);
+  report.samples = continue_prompts(prompts, contest.candidates, contest.opened.tokenizer());
+  for (const QuestionSetResult& set : comparison.questions) {
     for (std::size_t q = 0; q < set.prompts.size(); ++q) {
       eval::Sample& sample = report.samples.emplace_back(eval::Sample{set.prompts[q], {}});
       for (std::size_t m = 0; m < set.answers.size(); ++m)
@@ -229,117 +225,59 @@ std::string reading_line(const data::ReadReport& report, const eval::Units& unit
 
 }  // namespace
 
-std::vector<OptionSpec> comparison_options() {
-  return {
-      {"compare",
-       OptionType::kTexts,
-       "NAME=DIR...",
-       nullptr,
-       "Comparison",
-       "Adapters, or whole models of the same tokenizer, beside MODEL",
-       {}},
-      {"questions",
-       OptionType::kTexts,
-       "NAME=PATH...",
-       nullptr,
-       "Comparison",
-       "Rows of question, choices and answer; of question and answer; or of prompt and reference",
-       {}},
-      {"extract",
-       OptionType::kText,
-       "REGEX",
-       nullptr,
-       "Comparison",
-       "What of an answer is compared: the first group, such as '#### (.+)'",
-       {}},
-      {"max-new-tokens",
-       OptionType::kInt,
-       "N",
-       128,
-       "Comparison",
-       "Tokens that are generated for an answer at most",
-       {}},
-      {"perturb",
-       OptionType::kTexts,
-       "KIND...",
-       nullptr,
-       "Comparison",
-       "Perturbed copies beside every set: typos, case, ocr, each with a rate if wished (typos:0.05)",
-       {}},
-      {"out", OptionType::kText, "DIR", nullptr, "Output", "Folder for report.html and comparison.json", {}},
-      {"seed", OptionType::kInt, "N", 42, "Comparison", "Seed of the resamples and the perturbations", {}},
-  };
-}
-
-bool comparison_asked_for(const Options& options) {
-  for (const OptionSpec& option : comparison_options()) {
-    if (options.given(option.name)) return true;
+CompareResult compare(const EvaluateSpec& asked, Observer& observer) {
+  EvaluateSpec spec = asked;
+  const Fields fields = fields_of(spec);
+  if (spec.per_token) fields.fail("per-token", "is for the perplexity of one model; leave `compare` and its like out");
+  if (spec.data.empty() && spec.questions.empty()) {
+    throw ConfigError("lowrank evaluate: give `data` NAME=PATH or `questions` NAME=PATH to compare on");
   }
-  return false;
-}
-
-int compare(const Options& options, const Console& console) {
-  if (options.flag("per-token"))
-    options.fail("per-token", "is for the perplexity of one model; leave --compare and its like out");
-  if (!options.has("data") && !options.has("questions")) {
-    throw ConfigError("lowrank evaluate: give --data NAME=PATH or --questions NAME=PATH to compare on");
-  }
-  const std::vector<data::Perturbation> changes = perturbations(options);
-  const std::vector<Questions> questions = read_question_sets(options, changes);
+  begin(spec, fields);
+  const std::vector<data::Perturbation> changes = perturbations(spec, fields);
+  const std::vector<Questions> questions = read_question_sets(spec, changes);
   std::optional<eval::Extractor> extract;
-  if (options.has("extract")) {
+  if (spec.extract) {
     const auto answers = [](const Questions& q) { return q.set.kind == eval::QuestionKind::kAnswer; };
     if (std::none_of(questions.begin(), questions.end(), answers)) {
-      options.fail("extract", "is for --questions of rows with question and answer, and there are none");
+      fields.fail("extract", "is for `questions` of rows with question and answer, and there are none");
     }
-    extract.emplace(options.text("extract"));
+    extract.emplace(*spec.extract);
   }
-  const std::optional<fs::path> out = options.has("out") ? std::optional(report_folder(options)) : std::nullopt;
-  const auto seed = static_cast<std::uint64_t>(options.integer("seed"));
-  const std::int64_t batch_tokens = options.integer_in("batch-tokens", 1, 1 << 24);
+  CompareResult result;
+  if (spec.out) result.out = report_folder(*spec.out, fields);
+  const auto seed = static_cast<std::uint64_t>(spec.seed);
 
-  const Contest contest = open_contest(options, console);
-  data::DataOptions reading;
-  reading.format = data::parse_format(options.text("format"));
-  reading.seq_len = sequence_length(options, contest.candidates.front().decoder->config());
-  reading.train_on_prompt = options.flag("train-on-prompt");
-  ConsoleProgress progress(console);
-  const std::vector<TextSet> texts = read_texts(options, contest, reading, changes, progress);
+  const Contest contest = open_contest(spec, fields, observer);
+  const models::DecoderConfig& config = contest.candidates.front().decoder->config();
+  const data::DataOptions reading = reading_of(spec, fields, config.max_positions);
+  const std::vector<TextSet> texts = read_texts(spec, contest, reading, changes, observer);
 
-  recipes::Comparison comparison;
+  Comparison& comparison = result.comparison;
   comparison.models = contest.models;
   for (const TextSet& set : texts) {
     const eval::Units units = eval::units_of(set.data);
     comparison.texts.push_back({set.name, reading_line(set.data.report, units), set.clean, {}});
-    for (const std::string& note : set.data.report.notes) console.note(note);
+    for (const std::string& note : set.data.report.notes) observer.note(note);
     comparison.texts.back().models =
-        recipes::text_results(eval::compare(contest.candidates, set.data, units, batch_tokens, &progress), seed);
+        text_results(eval::compare(contest.candidates, set.data, units, spec.batch_tokens, &observer), seed);
   }
   eval::QuestionOptions asking;
-  asking.batch_tokens = batch_tokens;
-  asking.generate.max_new_tokens = options.integer_in("max-new-tokens", 1, 1 << 20);
+  asking.batch_tokens = spec.batch_tokens;
+  asking.generate.max_new_tokens = spec.max_new_tokens;
   asking.extract = extract ? &*extract : nullptr;
-  for (const Questions& set : questions) comparison.questions.push_back(ask(contest, set, asking, seed, console));
+  for (const Questions& set : questions) comparison.questions.push_back(ask(contest, set, asking, seed, observer));
 
-  auto opening = describe(contest.opened);
-  for (const recipes::TextSetResult& set : comparison.texts) opening.emplace_back(set.name, set.reading);
-  if (!console.silent()) {
-    print_out(fields(opening));
-    for (const eval::ReportTable& one : recipes::tables(comparison))
-      print_out("\n" + table(one.header, one.rows) + one.note + (one.note.empty() ? "" : "\n"));
+  result.facts = describe(contest.opened);
+  for (const TextSetResult& set : comparison.texts) result.facts.emplace_back(set.name, set.reading);
+  result.json = to_json(comparison);
+  if (result.out) {
+    std::vector<SamplePrompt> prompts;
+    if (!texts.empty())
+      prompts = sample_prompts(texts.front().data, contest.opened.tokenizer(), config.max_positions, kSamples);
+    write_report(*result.out, spec.command.empty() ? fields.command("evaluate", {spec.model}) : spec.command, contest,
+                 comparison, prompts, result.json);
   }
-  const core::Json result = recipes::to_json(comparison);
-  if (out) {
-    std::vector<recipes::SamplePrompt> prompts;
-    if (!texts.empty()) {
-      prompts = recipes::sample_prompts(texts.front().data, contest.opened.tokenizer(),
-                                        contest.candidates.front().decoder->config().max_positions, kSamples);
-    }
-    write_report(*out, options, contest, comparison, prompts, result);
-    console.line(fmt::format("\n{}: report.html, comparison.json", out->string()));
-  }
-  console.result(result);
-  return 0;
+  return result;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -1,16 +1,20 @@
-// `lowrank evaluate --compare`: base, adapters and other models side by side on texts and questions.
+// Base, adapters and other models side by side on texts and questions.
 #pragma once
 
-#include <vector>
+#include <filesystem>
+#include <optional>
 
-#include "lowrank/apps/console/options.h"
-#include "lowrank/apps/console/terminal.h"
+#include "lowrank/recipes/evaluation/comparison.h"
+#include "lowrank/recipes/evaluation/evaluate.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
-std::vector<OptionSpec> comparison_options();
-/// Whether an option was given that plain perplexity does not need.
-bool comparison_asked_for(const Options& options);
-int compare(const Options& options, const Console& console);
+struct CompareResult {
+  Comparison comparison;
+  Rows facts;  // of models and data
+  core::Json json;
+  std::optional<std::filesystem::path> out;  // where report.html and comparison.json lie
+};
+CompareResult compare(const EvaluateSpec& spec, Observer& observer);
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -1,28 +1,22 @@
-#include "lowrank/apps/images/image_evaluate.h"
+#include "lowrank/recipes/evaluation/evaluate_images.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <optional>
 
-#include "lowrank/apps/inputs/named_paths.h"
-#include "lowrank/apps/inputs/opening.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 #include "lowrank/lora/inject.h"
+#include "lowrank/recipes/evaluation/named_paths.h"
 #include "lowrank/recipes/images/image_model.h"
+#include "lowrank/recipes/run/opened.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
 using core::Json;
-
-struct Set {
-  NamedPaths named;
-  data::ImageFiles files;
-  std::optional<eval::ImageScores> base, adapter;
-};
 
 bool knows(const std::vector<std::string>& classes, const std::vector<std::string>& labels) {
   return std::all_of(labels.begin(), labels.end(), [&](const std::string& label) {
@@ -30,88 +24,69 @@ bool knows(const std::vector<std::string>& classes, const std::vector<std::strin
   });
 }
 
-eval::ImageScores measure(recipes::ImageModel& model, const Set& set, core::ProgressObserver& progress) {
-  const data::ImageSet images = data::load_images(set.files, model.network.config().labels, model.processor,
+eval::ImageScores measure(ImageModel& model, const data::ImageFiles& files, core::ProgressObserver& progress) {
+  const data::ImageSet images = data::load_images(files, model.network.config().labels, model.processor,
                                                   model.network.config().num_channels, &progress);
   return eval::score_images(model.network, images, &progress);
 }
 
 Json to_json(const eval::ImageScores& found, const std::vector<std::string>& labels) {
   Json json = {{"pictures", found.scores.examples}, {"loss", found.loss}};
-  json.update(recipes::scores_json(found.scores, labels));
+  json.update(scores_json(found.scores, labels));
   return json;
-}
-
-std::vector<std::string> row(const Set& set, const char* who, const eval::ImageScores& found) {
-  return {set.named.name,
-          who,
-          core::format_count(found.scores.examples),
-          fmt::format("{:.4f}", found.loss),
-          fmt::format("{:.2f} %", 100 * found.scores.accuracy),
-          fmt::format("{:.4f}", found.scores.macro_f1),
-          fmt::format("{:.4f}", found.scores.matthews)};
 }
 
 }  // namespace
 
-int evaluate_images(const Options& options, const Console& console) {
-  const auto goes_with_it = {"task", "data", "adapter", "threads", "json", "quiet"};
-  for (const OptionSpec& option : options.verb().options) {
-    if (options.given(option.name) &&
-        std::find(goes_with_it.begin(), goes_with_it.end(), option.name) == goes_with_it.end())
-      options.fail(option.name, "does not go with --task image-classification; leave it out");
+ImagesResult evaluate_images(const EvaluateSpec& asked, EvaluationObserver& observer) {
+  EvaluateSpec spec = asked;
+  const Fields fields = fields_of(spec);
+  const auto goes_with_it = {"task", "data", "adapter", "threads"};
+  for (const FieldInfo& field : fields.info()) {
+    if (fields.given(field.name) &&
+        std::find(goes_with_it.begin(), goes_with_it.end(), field.name) == goes_with_it.end())
+      fields.fail(field.name, "does not go with `task` image-classification; leave it out");
   }
-  if (!options.has("data")) throw ConfigError("lowrank evaluate: --data is missing; give a folder of class folders");
-  set_threads(options);
-  ConsoleProgress progress(console);
-  const std::optional<std::filesystem::path> adapter = adapter_asked_for(options);
-  std::vector<Set> sets;
-  for (NamedPaths& named : named_paths(options, "data")) {
-    Set set{std::move(named), {}, {}, {}};
-    set.files = data::find_images(set.named.paths);
-    sets.push_back(std::move(set));
+  if (spec.data.empty()) throw ConfigError("lowrank evaluate: `data` is missing; give a folder of class folders");
+  begin(spec, fields);
+  const std::optional<std::filesystem::path> adapter = adapter_of(spec.model, spec.adapter);
+  ImagesResult result;
+  std::vector<data::ImageFiles> files;
+  for (const NamedPaths& named : named_paths("data", spec.data)) {
+    files.push_back(data::find_images(named.paths));
+    result.sets.push_back({named.name, named.named, {}, {}});
   }
-  recipes::ImageModel model = recipes::open_image_model(options.positional(0));
+  ImageModel model = open_image_model(spec.model);
   const std::vector<std::string> own = model.network.config().labels;
-  std::vector<std::pair<std::string, std::string>> opening = {
-      {"model", fmt::format("{} (resnet, {} parameters, {} classes)", model.resolved.name,
-                            core::format_count(recipes::parameter_count(model.network)), own.size())}};
+  Rows facts = {{"model", fmt::format("{} (resnet, {} parameters, {} classes)", model.resolved.name,
+                                      core::format_count(parameter_count(model.network)), own.size())}};
   // With an adapter the base is scored where it knows the set's classes.
-  for (Set& set : sets)
-    if (!adapter || knows(own, set.files.labels)) set.base = measure(model, set, progress);
-  std::vector<std::string> labels = own;
+  for (std::size_t i = 0; i < files.size(); ++i)
+    if (!adapter || knows(own, files[i].labels)) result.sets[i].base = measure(model, files[i], observer);
+  std::vector<std::string>& labels = result.labels = own;
   std::optional<lora::Injected> injected;
   if (adapter) {
-    labels = recipes::read_labels(*adapter).value_or(own);
+    labels = read_labels(*adapter).value_or(own);
     if (labels.size() == own.size())
       model.network.rename_labels(labels);
     else
       model.network.new_head(labels, 0);  // the adapter's file has its values
     injected.emplace(lora::load_injected(model.network.network(), *adapter));
-    opening.emplace_back("adapter", fmt::format("{} (rank {}, {} modules, {} classes)", adapter->string(),
-                                                injected->config().r, injected->modules().size(), labels.size()));
-    for (Set& set : sets) set.adapter = measure(model, set, progress);
+    facts.emplace_back("adapter", fmt::format("{} (rank {}, {} modules, {} classes)", adapter->string(),
+                                              injected->config().r, injected->modules().size(), labels.size()));
+    for (std::size_t i = 0; i < files.size(); ++i) result.sets[i].adapter = measure(model, files[i], observer);
   }
-  opening.emplace_back("preprocessing", model.processor.origin);
-  if (!console.silent()) print_out(fields(opening));
+  facts.emplace_back("preprocessing", model.processor.origin);
+  observer.on_facts(facts);
 
-  std::vector<std::vector<std::string>> rows;
-  std::string matrices;
   Json list = Json::object();
-  for (const Set& set : sets) {
-    if (set.base) rows.push_back(row(set, adapter ? "base" : "model", *set.base));
-    if (set.adapter) rows.push_back(row(set, "adapter", *set.adapter));
-    const eval::ImageScores& shown = set.adapter ? *set.adapter : *set.base;
-    matrices += fmt::format("\n{}:\n{}", set.named.name, recipes::confusion_text(shown.scores, labels));
-    Json json = to_json(shown, labels);
+  for (const ImagesSet& set : result.sets) {
+    Json json = to_json(set.shown(), labels);
     if (set.adapter && set.base) json["base"] = to_json(*set.base, own);
-    list[set.named.name] = std::move(json);
+    list[set.name] = std::move(json);
   }
-  console.line();
-  if (!console.silent())
-    print_out(table({"set", "who", "pictures", "loss", "accuracy", "macro F1", "Matthews"}, rows) + matrices);
-  console.result(sets.size() == 1 && !sets.front().named.named ? list.front() : Json{{"sets", list}});
-  return 0;
+  result.json = result.sets.size() == 1 && !result.sets.front().named ? list.front() : Json{{"sets", list}};
+  return result;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

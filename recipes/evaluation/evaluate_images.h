@@ -1,11 +1,26 @@
-// `evaluate --task image-classification`.
+// How well an image classifier, or a base and its adapter, tell pictures apart.
 #pragma once
 
-#include "lowrank/apps/console/terminal.h"
+#include <optional>
+#include <string>
+#include <vector>
 
-namespace lowrank::apps {
+#include "lowrank/eval/image_scores.h"
+#include "lowrank/recipes/evaluation/evaluate.h"
 
-/// Scores of the model, or of the base and its adapter, on sets of pictures. The exit code.
-int evaluate_images(const Options& options, const Console& console);
+namespace lowrank::recipes {
 
-}  // namespace lowrank::apps
+struct ImagesSet {
+  std::string name;
+  bool named = false;
+  std::optional<eval::ImageScores> base, adapter;
+  const eval::ImageScores& shown() const { return adapter ? *adapter : *base; }
+};
+struct ImagesResult {
+  std::vector<std::string> labels;
+  std::vector<ImagesSet> sets;
+  core::Json json;
+};
+ImagesResult evaluate_images(const EvaluateSpec& spec, EvaluationObserver& observer);
+
+}  // namespace lowrank::recipes

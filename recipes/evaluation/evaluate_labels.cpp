@@ -1,4 +1,4 @@
-#include "lowrank/apps/classification/evaluate_classification.h"
+#include "lowrank/recipes/evaluation/evaluate_labels.h"
 
 #include <fmt/format.h>
 
@@ -6,29 +6,26 @@
 #include <filesystem>
 #include <optional>
 
-#include "lowrank/apps/inputs/named_paths.h"
-#include "lowrank/apps/inputs/opening.h"
-#include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
-#include "lowrank/data/labelled.h"
 #include "lowrank/models/load_classifier.h"
 #include "lowrank/recipes/classification/classification_report.h"
+#include "lowrank/recipes/evaluation/named_paths.h"
+#include "lowrank/recipes/run/opened.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
 namespace fs = std::filesystem;
 using core::Json;
 
-void refuse_what_has_no_meaning(const Options& options) {
-  for (const OptionSpec& option : options.verb().options) {
-    const auto goes_with_it = {"task",  "data",    "seq-len", "batch-tokens", "adapter",
-                               "dtype", "threads", "json",    "quiet"};
-    if (options.given(option.name) &&
-        std::find(goes_with_it.begin(), goes_with_it.end(), option.name) == goes_with_it.end()) {
-      options.fail(option.name, "does not go with --task classification, which scores labels alone; leave it out");
+void refuse_what_has_no_meaning(const Fields& fields) {
+  for (const FieldInfo& field : fields.info()) {
+    const auto goes_with_it = {"task", "data", "seq-len", "batch-tokens", "adapter", "dtype", "threads"};
+    if (fields.given(field.name) &&
+        std::find(goes_with_it.begin(), goes_with_it.end(), field.name) == goes_with_it.end()) {
+      fields.fail(field.name, "does not go with `task` classification, which scores labels alone; leave it out");
     }
   }
 }
@@ -40,11 +37,11 @@ struct Judge {
   std::vector<std::string> labels;
 };
 
-Judge open_judge(const Options& options, const models::LoadedModel& model, const Console& console) {
-  if (const std::optional<fs::path> folder = adapter_asked_for(options)) {
+Judge open_judge(const EvaluateSpec& spec, const models::LoadedModel& model, Observer& observer) {
+  if (const std::optional<fs::path> folder = adapter_of(spec.model, spec.adapter)) {
     std::vector<std::string> notes;
     models::LoadedClassifier loaded = models::load_classifier(model.decoder, *folder, &notes);
-    for (const std::string& note : notes) console.warning(note);
+    for (const std::string& note : notes) observer.warning(note);
     const std::int64_t count = loaded.classifier.labels();
     return {std::move(loaded.classifier), std::move(loaded.adapter), models::read_labels(*folder, count)};
   }
@@ -58,77 +55,46 @@ Judge open_judge(const Options& options, const models::LoadedModel& model, const
   return {models::new_classifier(model, count, 0), std::nullopt, models::read_labels(model.path, count)};
 }
 
-struct Result {
-  std::string name;
-  bool named = false;
-  data::LabelledTexts data;
-  eval::Classified found;
-  double majority = 0;  // accuracy of always saying the set's most frequent label
-};
-
-std::vector<std::string> score_row(const Result& result) {
-  const eval::Classification& scores = result.found.scores;
-  return {result.name,
-          core::format_count(scores.examples),
-          fmt::format("{:.4f}", result.found.nll),
-          fmt::format("{:.2f} %", 100 * scores.accuracy),
-          fmt::format("{:.2f} %", 100 * result.majority),
-          fmt::format("{:.4f}", scores.macro_f1),
-          fmt::format("{:.4f}", scores.matthews)};
-}
-
 }  // namespace
 
-int evaluate_classification(const Options& options, const Console& console) {
-  refuse_what_has_no_meaning(options);
-  if (!options.has("data"))
-    throw ConfigError("lowrank evaluate: --data is missing; example: " + evaluate_verb().example);
-  const Opened opened = open_base(options, console);
-  const Judge judge = open_judge(options, opened.model, console);
+LabelsResult evaluate_labels(const EvaluateSpec& asked, EvaluationObserver& observer) {
+  EvaluateSpec spec = asked;
+  const Fields fields = fields_of(spec);
+  refuse_what_has_no_meaning(fields);
+  begin(spec, fields);
+  const Opened opened = open_model(spec.model, std::nullopt, dtype_choice(spec.dtype), observer);
+  const Judge judge = open_judge(spec, opened.model, observer);
   if (judge.labels.size() < 2) {
     throw ConfigError("this classifier has a single score (a reward model's), so there are no labels to tell apart");
   }
-  auto opening = describe(opened);
+  Rows facts = describe(opened);
   if (judge.adapter) {
-    opening.emplace_back("adapter",
-                         fmt::format("{} (rank {}, {} parameters)", judge.adapter->directory().string(),
-                                     judge.adapter->config().r, core::format_count(judge.adapter->parameter_count())));
+    facts.emplace_back("adapter",
+                       fmt::format("{} (rank {}, {} parameters)", judge.adapter->directory().string(),
+                                   judge.adapter->config().r, core::format_count(judge.adapter->parameter_count())));
   }
-  std::vector<Result> results;
-  const int seq_len = sequence_length(options, opened.model.decoder->config());
-  for (const NamedPaths& named : named_paths(options, "data")) {
-    Result result;
-    result.name = named.name;
-    result.named = named.named;
-    result.data = data::load_labelled(named.paths, *opened.model.tokenizer, seq_len, judge.labels);
-    const std::vector<std::int64_t> counts = result.data.counts(result.data.texts);
+  LabelsResult result;
+  result.labels = judge.labels;
+  const int seq_len = reading_of(spec, fields, opened.model.decoder->config().max_positions).seq_len;
+  std::vector<data::LabelledTexts> texts;
+  for (const NamedPaths& named : named_paths("data", spec.data)) {
+    texts.push_back(data::load_labelled(named.paths, *opened.model.tokenizer, seq_len, judge.labels));
+    const std::vector<std::int64_t> counts = texts.back().counts(texts.back().texts);
     const auto most = std::max_element(counts.begin(), counts.end()) - counts.begin();
-    result.majority = recipes::accuracy_of_one(counts, static_cast<std::size_t>(most));
-    opening.emplace_back(result.name, recipes::class_counts(judge.labels, counts));
-    results.push_back(std::move(result));
+    result.sets.push_back({named.name, named.named, {}, accuracy_of_one(counts, static_cast<std::size_t>(most))});
+    facts.emplace_back(named.name, class_counts(judge.labels, counts));
   }
-  if (!console.silent()) print_out(fields(opening));
+  observer.on_facts(facts);
   Json json = {{"sets", Json::object()}};
-  std::vector<std::vector<std::string>> rows;
-  std::string matrices;
-  for (Result& result : results) {
-    ConsoleProgress progress(console);
-    for (const std::string& note : result.data.texts.report.notes) console.note(result.name + ": " + note);
-    result.found = eval::classify(judge.classifier, result.data.texts, result.data.classes,
-                                  options.integer_in("batch-tokens", 1, 1 << 24), &progress);
-    json["sets"][result.name] = recipes::to_json(result.found, judge.labels);
-    json["sets"][result.name]["majority_accuracy"] = result.majority;
-    rows.push_back(score_row(result));
-    matrices += "\n" + result.name + ": " + recipes::confusion_text(result.found, judge.labels);
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    LabelledSet& set = result.sets[i];
+    for (const std::string& note : texts[i].texts.report.notes) observer.note(set.name + ": " + note);
+    set.found = eval::classify(judge.classifier, texts[i].texts, texts[i].classes, spec.batch_tokens, &observer);
+    json["sets"][set.name] = to_json(set.found, judge.labels);
+    json["sets"][set.name]["majority_accuracy"] = set.majority;
   }
-  console.line();
-  if (!console.silent()) {
-    print_out(table({"set", "texts", "loss", "accuracy", "majority", "macro F1", "Matthews"}, rows) + matrices);
-  }
-  console.line(
-      "loss: mean cross-entropy in nats a text; majority: accuracy of always saying the set's most frequent label");
-  console.result(results.size() == 1 && !results.front().named ? json["sets"].front() : json);
-  return 0;
+  result.json = result.sets.size() == 1 && !result.sets.front().named ? json["sets"].front() : json;
+  return result;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -1,12 +1,27 @@
-// `evaluate --task classification`: how well a classifier tells labelled texts apart.
+// How well a classifier tells labelled texts apart.
 #pragma once
 
-#include "lowrank/apps/console/options.h"
-#include "lowrank/apps/console/terminal.h"
+#include <string>
+#include <vector>
 
-namespace lowrank::apps {
+#include "lowrank/data/labelled.h"
+#include "lowrank/eval/classify.h"
+#include "lowrank/recipes/evaluation/evaluate.h"
 
-/// Every set of --data with the classifier that MODEL or --adapter is. The exit code.
-int evaluate_classification(const Options& options, const Console& console);
+namespace lowrank::recipes {
 
-}  // namespace lowrank::apps
+struct LabelledSet {
+  std::string name;
+  bool named = false;
+  eval::Classified found;
+  double majority = 0;  // accuracy of always saying the set's most frequent label
+};
+struct LabelsResult {
+  std::vector<std::string> labels;
+  std::vector<LabelledSet> sets;
+  core::Json json;
+};
+/// Every set with the classifier that the model or the adapter is.
+LabelsResult evaluate_labels(const EvaluateSpec& spec, EvaluationObserver& observer);
+
+}  // namespace lowrank::recipes

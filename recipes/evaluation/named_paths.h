@@ -1,13 +1,11 @@
-// Options whose values are [NAME=]PATH: sets of data, models to compare.
+// Fields whose values are [NAME=]PATH: sets of data, models to compare.
 #pragma once
 
 #include <filesystem>
 #include <string>
 #include <vector>
 
-#include "lowrank/apps/console/options.h"
-
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 struct NamedPaths {
   std::string name;
@@ -15,7 +13,8 @@ struct NamedPaths {
   bool named = false;  // the user gave the name; else it is the path's
 };
 
-/// In order. Equal names are one entry with several paths; a path that exists as it is written is a path, '=' or not.
-std::vector<NamedPaths> named_paths(const Options& options, const std::string& option);
+/// The texts of a field in order, which errors name. Equal names are one entry with several paths; a path that exists
+/// as it is written is a path, '=' or not.
+std::vector<NamedPaths> named_paths(const std::string& field, const std::vector<std::string>& texts);
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes
