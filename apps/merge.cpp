@@ -8,11 +8,11 @@
 
 #include "lowrank/apps/console/terminal.h"
 #include "lowrank/apps/inputs/opening.h"
-#include "lowrank/apps/inputs/out_folder.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
+#include "lowrank/recipes/run/out_folder.h"
 
 namespace lowrank::apps {
 
@@ -24,7 +24,7 @@ using core::Json;
 int merge(const Options& options) {
   const Console console(options);
   const fs::path out = options.text("out");
-  refuse_used_folder(options, out);
+  recipes::refuse_used_folder(out);
   const models::Resolved resolved = models::resolve(options.positional(0));
   if (!adapter_asked_for(options))
     throw ConfigError("lowrank merge: --adapter is missing; it names the adapter's folder");

@@ -9,6 +9,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
+#include "lowrank/recipes/run/out_folder.h"
 #include "lowrank/recipes/run/run_data.h"
 
 namespace lowrank::recipes {
@@ -120,12 +121,6 @@ std::string model_card(const CompressSpec& spec, const std::string& command, con
       base, base, config.use_dora ? "DoRA" : "LoRA", base, spec.adapter, LOWRANK_VERSION, command, facts, base);
 }
 
-void refuse_used_folder(const Fields& fields, const fs::path& out) {
-  std::error_code ignored;
-  if (fs::exists(out, ignored) && !(fs::is_directory(out, ignored) && fs::is_empty(out, ignored)))
-    fields.fail("out", fmt::format("{} already exists and is not an empty folder; name a new one", out.string()));
-}
-
 }  // namespace
 
 void describe(Fields& t, CompressSpec& s) {
@@ -160,7 +155,7 @@ CompressResult compress(const CompressSpec& asked, CompressObserver& observer) {
     fields.fail("max-kl", fmt::format("is {}; it must be above 0, in nats a token (0.01, say)", *spec.max_kl));
   fields.check();
   if (out.empty()) fields.fail("out", "is missing; name a folder for the result");
-  refuse_used_folder(fields, out);
+  refuse_used_folder(out);
   if (spec.threads) at::set_num_threads(static_cast<int>(*spec.threads));
 
   Opened opened = open_adapter(spec, observer);
