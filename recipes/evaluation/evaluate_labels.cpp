@@ -49,7 +49,7 @@ Judge open_judge(const EvaluateSpec& spec, const models::LoadedModel& model, Obs
   if (count == 0) {
     throw ConfigError(
         fmt::format("{} has no score head of its own; give the classifier that `lowrank finetune --task "
-                    "classification` wrote as --adapter",
+                    "classification` wrote as `adapter`",
                     model.path.string()));
   }
   return {models::new_classifier(model, count, 0), std::nullopt, models::read_labels(model.path, count)};
