@@ -11,8 +11,9 @@
 #include "lowrank/apps/console/signals.h"
 #include "lowrank/apps/console/style.h"
 #include "lowrank/apps/console/terminal.h"
-#include "lowrank/apps/generation/adapters.h"
+#include "lowrank/apps/generation/generation_options.h"
 #include "lowrank/apps/generation/sampling_options.h"
+#include "lowrank/apps/inputs/opening.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
@@ -42,9 +43,7 @@ struct Interrupted {};
 class Chat {
  public:
   Chat(Opened& opened, const Options& options)
-      : opened_(opened),
-        sampling_(sampling_options(options)),
-        console_(options) {
+      : opened_(opened), sampling_(sampling_options(options)), console_(options) {
     if (options.has("system")) system_ = options.text("system");
     ends_ = opened.tokenizer().eos().has_value();
     // A model that has not learned to end its turn goes on with the user's.
@@ -152,7 +151,8 @@ class Chat {
 };
 
 /// "/adapter NAME", or "/adapter" alone.
-void switch_adapter(const std::string& line, AdapterSwitch& adapters, Chat& conversation, const Console& console) {
+void switch_adapter(const std::string& line, recipes::AdapterSwitch& adapters, Chat& conversation,
+                    const Console& console) {
   const std::size_t name = line.find_first_not_of(" \t", std::string_view("/adapter").size());
   if (name == std::string::npos) {
     for (const std::string& one : adapters.names()) console.line(one + (one == adapters.current() ? "  (now)" : ""));
@@ -169,9 +169,10 @@ void switch_adapter(const std::string& line, AdapterSwitch& adapters, Chat& conv
 
 int chat(const Options& options) {
   const Console console(options);
-  const std::vector<NamedAdapter> named = adapters_asked_for(options);
+  const std::vector<recipes::NamedAdapter> named = adapters_asked_for(options);
   Opened opened = open_base(options, console);
-  AdapterSwitch adapters(opened, named, console);
+  ConsoleProgress notes(console);
+  recipes::AdapterSwitch adapters(opened.decoder(), named, notes);
   if (opened.tokenizer().has_chat_template()) {
     throw ConfigError(fmt::format(
         "{} has a chat template, which this version does not read, and the plain role layout is not what it "

@@ -1,93 +1,45 @@
-// `lowrank evaluate`: perplexity on any number of sets, the base against the adapter in one table.
+// `lowrank evaluate`: perplexity, comparisons, labels; the recipes' results as tables.
+#include "lowrank/recipes/evaluation/evaluate.h"
+
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <optional>
 
-#include "lowrank/apps/classification/evaluate_classification.h"
-#include "lowrank/apps/console/terminal.h"
-#include "lowrank/apps/evaluation/evaluate_compare.h"
-#include "lowrank/apps/evaluation/frontier.h"
-#include "lowrank/apps/images/image_evaluate.h"
-#include "lowrank/apps/inputs/named_paths.h"
-#include "lowrank/apps/inputs/opening.h"
+#include "lowrank/apps/training/recipe_verb.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
-#include "lowrank/data/dataset.h"
-#include "lowrank/data/shots.h"
-#include "lowrank/eval/perplexity.h"
+#include "lowrank/recipes/classification/classification_report.h"
+#include "lowrank/recipes/evaluation/compare.h"
+#include "lowrank/recipes/evaluation/evaluate_images.h"
+#include "lowrank/recipes/evaluation/evaluate_labels.h"
+#include "lowrank/recipes/images/image_model.h"
 
 namespace lowrank::apps {
 
 namespace {
 
-namespace fs = std::filesystem;
-using core::Json;
-constexpr std::uint64_t kShotsSeed = 42;
+class EvaluationView : public recipes::EvaluationObserver {
+ public:
+  explicit EvaluationView(const Console& console) : console_(console), progress_(console) {}
+  void begin(const std::string& what, std::int64_t total, const std::string& unit) override {
+    progress_.begin(what, total, unit);
+  }
+  void advance(std::int64_t done) override { progress_.advance(done); }
+  void end() override { progress_.end(); }
+  void warning(const std::string& message) override { progress_.warning(message); }
+  void note(const std::string& message) override { progress_.note(message); }
+  void on_facts(const recipes::Rows& rows) override {
+    if (!console_.silent()) print_out(fields(rows));
+  }
 
-struct Set {
-  std::string name;
-  std::vector<fs::path> paths;
-  bool named = false;
-  data::Dataset data;
-  eval::Perplexity base;  // adapters off
-  std::optional<eval::Perplexity> adapter;
+ private:
+  const Console& console_;
+  ConsoleProgress progress_;
 };
 
-std::vector<Set> sets_asked_for(const Options& options) {
-  std::vector<Set> sets;
-  for (NamedPaths& named : named_paths(options, "data")) {
-    sets.push_back(Set{std::move(named.name), std::move(named.paths), named.named, {}, {}, {}});
-  }
-  return sets;
-}
-
-eval::Perplexity measure(const Options& options, models::DecoderImpl& decoder, const Set& set, const Console& console) {
-  ConsoleProgress progress(console);
-  const eval::Perplexity result = eval::perplexity(decoder, set.data, options.integer_in("batch-tokens", 1, 1 << 24),
-                                                   options.flag("per-token"), &progress);
-  if (!std::isfinite(result.nll)) {
-    throw ModelError(
-        fmt::format("{}: the loss is not a finite number, so the model or the adapter holds NaN or overflows; "
-                    "try --dtype float32, and `lowrank inspect` on both",
-                    set.name));
-  }
-  return result;
-}
-
-Json to_json(const eval::Perplexity& p, bool per_token) {
-  Json json = {{"tokens", p.tokens}, {"nll", p.nll}, {"perplexity", p.perplexity()}};
-  if (per_token) json["per_token"] = p.per_token;
-  return json;
-}
-
-Json to_json(const Set& set, bool per_token) {
-  if (!set.adapter) return to_json(set.base, per_token);
-  Json json = to_json(*set.adapter, per_token);
-  json["base"] = to_json(set.base, per_token);
-  return json;
-}
-
-/// What was read and left out, where there is something to say.
-std::string reading(const Set& set) {
-  const data::ReadReport& report = set.data.report;
-  std::string text = fmt::format("{}, {} document{}, {} tokens, {} of them counted", report.format,
-                                 core::format_count(report.documents), report.documents == 1 ? "" : "s",
-                                 core::format_count(report.tokens), core::format_count(report.learned_tokens));
-  const auto add = [&](std::int64_t n, const char* what) {
-    if (n > 0) text += fmt::format(", {} {}", core::format_count(n), what);
-  };
-  add(report.truncated, "rows cut to --seq-len");
-  add(report.empty, "blank dropped");
-  add(report.all_masked, "with nothing to learn dropped");
-  add(report.duplicates, "seen before");
-  add(report.replaced_bytes, "invalid bytes read as U+FFFD");
-  return text;
-}
-
-void print_table(const std::vector<Set>& sets, const Console& console) {
+void print_table(const std::vector<recipes::EvaluatedSet>& sets, const Console& console) {
   const bool adapter = sets.front().adapter.has_value();
   std::vector<std::string> header = {"set", "tokens"};
   if (adapter) {
@@ -96,7 +48,7 @@ void print_table(const std::vector<Set>& sets, const Console& console) {
     header.insert(header.end(), {"nll", "perplexity"});
   }
   std::vector<std::vector<std::string>> rows;
-  for (const Set& set : sets) {
+  for (const recipes::EvaluatedSet& set : sets) {
     std::vector<std::string> row = {set.name, core::format_count(set.base.tokens)};
     if (adapter) {
       const double before = set.base.perplexity(), after = set.adapter->perplexity();
@@ -113,94 +65,101 @@ void print_table(const std::vector<Set>& sets, const Console& console) {
   console.line("nll: mean negative log-likelihood in nats a token; perplexity: its exponential");
 }
 
-/// --shots: examples of --shots-data go before each one of the sets. The number of tokens shown.
-std::int64_t show_shots(const Options& options, std::vector<Set>& sets, Opened& opened,
-                        const data::DataOptions& reading, const Console& console) {
-  if (options.has("shots") != options.has("shots-data")) {
-    options.fail(options.has("shots") ? "shots" : "shots-data",
-                 "--shots K and --shots-data PATH go together; give both");
+void print_frontier(const recipes::EvaluateResult& result, const Console& console) {
+  std::vector<std::string> header = {"scale of ΔW"};
+  for (const recipes::EvaluatedSet& set : result.sets) header.insert(header.end(), {set.name, "change"});
+  std::vector<std::vector<std::string>> rows;
+  for (const recipes::FrontierPoint& point : result.frontier) {
+    rows.push_back({fmt::format("{:.3f}", point.scale)});
+    for (std::size_t i = 0; i < result.sets.size(); ++i) {
+      rows.back().push_back(fmt::format("{:.2f}", std::exp(point.nll[i])));
+      rows.back().push_back(fmt::format("{:+.1f} %", 100 * std::expm1(point.nll[i] - result.sets[i].base.nll)));
+    }
   }
-  if (!options.has("shots")) return 0;
-  const auto shots = static_cast<int>(options.integer_in("shots", 1, 1000));
-  ConsoleProgress progress(console);
-  const data::Dataset pool = data::load(options.paths("shots-data"), opened.tokenizer(), reading, &progress);
-  std::int64_t tokens = 0, cut = 0;
-  for (Set& set : sets) {
-    data::Prompted prompted =
-        data::with_shots(set.data, pool, shots, opened.decoder().config().max_positions, kShotsSeed);
-    set.data = std::move(prompted.data);
-    tokens += prompted.context_tokens;
-    cut += prompted.cut;
+  console.line();
+  if (!console.silent()) print_out(table(header, rows));
+  console.line("perplexity at each scale; --max-forgetting of `lowrank finetune` chooses one by such a bound");
+}
+
+int evaluate_labels(const recipes::EvaluateSpec& spec, EvaluationView& view, const Console& console) {
+  const recipes::LabelsResult result = recipes::evaluate_labels(spec, view);
+  std::vector<std::vector<std::string>> rows;
+  std::string matrices;
+  for (const recipes::LabelledSet& set : result.sets) {
+    const eval::Classification& scores = set.found.scores;
+    rows.push_back({set.name, core::format_count(scores.examples), fmt::format("{:.4f}", set.found.nll),
+                    fmt::format("{:.2f} %", 100 * scores.accuracy), fmt::format("{:.2f} %", 100 * set.majority),
+                    fmt::format("{:.4f}", scores.macro_f1), fmt::format("{:.4f}", scores.matthews)});
+    matrices += "\n" + set.name + ": " + recipes::confusion_text(set.found, result.labels);
   }
-  if (cut > 0) {
-    console.warning(
-        fmt::format("{} examples had no room for all {} shots, whose beginning was cut; a smaller --seq-len makes "
-                    "shorter pieces",
-                    core::format_count(cut), shots));
+  console.line();
+  if (!console.silent())
+    print_out(table({"set", "texts", "loss", "accuracy", "majority", "macro F1", "Matthews"}, rows) + matrices);
+  console.line(
+      "loss: mean cross-entropy in nats a text; majority: accuracy of always saying the set's most frequent label");
+  console.result(result.json);
+  return 0;
+}
+
+int evaluate_images(const recipes::EvaluateSpec& spec, EvaluationView& view, const Console& console) {
+  const recipes::ImagesResult result = recipes::evaluate_images(spec, view);
+  std::vector<std::vector<std::string>> rows;
+  std::string matrices;
+  for (const recipes::ImagesSet& set : result.sets) {
+    const auto add = [&](const char* who, const std::optional<eval::ImageScores>& found) {
+      if (!found) return;
+      rows.push_back({set.name, who, core::format_count(found->scores.examples), fmt::format("{:.4f}", found->loss),
+                      fmt::format("{:.2f} %", 100 * found->scores.accuracy),
+                      fmt::format("{:.4f}", found->scores.macro_f1), fmt::format("{:.4f}", found->scores.matthews)});
+    };
+    add(set.adapter ? "base" : "model", set.base);
+    add("adapter", set.adapter);
+    matrices += fmt::format("\n{}:\n{}", set.name, recipes::confusion_text(set.shown().scores, result.labels));
   }
-  return tokens;
+  console.line();
+  if (!console.silent())
+    print_out(table({"set", "who", "pictures", "loss", "accuracy", "macro F1", "Matthews"}, rows) + matrices);
+  console.result(result.json);
+  return 0;
+}
+
+int compare(const recipes::EvaluateSpec& spec, EvaluationView& view, const Console& console) {
+  const recipes::CompareResult result = recipes::compare(spec, view);
+  if (!console.silent()) {
+    print_out(fields(result.facts));
+    for (const eval::ReportTable& one : recipes::tables(result.comparison))
+      print_out("\n" + table(one.header, one.rows) + one.note + (one.note.empty() ? "" : "\n"));
+  }
+  if (result.out) console.line(fmt::format("\n{}: report.html, comparison.json", result.out->string()));
+  console.result(result.json);
+  return 0;
+}
+
+/// Whether an option was given that plain perplexity does not need.
+bool comparison_asked_for(const Options& options) {
+  const auto names = {"compare", "questions", "extract", "max-new-tokens", "perturb", "out", "seed"};
+  return std::any_of(names.begin(), names.end(), [&](const char* name) { return options.given(name); });
 }
 
 int evaluate(const Options& options) {
   const Console console(options);
-  if (options.has("task") && options.text("task") == "image-classification") return evaluate_images(options, console);
-  const bool per_token = options.flag("per-token");
-  if (per_token && !console.json())
+  recipes::EvaluateSpec spec;
+  set_fields(recipes::fields_of(spec), options);
+  spec.model = options.positional(0);
+  spec.command = options.command_line();
+  EvaluationView view(console);
+  if (spec.task == "image-classification") return evaluate_images(spec, view, console);
+  if (spec.per_token && !console.json())
     options.fail("per-token", "the losses of single tokens come with --json only; add --json");
-  if (options.has("task") && options.text("task") == "classification") return evaluate_classification(options, console);
-  if (comparison_asked_for(options)) return compare(options, console);
-  if (!options.has("data"))
-    throw ConfigError("lowrank evaluate: --data is missing; example: " + evaluate_verb().example);
-  std::vector<Set> sets = sets_asked_for(options);
-
-  Opened opened = open_model(options, console);
-  data::DataOptions reading_options;
-  reading_options.format = data::parse_format(options.text("format"));
-  reading_options.seq_len = sequence_length(options, opened.decoder().config());
-  reading_options.train_on_prompt = options.flag("train-on-prompt");
-  for (Set& set : sets) {
-    ConsoleProgress progress(console);
-    set.data = data::load(set.paths, opened.tokenizer(), reading_options, &progress);
+  if (!spec.task && comparison_asked_for(options)) return compare(spec, view, console);
+  if (spec.data.empty()) {
+    throw ConfigError("lowrank evaluate: --data is missing; example: " + options.verb().example);
   }
-  const std::int64_t context = show_shots(options, sets, opened, reading_options, console);
-  if (options.flag("frontier") && !opened.adapter)
-    options.fail("frontier", "scales an adapter's update; give --adapter");
-  auto opening = describe(opened);
-  if (options.has("shots")) {
-    opening.emplace_back("shots", fmt::format("{} before each example, {} tokens in all that are not counted",
-                                              options.integer("shots"), core::format_count(context)));
-  }
-  opening.emplace_back("seq-len", std::to_string(reading_options.seq_len));
-  for (const Set& set : sets) opening.emplace_back(set.name, reading(set));
-  if (!console.silent()) print_out(fields(opening));
-  for (const Set& set : sets) {
-    for (const std::string& note : set.data.report.notes) console.line(note);
-  }
-
-  for (Set& set : sets) {
-    if (opened.adapter) {
-      set.adapter = measure(options, opened.decoder(), set, console);
-      opened.adapter->set_enabled(false);
-    }
-    set.base = measure(options, opened.decoder(), set, console);
-    if (opened.adapter) opened.adapter->set_enabled(true);
-  }
-  print_table(sets, console);
-
-  Json result;
-  if (sets.size() == 1 && !sets.front().named) {
-    result = to_json(sets.front(), per_token);
-  } else {
-    result["sets"] = Json::object();
-    for (const Set& set : sets) result["sets"][set.name] = to_json(set, per_token);
-  }
-  if (options.has("shots")) result["shots"] = options.integer("shots");
-  if (options.flag("frontier")) {
-    std::vector<FrontierSet> measured;
-    for (const Set& set : sets) measured.push_back({set.name, &set.data, set.base.nll, set.adapter->nll});
-    result["frontier"] = frontier(measured, opened, options.integer("batch-tokens"), console);
-  }
-  console.result(result);
+  if (spec.task) return evaluate_labels(spec, view, console);
+  const recipes::EvaluateResult result = recipes::evaluate(spec, view);
+  print_table(result.sets, console);
+  if (spec.frontier) print_frontier(result, console);
+  console.result(result.json);
   return 0;
 }
 
@@ -212,42 +171,11 @@ Verb evaluate_verb() {
   verb.summary = "Perplexity on data sets, the base against the adapter; or how well labels are told";
   verb.positionals = {"MODEL"};
   verb.example = "lowrank evaluate MODEL --adapter out --data domain=held-out.txt general=stories.txt";
-  verb.options = {
-      {"data", OptionType::kTexts, "[NAME=]PATH...", nullptr, "Data", "Files or folders; equal names are one set", {}},
-      {"task",
-       OptionType::kText,
-       "NAME",
-       nullptr,
-       "Data",
-       "Accuracy, macro F1, Matthews and confusion of labelled texts or pictures",
-       {"classification", "image-classification"}},
-      option_format(),
-      option_seq_len("Tokens a piece or row has at most [min(1024, the model's positions)]"),
-      {"train-on-prompt", OptionType::kFlag, "", false, "Data", "Count the prompts' tokens too", {}},
-      {"batch-tokens", OptionType::kInt, "N", 2048, "System", "Tokens computed at a time", {}},
-      {"shots", OptionType::kInt, "K", nullptr, "Data", "Show K of --shots-data before each example (not counted)", {}},
-      {"shots-data",
-       OptionType::kTexts,
-       "PATH...",
-       nullptr,
-       "Data",
-       "Documents or examples for --shots, the training data say",
-       {}},
-      {"frontier",
-       OptionType::kFlag,
-       "",
-       false,
-       "Output",
-       "Also at the scales 0, 1/8 ... 1 of the adapter's update",
-       {}},
-      {"per-token", OptionType::kFlag, "", false, "Output", "With --json: the loss of every counted token", {}},
-      option_adapter(),
-      option_dtype(),
-      option_threads(),
-      option_json(),
-      option_quiet(),
-  };
-  for (const OptionSpec& option : comparison_options()) verb.options.push_back(option);
+  recipes::EvaluateSpec spec;
+  verb.options = recipes::fields_of(spec).info();
+  const auto compare = std::find_if(verb.options.begin(), verb.options.end(),
+                                    [](const OptionSpec& option) { return option.name == "compare"; });
+  verb.options.insert(compare, {option_json(), option_quiet()});  // where help has them
   verb.run = evaluate;
   return verb;
 }

@@ -8,11 +8,11 @@
 
 #include "lowrank/apps/console/style.h"
 #include "lowrank/apps/console/terminal.h"
-#include "lowrank/apps/generation/adapters.h"
 #include "lowrank/apps/generation/generate_file.h"
-#include "lowrank/apps/generation/prompt_layout.h"
+#include "lowrank/apps/generation/generation_options.h"
 #include "lowrank/apps/generation/sampling_options.h"
 #include "lowrank/apps/generation/search_options.h"
+#include "lowrank/apps/inputs/opening.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
@@ -36,14 +36,15 @@ int generate(const Options& options) {
     if (options.given(name)) options.fail(name, "goes with --input");
   }
   const Console console(options);
-  const PromptLayout layout = prompt_layout(options);
+  const recipes::PromptLayout layout = layout_asked_for(options);
   const std::string prompt = layout.apply(prompt_text(options));
   models::GenerateOptions sampling = sampling_options(options);
   if (!layout.stop.empty()) sampling.stop.push_back(layout.stop);
   const std::optional<models::BeamOptions> beams = search_options(options);
-  const std::vector<NamedAdapter> named = adapters_asked_for(options);
+  const std::vector<recipes::NamedAdapter> named = adapters_asked_for(options);
   Opened opened = open_base(options, console);
-  const AdapterSwitch adapters(opened, named, console);
+  ConsoleProgress notes(console);
+  const recipes::AdapterSwitch adapters(opened.decoder(), named, notes);
 
   const std::vector<data::TokenId> ids = opened.tokenizer().encode(prompt);
   const std::int64_t positions = opened.decoder().config().max_positions;

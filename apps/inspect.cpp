@@ -1,12 +1,10 @@
 // `lowrank inspect`: finds out what a path is and tells what is in it.
-#include "lowrank/apps/inspection/inspect.h"
+#include "lowrank/recipes/inspection/inspect.h"
 
-#include <fmt/format.h>
-
+#include "lowrank/apps/console/style.h"
 #include "lowrank/apps/console/terminal.h"
 #include "lowrank/apps/inputs/opening.h"
 #include "lowrank/apps/verbs.h"
-#include "lowrank/core/error.h"
 
 namespace lowrank::apps {
 
@@ -14,7 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Inspection inspect_data_of(const Options& options, const Console& console) {
+recipes::Inspection inspect_data_of(const Options& options, const Console& console) {
   const std::string& model = options.positional(0);
   const auto tokenizer = open_tokenizer(model);
   data::DataOptions reading;
@@ -28,34 +26,14 @@ Inspection inspect_data_of(const Options& options, const Console& console) {
     reading.seq_len = sequence_length(options, models::read_config(models::resolve(model).model));
   }
   ConsoleProgress progress(console);
-  const data::Dataset dataset = data::load(options.paths("data"), *tokenizer, reading, &progress);
-  return inspect_data(dataset, *tokenizer, options.integer_in("examples", 0, 1 << 30));
-}
-
-Inspection inspect_path(const Options& options) {
-  const fs::path path = options.positional(0);
-  const bool tensors = options.flag("tensors");
-  const auto holds = [&](const char* name) { return fs::is_regular_file(path / name); };
-  if (fs::is_regular_file(path)) {
-    if (path.extension() == ".safetensors") return inspect_safetensors(path);
-    throw ConfigError(
-        fmt::format("{}: inspect takes a model, an adapter, a checkpoint or a .safetensors file; a data set is "
-                    "shown by `lowrank inspect MODEL --data {}`",
-                    path.string(), path.string()));
-  }
-  if (fs::is_directory(path)) {
-    if (holds("trainer_state.json") || holds("manifest.json")) return inspect_checkpoint(path, tensors);
-    if (holds("adapter_config.json")) return inspect_adapter(path, tensors);
-    if (holds("run.json") || fs::is_directory(path / "checkpoints")) {
-      if (!holds("config.json")) {
-        throw ConfigError(
-            fmt::format("{} is the folder of an unfinished run; `lowrank runs {}` shows where it stands, and its "
-                        "checkpoints can be inspected",
-                        path.string(), path.string()));
-      }
-    }
-  }
-  return inspect_model(models::resolve(path.string()).model, tensors);
+  data::Dataset dataset = data::load(options.paths("data"), *tokenizer, reading, &progress);
+  for (std::string& note : dataset.report.notes) note = as_flags(options.verb(), note);
+  const bool styled = stdout_is_styled();
+  const recipes::Marks marks = {[=](const std::string& text) { return styled ? dim(text) : "⟦" + text + "⟧"; },
+                                [=](const std::string& id) { return styled ? dim(id) : "(" + id + ")"; },
+                                [](const std::string& title) { return bold(title); },
+                                styled ? "Dimmed: seen, but not learned." : "⟦…⟧ and (id): seen, but not learned."};
+  return recipes::inspect_data(dataset, *tokenizer, options.integer_in("examples", 0, 1 << 30), marks);
 }
 
 int inspect(const Options& options) {
@@ -63,7 +41,9 @@ int inspect(const Options& options) {
   for (const char* name : {"examples", "format", "seq-len", "train-on-prompt"}) {
     if (options.given(name) && !options.given("data")) options.fail(name, "goes with --data PATH, which is missing");
   }
-  const Inspection inspection = options.given("data") ? inspect_data_of(options, console) : inspect_path(options);
+  const recipes::Inspection inspection = options.given("data")
+                                             ? inspect_data_of(options, console)
+                                             : recipes::inspect_path(options.positional(0), options.flag("tensors"));
   if (!console.silent()) print_out(inspection.text);
   console.result(inspection.json);
   return 0;

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <new>
+#include <optional>
 
 #include "lowrank/apps/console/signals.h"
 #include "lowrank/apps/console/terminal.h"
@@ -76,9 +77,14 @@ int dispatch(const std::vector<std::string>& words) {
     throw ConfigError(fmt::format("'{}' is not a verb of lowrank{}; `lowrank --help` lists them",
                                   core::printable(words[0]), core::did_you_mean(words[0], names)));
   }
+  std::optional<Options> options;
   try {
-    const auto options = parse_options(*verb, {words.begin() + static_cast<std::ptrdiff_t>(taken), words.end()});
+    options = parse_options(*verb, {words.begin() + static_cast<std::ptrdiff_t>(taken), words.end()});
     return options ? verb->run(*options) : 0;
+  } catch (const recipes::FieldError& error) {
+    const std::string source = options ? options->source(error.field) : "";
+    const bool from_file = error.source.empty() && !source.empty() && source != "command line";
+    throw ConfigError(as_flags(*verb, (from_file ? source + ": " : "") + error.what()));
   } catch (const Error& error) {
     throw Error(error.kind(), as_flags(*verb, error.what()));
   }

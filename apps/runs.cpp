@@ -7,10 +7,10 @@
 #include <set>
 
 #include "lowrank/apps/console/terminal.h"
-#include "lowrank/apps/inspection/run_listing.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/recipes/inspection/run_listing.h"
 
 namespace lowrank::apps {
 
@@ -27,16 +27,16 @@ bool of_no_interest(const std::string& option) {
 }
 
 /// Options whose values are not the same in all runs that have options, in the order of the first.
-std::vector<std::string> differing_options(const std::vector<RunSummary>& runs) {
+std::vector<std::string> differing_options(const std::vector<recipes::RunSummary>& runs) {
   std::vector<std::string> names;
-  for (const RunSummary& run : runs) {
+  for (const recipes::RunSummary& run : runs) {
     for (const auto& [name, value] : run.options.items()) {
       if (!of_no_interest(name) && std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
     }
   }
   const auto same_everywhere = [&](const std::string& name) {
     const Json* seen = nullptr;
-    for (const RunSummary& run : runs) {
+    for (const recipes::RunSummary& run : runs) {
       if (run.options.empty()) continue;
       static const Json absent;
       const Json& value = run.options.contains(name) ? run.options[name] : absent;
@@ -61,7 +61,7 @@ std::string value_text(const Json& options, const std::string& name) {
   return text;
 }
 
-std::string before_after(const BeforeAfter& set) {
+std::string before_after(const recipes::BeforeAfter& set) {
   const auto one = [](const std::optional<double>& loss) {
     return loss ? fmt::format("{:.2f}", std::exp(*loss)) : std::string("?");
   };
@@ -74,55 +74,56 @@ struct Column {
   std::vector<std::string> cells;
 };
 
-std::vector<Column> columns_of(const std::vector<RunSummary>& runs, const fs::path& directory,
+std::vector<Column> columns_of(const std::vector<recipes::RunSummary>& runs, const fs::path& directory,
                                const std::vector<std::string>& options) {
   std::vector<Column> columns;
   const auto add = [&](const std::string& header, const auto& cell) {
     Column column{header, {}};
-    for (const RunSummary& run : runs) column.cells.push_back(cell(run));
+    for (const recipes::RunSummary& run : runs) column.cells.push_back(cell(run));
     // A column that says nothing of any run is left out.
     if (std::any_of(column.cells.begin(), column.cells.end(), [](const std::string& c) { return c != "-"; })) {
       columns.push_back(std::move(column));
     }
   };
-  add("run", [&](const RunSummary& run) {
+  add("run", [&](const recipes::RunSummary& run) {
     const std::string name = run.path.lexically_relative(directory).string();
     return name.empty() || name == "." ? run.path.string() : name;
   });
-  add("state", [](const RunSummary& run) { return run.state; });
+  add("state", [](const recipes::RunSummary& run) { return run.state; });
   for (const std::string& name : options) {
-    add(name, [&](const RunSummary& run) { return core::printable(value_text(run.options, name), 32); });
+    add(name, [&](const recipes::RunSummary& run) { return core::printable(value_text(run.options, name), 32); });
   }
-  add("steps", [](const RunSummary& run) {
+  add("steps", [](const recipes::RunSummary& run) {
     if (!run.steps) return std::string("-");
     return core::format_count(*run.steps) + (run.planned_steps && *run.planned_steps != *run.steps
                                                  ? " of " + core::format_count(*run.planned_steps)
                                                  : "");
   });
-  add("best loss", [](const RunSummary& run) {
+  add("best loss", [](const recipes::RunSummary& run) {
     return run.best_loss ? fmt::format("{:.4f} (step {})", *run.best_loss, run.best_step.value_or(0))
                          : std::string("-");
   });
   std::vector<std::string> splits;
-  for (const RunSummary& run : runs) {
-    for (const BeforeAfter& set : run.sets) {
+  for (const recipes::RunSummary& run : runs) {
+    for (const recipes::BeforeAfter& set : run.sets) {
       if (std::find(splits.begin(), splits.end(), set.split) == splits.end()) splits.push_back(set.split);
     }
   }
   for (const std::string& split : splits) {
-    add(split + " perplexity", [&](const RunSummary& run) {
-      for (const BeforeAfter& set : run.sets) {
+    add(split + " perplexity", [&](const recipes::RunSummary& run) {
+      for (const recipes::BeforeAfter& set : run.sets) {
         if (set.split == split) return before_after(set);
       }
       return std::string("-");
     });
   }
-  add("trainable",
-      [](const RunSummary& run) { return run.trainable ? core::format_count(*run.trainable) : std::string("-"); });
-  add("size", [](const RunSummary& run) {
+  add("trainable", [](const recipes::RunSummary& run) {
+    return run.trainable ? core::format_count(*run.trainable) : std::string("-");
+  });
+  add("size", [](const recipes::RunSummary& run) {
     return run.adapter_bytes ? core::format_bytes(static_cast<std::uint64_t>(*run.adapter_bytes)) : std::string("-");
   });
-  add("time", [](const RunSummary& run) {
+  add("time", [](const recipes::RunSummary& run) {
     return run.finished && run.seconds ? core::format_seconds(*run.seconds) : std::string("-");
   });
   return columns;
@@ -133,7 +134,7 @@ Json or_null(const std::optional<T>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
 
-Json to_json(const RunSummary& run, const std::vector<std::string>& differing) {
+Json to_json(const recipes::RunSummary& run, const std::vector<std::string>& differing) {
   Json json = {{"path", run.path.string()}, {"finished", run.finished}, {"state", run.state}};
   json["differing_options"] = Json::object();
   for (const std::string& name : differing) {
@@ -148,7 +149,7 @@ Json to_json(const RunSummary& run, const std::vector<std::string>& differing) {
   json["adapter_bytes"] = or_null(run.adapter_bytes);
   json["seconds"] = or_null(run.seconds);
   json["sets"] = Json::object();
-  for (const BeforeAfter& set : run.sets) {
+  for (const recipes::BeforeAfter& set : run.sets) {
     json["sets"][set.split] = {{"loss_before", or_null(set.before)}, {"loss_after", or_null(set.after)}};
   }
   if (!run.problem.empty()) json["problem"] = run.problem;
@@ -158,14 +159,14 @@ Json to_json(const RunSummary& run, const std::vector<std::string>& differing) {
 int runs_command(const Options& options) {
   const Console console(options);
   const fs::path directory = options.positional(0);
-  const std::vector<RunSummary> runs = list_runs(directory);
+  const std::vector<recipes::RunSummary> runs = recipes::list_runs(directory);
   if (runs.empty() && !console.json()) {
     throw MissingError(
         fmt::format("{}: no run there; a run is a folder that `lowrank finetune --out` wrote (run.json, metrics.jsonl)",
                     directory.string()));
   }
   const std::vector<std::string> differing = differing_options(runs);
-  for (const RunSummary& run : runs) {
+  for (const recipes::RunSummary& run : runs) {
     if (!run.problem.empty()) console.warning(run.path.string() + ": " + run.problem);
   }
   if (!console.silent()) {
@@ -186,7 +187,7 @@ int runs_command(const Options& options) {
     }
   }
   Json list = Json::array();
-  for (const RunSummary& run : runs) list.push_back(to_json(run, differing));
+  for (const recipes::RunSummary& run : runs) list.push_back(to_json(run, differing));
   console.result({{"runs", list}});
   return 0;
 }

@@ -31,7 +31,7 @@ void learn_from_the_same_place(Example& first, Example& second) {
 Assembler::Assembler(const Tokenizer& tokenizer, const DataOptions& options)
     : tokenizer_(tokenizer), options_(options) {
   if (options.seq_len < 2) {
-    throw ConfigError("--seq-len must be at least 2 (a token and the next one to learn), found " +
+    throw ConfigError("`seq-len` must be at least 2 (a token and the next one to learn), found " +
                       std::to_string(options.seq_len));
   }
 }
@@ -193,15 +193,15 @@ void Assembler::keep_row(Example example) {
 void Assembler::check_rows(const std::string& where) const {
   if (rows_ == 0) return;
   const std::string cut = core::format_count(dataset_.report.truncated) + " of " + core::format_count(rows_) +
-                          " rows are longer than --seq-len " + std::to_string(options_.seq_len);
-  const std::string raise = "raise --seq-len (the longest row has " +
+                          " rows are longer than `seq-len` " + std::to_string(options_.seq_len);
+  const std::string raise = "raise `seq-len` (the longest row has " +
                             core::format_count(static_cast<std::int64_t>(longest_row_)) + " tokens)";
   if (rows_kept_ == 0 && dataset_.report.truncated > 0) {
     throw DataError(where + "nothing is left to learn: every answer is masked or cut away, since " + cut + "; " +
                     raise + " or shorten the prompts");
   }
   if (rows_kept_ == 0) {
-    throw DataError(where + "nothing is left to learn: no row has an answer; give answers, or pass --train-on-prompt");
+    throw DataError(where + "nothing is left to learn: no row has an answer; give answers, or pass `train-on-prompt`");
   }
   if (tokenizer_.eos() && rows_ended_ == 0) {
     throw DataError(where + "no answer reaches its end token, so the model would not learn to stop: " + cut + "; " +
@@ -230,7 +230,7 @@ Dataset Assembler::finish(const std::vector<std::filesystem::path>& paths) {
   }
   if (report.all_masked > 0) {
     report.notes.push_back(core::format_count(report.all_masked) +
-                           " examples are left out: they have no answer, or none within --seq-len " +
+                           " examples are left out: they have no answer, or none within `seq-len` " +
                            std::to_string(options_.seq_len));
   }
   if (lone_tokens_ > 0) {

@@ -73,7 +73,7 @@ void refuse_chat_template(const Reading& reading, RowKeys keys, const std::strin
   throw DataError(where + ": " + row_keys_name(keys) +
                   " rows are refused until chat templates are rendered: this model "
                   "has one, and another layout would teach it the wrong turns; convert the rows to {\"prompt\", "
-                  "\"completion\"}, or name another format of theirs with --format");
+                  "\"completion\"}, or name another format of theirs with `format`");
 }
 
 void read_rows(Reading& reading, const Source& source) {

@@ -125,7 +125,7 @@ ImageSplit split_images(const ImageSet& all, double fraction, std::uint64_t seed
   ImageSplit result;
   if (validation.empty()) {
     result.train = all;
-    result.how = "none: there are too few pictures to hold some out; give --val-data";
+    result.how = "none: there are too few pictures to hold some out; give `val-data`";
     return result;
   }
   result.train = all.subset(train);

@@ -182,7 +182,7 @@ Split split_labelled(const LabelledTexts& all, double fraction, std::uint64_t se
     }
   }
   hold_out(all.texts, std::move(held), result);
-  result.how = result.validation.examples.empty() ? "none: fewer than 20 texts are not split; give --val-data"
+  result.how = result.validation.examples.empty() ? "none: fewer than 20 texts are not split; give `val-data`"
                                                   : core::format_count(result.validation.report.examples) + " of " +
                                                         core::format_count(static_cast<std::int64_t>(n)) +
                                                         " texts held out, of each class by the seed";

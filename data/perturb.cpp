@@ -146,7 +146,7 @@ Perturbation parse_perturbation(const std::string& text) {
     result.kind = Perturbation::Kind::kOcr;
   } else {
     throw ConfigError(
-        fmt::format("--perturb is typos, case or ocr, each with a rate if wished (typos:0.05); found '{}'{}",
+        fmt::format("`perturb` is typos, case or ocr, each with a rate if wished (typos:0.05); found '{}'{}",
                     core::printable(text), core::did_you_mean(name, names)));
   }
   if (colon == std::string::npos) return result;
@@ -154,7 +154,7 @@ Perturbation parse_perturbation(const std::string& text) {
   const auto [parsed, error] = std::from_chars(text.data() + colon + 1, end, result.rate);
   if (error != std::errc() || parsed != end || !(result.rate > 0 && result.rate <= 1)) {
     throw ConfigError(
-        fmt::format("--perturb {}: the rate is a share above 0 and at most 1, such as 0.05", core::printable(text)));
+        fmt::format("`perturb` {}: the rate is a share above 0 and at most 1, such as 0.05", core::printable(text)));
   }
   return result;
 }

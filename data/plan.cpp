@@ -24,23 +24,23 @@ std::int64_t product_up_to(std::int64_t a, std::int64_t b, std::int64_t c, std::
 
 [[noreturn]] void too_long() {
   throw ConfigError(
-      "the plan would have more than 10 million steps or 500 million examples; lower --epochs or "
-      "--max-steps");
+      "the plan would have more than 10 million steps or 500 million examples; lower `epochs` or "
+      "`max-steps`");
 }
 
 void check(const PlanOptions& options) {
   const auto at_least_one = [](std::int64_t value, const char* name) {
     if (value < 1) throw ConfigError(std::string(name) + " must be at least 1, found " + std::to_string(value));
   };
-  at_least_one(options.batch_size, "--batch-size");
-  at_least_one(options.grad_accum, "--grad-accum");
+  at_least_one(options.batch_size, "`batch-size`");
+  at_least_one(options.grad_accum, "`grad-accum`");
   at_least_one(options.ranks, "the number of ranks");
-  if (options.batch_tokens) at_least_one(*options.batch_tokens, "--batch-tokens");
+  if (options.batch_tokens) at_least_one(*options.batch_tokens, "`batch-tokens`");
   if (options.max_steps) {
-    at_least_one(*options.max_steps, "--max-steps");
+    at_least_one(*options.max_steps, "`max-steps`");
     if (*options.max_steps > kMostSteps) too_long();
   } else if (!std::isfinite(options.epochs) || options.epochs <= 0) {
-    throw ConfigError("--epochs must be more than 0, found " + std::to_string(options.epochs));
+    throw ConfigError("`epochs` must be more than 0, found " + std::to_string(options.epochs));
   }
 }
 

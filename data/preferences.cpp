@@ -105,7 +105,7 @@ Split split_preferences(const Dataset& pairs, double fraction, std::uint64_t see
   if (fraction > 0 && pair_count(pairs) < kPairsToSplit) {
     Split result;
     result.train = pairs;
-    result.how = "none: fewer than 20 pairs are not split; give --val-data";
+    result.how = "none: fewer than 20 pairs are not split; give `val-data`";
     return result;
   }
   return split(pairs, fraction, seed);

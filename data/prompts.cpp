@@ -93,18 +93,18 @@ Prompts load_prompts(const std::vector<std::filesystem::path>& paths, const Toke
   if (reading.result.prompts.empty()) {
     throw DataError("no prompt is left: " + core::format_count(report.empty) + " are blank, and " +
                     core::format_count(report.truncated) + " have more than " + std::to_string(longest) +
-                    " tokens, which is what --seq-len leaves beside --response-length");
+                    " tokens, which is what `seq-len` leaves beside `response-length`");
   }
   if (report.truncated > 0) {
     report.notes.push_back(core::format_count(report.truncated) + " prompts of more than " + std::to_string(longest) +
-                           " tokens were dropped: --seq-len must hold the prompt and --response-length tokens");
+                           " tokens were dropped: `seq-len` must hold the prompt and `response-length` tokens");
   }
   return std::move(reading.result);
 }
 
 Prompts hold_out(Prompts& all, double fraction, std::uint64_t seed) {
   const auto n = static_cast<std::uint32_t>(all.prompts.size());
-  if (n < 2) throw DataError("a single prompt cannot be split; give --val-data or --val-split 0");
+  if (n < 2) throw DataError("a single prompt cannot be split; give `val-data` or `val-split` 0");
   const auto wanted = static_cast<std::uint32_t>(std::ceil(fraction * n - 1e-9));
   const std::uint32_t count = std::clamp<std::uint32_t>(wanted, 1, n - 1);
   const std::vector<std::uint32_t> order = core::RandomStream(seed, "split").permutation(n, 0);

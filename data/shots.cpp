@@ -53,7 +53,7 @@ Prompted with_shots(const Dataset& evaluated, const Dataset& pool, int shots, st
   }
   if (result.context_tokens == 0 && shots > 0) {
     throw ConfigError("no evaluated example leaves room for others before it in the " + std::to_string(max_tokens) +
-                      " positions of the model: lower --seq-len, so that its pieces are shorter");
+                      " positions of the model: lower `seq-len`, so that its pieces are shorter");
   }
   return result;
 }

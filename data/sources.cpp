@@ -96,7 +96,7 @@ std::vector<Source> search(const fs::path& folder, std::vector<std::string>& not
 
 void check_suits(const Source& source, Format format) {
   if (source.kind == SourceKind::kText && format != Format::kAuto && format != Format::kText) {
-    throw ConfigError("--format " + format_name(format) + " reads rows of .jsonl or .json, but " +
+    throw ConfigError("`format` " + format_name(format) + " reads rows of .jsonl or .json, but " +
                       source.file.string() + " is plain text");
   }
 }
@@ -104,7 +104,7 @@ void check_suits(const Source& source, Format format) {
 }  // namespace
 
 std::vector<Source> find_sources(const std::vector<fs::path>& paths, Format format, std::vector<std::string>& notes) {
-  if (paths.empty()) throw ConfigError("no data given; name files or folders with --data");
+  if (paths.empty()) throw ConfigError("no data given; name files or folders with `data`");
   std::vector<Source> sources;
   for (const fs::path& path : paths) {
     std::error_code error;
@@ -124,7 +124,7 @@ std::vector<Source> find_sources(const std::vector<fs::path>& paths, Format form
     if (!kind) {
       throw DataError(path.string() +
                       " ends in neither .txt, .md, .jsonl nor .json; rename or convert it, or pass "
-                      "--format text to read it as plain text");
+                      "`format` text to read it as plain text");
     }
     sources.push_back({path, *kind});
   }

@@ -50,7 +50,7 @@ std::vector<bool> held_out_tails(const Dataset& all, const std::map<std::uint32_
 
 Split split(const Dataset& all, double fraction, std::uint64_t seed) {
   if (!(fraction >= 0 && fraction < 1)) {
-    throw ConfigError("--val-split must be at least 0 and less than 1, found " + std::to_string(fraction));
+    throw ConfigError("`val-split` must be at least 0 and less than 1, found " + std::to_string(fraction));
   }
   std::map<std::uint32_t, std::size_t> pieces;  // of each document that has any
   for (const Example& example : all.examples) ++pieces[example.document];
@@ -70,7 +70,7 @@ Split split(const Dataset& all, double fraction, std::uint64_t seed) {
     result.how = "no validation (split of 0)";
   } else if (n == 0) {
     result.how = "no validation: each of the " + core::format_count(static_cast<std::int64_t>(documents.size())) +
-                 " documents is a single piece, and fewer than 20 are not split by document; give --val-data";
+                 " documents is a single piece, and fewer than 20 are not split by document; give `val-data`";
   } else if (by_document) {
     result.how = core::format_count(result.validation.report.documents) + " of " +
                  core::format_count(static_cast<std::int64_t>(documents.size())) +

@@ -134,7 +134,7 @@ std::vector<std::vector<UnitLoss>> compare(const std::vector<Candidate>& candida
       if (std::isfinite(unit.nll) && std::isfinite(unit.kl)) continue;
       throw ModelError(
           fmt::format("'{}': the loss is not a finite number, so the model or the adapter holds NaN or overflows; "
-                      "try --dtype float32, and `lowrank inspect` on both",
+                      "try `dtype` float32, and `lowrank inspect` on both",
                       candidates[c].name));
     }
   }

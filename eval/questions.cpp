@@ -118,13 +118,13 @@ QuestionResults ask_for_text(const std::vector<Candidate>& candidates, const dat
   const std::int64_t positions = candidates.front().decoder->config().max_positions;
   if (options.generate.max_new_tokens >= positions) {
     throw ConfigError(
-        fmt::format("--max-new-tokens {} leaves no room for a prompt in the model's {} positions; give less",
+        fmt::format("`max-new-tokens` {} leaves no room for a prompt in the model's {} positions; give less",
                     options.generate.max_new_tokens, positions));
   }
   std::vector<models::BatchPrompt> prompts;
   for (const Question& question : set.questions) {
     if (set.kind == QuestionKind::kAnswer && options.extract != nullptr && !(*options.extract)(question.reference)) {
-      throw DataError(question.where + ": the pattern of --extract finds nothing in the answer of this row");
+      throw DataError(question.where + ": the pattern of `extract` finds nothing in the answer of this row");
     }
     prompts.push_back({encode(tokenizer, question.prompt), prompts.size()});
     results.shortened +=

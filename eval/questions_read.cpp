@@ -104,7 +104,7 @@ QuestionSet read_questions(const std::vector<std::filesystem::path>& paths) {
   for (const data::Source& source : data::find_sources(paths, data::Format::kAuto, notes)) {
     if (source.kind == data::SourceKind::kText) {
       throw DataError(source.file.string() +
-                      " is plain text, and questions are rows of a .jsonl or .json file; give it as --data");
+                      " is plain text, and questions are rows of a .jsonl or .json file; give it as `data`");
     }
     data::for_each_row(source, [&](const JsonView& row, std::uint64_t) {
       const QuestionKind kind = kind_of(row);

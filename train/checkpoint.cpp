@@ -113,7 +113,7 @@ void save_checkpoint(const fs::path& run, const CheckpointState& state, FlatPara
                      const Optimizer& optimizer, Objective& objective, Ema* ema) {
   if (!parameters.finite()) {
     throw DataError("after step " + std::to_string(state.step) +
-                    " a trained parameter is not finite; nothing was saved (a lower --lr usually helps)");
+                    " a trained parameter is not finite; nothing was saved (a lower `lr` usually helps)");
   }
   const fs::path destination = checkpoint_path(run, state.step);
   std::error_code error;

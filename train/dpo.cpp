@@ -14,7 +14,7 @@ Dpo::Dpo(Parts parts)
       loss_(parts.loss),
       beta_(parts.beta) {
   if (!(beta_ > 0) || !std::isfinite(beta_)) {
-    throw ConfigError("--beta must be more than 0, found " + std::to_string(beta_));
+    throw ConfigError("`beta` must be more than 0, found " + std::to_string(beta_));
   }
   std::size_t examples = train().examples.size();
   for (const auto& [name, set] : evaluation_) examples += set.examples.size();

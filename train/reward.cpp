@@ -53,7 +53,7 @@ Reward length_reward(const std::string& text) {
   double wanted = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), wanted);
   if (error != std::errc() || end != text.data() + text.size() || !(wanted >= 1) || !std::isfinite(wanted)) {
-    throw ConfigError("--reward length:N needs a number of tokens from 1 on, found '" + core::printable(text) + "'");
+    throw ConfigError("`reward` length:N needs a number of tokens from 1 on, found '" + core::printable(text) + "'");
   }
   return each([wanted](const Answer& answer) {
     return std::max(-1.0, 1 - std::abs(static_cast<double>(answer.tokens) - wanted) / wanted);
@@ -62,7 +62,7 @@ Reward length_reward(const std::string& text) {
 
 Reward words_reward(const std::string& file) {
   const std::set<std::string> wanted = words_of(core::read_file(file));
-  if (wanted.empty()) throw DataError(file + " holds no words; --reward words:FILE expects one a line");
+  if (wanted.empty()) throw DataError(file + " holds no words; `reward` words:FILE expects one a line");
   return each([wanted](const Answer& answer) {
     double found = 0;
     for (const std::string& word : words_of(answer.response)) found += wanted.contains(word) ? 1 : 0;
@@ -71,7 +71,7 @@ Reward words_reward(const std::string& file) {
 }
 
 Reward regex_reward(const std::string& expression) {
-  const data::Regex regex(expression, "--reward regex:" + expression);
+  const data::Regex regex(expression, "`reward` regex:" + expression);
   return each([regex](const Answer& answer) {
     std::vector<data::ByteRange> matches;
     regex.find_all(answer.response, {0, answer.response.size()}, matches);
@@ -81,7 +81,7 @@ Reward regex_reward(const std::string& expression) {
 
 double exact(const Answer& answer) {
   if (!answer.expected) {
-    throw DataError(answer.where + ": --reward exact compares with the row's \"answer\", and this row has none");
+    throw DataError(answer.where + ": `reward` exact compares with the row's \"answer\", and this row has none");
   }
   return trimmed(answer.response) == trimmed(*answer.expected) ? 1 : 0;
 }
@@ -101,7 +101,7 @@ Reward make_reward(const std::string& spec, double timeout_seconds) {
       return each([program](const Answer& answer) { return program->score(answer); });
     }
   }
-  throw ConfigError("--reward: expected adapter:DIR, length:N, regex:RE, words:FILE, exact or exec:COMMAND, found '" +
+  throw ConfigError("`reward`: expected adapter:DIR, length:N, regex:RE, words:FILE, exact or exec:COMMAND, found '" +
                     core::printable(spec, 80) + "'" +
                     core::did_you_mean(kind, {"adapter", "length", "regex", "words", "exact", "exec"}));
 }

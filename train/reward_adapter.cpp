@@ -30,7 +30,7 @@ class Judging {
 
 Reward adapter_reward(std::shared_ptr<models::LoadedClassifier> model, lora::Adapter& policy) {
   if (model->classifier.labels() != 1) {
-    throw ConfigError("--reward adapter: " + model->adapter.directory().string() + " has a score head of " +
+    throw ConfigError("`reward` adapter: " + model->adapter.directory().string() + " has a score head of " +
                       std::to_string(model->classifier.labels()) +
                       " labels, and a reward is one number; train it with `lowrank align reward`");
   }

@@ -25,7 +25,7 @@ RewardModel::RewardModel(Parts parts)
       evaluation_(std::move(parts.evaluation)),
       center_(parts.center) {
   if (!(center_ >= 0) || !std::isfinite(center_)) {
-    throw ConfigError("--center-rewards-coefficient must be at least 0, found " + std::to_string(center_));
+    throw ConfigError("`center-rewards-coefficient` must be at least 0, found " + std::to_string(center_));
   }
   if (classifier_.labels() != 1) throw InternalError("a reward model has a score head of one label");
 }

@@ -104,7 +104,7 @@ void RewardProgram::fail(const Answer& answer, const std::string& problem) {
   stop();
   throw DataError(
       fmt::format("{}: the reward program ({}) {}; it must write one line {{\"score\": X}} for each line it "
-                  "reads, and flush it; mend it and go on with --resume",
+                  "reads, and flush it; mend it and go on with `resume`",
                   answer.where, core::printable(command_, 80), problem));
 }
 
@@ -130,7 +130,7 @@ std::string RewardProgram::receive(const Answer& answer) {
     }
     if (received_.size() > kLongestLine) fail(answer, "wrote a line of more than 1 MiB");
     if (!ready(socket_, POLLIN, deadline)) {
-      fail(answer, fmt::format("gave no score within {} s (--reward-timeout)", timeout_));
+      fail(answer, fmt::format("gave no score within {} s (`reward-timeout`)", timeout_));
     }
     char buffer[4096];
     const ssize_t n = ::recv(socket_, buffer, sizeof buffer, MSG_DONTWAIT);

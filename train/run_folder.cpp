@@ -28,12 +28,12 @@ void check_inputs(const fs::path& out, bool overwrite, const std::vector<fs::pat
   for (const fs::path& input : inputs) {
     const fs::path source = true_path(input);
     if (at_or_inside(target, source)) {
-      throw ConfigError("--out " + out.string() + " lies at or inside the input " + input.string() +
+      throw ConfigError("`out` " + out.string() + " lies at or inside the input " + input.string() +
                         ": choose another folder");
     }
     if (overwrite && at_or_inside(source, target)) {
-      throw ConfigError("--overwrite would remove the run in " + out.string() + ", and the input " + input.string() +
-                        " is part of that folder: choose another --out");
+      throw ConfigError("`overwrite` would remove the run in " + out.string() + ", and the input " + input.string() +
+                        " is part of that folder: choose another `out`");
     }
   }
 }
@@ -88,7 +88,7 @@ void write_run_json(const fs::path& out, const core::Json& run) {
 
 std::unique_ptr<core::DirectoryLock> open_run_folder(const fs::path& out, bool resume, bool overwrite,
                                                      const std::vector<fs::path>& inputs) {
-  if (resume && overwrite) throw ConfigError("--resume and --overwrite contradict each other: give one of them");
+  if (resume && overwrite) throw ConfigError("`resume` and `overwrite` contradict each other: give one of them");
   check_inputs(out, overwrite, inputs);
   core::make_folder(out);
   auto lock = std::make_unique<core::DirectoryLock>(out);
@@ -100,9 +100,9 @@ std::unique_ptr<core::DirectoryLock> open_run_folder(const fs::path& out, bool r
   if (overwrite) {
     remove_run(out);
   } else if (state == RunState::kFinished) {
-    throw ConfigError(out.string() + " holds a finished run: choose another --out, or --overwrite it");
+    throw ConfigError(out.string() + " holds a finished run: choose another `out`, or `overwrite` it");
   } else if (newest_checkpoint(out, nullptr)) {
-    throw ConfigError(out.string() + " holds an unfinished run: go on with --resume, or --overwrite it");
+    throw ConfigError(out.string() + " holds an unfinished run: go on with `resume`, or `overwrite` it");
   }
   return lock;
 }

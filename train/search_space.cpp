@@ -64,7 +64,7 @@ void extend_grid(const std::vector<Dimension>& dimensions, std::size_t next, Ass
   if (next == dimensions.size()) {
     if (all.size() == kMostCombinations)
       throw ConfigError(
-          fmt::format("{}: the grid has more than {} combinations; leave values out, or use --sampler random or tpe",
+          fmt::format("{}: the grid has more than {} combinations; leave values out, or use `sampler` random or tpe",
                       where, core::format_count(kMostCombinations)));
     all.push_back(current);
     return;

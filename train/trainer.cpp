@@ -84,7 +84,7 @@ class Run {
     });
     newest = from_first(sync_, newest);
     if (!newest.empty() && !resume) {
-      throw ConfigError(out_.string() + " holds an unfinished run: go on with --resume, or --overwrite it");
+      throw ConfigError(out_.string() + " holds an unfinished run: go on with `resume`, or `overwrite` it");
     }
     for (const std::string& note : skipped) observer_.on_note(note);
     if (!newest.empty()) {
@@ -111,7 +111,7 @@ class Run {
     for (const std::string& difference : differences) list += (list.empty() ? "" : "; ") + difference;
     if (!differences.empty() && !force) {
       throw ConfigError(checkpoint.string() + " is of a run with other options (" + list +
-                        "): resume with those, or give --force to go on without bit-exactness");
+                        "): resume with those, or give `force` to go on without bit-exactness");
     }
     if (!differences.empty()) observer_.on_note("not bit-exact: resumed although these differ: " + list);
     together(sync_, [&] {
@@ -206,8 +206,8 @@ class Run {
         (loss ? "the loss is " : "the gradient's norm is ") + std::to_string(loss ? metrics.loss : metrics.grad_norm);
     throw DataError("at step " + std::to_string(index + 1) + " of " + std::to_string(steps_) + " " + what +
                     " (batch: " + objective_.describe(index) +
-                    "); nothing of it was saved; look at these documents, or lower --lr and --resume from the last "
-                    "checkpoint with --force");
+                    "); nothing of it was saved; look at these documents, or lower `lr` and `resume` from the last "
+                    "checkpoint with `force`");
   }
 
   void log(const StepMetrics& m) {
@@ -378,12 +378,12 @@ Trainer::Trainer(Objective& objective, TrainOptions options, fs::path out, core:
 
 TrainResult Trainer::run(TrainObserver& observer, bool resume, bool force) {
   if (options_.early_stopping > 0 && !objective_.has_validation()) {
-    throw ConfigError("--early-stopping needs validation data: give --val-data or --val-split");
+    throw ConfigError("`early-stopping` needs validation data: give `val-data` or `val-split`");
   }
   if ((options_.delta.any() || options_.max_delta_norm > 0) && objective_.factors().empty()) {
     throw ConfigError(
-        "--delta-l1, --delta-l2, --orthogonality and --max-delta-norm act on the factors of a low-rank "
-        "adapter, and there is none: leave them out, or use --method lora");
+        "`delta-l1`, `delta-l2`, `orthogonality` and `max-delta-norm` act on the factors of a low-rank "
+        "adapter, and there is none: leave them out, or use `method` lora");
   }
   return Run(objective_, options_, out_, identity_, stop_, or_alone(sync_), observer).run(resume, force);
 }

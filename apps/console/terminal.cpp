@@ -40,6 +40,8 @@ void Console::line(std::string_view text) const {
   print_out(fmt::format("{}\n", text));
 }
 
+void Console::note(const std::string& text) const { line(as_flags(*verb_, text)); }
+
 void Console::warning(std::string_view text) const {
   if (quiet_) return;
   const bool colour = ::isatty(STDERR_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
@@ -105,7 +107,7 @@ void ConsoleProgress::warning(const std::string& message) {
 
 void ConsoleProgress::note(const std::string& message) {
   bar_.clear();
-  console_.line(as_flags(console_.verb(), message));
+  console_.note(message);
 }
 
 }  // namespace lowrank::apps

@@ -25,6 +25,7 @@ class Console {
   bool silent() const { return json_ || quiet_; }
   bool live() const;                            // stderr is a terminal and it may be drawn on
   void line(std::string_view text = "") const;  // a line of the report, on stdout
+  void note(const std::string& text) const;     // the same for what the library says: its fields as flags
   void warning(std::string_view text) const;    // on stderr, unless --quiet
   void result(const core::Json& object) const;  // with --json: the object
   const Verb& verb() const { return *verb_; }

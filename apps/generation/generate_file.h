@@ -5,8 +5,6 @@
 
 namespace lowrank::apps {
 
-/// --input, --output, --batch-size, --resume, --overwrite.
-void append_file_options(Verb& verb);
 /// The verb's work when --input is given; gives the exit code.
 int generate_file(const Options& options);
 

@@ -5,73 +5,28 @@
 
 #include <algorithm>
 
-#include "lowrank/core/error.h"
-#include "lowrank/core/text.h"
-#include "lowrank/recipes/run/adapter_facts.h"
-
 namespace lowrank::apps {
-
-namespace {
 
 namespace fs = std::filesystem;
 
-models::DTypeChoice dtype_asked_for(const Options& options) {
-  const std::string name = options.text("dtype");
-  if (name == "float32") return models::DTypeChoice::kFloat32;
-  if (name == "bfloat16") return models::DTypeChoice::kBFloat16;
-  return models::DTypeChoice::kAuto;
-}
-
-}  // namespace
-
-void refuse_adapter_as_model(const Options& options, const models::Resolved& resolved) {
-  if (!resolved.adapter) return;
-  options.fail("adapter",
-               fmt::format("{} is itself an adapter (its base is {}); give that base as MODEL, or leave --adapter out",
-                           options.positional(0), resolved.model.string()));
-}
+models::DTypeChoice dtype_asked_for(const Options& options) { return recipes::dtype_choice(options.text("dtype")); }
 
 std::optional<fs::path> adapter_asked_for(const Options& options) {
-  const models::Resolved resolved = models::resolve(options.positional(0));
-  if (!options.given("adapter")) return resolved.adapter;
-  refuse_adapter_as_model(options, resolved);
-  const fs::path directory = options.text("adapter");
-  recipes::require_adapter(directory, "adapter");
-  return directory;
+  return recipes::adapter_of(options.positional(0),
+                             options.given("adapter") ? std::optional(options.text("adapter")) : std::nullopt);
 }
-
-namespace {
-
-Opened open_base(const Options& options, const Console& console, models::DTypeChoice dtype) {
-  set_threads(options);
-  ConsoleProgress progress(console);
-  models::LoadOptions load;
-  load.dtype = dtype;
-  Opened opened;
-  opened.model = models::load(options.positional(0), load, &progress);
-  return opened;
-}
-
-}  // namespace
 
 Opened open_base(const Options& options, const Console& console) {
-  return open_base(options, console, dtype_asked_for(options));
-}
-
-Opened open_model(const Options& options, const Console& console) {
-  return open_model(options, console, dtype_asked_for(options));
+  set_threads(options);
+  ConsoleProgress progress(console);
+  return recipes::open_model(options.positional(0), std::nullopt, dtype_asked_for(options), progress);
 }
 
 Opened open_model(const Options& options, const Console& console, models::DTypeChoice dtype) {
   const std::optional<fs::path> adapter = adapter_asked_for(options);
-  Opened opened = open_base(options, console, dtype);
-  if (adapter) {
-    std::vector<std::string> notes;
-    opened.adapter = lora::load_peft(opened.model.decoder->slot_table(), *adapter, &notes);
-    opened.adapter_path = *adapter;
-    for (const std::string& note : notes) console.warning(note);
-  }
-  return opened;
+  set_threads(options);
+  ConsoleProgress progress(console);
+  return recipes::open_model(options.positional(0), adapter, dtype, progress);
 }
 
 std::shared_ptr<const data::Tokenizer> open_tokenizer(const std::string& model) {
@@ -93,22 +48,6 @@ int sequence_length(const Options& options, const models::DecoderConfig& config)
                                         length, config.max_positions, config.max_positions));
   }
   return static_cast<int>(length);
-}
-
-std::vector<std::pair<std::string, std::string>> describe(const Opened& opened) {
-  const models::DecoderConfig& config = opened.model.decoder->config();
-  std::vector<std::pair<std::string, std::string>> rows;
-  rows.emplace_back("model", fmt::format("{} ({}, {} parameters)", opened.model.name, config.model_type,
-                                         core::format_count(config.parameter_count())));
-  rows.emplace_back("dtype", opened.model.dtype_reason);
-  if (opened.adapter) {
-    rows.emplace_back("adapter",
-                      fmt::format("{} ({}rank {}, {} parameters on {} modules{})", opened.adapter_path.string(),
-                                  opened.adapter->config().use_dora ? "DoRA, " : "", opened.adapter->config().r,
-                                  core::format_count(opened.adapter->parameter_count()), opened.adapter->slots().size(),
-                                  recipes::also_trained(*opened.adapter)));
-  }
-  return rows;
 }
 
 }  // namespace lowrank::apps

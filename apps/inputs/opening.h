@@ -6,36 +6,25 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "lowrank/apps/console/options.h"
 #include "lowrank/apps/console/terminal.h"
-#include "lowrank/lora/adapter.h"
-#include "lowrank/models/load.h"
+#include "lowrank/recipes/run/opened.h"
 
 namespace lowrank::apps {
 
-struct Opened {
-  models::LoadedModel model;
-  std::optional<lora::Adapter> adapter;
-  std::filesystem::path adapter_path;  // empty without an adapter
-  models::DecoderImpl& decoder() { return *model.decoder; }
-  const data::Tokenizer& tokenizer() const { return *model.tokenizer; }
-};
+using recipes::describe;
+using recipes::Opened;
 
 /// The adapter folder that --adapter names, or that MODEL is. ConfigError when both are given, MissingError when it is
 /// not there.
 std::optional<std::filesystem::path> adapter_asked_for(const Options& options);
 
-/// ConfigError when MODEL is an adapter: --adapter does not go with it.
-void refuse_adapter_as_model(const Options& options, const models::Resolved& resolved);
+models::DTypeChoice dtype_asked_for(const Options& options);
 
 /// --threads, --dtype and positional 0, without an adapter.
 Opened open_base(const Options& options, const Console& console);
-/// --threads, --dtype, positional 0 and --adapter. Warnings and notes go to the console.
-Opened open_model(const Options& options, const Console& console);
-/// The same with the dtype decided by the caller.
+/// --threads, positional 0 and --adapter. Warnings and notes go to the console.
 Opened open_model(const Options& options, const Console& console, models::DTypeChoice dtype);
 
 /// The tokenizer of MODEL; a folder with tokenizer files alone will do.
@@ -46,8 +35,5 @@ void set_threads(const Options& options);
 
 /// --seq-len, or min(1024, the model's positions); ConfigError where it exceeds them.
 int sequence_length(const Options& options, const models::DecoderConfig& config);
-
-/// What was opened, for the opening lines: model, dtype with its reason, adapter.
-std::vector<std::pair<std::string, std::string>> describe(const Opened& opened);
 
 }  // namespace lowrank::apps

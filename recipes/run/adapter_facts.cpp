@@ -4,11 +4,18 @@
 
 #include <algorithm>
 
-#include "lowrank/core/error.h"
+#include "lowrank/recipes/spec/fields.h"
 
 namespace lowrank::recipes {
 
 namespace fs = std::filesystem;
+
+void refuse_adapter_as_model(const std::string& model, const models::Resolved& resolved) {
+  if (!resolved.adapter) return;
+  throw FieldError("adapter", fmt::format("{} is itself an adapter (its base is {}); give that base as MODEL, or leave "
+                                          "`adapter` out",
+                                          model, resolved.model.string()));
+}
 
 void require_adapter(const fs::path& directory, const std::string& field) {
   if (fs::is_regular_file(directory / "adapter_config.json")) return;

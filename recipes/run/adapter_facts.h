@@ -5,8 +5,12 @@
 #include <string>
 
 #include "lowrank/lora/adapter.h"
+#include "lowrank/models/load.h"
 
 namespace lowrank::recipes {
+
+/// FieldError by `adapter` where MODEL is itself an adapter: the field does not go with it.
+void refuse_adapter_as_model(const std::string& model, const models::Resolved& resolved);
 
 /// MissingError when there is no adapter in the folder that a field names.
 void require_adapter(const std::filesystem::path& directory, const std::string& field);

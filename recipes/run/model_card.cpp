@@ -32,8 +32,10 @@ std::string model_card(const RunReport& report, const train::TrainResult& result
     text += "\n";
   }
   if (!report.usage.empty()) return text + report.usage;
-  return text + "Use it with PEFT (`PeftModel.from_pretrained(base, this_folder)`) or `lowrank generate " +
-         report.model_name + " --adapter THIS_FOLDER --prompt ...`.\n";
+  return text + fmt::format(
+                    "Use it with PEFT (`PeftModel.from_pretrained(base, this_folder)`) or `lowrank generate {} "
+                    "--adapter THIS_FOLDER --prompt ...`.\n",
+                    report.model_name);
 }
 
 }  // namespace lowrank::recipes

@@ -152,6 +152,7 @@ void TrainingRun::take(const lora::Adapter& adapter) {
 
 void TrainingRun::used(const std::string& name, const data::ReadReport& data) {
   report.data.push_back({name, data});
+  for (std::string& note : report.data.back().report.notes) note = spelled(note);
   facts[name + " data"] = data.sha256;
 }
 

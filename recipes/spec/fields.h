@@ -18,9 +18,9 @@ namespace lowrank::recipes {
 /// A field of a spec is wrong. In messages of the library a field stands as its name between backticks, `seq-len`; the
 /// command writes it as its flag. `source`: the file that set it, where there is one.
 struct FieldError : ConfigError {
-  FieldError(const std::string& name, const std::string& problem, const std::string& source = {})
-      : ConfigError((source.empty() ? "" : source + ": ") + "`" + name + "`: " + problem), field(name) {}
-  std::string field;
+  FieldError(const std::string& name, const std::string& problem, const std::string& file = {})
+      : ConfigError((file.empty() ? "" : file + ": ") + "`" + name + "`: " + problem), field(name), source(file) {}
+  std::string field, source;
 };
 
 enum class FieldType { kFlag, kInt, kNumber, kText, kTexts };  // kTexts: one or more values

@@ -57,6 +57,25 @@ std::string code_only(const std::string& text) {
   return code;
 }
 
+// The string literals of the code, adjacent ones joined as the compiler joins them.
+std::vector<std::string> literals(const std::string& text) {
+  static const std::regex kToken(R"re(//[^\n]*|'(?:[^'\\\n]|\\.)'|"((?:[^"\\\n]|\\.)*)"|[^\s"])re");
+  std::vector<std::string> all;
+  bool goes_on = false;
+  for (std::sregex_iterator it(text.begin(), text.end(), kToken), end; it != end; ++it) {
+    const std::string token = it->str();
+    if (token.starts_with("//")) continue;
+    const bool literal = (*it)[1].matched;
+    if (literal && goes_on) {
+      all.back() += (*it)[1].str();
+    } else if (literal) {
+      all.push_back((*it)[1].str());
+    }
+    goes_on = literal;
+  }
+  return all;
+}
+
 std::size_t rank_of(const std::string& folder) {
   return static_cast<std::size_t>(std::find(kOrder.begin(), kOrder.end(), folder) - kOrder.begin());
 }
@@ -108,6 +127,22 @@ TEST_CASE("library code neither prints nor exits, and includes LibTorch narrowly
       for (std::string line; std::getline(code, line);) {
         INFO(line);
         CHECK_FALSE(std::regex_search(line, kCalls));
+      }
+    }
+  }
+}
+
+TEST_CASE("the library names fields, not flags", "[unit]") {
+  static const std::regex kCommand("`lowrank [^`]*`");  // a whole command, quoted as one
+  static const std::regex kFlag("(?:^|[^a-zA-Z-])--[a-z]");
+  static const std::regex kStoredKey("--[a-z0-9-]+");             // of checkpoints that there are
+  for (std::size_t rank = 0; rank + 1 < kOrder.size(); ++rank) {  // apps says --flags
+    for (const fs::path& file : sources_of(kOrder[rank])) {
+      const bool keys = file.filename() == "identity.cpp";
+      for (const std::string& literal : literals(lowrank_test::read_text(file))) {
+        if (keys && std::regex_match(literal, kStoredKey)) continue;
+        INFO(file.string() << ": \"" << literal << "\"");
+        CHECK_FALSE(std::regex_search(std::regex_replace(literal, kCommand, ""), kFlag));
       }
     }
   }

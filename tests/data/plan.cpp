@@ -195,12 +195,12 @@ TEST_CASE("plans that cannot be are refused by name", "[unit]") {
     change(options);
     return message_of<ConfigError>([&] { Plan(lengths, options); });
   };
-  CHECK(contains(refused([](PlanOptions& o) { o.batch_size = 0; }), "--batch-size"));
-  CHECK(contains(refused([](PlanOptions& o) { o.grad_accum = -1; }), "--grad-accum"));
-  CHECK(contains(refused([](PlanOptions& o) { o.batch_tokens = 0; }), "--batch-tokens"));
-  CHECK(contains(refused([](PlanOptions& o) { o.epochs = 0; }), "--epochs"));
-  CHECK(contains(refused([](PlanOptions& o) { o.epochs = std::numeric_limits<double>::quiet_NaN(); }), "--epochs"));
-  CHECK(contains(refused([](PlanOptions& o) { o.max_steps = 0; }), "--max-steps"));
+  CHECK(contains(refused([](PlanOptions& o) { o.batch_size = 0; }), "`batch-size`"));
+  CHECK(contains(refused([](PlanOptions& o) { o.grad_accum = -1; }), "`grad-accum`"));
+  CHECK(contains(refused([](PlanOptions& o) { o.batch_tokens = 0; }), "`batch-tokens`"));
+  CHECK(contains(refused([](PlanOptions& o) { o.epochs = 0; }), "`epochs`"));
+  CHECK(contains(refused([](PlanOptions& o) { o.epochs = std::numeric_limits<double>::quiet_NaN(); }), "`epochs`"));
+  CHECK(contains(refused([](PlanOptions& o) { o.max_steps = 0; }), "`max-steps`"));
   CHECK(contains(refused([](PlanOptions& o) { o.max_steps = std::int64_t{1} << 60; }), "10 million"));
   CHECK(contains(message_of<ConfigError>([] { Plan({}, PlanOptions{}); }), "no examples"));
   PlanOptions huge;

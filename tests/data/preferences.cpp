@@ -190,7 +190,7 @@ TEST_CASE("pairs are held out whole, from twenty on", "[unit]") {
   const data::Split none = data::split_preferences(load(few), 0.25, 1);
   CHECK(none.validation.examples.empty());
   CHECK(data::pair_count(none.train) == 19);
-  CHECK(contains(none.how, "--val-data"));
+  CHECK(contains(none.how, "`val-data`"));
 }
 
 TEST_CASE("LLaMA-Factory's 300 pairs", "[unit]") {

@@ -194,7 +194,7 @@ TEST_CASE("over-long rows are cut at the end; what has nothing left to learn is 
 
   const std::string masked = message_of<DataError>([&] { c.load(gone); });
   CHECK(contains(masked, "every answer is masked or cut away"));
-  CHECK(contains(masked, "raise --seq-len (the longest row has 13 tokens)"));
+  CHECK(contains(masked, "raise `seq-len` (the longest row has 13 tokens)"));
   const std::string endless = message_of<DataError>([&] { c.load(cut + gone); });
   CHECK(contains(endless, "no answer reaches its end token"));
   CHECK(contains(endless, "13"));

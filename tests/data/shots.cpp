@@ -60,5 +60,5 @@ TEST_CASE("too few examples to show, and no room for any, are refused", "[unit]"
   CHECK(
       contains(message_of<ConfigError>([] { data::with_shots(rows(1, 5, 0), rows(2, 3, 100), 3, 99, 1); }), "holds 2"));
   CHECK(contains(message_of<ConfigError>([] { data::with_shots(rows(1, 5, 0), rows(2, 3, 100), 1, 5, 1); }),
-                 "--seq-len"));
+                 "`seq-len`"));
 }

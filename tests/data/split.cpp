@@ -62,9 +62,9 @@ TEST_CASE("an empty validation part is said, and fractions that are none are ref
   CHECK(none.validation.examples.empty());
   CHECK(none.train.examples.size() == 2);
   CHECK(contains(none.how, "no validation"));
-  CHECK(contains(none.how, "--val-data"));
+  CHECK(contains(none.how, "`val-data`"));
   CHECK(contains(data::split(documents(3), 0, 1).how, "no validation"));
   for (const double fraction : {1.0, -0.1, std::numeric_limits<double>::quiet_NaN()}) {
-    CHECK(contains(message_of<ConfigError>([&] { data::split(documents(3), fraction, 1); }), "--val-split"));
+    CHECK(contains(message_of<ConfigError>([&] { data::split(documents(3), fraction, 1); }), "`val-split`"));
   }
 }

@@ -166,9 +166,9 @@ TEST_CASE("what is not there or cannot be text is refused with its name", "[unit
   write_text(dir / "corpus.txt", "text");
   CHECK(contains(message_of<MissingError>([&] { load("corpus.tx"); }), "did you mean 'corpus.txt'"));
   CHECK(contains(message_of<ConfigError>([&] { load("corpus.txt", data::Format::kAlpaca); }), "plain text"));
-  CHECK(contains(message_of<ConfigError>([&] { data::load({}, tokenizer, seq_len(5)); }), "--data"));
+  CHECK(contains(message_of<ConfigError>([&] { data::load({}, tokenizer, seq_len(5)); }), "`data`"));
   CHECK(
-      contains(message_of<ConfigError>([&] { data::load({dir / "corpus.txt"}, tokenizer, seq_len(1)); }), "--seq-len"));
+      contains(message_of<ConfigError>([&] { data::load({dir / "corpus.txt"}, tokenizer, seq_len(1)); }), "`seq-len`"));
   write_text(dir / "blank.txt", " \n");
   CHECK(contains(message_of<DataError>([&] { load("blank.txt"); }), "blank"));
   write_text(dir / "empty.txt", "");
@@ -180,7 +180,7 @@ TEST_CASE("what is not there or cannot be text is refused with its name", "[unit
              "a\0b\0"s);
   CHECK(contains(message_of<DataError>([&] { load("wide.txt"); }), "UTF-16"));
   write_text(dir / "table.csv", "a,b");
-  CHECK(contains(message_of<DataError>([&] { load("table.csv"); }), "--format text"));
+  CHECK(contains(message_of<DataError>([&] { load("table.csv"); }), "`format` text"));
   CHECK_NOTHROW(load("table.csv", data::Format::kText));
   std::filesystem::create_directory(dir / "none");
   CHECK(contains(message_of<DataError>([&] { load("none"); }), "no .txt, .md or .jsonl"));

@@ -173,5 +173,5 @@ TEST_CASE("beta must be more than 0", "[unit]") {
   parts.adapter = &*tiny.adapter;
   parts.train = tiny_pairs(4, 1);
   parts.beta = 0;
-  CHECK(contains(message_of<ConfigError>([&] { train::Dpo(std::move(parts)); }), "--beta"));
+  CHECK(contains(message_of<ConfigError>([&] { train::Dpo(std::move(parts)); }), "`beta`"));
 }

@@ -227,7 +227,7 @@ TEST_CASE("early stopping ends after so many evaluations without gain", "[unit]"
   shape.validation = false;
   Toy blind(shape);
   TempDir other;
-  CHECK(contains(message_of<ConfigError>([&] { run_toy(blind, options, other.path(), recorder); }), "--val-data"));
+  CHECK(contains(message_of<ConfigError>([&] { run_toy(blind, options, other.path(), recorder); }), "`val-data`"));
 }
 
 TEST_CASE("a loss that is not finite stops the run, names the batch and saves nothing", "[unit]") {

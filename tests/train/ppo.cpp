@@ -380,7 +380,7 @@ TEST_CASE("built-in rewards", "[unit]") {
   CHECK(score_of("words:" + (dir / "words.txt").string(), "The sea, the SEA is blue. Blues!") == 2);
   for (const char* wrong : {"length:x", "length:0", "lenght:3", "regex:", "exact:", "nonsense"}) {
     INFO(wrong);
-    CHECK(contains(message_of<ConfigError>([&] { train::make_reward(wrong, 1); }), "--reward"));
+    CHECK(contains(message_of<ConfigError>([&] { train::make_reward(wrong, 1); }), "`reward`"));
   }
   CHECK(contains(message_of<ConfigError>([] { train::make_reward("lenght:3", 1); }), "length"));
   train::Answer without = an_answer("x");

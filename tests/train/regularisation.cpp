@@ -154,7 +154,7 @@ TEST_CASE("penalties on the update need factors", "[unit]") {
   train::TrainOptions options = toy_training();
   options.delta.l2 = 0.1;
   CHECK(contains(message_of<ConfigError>([&] { train::Trainer(toy, options, out.path(), {}).run(recorder); }),
-                 "--method lora"));
+                 "`method` lora"));
 }
 
 TEST_CASE("the moving average is that of its definition, and is what is evaluated and saved", "[unit]") {

@@ -99,7 +99,7 @@ TEST_CASE("a folder with a checkpoint is not started over", "[unit]") {
   Toy toy, other;
   train::Trainer(toy, toy_training(), out.path(), {}).run(recorder);
   CHECK(contains(message_of<ConfigError>([&] { train::Trainer(other, toy_training(), out.path(), {}).run(recorder); }),
-                 "--resume"));
+                 "`resume`"));
 }
 
 TEST_CASE("options that differ from the checkpoint's are listed and refused, unless forced", "[unit]") {

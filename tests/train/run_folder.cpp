@@ -85,7 +85,7 @@ TEST_CASE("--out at or inside an input is refused, through links too", "[unit]")
   fs::create_directories(root / "model");
   fs::create_directory_symlink(root / "model", root / "link");
   const auto refused = [&](const fs::path& out, const fs::path& input, bool overwrite = false) {
-    return contains(message_of<ConfigError>([&] { open_run_folder(out, false, overwrite, {input}); }), "--out");
+    return contains(message_of<ConfigError>([&] { open_run_folder(out, false, overwrite, {input}); }), "`out`");
   };
   CHECK(refused(root / "model", root / "model"));
   CHECK(refused(root / "model/", root / "model"));

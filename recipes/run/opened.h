@@ -1,0 +1,40 @@
+// A model with its adapter, as recipes that train nothing begin.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lowrank/core/progress.h"
+#include "lowrank/lora/adapter.h"
+#include "lowrank/models/load.h"
+
+namespace lowrank::recipes {
+
+struct Opened {
+  models::LoadedModel model;
+  std::optional<lora::Adapter> adapter;
+  std::filesystem::path adapter_path;  // empty without an adapter
+  models::DecoderImpl& decoder() const { return *model.decoder; }
+  const data::Tokenizer& tokenizer() const { return *model.tokenizer; }
+};
+
+/// "auto", "float32" or "bfloat16".
+models::DTypeChoice dtype_choice(const std::string& name);
+
+/// The folder `adapter`, or the one that MODEL is. FieldError where both are given, MissingError where it is not there.
+std::optional<std::filesystem::path> adapter_of(const std::string& model, const std::optional<std::string>& adapter);
+
+/// MODEL with that adapter, if any; what is to be said of both are warnings.
+Opened open_model(const std::string& model, const std::optional<std::filesystem::path>& adapter,
+                  models::DTypeChoice dtype, core::ProgressObserver& progress);
+
+/// For the opening lines: model, dtype with its reason.
+std::vector<std::pair<std::string, std::string>> describe(const models::LoadedModel& model);
+std::pair<std::string, std::string> describe(const lora::Adapter& adapter, const std::filesystem::path& path);
+/// What was opened: these and the adapter.
+std::vector<std::pair<std::string, std::string>> describe(const Opened& opened);
+
+}  // namespace lowrank::recipes

@@ -1,0 +1,11 @@
+// The place that a recipe writes to, where it must be a new one.
+#pragma once
+
+#include <filesystem>
+
+namespace lowrank::recipes {
+
+/// FieldError by `out` where the folder holds something, or is none.
+void refuse_used_folder(const std::filesystem::path& out);
+
+}  // namespace lowrank::recipes

@@ -1,0 +1,350 @@
+#include "lowrank/recipes/search/sweep.h"
+
+#include <fmt/format.h>
+
+#include "lowrank/core/error.h"
+#include "lowrank/core/files.h"
+#include "lowrank/recipes/repeated_runs.h"
+#include "lowrank/recipes/search/sweep_page.h"
+#include "lowrank/recipes/search/sweep_trials.h"
+#include "lowrank/recipes/spec/settings.h"
+#include "lowrank/train/pruner.h"
+
+namespace lowrank::recipes {
+
+namespace {
+
+namespace fs = std::filesystem;
+using core::Json;
+using train::Trial;
+
+/// (step, validation loss) of every evaluation that a run's metrics.jsonl holds; a half last line is passed over.
+std::vector<std::pair<std::int64_t, double>> validation_losses(const fs::path& run) {
+  std::vector<std::pair<std::int64_t, double>> losses;
+  const fs::path file = run / "metrics.jsonl";
+  if (!fs::exists(file)) return losses;
+  const std::string text = core::read_file(file);
+  for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    const Json row = core::parse_json(std::string_view(text).substr(begin, end - begin), file.string());
+    const core::JsonView view(row, file.string());
+    if (view.get_string("split", "") == "validation")
+      losses.emplace_back(view.at("step").as_int(0), view.at("eval_loss").as_double());
+  }
+  return losses;
+}
+
+/// Follows one trial, and says whether it goes on at its rungs.
+class TrialWatcher : public QuietObserver {
+ public:
+  TrialWatcher(SweepObserver& observer, TrialProgress progress, bool prunes, const std::vector<Trial>& finished,
+               const fs::path& run)
+      : QuietObserver(observer),
+        observer_(observer),
+        progress_(progress),
+        prunes_(prunes),
+        finished_(finished),
+        earlier_(validation_losses(run)) {}
+
+  void on_start(std::int64_t first_step, std::int64_t steps) override {
+    progress_.steps = steps;
+    pruner_.emplace(steps);
+    for (const auto& [step, loss] : earlier_)
+      if (step <= first_step) see(step, loss);
+    at(first_step);
+  }
+  void on_step(const train::StepMetrics& metrics) override { at(metrics.step); }
+  void on_eval(std::int64_t step, const std::vector<train::EvalResult>& results, bool) override {
+    if (!results.empty() && results.front().split == "validation") see(step, results.front().loss);
+    at(step);
+  }
+  bool stops_here() override { return pruned_; }
+  Json own_options() const override {
+    Json own = observer_.own_options();
+    for (auto& [name, value] : own.items()) value = false;
+    return own;
+  }
+  bool wants_samples() const override { return false; }
+
+  /// What the trial came to.
+  Trial trial() const {
+    return {progress_.number,
+            *progress_.options,
+            pruned_ ? Trial::State::kPruned : Trial::State::kComplete,
+            progress_.best,
+            last_step_,
+            rungs_,
+            ""};
+  }
+
+ private:
+  void see(std::int64_t step, double loss) {
+    last_step_ = step;
+    std::optional<double>& best = progress_.best;
+    if (!best || loss < *best) best = loss;
+    const auto& rungs = pruner_->rungs();
+    while (rungs_.size() < rungs.size() && step >= rungs[rungs_.size()] && step < progress_.steps) {
+      rungs_.emplace_back(rungs[rungs_.size()], *best);
+      if (prunes_ && !pruner_->goes_on(rungs_.back().first, *best, finished_)) pruned_ = true;
+    }
+  }
+  void at(std::int64_t step) {
+    progress_.step = step;
+    observer_.on_trial_progress(progress_);
+  }
+
+  SweepObserver& observer_;
+  TrialProgress progress_;
+  bool prunes_;
+  const std::vector<Trial>& finished_;
+  std::vector<std::pair<std::int64_t, double>> earlier_;
+  std::optional<train::Pruner> pruner_;
+  std::vector<std::pair<std::int64_t, double>> rungs_;
+  std::int64_t last_step_ = 0;
+  bool pruned_ = false;
+};
+
+class Sweep {
+ public:
+  Sweep(SweepSpec& spec, SweepObserver& observer)
+      : spec_(spec),
+        observer_(observer),
+        fields_(fields_of(spec)),
+        space_(spec.space, spec.space_name),
+        out_(spec.finetune.run.out) {
+    const FinetuneSpec& fixed = spec_.finetune;
+    result_.count = spec_.trials;
+    sampler_ = spec_.sampler == "grid"     ? train::Sampler::kGrid
+               : spec_.sampler == "random" ? train::Sampler::kRandom
+                                           : train::Sampler::kTpe;
+    for (const train::Dimension& d : space_.dimensions())
+      if (fields_.given(d.name))
+        fields_.fail(d.name,
+                     fmt::format("is fixed here, but {} searches over it; leave it out of one", spec_.space_name));
+    if (asks_for_several_runs(fixed.little))
+      throw ConfigError("`folds`, `seeds` and `learning-curve` are not for a sweep, whose trials are one run each");
+    if (!fixed.data.has_validation() && fixed.data.val_split == 0)
+      fields_.fail("val-split", "a sweep chooses by validation; give `val-data`, or a share above 0");
+    fields_.check();
+    check_choices();
+    if (sampler_ == train::Sampler::kGrid) {
+      const auto all = static_cast<std::int64_t>(space_.grid().size());
+      if (!fields_.given("trials") || result_.count > all) result_.count = all;
+    }
+  }
+
+  SweepResult run() {
+    if (spec_.finetune.run.dry_run) {
+      observer_.on_sweep(space_, result_.count);
+      result_.state = RunResult::State::kDryRun;
+      return std::move(result_);
+    }
+    open();
+    observer_.on_sweep(space_, result_.count);
+    for (const Trial& trial : trials()) observer_.on_trial(trial, best() == &trial);
+    while (static_cast<std::int64_t>(trials().size()) < result_.count) {
+      const auto number = static_cast<std::int64_t>(trials().size());
+      const auto assignment =
+          train::next_trial(sampler_, space_, number, trials(), static_cast<std::uint64_t>(spec_.finetune.train.seed));
+      if (!assignment) break;
+      if (!run_trial(number, *assignment)) {
+        result_.state = RunResult::State::kStopped;
+        return std::move(result_);
+      }
+      write_trials(out_ / "trials.jsonl", trials());
+      result_.best = best_json();
+      if (best() != nullptr) core::write_file(out_ / "best.json", result_.best.dump(2) + "\n");
+      write_page();
+      observer_.on_trial(trials().back(), best() == &trials().back());
+    }
+    result_.best = best_json();
+    return std::move(result_);
+  }
+
+ private:
+  std::vector<Trial>& trials() { return result_.trials; }
+  const std::vector<Trial>& trials() const { return result_.trials; }
+
+  /// Values that no adapter can have show before anything is read or run.
+  void check_choices() const {
+    for (const train::Dimension& d : space_.dimensions()) {
+      for (const Json& value : d.choices) {
+        FinetuneSpec trial = trial_spec({{d.name, value}}, out_, false);
+        if (trial.adapter.method == "lora") lora_config(trial.adapter, fields_of(trial));
+      }
+    }
+  }
+
+  /// The folder: locked, new or resumed.
+  void open() {
+    const RunSpec& run = spec_.finetune.run;
+    if (run.resume && run.overwrite) fields_.fail("overwrite", "contradicts `resume`; give one of them");
+    core::make_folder(out_);
+    lock_ = std::make_unique<core::DirectoryLock>(out_);
+    core::sweep_temporaries(out_);
+    const Json identity = this->identity();
+    const fs::path file = out_ / "sweep.json";
+    if (run.overwrite) {
+      for (const char* name : {"sweep.json", "trials.jsonl", "best.json", "report.html"}) fs::remove(out_ / name);
+      fs::remove_all(out_ / "trials");
+    }
+    if (!fs::exists(file)) {
+      if (!fs::is_empty(out_) && fs::exists(out_ / "run.json"))
+        throw ConfigError(fmt::format("{} holds a run; name another folder for the sweep", out_.string()));
+      core::write_file(file, identity.dump(2) + "\n");
+      return;
+    }
+    if (!run.resume)
+      throw ConfigError(fmt::format("{} holds a sweep: go on with `resume`, or `overwrite` it", out_.string()));
+    const Json before = core::read_json(file);
+    for (const auto& [key, value] : identity.items()) {
+      if (!before.contains(key) || before[key] != value)
+        throw ConfigError(
+            fmt::format("{} is of a sweep with another {}: {} then, {} now; resume with the same, or `overwrite` it",
+                        file.string(), key, before.contains(key) ? before[key].dump() : "none", value.dump()));
+    }
+    trials() = read_trials(out_ / "trials.jsonl");
+  }
+
+  /// What must be the same for a sweep to be gone on with. More trials may be asked for.
+  Json identity() const {
+    Json same = {{"space", spec_.space_hash}, {"model", spec_.finetune.model}};
+    for (const FieldInfo& field : fields_.info())
+      if (field.name != "trials" && field.identity != Identity::kFree)
+        same["--" + field.name] = fields_.get(field.name);
+    return same;
+  }
+
+  FinetuneSpec trial_spec(const train::Assignment& assignment, const fs::path& out, bool resume) const {
+    FinetuneSpec trial = spec_.finetune;
+    trial.run.command.clear();
+    Fields fields = fields_of(trial);
+    for (const auto& [name, given] : spec_.given)
+      if (fields.contains(name)) fields.set(name, given.value, given.source);
+    for (const char* flag : {"overwrite", "force", "dry-run"}) fields.set(flag, false, spec_.space_name);
+    fields.set("out", out.string(), spec_.space_name);
+    fields.set("resume", resume, spec_.space_name);
+    for (const auto& [name, value] : assignment) fields.set(name, value, spec_.space_name);
+    return trial;
+  }
+
+  /// Runs a trial, or goes on with it, and adds it to the trials. False: it was stopped.
+  bool run_trial(std::int64_t number, const train::Assignment& assignment) {
+    const fs::path folder = out_ / "trials" / fmt::format("trial-{:04}", number);
+    core::make_folder(folder.parent_path());
+    TrialProgress progress;
+    progress.number = number;
+    progress.count = result_.count;
+    progress.options = &assignment;
+    TrialWatcher watcher(observer_, progress, spec_.pruner == "asha", trials(), folder);
+    try {
+      const ModelResult outcome = finetune(trial_spec(assignment, folder, true), watcher, base_);
+      if (outcome.state == RunResult::State::kStopped) {
+        result_.reason = outcome.training->signal;
+        return false;
+      }
+      if (outcome.state == RunResult::State::kWasFinished) {  // before a kill that came before trials.jsonl was written
+        const std::int64_t steps =
+            core::read_json(folder / "run.json").at("totals").at("planned_steps").get<std::int64_t>();
+        watcher.on_start(steps, steps);
+      }
+    } catch (const DataError& error) {
+      // A run that diverged is a result; data that can't be read is not.
+      if (validation_losses(folder).empty()) throw;
+      failed(number, assignment, error);
+      return true;
+    } catch (const ConfigError& error) {
+      // So is a combination that can't be; but the first trial's error may well lie in what is the same for all.
+      if (trials().empty()) {
+        throw ConfigError(
+            fmt::format("the first trial ({}): {} (of a combination that can't be: a `when:` in {} leaves it out)",
+                        words(assignment), error.what(), spec_.space_name));
+      }
+      failed(number, assignment, error);
+      return true;
+    } catch (const Error& error) {
+      throw Error(error.kind(), fmt::format("trial {} ({}): {}", number, words(assignment), error.what()));
+    }
+    Trial trial = watcher.trial();
+    if (!trial.value)
+      throw ConfigError(
+          "a sweep chooses by validation, and this data leaves none: give `val-data`, or a larger `val-split`");
+    trials().push_back(std::move(trial));
+    return true;
+  }
+
+  void failed(std::int64_t number, const train::Assignment& assignment, const Error& error) {
+    const auto spelled = [&](const std::string& name) { return observer_.spelled(name); };
+    trials().push_back(
+        {number, assignment, Trial::State::kFailed, std::nullopt, 0, {}, spell_fields(error.what(), spelled)});
+  }
+
+  const Trial* best() const {
+    const Trial* best = nullptr;
+    for (const Trial& trial : trials()) {
+      if (trial.state == Trial::State::kComplete && (best == nullptr || *trial.value < *best->value)) best = &trial;
+    }
+    return best;
+  }
+
+  Json best_json() const {
+    const Trial* const found = best();
+    if (found == nullptr) return nullptr;
+    FinetuneSpec again = trial_spec(found->options, out_ / "best", false);
+    return {{"trial", found->number},
+            {"options", to_json(found->options)},
+            {"value", *found->value},
+            {"command", fields_of(again).command("finetune", {again.model})}};
+  }
+
+  void write_page() const {
+    std::vector<std::pair<std::string, std::string>> facts = {
+        {"model", spec_.finetune.model},
+        {"trials",
+         fmt::format("{} of {}, sampler {}, pruner {}", trials().size(), result_.count, spec_.sampler, spec_.pruner)}};
+    if (const Trial* const found = best()) {
+      facts.emplace_back("best", fmt::format("trial {}, {:.4f} nats a token on validation ({})", found->number,
+                                             *found->value, words(found->options)));
+      facts.emplace_back("again", result_.best["command"].get<std::string>());
+    }
+    const std::string& command = spec_.finetune.run.command;
+    core::write_file(
+        out_ / "report.html",
+        sweep_page(space_, trials(), facts,
+                   command.empty() ? fields_.command("sweep", {spec_.space_name, spec_.finetune.model}) : command));
+  }
+
+  SweepSpec& spec_;
+  SweepObserver& observer_;
+  Fields fields_;
+  train::SearchSpace space_;
+  fs::path out_;
+  train::Sampler sampler_ = train::Sampler::kTpe;
+  std::unique_ptr<core::DirectoryLock> lock_;
+  std::shared_ptr<SharedBase> base_ = std::make_shared<SharedBase>(true);
+  SweepResult result_;
+};
+
+}  // namespace
+
+std::string words(const train::Assignment& options) {
+  std::string text;
+  for (const auto& [name, value] : options) {
+    text += (text.empty() ? "" : " ") + name + "=" + (value.is_string() ? value.get<std::string>() : value.dump());
+  }
+  return text;
+}
+
+void describe(Fields& t, SweepSpec& s) {
+  t.group("Search");
+  t.add("trials", &s.trials, "N", "Trials in all (a grid: all of it)", {.range = {{1, 1'000'000}}});
+  t.add("sampler", &s.sampler, "NAME", "How options are drawn", {.choices = {"grid", "random", "tpe"}});
+  t.add("pruner", &s.pruner, "NAME", "asha: trials that fall behind end early", {.choices = {"none", "asha"}});
+  describe(t, s.finetune);
+}
+
+SweepResult sweep(const SweepSpec& asked, SweepObserver& observer) {
+  SweepSpec spec = asked;
+  return Sweep(spec, observer).run();
+}
+
+}  // namespace lowrank::recipes
