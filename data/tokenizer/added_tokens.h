@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "lowrank/core/json.h"
-#include "lowrank/data/tokenizer/regex.h"
+#include "lowrank/data/regex.h"
 #include "lowrank/data/tokenizer/tokenizer.h"
 
 namespace lowrank::data {

@@ -11,9 +11,7 @@ namespace lowrank::data {
 
 namespace {
 
-constexpr char32_t kTableCharacters = 0x10000;    // those beyond are looked up as texts
-constexpr std::size_t kKnownPieces = 1 << 16;     // pieces that a workspace remembers
-constexpr std::size_t kKnownPieceBytes = 1 << 8;  // longer ones do not come twice
+constexpr char32_t kTableCharacters = 0x10000;  // those beyond are looked up as texts
 
 // Earlier rank first, then the place further left: the order of PyPI tokenizers' queue.
 struct Later {
@@ -26,9 +24,6 @@ struct Later {
 }  // namespace
 
 Bpe::Bpe(const core::JsonView& model) {
-  // Old files (GPT-2's own) have no "type".
-  const std::string type = model.get_string("type", model.has("merges") ? "BPE" : "(none)");
-  if (type != "BPE") model.fail("the tokenizer model '" + type + "' is not supported (BPE is)");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const std::string value = model.get_string(key, "");
     if (!value.empty()) model.at(key).fail("'" + core::printable(value) + "' is not supported (null and \"\" are)");
@@ -38,6 +33,7 @@ Bpe::Bpe(const core::JsonView& model) {
   fuse_unk_ = model.get_bool("fuse_unk", false);
   ignore_merges_ = model.get_bool("ignore_merges", false);
   read_vocabulary(model.at("vocab"));
+  index_characters();
   read_merges(model.at("merges"));
   read_byte_tokens(model);
   if (model.has_value("unk_token")) {
@@ -47,17 +43,7 @@ Bpe::Bpe(const core::JsonView& model) {
   }
 }
 
-void Bpe::read_vocabulary(const core::JsonView& vocab) {
-  if (!vocab.is_object()) vocab.fail("expected an object of tokens and their ids");
-  if (vocab.raw().empty()) vocab.fail("an empty vocabulary");
-  for (const auto& [token, value] : vocab.raw().items()) {
-    const core::JsonView entry(value, vocab.where() + "." + core::printable(token, 40));
-    const auto id = static_cast<TokenId>(entry.as_int(0, kMaxTokenId));
-    if (!vocabulary_.add(token, id)) {
-      const std::string* other = vocabulary_.token(id);
-      entry.fail(fmt::format("the id {} is also that of '{}'", id, core::printable(other ? *other : token, 40)));
-    }
-  }
+void Bpe::index_characters() {
   for (TokenId id = 0; id < vocabulary_.size(); ++id) {
     const std::string* token = vocabulary_.token(id);
     if (token == nullptr || token->empty()) continue;
@@ -181,29 +167,18 @@ void Bpe::merge(Workspace& w) const {
   }
 }
 
-void Bpe::encode(std::string_view piece, Workspace& w, std::vector<TokenId>& ids) const {
-  if (piece.empty()) return;
+void Bpe::encode(std::string_view piece, std::vector<TokenId>& ids) const {
   if (ignore_merges_) {
     if (const auto id = vocabulary_.find(piece)) {
       ids.push_back(*id);
       return;
     }
   }
-  const bool remember = piece.size() <= kKnownPieceBytes;
-  if (remember) {
-    if (const auto it = w.known.find(std::string(piece)); it != w.known.end()) {
-      ids.insert(ids.end(), it->second.begin(), it->second.end());
-      return;
-    }
-  }
+  Workspace w;
   fill(piece, w);
   merge(w);
-  const std::size_t first = ids.size();
   for (const auto& symbol : w.symbols) {
     if (symbol.alive) ids.push_back(symbol.id);
-  }
-  if (remember && w.known.size() < kKnownPieces) {
-    w.known.emplace(piece, std::vector<TokenId>(ids.begin() + static_cast<std::ptrdiff_t>(first), ids.end()));
   }
 }
 

@@ -28,8 +28,8 @@ HfTokenizer::HfTokenizer(const core::Json& json, const std::string& where, const
     : normalizer_(Normalizer::make(part(checked_root({json, where}), "normalizer"))),
       pre_tokenizer_(PreTokenizer::make(part({json, where}, "pre_tokenizer"))),
       decoder_(Decoder::make(part({json, where}, "decoder"))),
-      bpe_(core::JsonView(json, where).at("model")) {
-  next_id_ = static_cast<TokenId>(bpe_.vocabulary().count());
+      model_(TokenModel::make(core::JsonView(json, where).at("model"))) {
+  next_id_ = static_cast<TokenId>(model_->vocabulary().count());
   add_tokens_of(part({json, where}, "added_tokens"));
   add_tokens_of(special);
   build_splitters();
@@ -76,7 +76,7 @@ void HfTokenizer::add_tokens_of(const SpecialTokens& special) {
 // A token of the vocabulary keeps its id, any other gets the next free one, whatever the file says: so the reference. A
 // file that says something else would be read differently by different programs.
 void HfTokenizer::add_token(AddedToken token, const std::string& where) {
-  const TokenId id = bpe_.vocabulary().find(token.content).value_or(next_id_);
+  const TokenId id = model_->vocabulary().find(token.content).value_or(next_id_);
   if (token.id >= 0 && token.id != id) {
     throw FormatError(
         fmt::format("{}: the token '{}' has id {}, but {} has it (added tokens follow the vocabulary "
@@ -114,7 +114,7 @@ void HfTokenizer::name_special_tokens(const SpecialTokens& special) {
   bos_ = id_of(special.bos);
   eos_ = id_of(special.eos);
   pad_ = id_of(special.pad);
-  unk_ = special.unk.said ? id_of(special.unk) : bpe_.unk();
+  unk_ = special.unk.said ? id_of(special.unk) : model_->unk();
   if (!bos_ && !special.bos.said && !template_.before.empty()) bos_ = template_.before.front();
   adds_bos_ = bos_ && !template_.before.empty() && template_.before.front() == *bos_;
   adds_eos_ = eos_ && !template_.after.empty() && template_.after.back() == *eos_;
@@ -128,7 +128,6 @@ std::vector<TokenId> HfTokenizer::encode(std::string_view text, bool add_special
   }
   std::vector<TokenId> ids;
   if (add_special_tokens) ids = template_.before;
-  Bpe::Workspace workspace;
   for (const Part& raw : raw_splitter_.split(text)) {
     if (raw.id >= 0) {
       ids.push_back(raw.id);
@@ -141,7 +140,7 @@ std::vector<TokenId> HfTokenizer::encode(std::string_view text, bool add_special
         ids.push_back(piece.id);
       } else {
         encode_segment(segment.substr(piece.span.begin, piece.span.end - piece.span.begin),
-                       raw.span.begin == 0 && piece.span.begin == 0, workspace, ids);
+                       raw.span.begin == 0 && piece.span.begin == 0, ids);
       }
     }
   }
@@ -149,15 +148,21 @@ std::vector<TokenId> HfTokenizer::encode(std::string_view text, bool add_special
   return ids;
 }
 
-void HfTokenizer::encode_segment(std::string text, bool at_start, Bpe::Workspace& workspace,
-                                 std::vector<TokenId>& ids) const {
-  if (!pre_tokenizer_) return bpe_.encode(text, workspace, ids);
+void HfTokenizer::encode_segment(std::string text, bool at_start, std::vector<TokenId>& ids) const {
+  if (!pre_tokenizer_) return encode_piece(text, ids);
   Pieces pieces{std::move(text), {}, at_start};
   pieces.spans.push_back({0, pieces.text.size()});
   pre_tokenizer_->apply(pieces);
   for (const ByteRange& span : pieces.spans) {
-    bpe_.encode(std::string_view(pieces.text).substr(span.begin, span.end - span.begin), workspace, ids);
+    encode_piece(std::string_view(pieces.text).substr(span.begin, span.end - span.begin), ids);
   }
+}
+
+void HfTokenizer::encode_piece(std::string_view piece, std::vector<TokenId>& ids) const {
+  if (piece.empty() || cache_.find(piece, ids)) return;
+  const std::size_t first = ids.size();
+  model_->encode(piece, ids);
+  cache_.add(piece, std::span(ids).subspan(first));
 }
 
 std::string HfTokenizer::decode(std::span<const TokenId> ids, bool skip_special_tokens) const {
@@ -176,12 +181,12 @@ std::string HfTokenizer::decode(std::span<const TokenId> ids, bool skip_special_
 
 const std::string* HfTokenizer::token(TokenId id) const {
   if (const auto it = added_by_id_.find(id); it != added_by_id_.end()) return &added_[it->second].content;
-  return bpe_.vocabulary().token(id);
+  return model_->vocabulary().token(id);
 }
 
 std::optional<TokenId> HfTokenizer::token_to_id(std::string_view text) const {
   if (const auto it = added_place_.find(std::string(text)); it != added_place_.end()) return added_[it->second].id;
-  return bpe_.vocabulary().find(text);
+  return model_->vocabulary().find(text);
 }
 
 std::string HfTokenizer::id_to_token(TokenId id) const {
@@ -200,6 +205,6 @@ bool HfTokenizer::is_byte(TokenId id) const {
   return text != nullptr && byte_of_token(*text) >= 0;
 }
 
-TokenId HfTokenizer::size() const { return std::max(bpe_.vocabulary().size(), next_id_); }
+TokenId HfTokenizer::size() const { return std::max(model_->vocabulary().size(), next_id_); }
 
 }  // namespace lowrank::data

@@ -5,12 +5,13 @@
 #include <unordered_map>
 
 #include "lowrank/data/tokenizer/added_tokens.h"
-#include "lowrank/data/tokenizer/bpe.h"
 #include "lowrank/data/tokenizer/decoder.h"
 #include "lowrank/data/tokenizer/normalizer.h"
+#include "lowrank/data/tokenizer/piece_cache.h"
 #include "lowrank/data/tokenizer/post_processor.h"
 #include "lowrank/data/tokenizer/pre_tokenizer.h"
 #include "lowrank/data/tokenizer/special_tokens.h"
+#include "lowrank/data/tokenizer/token_model.h"
 #include "lowrank/data/tokenizer/tokenizer.h"
 
 namespace lowrank::data {
@@ -35,13 +36,15 @@ class HfTokenizer : public Tokenizer {
   void add_token(AddedToken token, const std::string& where);
   void build_splitters();
   void name_special_tokens(const SpecialTokens& special);
-  void encode_segment(std::string text, bool at_start, Bpe::Workspace& workspace, std::vector<TokenId>& ids) const;
+  void encode_segment(std::string text, bool at_start, std::vector<TokenId>& ids) const;
+  void encode_piece(std::string_view piece, std::vector<TokenId>& ids) const;
   const std::string* token(TokenId id) const;
 
   std::unique_ptr<const Normalizer> normalizer_;
   std::unique_ptr<const PreTokenizer> pre_tokenizer_;
   std::unique_ptr<const Decoder> decoder_;
-  Bpe bpe_;
+  std::unique_ptr<const TokenModel> model_;
+  mutable PieceCache cache_;  // as old as the tokenizer
   Template template_;
   std::vector<AddedToken> added_;                             // in the order they were added
   std::unordered_map<std::string, std::size_t> added_place_;  // content -> place in added_

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "lowrank/core/json.h"
-#include "lowrank/data/tokenizer/regex.h"
+#include "lowrank/data/tokenizer/onig_regex.h"
 
 namespace lowrank::data {
 
@@ -20,7 +20,7 @@ class Pattern {
 
  private:
   std::string literal_;
-  std::optional<Regex> regex_;
+  std::optional<OnigRegex> regex_;
 };
 
 enum class SplitBehavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };

@@ -132,7 +132,7 @@ class ByteLevel : public PreTokenizer {
 
  private:
   bool add_prefix_space_;
-  std::optional<Regex> regex_;
+  std::optional<OnigRegex> regex_;
 };
 
 class Metaspace : public PreTokenizer {

@@ -4,7 +4,7 @@
 #include <random>
 
 #include "lowrank/core/text.h"
-#include "lowrank/data/tokenizer/regex.h"
+#include "lowrank/data/tokenizer/onig_regex.h"
 #include "lowrank/data/tokenizer/unicode.h"
 #include "tokenizer_tools.h"
 
@@ -51,7 +51,7 @@ TEST_CASE("a megabyte without a space, of spaces, of marks costs linear time", "
 }
 
 TEST_CASE("spaces before a word, again and again, cost linear time with the Llama-3 pattern", "[unit]") {
-  const lowrank::data::Regex regex(
+  const lowrank::data::OnigRegex regex(
       R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
       "a test");
   for (const std::string& unit :
@@ -68,7 +68,7 @@ TEST_CASE("spaces before a word, again and again, cost linear time with the Llam
 }
 
 TEST_CASE("an expression that explodes is stopped and named", "[unit]") {
-  const lowrank::data::Regex regex(R"((a|aa)+$|(x+x+)+y)", "tokenizer.json: pre_tokenizer");
+  const lowrank::data::OnigRegex regex(R"((a|aa)+$|(x+x+)+y)", "tokenizer.json: pre_tokenizer");
   std::vector<lowrank::data::ByteRange> matches;
   const std::string text = std::string(5000, 'x') + std::string(60, 'a') + "b";
   CHECK_THROWS_AS(regex.find_all(text, {0, text.size()}, matches), lowrank::DataError);

@@ -4,7 +4,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
-#include "lowrank/data/tokenizer/regex.h"
+#include "lowrank/data/tokenizer/onig_regex.h"
 
 namespace lowrank::data {
 
@@ -39,7 +39,7 @@ class Translator {
         ++at_;
       }
     }
-    return std::move(out_);
+    return "(?m)" + out_;  // ^ and $ are those of lines
   }
 
  private:

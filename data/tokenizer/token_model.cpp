@@ -1,0 +1,30 @@
+#include "lowrank/data/tokenizer/token_model.h"
+
+#include <fmt/format.h>
+
+#include "lowrank/core/text.h"
+#include "lowrank/data/tokenizer/bpe.h"
+
+namespace lowrank::data {
+
+std::unique_ptr<const TokenModel> TokenModel::make(const core::JsonView& model) {
+  // Old files (GPT-2's own) have no "type".
+  const std::string type = model.get_string("type", model.has("merges") ? "BPE" : "(none)");
+  if (type == "BPE") return std::make_unique<Bpe>(model);
+  model.fail("the tokenizer model '" + core::printable(type, 40) + "' is not supported (BPE is)");
+}
+
+void TokenModel::read_vocabulary(const core::JsonView& vocab) {
+  if (!vocab.is_object()) vocab.fail("expected an object of tokens and their ids");
+  if (vocab.raw().empty()) vocab.fail("an empty vocabulary");
+  for (const auto& [token, value] : vocab.raw().items()) {
+    const auto entry = [&] { return core::JsonView(value, vocab.where() + "." + core::printable(token, 40)); };
+    const auto id = static_cast<TokenId>(entry().as_int(0, kMaxTokenId));
+    if (!vocabulary_.add(token, id)) {
+      const std::string* other = vocabulary_.token(id);
+      entry().fail(fmt::format("the id {} is also that of '{}'", id, core::printable(other ? *other : token, 40)));
+    }
+  }
+}
+
+}  // namespace lowrank::data
