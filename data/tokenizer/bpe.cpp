@@ -24,11 +24,9 @@ struct Later {
 }  // namespace
 
 Bpe::Bpe(const core::JsonView& model) {
-  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    const std::string value = model.get_string(key, "");
-    if (!value.empty()) model.at(key).fail("'" + core::printable(value) + "' is not supported (null and \"\" are)");
-  }
   if (model.get_double("dropout", 0) != 0) model.at("dropout").fail("merge dropout is not supported (null and 0 are)");
+  prefix_ = model.get_string("continuing_subword_prefix", "");
+  suffix_ = model.get_string("end_of_word_suffix", "");
   byte_fallback_ = model.get_bool("byte_fallback", false);
   fuse_unk_ = model.get_bool("fuse_unk", false);
   ignore_merges_ = model.get_bool("ignore_merges", false);
@@ -85,7 +83,8 @@ void Bpe::read_merges(const core::JsonView& merges) {
       return id.value_or(-1);
     };
     const TokenId left_id = look_up(left), right_id = look_up(right);
-    merges_.set(left_id, right_id, {rank++, look_up(left + right)});
+    if (!right.starts_with(prefix_)) fail("'" + core::printable(right, 40) + "' does not begin with continuing_subword_prefix");
+    merges_.set(left_id, right_id, {rank++, look_up(left + right.substr(prefix_.size()))});
   }
 }
 
@@ -108,17 +107,26 @@ TokenId Bpe::id_of(char32_t c, std::string_view text) const {
 void Bpe::fill(std::string_view piece, Workspace& w) const {
   w.symbols.clear();
   const auto add = [&](TokenId id) { w.symbols.push_back({id, -1, -1, true}); };
+  const bool has_affixes = !prefix_.empty() || !suffix_.empty();
+  std::string composed;
   bool pending_unk = false;  // an unknown character waits for the next one, which it may be fused with
   for (std::size_t at = 0; at < piece.size();) {
     const std::size_t begin = at;
     const char32_t c = next_character(piece, at);
-    const TokenId id = id_of(c, piece.substr(begin, at - begin));
+    std::string_view symbol = piece.substr(begin, at - begin);
+    if (has_affixes) {
+      composed = begin == 0 ? "" : prefix_;
+      composed += symbol;
+      if (at == piece.size()) composed += suffix_;
+      symbol = composed;
+    }
+    const TokenId id = has_affixes ? vocabulary_.find(symbol).value_or(-1) : id_of(c, symbol);
     if (id >= 0) {
       if (pending_unk) add(*unk_);
       pending_unk = false;
       add(id);
     } else if (byte_fallback_) {
-      for (std::size_t i = begin; i < at; ++i) add(byte_ids_[static_cast<unsigned char>(piece[i])]);
+      for (const char byte : symbol) add(byte_ids_[static_cast<unsigned char>(byte)]);
     } else if (unk_) {
       if (pending_unk && !fuse_unk_) add(*unk_);
       pending_unk = true;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -43,6 +44,7 @@ class Bpe : public TokenModel {
   MergeTable merges_;
   std::vector<TokenId> character_ids_;  // of characters below U+10000, -1 where the vocabulary has none
   std::array<TokenId, 256> byte_ids_{};
+  std::string prefix_, suffix_;  // of characters that are not a piece's first, that are its last
   bool byte_fallback_ = false, fuse_unk_ = false, ignore_merges_ = false;
 };
 

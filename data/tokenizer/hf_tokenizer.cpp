@@ -99,7 +99,7 @@ void HfTokenizer::build_splitters() {
     for (const AddedToken& token : added_) {
       if (token.special != special) continue;
       std::string content = token.content;
-      if (token.normalized && normalizer_) normalizer_->apply(content);
+      if (token.normalized) content = normalized(content).text;
       (token.normalized ? normalized_splitter_ : raw_splitter_).add(token, content);
     }
   }
@@ -133,19 +133,26 @@ std::vector<TokenId> HfTokenizer::encode(std::string_view text, bool add_special
       ids.push_back(raw.id);
       continue;
     }
-    std::string segment(text.substr(raw.span.begin, raw.span.end - raw.span.begin));
-    if (normalizer_) normalizer_->apply(segment);
-    for (const Part& piece : normalized_splitter_.split(segment)) {
+    NormalizedText segment = normalized(text.substr(raw.span.begin, raw.span.end - raw.span.begin));
+    for (const Part& piece : normalized_splitter_.split(segment.text)) {
       if (piece.id >= 0) {
         ids.push_back(piece.id);
-      } else {
-        encode_segment(segment.substr(piece.span.begin, piece.span.end - piece.span.begin),
-                       raw.span.begin == 0 && piece.span.begin == 0, ids);
+        continue;
       }
+      const bool whole = piece.span.end - piece.span.begin == segment.text.size();
+      encode_segment(whole ? std::move(segment.text)
+                           : segment.text.substr(piece.span.begin, piece.span.end - piece.span.begin),
+                     raw.span.begin == 0 && piece.span.begin == 0 && segment.at_start, ids);
     }
   }
   if (add_special_tokens) ids.insert(ids.end(), template_.after.begin(), template_.after.end());
   return ids;
+}
+
+NormalizedText HfTokenizer::normalized(std::string_view text) const {
+  NormalizedText out{std::string(text), normalized_limit(text.size())};
+  if (normalizer_) normalizer_->apply(out);
+  return out;
 }
 
 void HfTokenizer::encode_segment(std::string text, bool at_start, std::vector<TokenId>& ids) const {

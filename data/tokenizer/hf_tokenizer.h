@@ -36,6 +36,7 @@ class HfTokenizer : public Tokenizer {
   void add_token(AddedToken token, const std::string& where);
   void build_splitters();
   void name_special_tokens(const SpecialTokens& special);
+  NormalizedText normalized(std::string_view text) const;
   void encode_segment(std::string text, bool at_start, std::vector<TokenId>& ids) const;
   void encode_piece(std::string_view piece, std::vector<TokenId>& ids) const;
   const std::string* token(TokenId id) const;

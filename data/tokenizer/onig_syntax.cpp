@@ -1,177 +1,236 @@
-// Oniguruma's Ruby syntax to PCRE2's. They share almost everything that tokenizers use; where one spelling means two
-// things it is rewritten (classes whose Unicode definition differs, \h, \v, (?m)) or refused.
+// What Oniguruma and PCRE2 spell alike is passed on; every character and class of characters becomes a set of our own
+// tables, so that PCRE2's (of whatever Unicode) are not asked; what has two meanings is rewritten or refused.
+#include "lowrank/data/tokenizer/onig_syntax.h"
+
 #include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
-#include "lowrank/data/tokenizer/onig_regex.h"
+#include "lowrank/data/tokenizer/onig_class.h"
+#include "lowrank/data/tokenizer/properties.h"
+#include "lowrank/data/tokenizer/unicode.h"
 
 namespace lowrank::data {
 
 namespace {
 
-// White_Space (PCRE2's \s has U+180E too) and its complement, as the inside of a class.
-constexpr std::string_view kSpace = R"(\t-\r\x{85}\p{Z})";
-constexpr std::string_view kNotSpace =
-    R"(\x{0}-\x{8}\x{e}-\x{1f}\x{21}-\x{84}\x{86}-\x{9f}\x{a1}-\x{167f}\x{1681}-\x{1fff}\x{200b}-\x{2027})"
-    R"(\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{10ffff})";
-// UTS #18 (PCRE2's \w has no marks, and other numbers).
-constexpr std::string_view kWord =
-    R"(\p{L}\p{Nl}\p{M}\p{Nd}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+struct Flags {
+  bool ignore_case = false, dot_all = false, extended = false;
+};
 
-class Translator {
+class Reader {
  public:
-  Translator(std::string_view pattern, const std::string& where) : p_(pattern), where_(where) {}
+  Reader(std::string_view pattern, const std::string& where) : in_(pattern, where), out_{{""}, {}, {}} {}
 
-  std::string run() {
-    while (at_ < p_.size()) {
-      const char c = p_[at_];
-      if (c == '\\') {
-        escape(false);
-      } else if (c == '[') {
-        char_class();
-      } else if (c == '(') {
-        group();
-      } else if (c == '{') {
-        interval();
-      } else {
-        out_.push_back(c);
-        ++at_;
-      }
-    }
-    return "(?m)" + out_;  // ^ and $ are those of lines
+  OnigExpression run() {
+    while (!in_.at_end()) step();
+    return std::move(out_);
   }
 
  private:
-  [[noreturn]] void refuse(const std::string& what) const {
-    throw FormatError(fmt::format("{}: the regular expression '{}' uses {}, which is not supported", where_,
-                                  core::printable(p_), what));
+  void emit(std::string_view text) {
+    out_.text.back() += text;
+    last_literal_ = 0;
+  }
+  void emit(const CharacterSet& set) {
+    if (set.empty()) return emit("(?!)");
+    const auto it = std::find(out_.sets.begin(), out_.sets.end(), set);
+    out_.places.push_back(static_cast<std::size_t>(it - out_.sets.begin()));
+    if (it == out_.sets.end()) out_.sets.push_back(set);
+    out_.text.emplace_back();
+    last_literal_ = 0;
   }
 
-  void escape(bool in_class) {
-    if (at_ + 1 >= p_.size()) refuse("a backslash at its end");
-    const char c = p_[at_ + 1];
-    at_ += 2;
-    const auto set = [&](std::string_view inside, bool negated) {
-      if (in_class && negated) refuse(fmt::format("\\{} inside a class", c));
-      out_ += in_class ? std::string(inside) : fmt::format("[{}{}]", negated ? "^" : "", inside);
-    };
+  void literal(char32_t c) {
+    if (!flags_.ignore_case) return emit(CharacterSet(c, c));
+    const char32_t before = last_literal_;
+    emit(in_.without_case(CharacterSet(c, c), false));
+    const auto lower = [](char32_t x) { return x >= 'A' && x <= 'Z' ? x - 'A' + 'a' : x; };
+    for (const std::string_view pair : {"ss", "ff", "fi", "fl", "st"}) {
+      if (lower(before) == static_cast<char32_t>(pair[0]) && lower(c) == static_cast<char32_t>(pair[1])) {
+        in_.refuse(fmt::format("'{}' without regard to case, which one character can be", pair));
+      }
+    }
+    last_literal_ = c;
+  }
+
+  void step() {
+    const char32_t c = in_.next();
     switch (c) {
-      case 's':
-        return set(kSpace, false);
-      case 'S':
-        return in_class ? set(kNotSpace, false) : set(kSpace, true);
-      case 'w':
-        return set(kWord, false);
-      case 'W':
-        return set(kWord, true);
-      case 'h':
-        return set("0-9a-fA-F", false);
-      case 'H':
-        return set("0-9a-fA-F", true);
-      case 'v':
-        out_ += "\\x{0b}";
-        return;
-      case 'u': {
-        if (p_.substr(at_, 4).size() < 4) refuse("\\u without four digits");
-        out_ += fmt::format("\\x{{{}}}", p_.substr(at_, 4));
-        at_ += 4;
-        return;
+      case '\\':
+        return escape();
+      case '[': {
+        const OnigClass read = in_.read_class();
+        return emit(flags_.ignore_case ? in_.without_case(read.set, read.negated) : read.negated ? ~read.set : read.set);
       }
-      case 'Q':
-      case 'E':
-      case 'C':
-      case 'N':
-      case 'y':
-      case 'Y':
-      case 'M':
-      case 'O':
-        refuse(fmt::format("\\{}", c));
-      case 'p':
-      case 'P':
-      case 'x': {  // with their braces, which are no interval
-        out_ += fmt::format("\\{}", c);
-        if (at_ < p_.size() && p_[at_] == '{') {
-          const auto close = p_.find('}', at_);
-          if (close == std::string_view::npos) refuse(fmt::format("\\{} without a closing brace", c));
-          out_ += p_.substr(at_, close + 1 - at_);
-          at_ = close + 1;
-        }
+      case '(':
+        return group();
+      case ')':
+        if (groups_.empty()) in_.refuse("a closing parenthesis too many");
+        flags_ = groups_.back();
+        groups_.pop_back();
+        return emit(")");
+      case '.':
+        return emit(flags_.dot_all ? CharacterSet(0, kLastCharacter) : ~CharacterSet('\n', '\n'));
+      case '^':
+        emit("(?:\\A|(?<=");
+        emit(CharacterSet('\n', '\n'));
+        return emit(")(?!\\z))");
+      case '$':
+        emit("(?:\\z|(?=");
+        emit(CharacterSet('\n', '\n'));
+        return emit("))");
+      case '*':
+      case '+':
+      case '?':
+        emit(std::string(1, static_cast<char>(c)));
+        if (!in_.at_end() && (in_.peek() == '?' || in_.peek() == '+')) emit(std::string(1, static_cast<char>(in_.next())));
         return;
-      }
+      case '{':
+        return interval();
+      case '|':
+        return emit("|");
       default:
-        out_ += fmt::format("\\{}", c);
+        break;
     }
-  }
-
-  void char_class() {
-    out_.push_back('[');
-    ++at_;
-    if (at_ < p_.size() && p_[at_] == '^') {
-      out_.push_back('^');
-      ++at_;
-    }
-    if (at_ < p_.size() && p_[at_] == ']') refuse("an empty class");
-    while (at_ < p_.size() && p_[at_] != ']') {
-      if (p_[at_] == '\\') {
-        escape(true);
-      } else if (p_.substr(at_).starts_with("[:")) {
-        const auto close = p_.find(":]", at_);
-        if (close == std::string_view::npos) refuse("a class inside a class");
-        out_ += p_.substr(at_, close + 2 - at_);
-        at_ = close + 2;
-      } else if (p_[at_] == '[') {
-        refuse("a class inside a class");
-      } else if (p_.substr(at_).starts_with("&&")) {
-        refuse("an intersection of classes");
-      } else {
-        out_.push_back(p_[at_++]);
+    if (flags_.extended && c == '#') {
+      while (!in_.at_end() && in_.next() != '\n') {
       }
-    }
-    if (at_ == p_.size()) refuse("a class without its closing bracket");
-    out_.push_back(']');
-    ++at_;
-  }
-
-  // (?m) is Ruby's "dot matches newline", PCRE2's (?s); (?i) in the middle reaches differently far in the two.
-  void group() {
-    if (p_.substr(at_).starts_with("(*")) refuse("a (*VERB)");
-    const bool first = at_ == 0;
-    out_.push_back('(');
-    ++at_;
-    if (at_ >= p_.size() || p_[at_] != '?') return;
-    std::size_t end = at_ + 1;
-    while (end < p_.size() && (p_[end] == 'i' || p_[end] == 'm' || p_[end] == 'x' || p_[end] == '-')) ++end;
-    if (end == at_ + 1 || end >= p_.size() || (p_[end] != ':' && p_[end] != ')')) return;
-    if (p_[end] == ')' && !first) refuse("options in the middle, like (?i)");
-    for (; at_ <= end; ++at_) out_.push_back(p_[at_] == 'm' ? 's' : p_[at_]);
-  }
-
-  void interval() {
-    std::size_t end = at_ + 1;
-    while (end < p_.size() && (p_[end] == ',' || (p_[end] >= '0' && p_[end] <= '9'))) ++end;
-    const bool is_interval = end < p_.size() && p_[end] == '}' && end > at_ + 1 && p_.substr(at_, 3) != "{,}";
-    if (!is_interval) {
-      out_ += "\\{";
-      ++at_;
       return;
     }
-    if (end + 1 < p_.size() && p_[end + 1] == '+') refuse("an interval followed by +");
-    out_ += p_[at_ + 1] == ',' ? "{0" : "{";
-    out_ += p_.substr(at_ + 1, end - at_);
-    at_ = end + 1;
+    if (flags_.extended && (c == ' ' || (c >= '\t' && c <= '\r'))) return;
+    literal(c);
   }
 
-  std::string_view p_;
-  const std::string& where_;
-  std::string out_;
-  std::size_t at_ = 0;
+  void boundary(bool is_one) {
+    const CharacterSet word = word_alone();
+    const auto look = [&](const char* how) {
+      emit(how);
+      emit(word);
+      emit(")");
+    };
+    emit("(?:");
+    look("(?<=");
+    look(is_one ? "(?!" : "(?=");
+    emit("|");
+    look("(?<!");
+    look(is_one ? "(?=" : "(?!");
+    emit(")");
+  }
+
+  void escape() {
+    if (in_.at_end()) in_.refuse("a backslash at its end");
+    switch (in_.peek()) {
+      case 'b':
+      case 'B':
+        return boundary(in_.next() == 'b');
+      case 'A':
+      case 'z':
+        return emit(fmt::format("\\{}", static_cast<char>(in_.next())));
+      case 'Z':
+        in_.next();
+        emit("(?:\\z|(?=");
+        emit(CharacterSet('\n', '\n'));
+        return emit("\\z))");
+      case 'R':
+        in_.next();
+        emit("(?>");
+        emit(CharacterSet('\r', '\r'));
+        emit(CharacterSet('\n', '\n'));
+        emit("|");
+        emit(CharacterSet::of({{'\n', '\r'}, {0x85, 0x85}, {0x2028, 0x2029}}));
+        return emit(")");
+      default:
+        break;
+    }
+    const OnigAtom atom = in_.read_escape(false);
+    if (atom.character) return literal(*atom.character);
+    // Classes named by a letter are the same in any case, but \p{Lu} and the like would not be.
+    emit(flags_.ignore_case ? in_.without_case(atom.set, false) : atom.set);
+  }
+
+  void group() {
+    const bool first = in_.place() == 1;
+    if (!in_.at_end() && in_.peek() == '*') in_.refuse("a (*VERB)");
+    if (!in_.take("?")) return open("(?:");
+    if (in_.take("#")) {
+      while (!in_.at_end() && in_.next() != ')') {
+      }
+      return;
+    }
+    for (const char* how : {":", "=", "!", ">", "<=", "<!"}) {
+      if (in_.take(how)) return open(std::string("(?") + how);
+    }
+    if (in_.take("<")) {  // a named group; nothing can refer to it
+      while (!in_.at_end() && in_.peek() != '>') in_.next();
+      if (in_.at_end()) in_.refuse("a name without its >");
+      in_.next();
+      return open("(?:");
+    }
+    Flags flags = flags_;
+    for (bool on = true;;) {
+      if (in_.at_end()) in_.refuse("(? without its closing parenthesis");
+      const char32_t c = in_.next();
+      if (c == 'i') {
+        flags.ignore_case = on;
+      } else if (c == 'm') {
+        flags.dot_all = on;  // Ruby's (?m) is PCRE2's (?s)
+      } else if (c == 'x') {
+        flags.extended = on;
+      } else if (c == '-') {
+        on = false;
+      } else if (c == ':') {
+        open("(?:");
+        flags_ = flags;
+        return;
+      } else if (c == ')') {
+        if (!first) in_.refuse("options in the middle, like (?i)");
+        flags_ = flags;
+        return;
+      } else {
+        in_.refuse("a group that begins with (?" + core::printable(in_.text_of(c)));
+      }
+    }
+  }
+
+  void open(const std::string& text) {
+    if (groups_.size() >= 200) in_.refuse("groups more than 200 deep");
+    groups_.push_back(flags_);
+    emit(text);
+  }
+
+  // {n}, {n,}, {n,m}, {,m}; anything else in braces is itself.
+  void interval() {
+    const std::string_view rest = in_.rest();
+    const auto end = rest.find('}');
+    const std::string_view inside = rest.substr(0, end == std::string_view::npos ? 0 : end);
+    if (inside.empty() || inside == "," || inside.find_first_not_of("0123456789,") != std::string_view::npos ||
+        std::count(inside.begin(), inside.end(), ',') > 1) {
+      return literal('{');
+    }
+    in_.take(rest.substr(0, end + 1));
+    const bool fixed = inside.find(',') == std::string_view::npos;
+    emit(fmt::format("{{{}{}}}", inside.starts_with(',') ? "0" : "", inside));
+    if (in_.at_end()) return;
+    if (in_.peek() == '+') in_.refuse("an interval followed by +");
+    if (in_.peek() == '?' && fixed) in_.refuse("{n} followed by ?");
+    if (in_.take("?")) emit("?");
+  }
+
+  OnigInput in_;
+  OnigExpression out_;
+  Flags flags_;
+  std::vector<Flags> groups_;     // those outside of the groups that are open
+  char32_t last_literal_ = 0;     // directly before, where case is ignored
 };
 
 }  // namespace
 
-std::string oniguruma_to_pcre2(std::string_view pattern, const std::string& where) {
-  return Translator(pattern, where).run();
+OnigExpression read_oniguruma(std::string_view pattern, const std::string& where) {
+  return Reader(pattern, where).run();
 }
 
 }  // namespace lowrank::data

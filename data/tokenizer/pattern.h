@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lowrank/core/json.h"
@@ -15,6 +16,7 @@ class Pattern {
  public:
   /// From its JSON. FormatError: neither of the two, an empty string, a regular expression that is refused.
   explicit Pattern(const core::JsonView& json);
+  explicit Pattern(std::string literal) : literal_(std::move(literal)) {}
   /// Appends the matches in text[within], left to right, none overlapping another.
   void find_all(std::string_view text, ByteRange within, std::vector<ByteRange>& matches) const;
 
@@ -22,6 +24,9 @@ class Pattern {
   std::string literal_;
   std::optional<OnigRegex> regex_;
 };
+
+/// The text with `content` in place of each match.
+std::string replaced(std::string_view text, const std::vector<ByteRange>& matches, std::string_view content);
 
 enum class SplitBehavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
 

@@ -4,14 +4,23 @@
 
 #include "lowrank/core/text.h"
 #include "lowrank/data/tokenizer/bpe.h"
+#include "lowrank/data/tokenizer/unigram.h"
+#include "lowrank/data/tokenizer/word_models.h"
 
 namespace lowrank::data {
 
 std::unique_ptr<const TokenModel> TokenModel::make(const core::JsonView& model) {
-  // Old files (GPT-2's own) have no "type".
-  const std::string type = model.get_string("type", model.has("merges") ? "BPE" : "(none)");
+  // Old files have no "type"; what else they have tells them apart, as it does for the reference.
+  const std::string type = model.has_value("type") ? model.at("type").as_string()
+                           : model.has("merges")   ? "BPE"
+                           : model.has("max_input_chars_per_word") ? "WordPiece"
+                           : model.has("unk_token")                ? "WordLevel"
+                                                                   : "Unigram";
   if (type == "BPE") return std::make_unique<Bpe>(model);
-  model.fail("the tokenizer model '" + core::printable(type, 40) + "' is not supported (BPE is)");
+  if (type == "Unigram") return std::make_unique<Unigram>(model);
+  if (type == "WordPiece") return std::make_unique<WordPiece>(model);
+  if (type == "WordLevel") return std::make_unique<WordLevel>(model);
+  model.fail("the tokenizer model '" + core::printable(type, 40) + "' is not supported");
 }
 
 void TokenModel::read_vocabulary(const core::JsonView& vocab) {

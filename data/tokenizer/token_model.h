@@ -15,7 +15,7 @@ class TokenModel {
  public:
   virtual ~TokenModel() = default;
 
-  /// BPE. FormatError for another type, and for a vocabulary that cannot be.
+  /// BPE, Unigram, WordPiece, WordLevel. FormatError for another type, and for a vocabulary that cannot be.
   static std::unique_ptr<const TokenModel> make(const core::JsonView& model);
 
   /// Appends the ids of one piece, which is valid UTF-8 and not empty.
