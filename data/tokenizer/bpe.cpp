@@ -83,7 +83,8 @@ void Bpe::read_merges(const core::JsonView& merges) {
       return id.value_or(-1);
     };
     const TokenId left_id = look_up(left), right_id = look_up(right);
-    if (!right.starts_with(prefix_)) fail("'" + core::printable(right, 40) + "' does not begin with continuing_subword_prefix");
+    if (!right.starts_with(prefix_))
+      fail("'" + core::printable(right, 40) + "' does not begin with continuing_subword_prefix");
     merges_.set(left_id, right_id, {rank++, look_up(left + right.substr(prefix_.size()))});
   }
 }

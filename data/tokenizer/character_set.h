@@ -64,7 +64,8 @@ class CharacterMap {
 /// Bit i of a character's value: whether set i has it. At most eight sets.
 CharacterMap membership(std::span<const CharacterSet> sets);
 
-/// Characters that no set tells apart have one class. Classes are numbered from 0 in the order of their first character.
+/// Characters that no set tells apart have one class. Classes are numbered from 0 in the order of their first
+/// character.
 struct CharacterClasses {
   std::vector<CharacterRun> runs;
   std::vector<std::vector<std::uint8_t>> classes_of;  // of each set, sorted

@@ -17,7 +17,8 @@ std::string decode_base64(const core::JsonView& json) {
   static constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::array<int, 256> value_of;
   value_of.fill(-1);
-  for (std::size_t i = 0; i < kDigits.size(); ++i) value_of[static_cast<unsigned char>(kDigits[i])] = static_cast<int>(i);
+  for (std::size_t i = 0; i < kDigits.size(); ++i)
+    value_of[static_cast<unsigned char>(kDigits[i])] = static_cast<int>(i);
   std::string text = json.as_string();
   while (text.ends_with('=')) text.pop_back();
   std::string out;
@@ -42,7 +43,8 @@ Charsmap::Charsmap(const core::JsonView& base64) {
   std::uint32_t size = 0;
   if (bytes.size() < 4) base64.fail("too short to be a charsmap");
   std::memcpy(&size, bytes.data(), 4);  // all machines that this runs on are little-endian, as the file is
-  if (size % 4 != 0 || size < 4 || size > bytes.size() - 4) base64.fail("the charsmap's trie is larger than the charsmap");
+  if (size % 4 != 0 || size < 4 || size > bytes.size() - 4)
+    base64.fail("the charsmap's trie is larger than the charsmap");
   units_.resize(size / 4);
   std::memcpy(units_.data(), bytes.data() + 4, size);
   texts_ = bytes.substr(4 + size);

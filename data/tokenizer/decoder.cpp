@@ -89,9 +89,7 @@ class ByteFallback : public Decoder {
 class ReplaceDecoder : public Decoder {
  public:
   explicit ReplaceDecoder(const core::JsonView& json)
-      : pattern_(json.at("pattern")),
-        content_(json.at("content").as_string()),
-        name_(json.where() + " (Replace)") {}
+      : pattern_(json.at("pattern")), content_(json.at("content").as_string()), name_(json.where() + " (Replace)") {}
   void apply(std::vector<std::string>& tokens) const override {
     std::size_t before = 0, after = 0;
     std::vector<ByteRange> matches;
@@ -176,8 +174,8 @@ void replace_all(std::string& text, std::string_view what, std::string_view with
 // English spaces before punctuation and contractions.
 void clean_up(std::string& text) {
   static constexpr std::pair<std::string_view, std::string_view> kRules[] = {
-      {" .", "."},     {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},    {" n't", "n't"},
-      {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},    {" n't", "n't"},
+      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
   };
   for (const auto& [what, with] : kRules) replace_all(text, what, with);
 }

@@ -62,8 +62,8 @@ std::size_t grapheme_end(std::string_view text, std::size_t at) {
                         (odd_regional && is_regional(right)) || joins(hangul(left), hangul(right));
     if (!joined) break;
     odd_regional = is_regional(right) && !(odd_regional && is_regional(left));
-    after_pictograph = right_class == GraphemeClass::kPictograph ||
-                       (after_pictograph && right_class == GraphemeClass::kExtend);
+    after_pictograph =
+        right_class == GraphemeClass::kPictograph || (after_pictograph && right_class == GraphemeClass::kExtend);
     left = right;
     left_class = right_class;
     at = end;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
@@ -95,12 +96,18 @@ void HfTokenizer::add_token(AddedToken token, const std::string& where) {
 }
 
 void HfTokenizer::build_splitters() {
+  std::unordered_set<std::string_view> special_contents;
+  for (const AddedToken& token : added_) {
+    if (token.special) special_contents.insert(token.content);
+  }
+  // Decoding knows special tokens by their text, so that one whose normalised text is another is not left out.
+  for (AddedToken& token : added_) {
+    token.text = token.normalized ? normalized(token.content).text : token.content;
+    token.left_out = special_contents.contains(token.text);
+  }
   for (const bool special : {true, false}) {  // of two equal texts the special token's wins
     for (const AddedToken& token : added_) {
-      if (token.special != special) continue;
-      std::string content = token.content;
-      if (token.normalized) content = normalized(content).text;
-      (token.normalized ? normalized_splitter_ : raw_splitter_).add(token, content);
+      if (token.special == special) (token.normalized ? normalized_splitter_ : raw_splitter_).add(token, token.text);
     }
   }
 }
@@ -140,9 +147,9 @@ std::vector<TokenId> HfTokenizer::encode(std::string_view text, bool add_special
         continue;
       }
       const bool whole = piece.span.end - piece.span.begin == segment.text.size();
-      encode_segment(whole ? std::move(segment.text)
-                           : segment.text.substr(piece.span.begin, piece.span.end - piece.span.begin),
-                     raw.span.begin == 0 && piece.span.begin == 0 && segment.at_start, ids);
+      encode_segment(
+          whole ? std::move(segment.text) : segment.text.substr(piece.span.begin, piece.span.end - piece.span.begin),
+          raw.span.begin == 0 && piece.span.begin == 0 && segment.at_start, ids);
     }
   }
   if (add_special_tokens) ids.insert(ids.end(), template_.after.begin(), template_.after.end());
@@ -187,7 +194,7 @@ std::string HfTokenizer::decode(std::span<const TokenId> ids, bool skip_special_
 }
 
 const std::string* HfTokenizer::token(TokenId id) const {
-  if (const auto it = added_by_id_.find(id); it != added_by_id_.end()) return &added_[it->second].content;
+  if (const auto it = added_by_id_.find(id); it != added_by_id_.end()) return &added_[it->second].text;
   return model_->vocabulary().token(id);
 }
 
@@ -203,7 +210,7 @@ std::string HfTokenizer::id_to_token(TokenId id) const {
 
 bool HfTokenizer::is_special(TokenId id) const {
   const auto it = added_by_id_.find(id);
-  return it != added_by_id_.end() && added_[it->second].special;
+  return it != added_by_id_.end() && added_[it->second].left_out;
 }
 
 bool HfTokenizer::is_byte(TokenId id) const {

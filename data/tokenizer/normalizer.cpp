@@ -37,9 +37,10 @@ class Growing : public Normalizer {
   explicit Growing(const core::JsonView& json) : name_(json.where() + " (" + json.at("type").as_string() + ")") {}
   void check(std::size_t bytes, std::size_t most) const {
     if (bytes <= most) return;
-    throw DataError(fmt::format("{}: it would make a text of more than {}, which is 64 times the one it was given and "
-                                "64 KiB; no tokenizer needs that",
-                                name_, core::format_bytes(most)));
+    throw DataError(
+        fmt::format("{}: it would make a text of more than {}, which is 64 times the one it was given and "
+                    "64 KiB; no tokenizer needs that",
+                    name_, core::format_bytes(most)));
   }
 
  private:

@@ -25,8 +25,8 @@ class Normalizer {
   static std::unique_ptr<const Normalizer> make(const core::JsonView& json);
 };
 
-/// What a text of so many bytes may grow to: more than any normalizer of a published tokenizer makes of it, far less than
-/// a file can ask for that replaces a letter by a page.
+/// What a text of so many bytes may grow to: more than any normalizer of a published tokenizer makes of it, far less
+/// than a file can ask for that replaces a letter by a page.
 constexpr std::size_t normalized_limit(std::size_t bytes) { return 64 * bytes + (std::size_t{1} << 16); }
 
 }  // namespace lowrank::data

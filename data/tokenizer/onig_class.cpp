@@ -205,9 +205,9 @@ OnigClass OnigInput::read_class(int depth) {
 
 CharacterSet OnigInput::without_case(const CharacterSet& set, bool negated) const {
   // Whatever may have case, beyond ASCII's.
-  static const CharacterSet kCased = (*character_property("L") | *character_property("M") | *character_property("Nl") |
-                                      *character_property("So")) &
-                                     CharacterSet(0x80, kLastCharacter);
+  static const CharacterSet kCased =
+      (*character_property("L") | *character_property("M") | *character_property("Nl") | *character_property("So")) &
+      CharacterSet(0x80, kLastCharacter);
   CharacterSet out = set;
   for (char32_t c = 'a'; c <= 'z'; ++c) {
     const char32_t capital = c - 'a' + 'A';

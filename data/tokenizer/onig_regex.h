@@ -13,14 +13,16 @@
 namespace lowrank::data {
 
 /// Characters that the expression does not tell apart are one class, written as one byte; PCRE2 sees a text of these
-/// bytes and an expression over them. So the classes are those of our own tables, and any script costs what ASCII costs.
+/// bytes and an expression over them. So the classes are those of our own tables, and any script costs what ASCII
+/// costs.
 class OnigRegex {
  public:
   /// FormatError naming `where` when it does not compile or can match the empty string.
   OnigRegex(std::string_view pattern, const std::string& where);
 
   /// Appends all matches in text[within], left to right, none overlapping another; text outside is not looked at. The
-  /// text is valid UTF-8. DataError when a match needs more steps than the limits allow. Safe to call from several threads.
+  /// text is valid UTF-8. DataError when a match needs more steps than the limits allow. Safe to call from several
+  /// threads.
   void find_all(std::string_view text, ByteRange within, std::vector<ByteRange>& matches) const;
 
  private:

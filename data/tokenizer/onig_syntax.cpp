@@ -64,7 +64,9 @@ class Reader {
         return escape();
       case '[': {
         const OnigClass read = in_.read_class();
-        return emit(flags_.ignore_case ? in_.without_case(read.set, read.negated) : read.negated ? ~read.set : read.set);
+        return emit(flags_.ignore_case ? in_.without_case(read.set, read.negated)
+                    : read.negated     ? ~read.set
+                                       : read.set);
       }
       case '(':
         return group();
@@ -87,7 +89,8 @@ class Reader {
       case '+':
       case '?':
         emit(std::string(1, static_cast<char>(c)));
-        if (!in_.at_end() && (in_.peek() == '?' || in_.peek() == '+')) emit(std::string(1, static_cast<char>(in_.next())));
+        if (!in_.at_end() && (in_.peek() == '?' || in_.peek() == '+'))
+          emit(std::string(1, static_cast<char>(in_.next())));
         return;
       case '{':
         return interval();
@@ -223,8 +226,8 @@ class Reader {
   OnigInput in_;
   OnigExpression out_;
   Flags flags_;
-  std::vector<Flags> groups_;     // those outside of the groups that are open
-  char32_t last_literal_ = 0;     // directly before, where case is ignored
+  std::vector<Flags> groups_;  // those outside of the groups that are open
+  char32_t last_literal_ = 0;  // directly before, where case is ignored
 };
 
 }  // namespace

@@ -9,7 +9,8 @@
 
 namespace lowrank::data {
 
-/// An expression in PCRE2's syntax in which sets of characters stand for themselves: text[0] sets[0] text[1] sets[1] ...
+/// An expression in PCRE2's syntax in which sets of characters stand for themselves: text[0] sets[0] text[1] sets[1]
+/// ...
 struct OnigExpression {
   std::vector<std::string> text;    // one more than `places`
   std::vector<std::size_t> places;  // of the sets, in `sets`

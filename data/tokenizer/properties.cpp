@@ -17,16 +17,36 @@ struct CategoryName {
 };
 // In the order of unicode::Category.
 constexpr CategoryName kCategoryNames[] = {
-    {"cn", "unassigned"},         {"lu", "uppercaseletter"},     {"ll", "lowercaseletter"},
-    {"lt", "titlecaseletter"},    {"lm", "modifierletter"},      {"lo", "otherletter"},
-    {"mn", "nonspacingmark"},     {"mc", "spacingmark"},         {"me", "enclosingmark"},
-    {"nd", "decimalnumber"},      {"nl", "letternumber"},        {"no", "othernumber"},
-    {"pc", "connectorpunctuation"}, {"pd", "dashpunctuation"},   {"ps", "openpunctuation"},
-    {"pe", "closepunctuation"},   {"pi", "initialpunctuation"},  {"pf", "finalpunctuation"},
-    {"po", "otherpunctuation"},   {"sm", "mathsymbol"},          {"sc", "currencysymbol"},
-    {"sk", "modifiersymbol"},     {"so", "othersymbol"},         {"zs", "spaceseparator"},
-    {"zl", "lineseparator"},      {"zp", "paragraphseparator"},  {"cc", "control"},
-    {"cf", "format"},             {"cs", "surrogate"},           {"co", "privateuse"},
+    {"cn", "unassigned"},
+    {"lu", "uppercaseletter"},
+    {"ll", "lowercaseletter"},
+    {"lt", "titlecaseletter"},
+    {"lm", "modifierletter"},
+    {"lo", "otherletter"},
+    {"mn", "nonspacingmark"},
+    {"mc", "spacingmark"},
+    {"me", "enclosingmark"},
+    {"nd", "decimalnumber"},
+    {"nl", "letternumber"},
+    {"no", "othernumber"},
+    {"pc", "connectorpunctuation"},
+    {"pd", "dashpunctuation"},
+    {"ps", "openpunctuation"},
+    {"pe", "closepunctuation"},
+    {"pi", "initialpunctuation"},
+    {"pf", "finalpunctuation"},
+    {"po", "otherpunctuation"},
+    {"sm", "mathsymbol"},
+    {"sc", "currencysymbol"},
+    {"sk", "modifiersymbol"},
+    {"so", "othersymbol"},
+    {"zs", "spaceseparator"},
+    {"zl", "lineseparator"},
+    {"zp", "paragraphseparator"},
+    {"cc", "control"},
+    {"cf", "format"},
+    {"cs", "surrogate"},
+    {"co", "privateuse"},
 };
 constexpr CategoryName kGroups[] = {{"l", "letter"}, {"m", "mark"},      {"n", "number"}, {"p", "punctuation"},
                                     {"s", "symbol"}, {"z", "separator"}, {"c", "other"}};
@@ -50,13 +70,12 @@ CharacterSet from_ranges(std::span<const std::uint32_t> ends) {
 
 // Surrogates are no characters: they are Cs, and no text has them.
 CharacterSet categories(std::string_view prefix) {
-  return from_runs(unicode::kCategories,
-                   [&](std::uint32_t value) { return std::string_view(kCategoryNames[value].name).starts_with(prefix); });
+  return from_runs(unicode::kCategories, [&](std::uint32_t value) {
+    return std::string_view(kCategoryNames[value].name).starts_with(prefix);
+  });
 }
 
-CharacterSet white_space() {
-  return CharacterSet::of({{0x09, 0x0D}, {0x85, 0x85}}) | categories("z");
-}
+CharacterSet white_space() { return CharacterSet::of({{0x09, 0x0D}, {0x85, 0x85}}) | categories("z"); }
 CharacterSet alphabetic() { return categories("l") | categories("nl") | from_ranges(unicode::kAlphabeticToo); }
 CharacterSet lowercase_letters() { return categories("ll") | from_ranges(unicode::kLowercaseToo); }
 CharacterSet uppercase_letters() { return categories("lu") | from_ranges(unicode::kUppercaseToo); }
@@ -74,7 +93,8 @@ std::string folded(std::string_view name) {
 bool has_name(const char* names, const std::string& name) {
   for (const char* at = names;;) {
     const char* end = std::strchr(at, ' ');
-    if (std::string_view(at, end == nullptr ? std::strlen(at) : static_cast<std::size_t>(end - at)) == name) return true;
+    if (std::string_view(at, end == nullptr ? std::strlen(at) : static_cast<std::size_t>(end - at)) == name)
+      return true;
     if (end == nullptr) return false;
     at = end + 1;
   }

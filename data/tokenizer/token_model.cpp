@@ -11,8 +11,8 @@ namespace lowrank::data {
 
 std::unique_ptr<const TokenModel> TokenModel::make(const core::JsonView& model) {
   // Old files have no "type"; what else they have tells them apart, as it does for the reference.
-  const std::string type = model.has_value("type") ? model.at("type").as_string()
-                           : model.has("merges")   ? "BPE"
+  const std::string type = model.has_value("type")                 ? model.at("type").as_string()
+                           : model.has("merges")                   ? "BPE"
                            : model.has("max_input_chars_per_word") ? "WordPiece"
                            : model.has("unk_token")                ? "WordLevel"
                                                                    : "Unigram";

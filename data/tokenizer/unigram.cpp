@@ -33,7 +33,8 @@ Unigram::Unigram(const core::JsonView& model) : where_(model.where()) {
     }
     const auto& token = value[0].get_ref<const std::string&>();
     if (place > static_cast<std::size_t>(kMaxTokenId)) fail("more tokens than are accepted");
-    if (!vocabulary_.add(token, static_cast<TokenId>(place))) fail("'" + core::printable(token, 40) + "' is there twice");
+    if (!vocabulary_.add(token, static_cast<TokenId>(place)))
+      fail("'" + core::printable(token, 40) + "' is there twice");
     scores_.push_back(value[1].get<double>());
     worst = std::min(worst, scores_.back());
     ++place;
