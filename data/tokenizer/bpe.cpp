@@ -3,8 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <unordered_map>
+#include <utility>
 
+#include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/tokenizer/byte_level.h"
 #include "lowrank/data/tokenizer/unicode.h"
 
 namespace lowrank::data {
@@ -23,16 +27,17 @@ struct Later {
 
 }  // namespace
 
-Bpe::Bpe(const core::JsonView& model) {
+Bpe::Bpe(const core::JsonView& model, ModelTables tables) : TokenModel(std::move(tables.vocabulary)) {
   if (model.get_double("dropout", 0) != 0) model.at("dropout").fail("merge dropout is not supported (null and 0 are)");
   prefix_ = model.get_string("continuing_subword_prefix", "");
   suffix_ = model.get_string("end_of_word_suffix", "");
   byte_fallback_ = model.get_bool("byte_fallback", false);
   fuse_unk_ = model.get_bool("fuse_unk", false);
   ignore_merges_ = model.get_bool("ignore_merges", false);
-  read_vocabulary(model.at("vocab"));
+  check_vocabulary(model);
   index_characters();
-  read_merges(model.at("merges"));
+  if (!model.at("merges").is_array()) model.at("merges").fail("expected an array of merges");
+  read_merges(tables);
   read_byte_tokens(model);
   if (model.has_value("unk_token")) {
     const std::string unk = model.at("unk_token").as_string();
@@ -41,10 +46,50 @@ Bpe::Bpe(const core::JsonView& model) {
   }
 }
 
+Bpe::Bpe(const std::vector<std::string>& tokens, const std::vector<std::string>& special, const std::string& where)
+    : ignore_merges_(true) {
+  const auto add = [&](const std::string& text, TokenId id) {
+    if (text.empty() || !vocabulary_.add(text, id)) {
+      throw FormatError(
+          fmt::format("{}: the token {}, '{}', is empty or there twice", where, id, core::printable(text, 40)));
+    }
+  };
+  for (std::size_t i = 0; i < special.size(); ++i) add(special[i], static_cast<TokenId>(i));
+  std::unordered_map<std::string_view, TokenId> ids;
+  for (std::size_t rank = 0; rank < tokens.size(); ++rank) {
+    const auto id = static_cast<TokenId>(special.size() + rank);
+    std::string text;
+    append_byte_level(text, tokens[rank]);
+    add(text, id);
+    ids.emplace(tokens[rank], id);
+  }
+  for (int byte = 0; byte < 256; ++byte) {
+    if (!ids.contains(std::string(1, static_cast<char>(byte)))) {
+      throw FormatError(fmt::format("{}: no token is the byte {:#04x}", where, byte));
+    }
+  }
+  struct Pair {
+    TokenId left, right;
+    Merge merge;
+  };
+  std::vector<Pair> pairs;
+  for (std::size_t rank = 0; rank < tokens.size(); ++rank) {
+    const std::string_view token = tokens[rank];
+    for (std::size_t at = 1; at < token.size(); ++at) {
+      const auto left = ids.find(token.substr(0, at)), right = ids.find(token.substr(at));
+      if (left == ids.end() || right == ids.end()) continue;
+      pairs.push_back({left->second, right->second, {static_cast<std::int32_t>(rank), ids.at(token)}});
+    }
+  }
+  merges_ = MergeTable(pairs.size());
+  for (const Pair& pair : pairs) merges_.set(pair.left, pair.right, pair.merge);
+  index_characters();
+}
+
 void Bpe::index_characters() {
   for (TokenId id = 0; id < vocabulary_.size(); ++id) {
-    const std::string* token = vocabulary_.token(id);
-    if (token == nullptr || token->empty()) continue;
+    const auto token = vocabulary_.token(id);
+    if (!token || token->empty()) continue;
     std::size_t at = 0;
     const char32_t c = next_character(*token, at);
     if (at != token->size() || c >= kTableCharacters) continue;
@@ -53,40 +98,23 @@ void Bpe::index_characters() {
   }
 }
 
-void Bpe::read_merges(const core::JsonView& merges) {
-  if (!merges.is_array()) merges.fail("expected an array of merges");
-  merges_ = MergeTable(merges.size());
+void Bpe::read_merges(const ModelTables& tables) {
+  merges_ = MergeTable(tables.merge_count());
   std::int32_t rank = 0;
-  for (const core::Json& value : merges.raw()) {
-    const auto fail = [&](const std::string& problem) {
-      core::JsonView(value, fmt::format("{}[{}]", merges.where(), rank)).fail(problem);
-    };
-    std::string left, right;
-    if (value.is_string()) {
-      const auto& text = value.get_ref<const std::string&>();
-      if (text.starts_with("#version")) continue;
-      const auto space = text.find(' ');
-      if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos) {
-        fail("expected two tokens with one space between them, found '" + core::printable(text, 40) + "'");
-      }
-      left = text.substr(0, space);
-      right = text.substr(space + 1);
-    } else if (value.is_array() && value.size() == 2 && value[0].is_string() && value[1].is_string()) {
-      left = value[0].get<std::string>();
-      right = value[1].get<std::string>();
-    } else {
-      fail("expected \"left right\" or [\"left\", \"right\"]");
-    }
-    const auto look_up = [&](const std::string& token) {
+  std::string merged;
+  tables.visit_merges([&](std::string_view left, std::string_view right, const ModelTables::Problem& problem) {
+    const auto look_up = [&](std::string_view token) {
       const auto id = vocabulary_.find(token);
-      if (!id) fail("a merge of unknown tokens: '" + core::printable(token, 40) + "' is not in the vocabulary");
+      if (!id) problem("a merge of unknown tokens: '" + core::printable(token, 40) + "' is not in the vocabulary");
       return id.value_or(-1);
     };
     const TokenId left_id = look_up(left), right_id = look_up(right);
-    if (!right.starts_with(prefix_))
-      fail("'" + core::printable(right, 40) + "' does not begin with continuing_subword_prefix");
-    merges_.set(left_id, right_id, {rank++, look_up(left + right.substr(prefix_.size()))});
-  }
+    if (!right.starts_with(prefix_)) {
+      problem("'" + core::printable(right, 40) + "' does not begin with continuing_subword_prefix");
+    }
+    merged.assign(left).append(right.substr(prefix_.size()));
+    merges_.set(left_id, right_id, {rank++, look_up(merged)});
+  });
 }
 
 void Bpe::read_byte_tokens(const core::JsonView& model) {

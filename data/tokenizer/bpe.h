@@ -14,7 +14,11 @@ namespace lowrank::data {
 
 class Bpe : public TokenModel {
  public:
-  explicit Bpe(const core::JsonView& model);
+  Bpe(const core::JsonView& model, ModelTables tables);
+  /// tiktoken's: any two neighbours that together are a token may merge, the token of lowest rank (its place in
+  /// `tokens`, byte strings) first. Ids are ranks, behind those of `special`. FormatError naming `where`: a token that
+  /// is empty, there twice, or a byte that is none.
+  Bpe(const std::vector<std::string>& tokens, const std::vector<std::string>& special, const std::string& where);
 
   /// O(n log n) in the piece's length.
   void encode(std::string_view piece, std::vector<TokenId>& ids) const override;
@@ -34,7 +38,7 @@ class Bpe : public TokenModel {
     std::vector<Candidate> heap;
   };
   void index_characters();
-  void read_merges(const core::JsonView& merges);
+  void read_merges(const ModelTables& tables);
   void read_byte_tokens(const core::JsonView& model);
   TokenId id_of(char32_t c, std::string_view text) const;
   void fill(std::string_view piece, Workspace& workspace) const;

@@ -1,9 +1,9 @@
 #include "lowrank/data/tokenizer/charsmap.h"
 
-#include <array>
 #include <cstring>
 
 #include "lowrank/core/text.h"
+#include "lowrank/data/tokenizer/base64.h"
 #include "lowrank/data/tokenizer/graphemes.h"
 #include "lowrank/data/tokenizer/unicode.h"
 
@@ -12,29 +12,6 @@ namespace lowrank::data {
 namespace {
 
 constexpr std::size_t kMaxClusterBytes = 5;
-
-std::string decode_base64(const core::JsonView& json) {
-  static constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::array<int, 256> value_of;
-  value_of.fill(-1);
-  for (std::size_t i = 0; i < kDigits.size(); ++i)
-    value_of[static_cast<unsigned char>(kDigits[i])] = static_cast<int>(i);
-  std::string text = json.as_string();
-  while (text.ends_with('=')) text.pop_back();
-  std::string out;
-  std::uint32_t bits = 0;
-  int count = 0;
-  for (const char c : text) {
-    const int value = value_of[static_cast<unsigned char>(c)];
-    if (value < 0) json.fail("expected base64, found '" + core::printable(std::string_view(&c, 1)) + "'");
-    bits = bits << 6 | static_cast<std::uint32_t>(value);
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    out.push_back(static_cast<char>(bits >> count & 0xFF));
-  }
-  return out;
-}
 
 }  // namespace
 

@@ -239,7 +239,7 @@ class CtcDecoder : public Decoder {
 
 }  // namespace
 
-int byte_of_token(const std::string& token) {
+int byte_of_token(std::string_view token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
   const auto digit = [](char c) {
     return c >= '0' && c <= '9'   ? c - '0'

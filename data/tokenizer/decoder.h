@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lowrank/core/json.h"
@@ -22,6 +23,6 @@ class Decoder {
 };
 
 /// Whether a token is "<0xNN>", and which byte.
-int byte_of_token(const std::string& token);  // -1 when it is not
+int byte_of_token(std::string_view token);  // -1 when it is not
 
 }  // namespace lowrank::data

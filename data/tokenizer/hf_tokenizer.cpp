@@ -23,19 +23,35 @@ const core::JsonView& checked_root(const core::JsonView& root) {
   return root;
 }
 
+std::unique_ptr<const TokenModel> model_of(const core::Json& json, const std::string& where) {
+  const core::JsonView model = checked_root({json, where}).at("model");
+  ModelTables tables(where);
+  tables.read(model);
+  return TokenModel::make(model, std::move(tables));
+}
+
 }  // namespace
 
-HfTokenizer::HfTokenizer(const core::Json& json, const std::string& where, const SpecialTokens& special)
+std::shared_ptr<HfTokenizer> HfTokenizer::read(const std::filesystem::path& file, const SpecialTokens& special) {
+  const std::string where = file.string();
+  ModelTables tables(where);
+  const core::Json json = core::read_json(file, tables);
+  auto model = TokenModel::make(checked_root({json, where}).at("model"), std::move(tables));
+  return std::make_shared<HfTokenizer>(json, where, special, std::move(model));
+}
+
+HfTokenizer::HfTokenizer(const core::Json& json, const std::string& where, const SpecialTokens& special,
+                         std::unique_ptr<const TokenModel> model)
     : normalizer_(Normalizer::make(part(checked_root({json, where}), "normalizer"))),
       pre_tokenizer_(PreTokenizer::make(part({json, where}, "pre_tokenizer"))),
       decoder_(Decoder::make(part({json, where}, "decoder"))),
-      model_(TokenModel::make(core::JsonView(json, where).at("model"))) {
+      model_(model ? std::move(model) : model_of(json, where)) {
   next_id_ = static_cast<TokenId>(model_->vocabulary().count());
   add_tokens_of(part({json, where}, "added_tokens"));
   add_tokens_of(special);
   build_splitters();
   template_ =
-      read_post_processor(part({json, where}, "post_processor"), [this](TokenId id) { return token(id) != nullptr; });
+      read_post_processor(part({json, where}, "post_processor"), [this](TokenId id) { return token(id).has_value(); });
   name_special_tokens(special);
 }
 
@@ -115,7 +131,7 @@ void HfTokenizer::build_splitters() {
 void HfTokenizer::name_special_tokens(const SpecialTokens& special) {
   const auto id_of = [&](const SpecialTokens::Named& named) -> std::optional<TokenId> {
     if (named.token) return token_to_id(named.token->content);
-    if (!named.said && named.config_id && token(*named.config_id) != nullptr) return named.config_id;
+    if (!named.said && named.config_id && token(*named.config_id)) return named.config_id;
     return std::nullopt;
   };
   bos_ = id_of(special.bos);
@@ -183,9 +199,8 @@ std::string HfTokenizer::decode(std::span<const TokenId> ids, bool skip_special_
   std::vector<std::string> tokens;
   tokens.reserve(ids.size());
   for (const TokenId id : ids) {
-    const std::string* text = token(id);
-    if (text == nullptr || (skip_special_tokens && is_special(id))) continue;
-    tokens.push_back(*text);
+    const auto text = token(id);
+    if (text && !(skip_special_tokens && is_special(id))) tokens.emplace_back(*text);
   }
   decoder_->apply(tokens);
   std::string out;
@@ -193,8 +208,8 @@ std::string HfTokenizer::decode(std::span<const TokenId> ids, bool skip_special_
   return out;
 }
 
-const std::string* HfTokenizer::token(TokenId id) const {
-  if (const auto it = added_by_id_.find(id); it != added_by_id_.end()) return &added_[it->second].text;
+std::optional<std::string_view> HfTokenizer::token(TokenId id) const {
+  if (const auto it = added_by_id_.find(id); it != added_by_id_.end()) return added_[it->second].text;
   return model_->vocabulary().token(id);
 }
 
@@ -203,10 +218,7 @@ std::optional<TokenId> HfTokenizer::token_to_id(std::string_view text) const {
   return model_->vocabulary().find(text);
 }
 
-std::string HfTokenizer::id_to_token(TokenId id) const {
-  const std::string* text = token(id);
-  return text == nullptr ? std::string() : *text;
-}
+std::string HfTokenizer::id_to_token(TokenId id) const { return std::string(token(id).value_or("")); }
 
 bool HfTokenizer::is_special(TokenId id) const {
   const auto it = added_by_id_.find(id);
@@ -215,8 +227,8 @@ bool HfTokenizer::is_special(TokenId id) const {
 
 bool HfTokenizer::is_byte(TokenId id) const {
   if (!decoder_->joins_byte_tokens()) return false;
-  const std::string* text = token(id);
-  return text != nullptr && byte_of_token(*text) >= 0;
+  const auto text = token(id);
+  return text && byte_of_token(*text) >= 0;
 }
 
 TokenId HfTokenizer::size() const { return std::max(model_->vocabulary().size(), next_id_); }

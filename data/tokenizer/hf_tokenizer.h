@@ -1,7 +1,9 @@
 // tokenizer.json, as PyPI tokenizers writes and reads it, with a BPE model.
 #pragma once
 
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 
 #include "lowrank/data/tokenizer/added_tokens.h"
@@ -20,7 +22,11 @@ namespace lowrank::data {
 /// other ids than the model was trained with where the two differ, e.g. Llama texts that begin with a space.)
 class HfTokenizer : public Tokenizer {
  public:
-  HfTokenizer(const core::Json& json, const std::string& where, const SpecialTokens& special);
+  /// From tokenizer.json; FormatError when it cannot be right.
+  static std::shared_ptr<HfTokenizer> read(const std::filesystem::path& file, const SpecialTokens& special);
+  /// From its document; `model` instead of the document's own.
+  HfTokenizer(const core::Json& json, const std::string& where, const SpecialTokens& special,
+              std::unique_ptr<const TokenModel> model = nullptr);
 
   std::vector<TokenId> encode(std::string_view text, bool add_special_tokens) const override;
   std::string decode(std::span<const TokenId> ids, bool skip_special_tokens) const override;
@@ -39,7 +45,7 @@ class HfTokenizer : public Tokenizer {
   NormalizedText normalized(std::string_view text) const;
   void encode_segment(std::string text, bool at_start, std::vector<TokenId>& ids) const;
   void encode_piece(std::string_view piece, std::vector<TokenId>& ids) const;
-  const std::string* token(TokenId id) const;
+  std::optional<std::string_view> token(TokenId id) const;
 
   std::unique_ptr<const Normalizer> normalizer_;
   std::unique_ptr<const PreTokenizer> pre_tokenizer_;

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
+#include <utility>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
@@ -17,28 +17,12 @@ constexpr double kUnknownPenalty = 10;  // below the worst token
 
 }  // namespace
 
-Unigram::Unigram(const core::JsonView& model) : where_(model.where()) {
+Unigram::Unigram(const core::JsonView& model, ModelTables tables)
+    : TokenModel(std::move(tables.vocabulary)), scores_(std::move(tables.scores)), where_(model.where()) {
   const core::JsonView vocab = model.at("vocab");
   if (!vocab.is_array()) vocab.fail("expected an array of tokens and their scores");
-  if (vocab.size() == 0) vocab.fail("an empty vocabulary");
-  double worst = std::numeric_limits<double>::infinity();
-  scores_.reserve(vocab.size());
-  std::size_t place = 0;
-  for (const core::Json& value : vocab.raw()) {
-    const auto fail = [&](const std::string& problem) {
-      core::JsonView(value, fmt::format("{}[{}]", vocab.where(), place)).fail(problem);
-    };
-    if (!value.is_array() || value.size() != 2 || !value[0].is_string() || !value[1].is_number()) {
-      fail("expected [\"token\", score]");
-    }
-    const auto& token = value[0].get_ref<const std::string&>();
-    if (place > static_cast<std::size_t>(kMaxTokenId)) fail("more tokens than are accepted");
-    if (!vocabulary_.add(token, static_cast<TokenId>(place)))
-      fail("'" + core::printable(token, 40) + "' is there twice");
-    scores_.push_back(value[1].get<double>());
-    worst = std::min(worst, scores_.back());
-    ++place;
-  }
+  if (scores_.empty()) vocab.fail("an empty vocabulary");
+  const double worst = *std::min_element(scores_.begin(), scores_.end());
   unknown_score_ = worst - kUnknownPenalty;
   if (model.has_value("unk_id")) {
     unk_ = static_cast<TokenId>(model.at("unk_id").as_int(0, static_cast<std::int64_t>(scores_.size()) - 1));
@@ -49,7 +33,7 @@ Unigram::Unigram(const core::JsonView& model) : where_(model.where()) {
   std::vector<Trie::Entry> entries;
   entries.reserve(scores_.size());
   for (TokenId id = 0; id < vocabulary_.size(); ++id) {
-    const std::string& token = *vocabulary_.token(id);
+    const std::string_view token = *vocabulary_.token(id);
     if (!token.empty()) entries.emplace_back(token, id);
   }
   tokens_ = std::make_unique<Trie>(std::move(entries));

@@ -11,7 +11,7 @@ namespace lowrank::data {
 
 class Unigram : public TokenModel {
  public:
-  explicit Unigram(const core::JsonView& model);
+  Unigram(const core::JsonView& model, ModelTables tables);
 
   /// Linear in the piece's length, times that of the longest token. DataError for a character that no token has where
   /// there is no unk_id.

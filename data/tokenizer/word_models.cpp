@@ -2,14 +2,17 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/tokenizer/unicode.h"
 
 namespace lowrank::data {
 
-WordLevel::WordLevel(const core::JsonView& model) : where_(model.where()) {
-  read_vocabulary(model.at("vocab"));
+WordLevel::WordLevel(const core::JsonView& model, ModelTables tables)
+    : TokenModel(std::move(tables.vocabulary)), where_(model.where()) {
+  check_vocabulary(model);
   unk_ = vocabulary_.find(model.at("unk_token").as_string());
 }
 
@@ -29,17 +32,17 @@ void WordLevel::append_unknown(std::string_view piece, std::vector<TokenId>& ids
   ids.push_back(*unk_);
 }
 
-WordPiece::WordPiece(const core::JsonView& model)
-    : WordLevel(model),
+WordPiece::WordPiece(const core::JsonView& model, ModelTables tables)
+    : WordLevel(model, std::move(tables)),
       max_characters_(static_cast<std::size_t>(model.get_int("max_input_chars_per_word", 100, 0, 1 << 30))) {
   const std::string prefix = model.get_string("continuing_subword_prefix", "##");
   std::vector<Trie::Entry> first, further;
   for (TokenId id = 0; id < vocabulary_.size(); ++id) {
-    const std::string* token = vocabulary_.token(id);
-    if (token == nullptr || token->empty()) continue;
+    const auto token = vocabulary_.token(id);
+    if (!token || token->empty()) continue;
     first.emplace_back(*token, id);
     if (token->size() > prefix.size() && token->starts_with(prefix)) {
-      further.emplace_back(std::string_view(*token).substr(prefix.size()), id);
+      further.emplace_back(token->substr(prefix.size()), id);
     }
   }
   first_ = std::make_unique<Trie>(std::move(first));

@@ -13,7 +13,7 @@ namespace lowrank::data {
 /// A piece is a token or unknown. DataError for an unknown one where the vocabulary has no unk_token.
 class WordLevel : public TokenModel {
  public:
-  explicit WordLevel(const core::JsonView& model);
+  WordLevel(const core::JsonView& model, ModelTables tables);
   void encode(std::string_view piece, std::vector<TokenId>& ids) const override;
 
  protected:
@@ -27,7 +27,7 @@ class WordLevel : public TokenModel {
 /// that cannot be cut so, or is longer than max_input_chars_per_word, is unknown.
 class WordPiece : public WordLevel {
  public:
-  explicit WordPiece(const core::JsonView& model);
+  WordPiece(const core::JsonView& model, ModelTables tables);
   void encode(std::string_view piece, std::vector<TokenId>& ids) const override;
 
  private:

@@ -141,10 +141,15 @@ TEST_CASE("other models that cannot be", "[unit]") {
       j["model"] = value;
     });
   };
-  says(model({{"type", "Unigram"}, {"vocab", Json::array()}}), "an empty vocabulary");
-  says(model({{"type", "Unigram"}, {"vocab", {{"a", "b"}}}}), "model.vocab[0]: expected [\"token\", score]");
-  says(model({{"type", "Unigram"}, {"vocab", {{"a", -1}, {"a", -2}}}}), "model.vocab[1]: 'a' is there twice");
-  says(model({{"type", "Unigram"}, {"unk_id", 7}, {"vocab", {{"a", -1}}}}), "unk_id");
+  const auto scored = [](const char* token, Json score) { return Json::array({token, std::move(score)}); };
+  const auto unigram = [&](Json vocab) {
+    return model({{"type", "Unigram"}, {"unk_id", 7}, {"vocab", std::move(vocab)}});
+  };
+  says(unigram(Json::array()), "an empty vocabulary");
+  says(unigram(Json::array({scored("a", "b")})), "model.vocab[0]: expected [\"token\", score]");
+  says(unigram(Json::array({"a"})), "model.vocab[0]: expected [\"token\", score]");
+  says(unigram(Json::array({scored("a", -1), scored("a", -2)})), "model.vocab[1]: 'a' is there twice");
+  says(unigram(Json::array({scored("a", -1)})), "unk_id");
   says(model({{"type", "WordPiece"}, {"vocab", {{"a", 0}}}}), "unk_token");
   says(model({{"type", "WordLevel"}, {"vocab", Json::array()}, {"unk_token", "x"}}), "expected an object of tokens");
   says(after([](Json& j) { j["model"]["continuing_subword_prefix"] = "##"; }), "does not begin with");
@@ -175,7 +180,7 @@ TEST_CASE("a text that no token has, and what may not grow", "[unit]") {
   words["post_processor"] = nullptr;
   words["model"] = {{"type", "WordLevel"}, {"vocab", {{"a", 0}}}, {"unk_token", "<unk>"}};
   contains(encode_error(words, "b"), "'b' is not in the vocabulary");
-  words["model"] = {{"type", "Unigram"}, {"vocab", {{"a", -1}}}};
+  words["model"] = {{"type", "Unigram"}, {"vocab", Json::array({Json::array({"a", -1.0})})}};
   contains(encode_error(words, "ab"), "no token has the character 'b'");
   CHECK(load_tokenizer(words)->encode("aa") == std::vector<TokenId>{0, 0});
 

@@ -2,6 +2,7 @@
 """Writes tests/goldens/tokenizer: what PyPI tokenizers and sentencepiece give, for tests that run without Python.
 
 components.json     small tokenizer.json files, each with one normalizer, pre-tokenizer, decoder ..., texts and ids
+tiktoken.json       a small vocabulary of byte strings, texts, and the ranks that PyPI tiktoken gives
 sentencepiece.json  texts and ids of the SentencePiece models under $LOWRANK_ASSETS (legacy Llama: one space before)
 """
 import base64
@@ -13,7 +14,8 @@ import sys
 import tempfile
 
 import sentencepiece
-from tokenizers import Tokenizer
+import tiktoken
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 TEXTS = ["", " ", "a", "Hello world", "  Hello,  world!! 12345 ", "it's we'LL they\u017fs", "caf\u00e9 cafe\u0301 \ufb01 \u212b \u0130I\u00df",
          "a-b--c...d", "12 345 6\u00bd\u2167", "x\t\ny\r\n\r\n z", "\u4e2d\u6587 \u65e5\u672c \U0001f642\U0001f642", "\u2581a \u2581\u2581b", "<s>a</s> b <x>  c<x>",
@@ -249,11 +251,39 @@ def sentencepieces(assets):
     return result
 
 
+def tiktokens():
+    """A small vocabulary of byte strings as tekken.json and as a tiktoken file, and the ranks that tiktoken gives."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.train_from_iterator(TEXTS * 3, trainers.BpeTrainer(vocab_size=420, show_progress=False,
+                                                                 initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    visible = [b for b in range(256) if 33 <= b <= 126 or 161 <= b <= 172 or b >= 174]
+    byte_of = {chr(b): b for b in visible}
+    byte_of.update({chr(256 + i): b for i, b in enumerate(b for b in range(256) if b not in visible)})
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    tokens = [bytes(byte_of[c] for c in token) for token, _ in vocabulary]
+    upper, lower = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+    pattern = (rf"[^\r\n\p{{L}}\p{{N}}]?{upper}*{lower}+|[^\r\n\p{{L}}\p{{N}}]?{upper}+{lower}*|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|"
+               r"\s*[\r\n]+|\s+(?!\S)|\s+")
+    encoding = tiktoken.Encoding("golden", pat_str=pattern, special_tokens={},
+                                 mergeable_ranks={token: rank for rank, token in enumerate(tokens)})
+    names = ["<unk>", "<s>", "</s>", "[INST]"]
+    tekken = {"config": {"pattern": pattern, "num_vocab_tokens": len(tokens), "default_vocab_size": len(tokens) + 10,
+                         "default_num_special_tokens": 10, "version": "v7"},
+              "vocab": [{"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": None}
+                        for rank, token in enumerate(tokens)],
+              "special_tokens": [{"rank": i, "token_str": name, "is_control": True} for i, name in enumerate(names)]}
+    lines = "".join(f"{base64.b64encode(token).decode()} {rank}\n" for rank, token in enumerate(tokens))
+    return {"tekken": tekken, "tiktoken": lines,
+            "lines": [[text, encoding.encode(text, disallowed_special=())] for text in TEXTS if "<s>" not in text]}
+
+
 def main():
     out = pathlib.Path(__file__).resolve().parents[1] / "goldens" / "tokenizer"
     out.mkdir(parents=True, exist_ok=True)
     write = lambda name, value: (out / name).write_text(json.dumps(value, separators=(",", ":")) + "\n", encoding="utf-8")
     write("components.json", components())
+    write("tiktoken.json", tiktokens())
     if "LOWRANK_ASSETS" not in os.environ:
         sys.exit("LOWRANK_ASSETS is unset: sentencepiece.json was not written")
     write("sentencepiece.json", sentencepieces(pathlib.Path(os.environ["LOWRANK_ASSETS"])))
