@@ -128,8 +128,8 @@ class Builder {
     if (frames_.empty()) {
       root_ = Json(std::forward<T>(value));
     } else if (Frame& frame = frames_.back(); !frame.sunk.empty()) {
-      static const std::string none;
-      std::string key = frame.is_object ? std::move(frame.keys.back()) : none;
+      std::string key;
+      if (frame.is_object) key = std::move(frame.keys.back());
       Json member(std::forward<T>(value));
       sink_->member(frame.sunk, key, member);
     } else {

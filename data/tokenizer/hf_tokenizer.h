@@ -1,4 +1,4 @@
-// tokenizer.json, as PyPI tokenizers writes and reads it, with a BPE model.
+// tokenizer.json, as PyPI tokenizers writes and reads it.
 #pragma once
 
 #include <filesystem>

@@ -56,8 +56,15 @@ char32_t OnigInput::read_hexadecimal(std::size_t most) {
   return value;
 }
 
+std::shared_ptr<const CharacterSet> OnigInput::known(const std::string& spelling, bool negated,
+                                                     const std::function<CharacterSet()>& make) {
+  auto& set = known_[(negated ? "not " : "") + spelling];
+  if (!set) set = std::make_shared<const CharacterSet>(negated ? ~make() : make());
+  return set;
+}
+
 // After \p or \P.
-CharacterSet OnigInput::read_property(bool negated, bool in_class) {
+std::shared_ptr<const CharacterSet> OnigInput::read_property(bool negated, bool in_class) {
   const auto close = pattern_.find('}', at_);
   if (!take("{")) refuse("\\p without a brace");
   if (close == std::string_view::npos) refuse("\\p without a closing brace");
@@ -67,35 +74,34 @@ CharacterSet OnigInput::read_property(bool negated, bool in_class) {
     negated = !negated;
     name.remove_prefix(1);
   }
-  auto set = character_property(name);
-  if (in_class && set == word_alone()) set = posix_class("word");
-  if (!set) refuse(fmt::format("the class '{}'", core::printable(name, 40)));
-  return negated ? ~*set : *set;
+  return known((in_class ? "[p" : "p") + std::string(name), negated, [&] {
+    auto set = character_property(name);
+    if (!set) refuse(fmt::format("the class '{}'", core::printable(name, 40)));
+    return in_class && *set == word_alone() ? *posix_class("word") : *set;
+  });
 }
 
 OnigAtom OnigInput::read_escape(bool in_class) {
   if (at_end()) refuse("a backslash at its end");
-  const auto one = [](char32_t c) { return OnigAtom{c, {}}; };
-  const auto some = [](CharacterSet set) { return OnigAtom{std::nullopt, std::move(set)}; };
-  const CharacterSet hexadecimal = *posix_class("xdigit");
+  const auto one = [](char32_t c) { return OnigAtom{c, nullptr}; };
+  const auto some = [](std::shared_ptr<const CharacterSet> set) { return OnigAtom{std::nullopt, std::move(set)}; };
+  const auto posix = [&](const char* name, bool negated) {
+    return some(known(name, negated, [&] { return *posix_class(name); }));
+  };
   const char32_t c = next();
   switch (c) {
     case 's':
-      return some(*posix_class("space"));
     case 'S':
-      return some(~*posix_class("space"));
+      return posix("space", c == 'S');
     case 'd':
-      return some(*posix_class("digit"));
     case 'D':
-      return some(~*posix_class("digit"));
-    case 'w':
-      return some(in_class ? *posix_class("word") : word_alone());
-    case 'W':
-      return some(~(in_class ? *posix_class("word") : word_alone()));
+      return posix("digit", c == 'D');
     case 'h':
-      return some(hexadecimal);
     case 'H':
-      return some(~hexadecimal);
+      return posix("xdigit", c == 'H');
+    case 'w':
+    case 'W':
+      return in_class ? posix("word", c == 'W') : some(known("word alone", c == 'W', word_alone));
     case 'p':
     case 'P':
       return some(read_property(c == 'P', in_class));
@@ -140,17 +146,19 @@ OnigAtom OnigInput::read_escape(bool in_class) {
   return one(c);
 }
 
-// [:name:] and [:^name:]; the [ was read.
-std::optional<CharacterSet> OnigInput::read_posix() {
+// [:name:] and [:^name:]; the [ was read. Null when it is something else.
+std::shared_ptr<const CharacterSet> OnigInput::read_posix() {
   const auto close = pattern_.find(":]", at_);
-  if (!rest().starts_with(':') || close == std::string_view::npos) return std::nullopt;
+  if (!rest().starts_with(':') || close == std::string_view::npos) return nullptr;
   std::string_view name = pattern_.substr(at_ + 1, close - at_ - 1);
   const bool negated = name.starts_with('^');
   if (negated) name.remove_prefix(1);
-  const auto set = posix_class(name);
-  if (!set) refuse(fmt::format("the class '[:{}:]'", core::printable(name, 40)));
   at_ = close + 2;
-  return negated ? ~*set : *set;
+  return known(std::string(name), negated, [&] {
+    auto set = posix_class(name);
+    if (!set) refuse(fmt::format("the class '[:{}:]'", core::printable(name, 40)));
+    return *set;
+  });
 }
 
 OnigClass OnigInput::read_class(int depth) {
@@ -160,12 +168,16 @@ OnigClass OnigInput::read_class(int depth) {
   if (!at_end() && peek() == ']') refuse("an empty class");
   std::optional<CharacterSet> left;      // of the && before
   std::vector<CharacterSet::Range> own;  // since then
-  CharacterSet sets;
+  std::vector<std::shared_ptr<const CharacterSet>> sets;
   const auto total = [&] {
-    const CharacterSet right = CharacterSet::of(std::move(own)) | sets;
+    CharacterSet right = CharacterSet::of(std::move(own));
+    for (const auto& set : sets) right = right | *set;
     own.clear();
-    sets = {};
+    sets.clear();
     return left ? *left & right : right;
+  };
+  const auto add = [&](std::shared_ptr<const CharacterSet> set) {
+    if (std::find(sets.begin(), sets.end(), set) == sets.end()) sets.push_back(std::move(set));
   };
   while (true) {
     if (at_end()) refuse("a class without its closing bracket");
@@ -175,17 +187,17 @@ OnigClass OnigInput::read_class(int depth) {
       continue;
     }
     if (take("[")) {
-      if (const auto posix = read_posix()) {
-        sets = sets | *posix;
+      if (auto posix = read_posix()) {
+        add(std::move(posix));
       } else {
-        const OnigClass inner = read_class(depth + 1);
-        sets = sets | (inner.negated ? ~inner.set : inner.set);
+        OnigClass inner = read_class(depth + 1);
+        add(std::make_shared<const CharacterSet>(inner.negated ? ~inner.set : std::move(inner.set)));
       }
       continue;
     }
-    const OnigAtom first = take("\\") ? read_escape(true) : OnigAtom{next(), {}};
+    const OnigAtom first = take("\\") ? read_escape(true) : OnigAtom{next(), nullptr};
     if (!first.character) {
-      sets = sets | first.set;
+      add(first.set);
       continue;
     }
     const bool range = rest().size() > 1 && rest()[0] == '-' && rest()[1] != ']' && !rest().starts_with("-&&");
@@ -195,7 +207,7 @@ OnigClass OnigInput::read_class(int depth) {
     }
     take("-");
     if (peek() == '[') refuse("a range that ends in a class");
-    const OnigAtom last = take("\\") ? read_escape(true) : OnigAtom{next(), {}};
+    const OnigAtom last = take("\\") ? read_escape(true) : OnigAtom{next(), nullptr};
     if (!last.character || *last.character < *first.character) refuse("a range that does not end in a later character");
     own.push_back({*first.character, *last.character});
   }

@@ -1,6 +1,9 @@
 // The characters of an Oniguruma expression: escapes, and classes in brackets with what may stand in them.
 #pragma once
 
+#include <functional>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -9,10 +12,10 @@
 
 namespace lowrank::data {
 
-/// One character, or a set of them.
+/// One character, or (null without one) a set of them, which is made once for each spelling.
 struct OnigAtom {
   std::optional<char32_t> character;
-  CharacterSet set;
+  std::shared_ptr<const CharacterSet> set;
 };
 
 struct OnigClass {
@@ -46,13 +49,17 @@ class OnigInput {
   [[noreturn]] void refuse(const std::string& what) const;
 
  private:
-  CharacterSet read_property(bool negated, bool in_class);
-  std::optional<CharacterSet> read_posix();
+  std::shared_ptr<const CharacterSet> read_property(bool negated, bool in_class);
+  std::shared_ptr<const CharacterSet> read_posix();
+  /// The set that `make` gave for this spelling; as a complement where `negated`.
+  std::shared_ptr<const CharacterSet> known(const std::string& spelling, bool negated,
+                                            const std::function<CharacterSet()>& make);
   char32_t read_hexadecimal(std::size_t most);
 
   std::string_view pattern_;
   const std::string& where_;
   std::size_t at_ = 0;
+  std::map<std::string, std::shared_ptr<const CharacterSet>> known_;  // an expression may name a class a thousand times
 };
 
 }  // namespace lowrank::data

@@ -13,7 +13,7 @@ namespace lowrank::data {
 
 namespace {
 
-constexpr std::size_t kMaxPatternBytes = 1 << 16;
+constexpr std::size_t kMaxPatternBytes = 1 << 13;  // published ones have less than one thousand
 constexpr std::size_t kMaxClasses = 256;
 constexpr std::size_t kKeptBytes = std::size_t{1} << 20;  // of a thread's buffer, between texts
 

@@ -152,7 +152,7 @@ class Reader {
     const OnigAtom atom = in_.read_escape(false);
     if (atom.character) return literal(*atom.character);
     // Classes named by a letter are the same in any case, but \p{Lu} and the like would not be.
-    emit(flags_.ignore_case ? in_.without_case(atom.set, false) : atom.set);
+    emit(flags_.ignore_case ? in_.without_case(*atom.set, false) : *atom.set);
   }
 
   void group() {

@@ -75,7 +75,7 @@ TEST_CASE("regular expressions and patterns that are refused", "[unit]") {
   says(with({{"Regex", "a*"}}), "can match the empty string");
   says(with({{"Regex", "(?=a)"}}), "can match the empty string");
   says(with({{"Regex", "(a"}}), "does not compile");
-  says(with({{"Regex", "\\p{Nonsense}"}}), "does not compile");
+  says(with({{"Regex", "\\p{Nonsense}"}}), "the class 'Nonsense'");
   says(with({{"Regex", "\\p{Emoji}"}}), "the class 'Emoji'");
   says(with({{"Regex", "[[:odd:]]"}}), "the class '[:odd:]'");
   says(with({{"Regex", "[z-a]"}}), "a range that does not end in a later character");
@@ -99,7 +99,7 @@ TEST_CASE("regular expressions and patterns that are refused", "[unit]") {
   says(with({{"Regex", "\\Qa"}}), "\\Q");
   says(with({{"Regex", "\\p{L"}}), "without a closing brace");
   says(with({{"Regex", std::string(100000, 'a')}}), "100000 bytes");
-  says(with({{"Regex", std::string(5000, '(') + "a" + std::string(5000, ')')}}), "does not compile");
+  says(with({{"Regex", std::string(5000, '(') + "a" + std::string(5000, ')')}}), "groups more than 200 deep");
   says(with({{"String", ""}}), "an empty pattern");
   says(with({{"Other", ""}}), "expected {\"String\": ...}");
   says(after([](Json& j) {
