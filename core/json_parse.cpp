@@ -7,6 +7,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_stream.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::core {
@@ -29,8 +30,8 @@ std::string line_and_column(std::string_view text, std::size_t offset) {
 // vocabulary.
 class Builder {
  public:
-  Builder(std::string_view text, const std::string& where, const JsonLimits& limits)
-      : text_(text), where_(where), limits_(limits) {}
+  Builder(std::string_view text, const std::string& where, const JsonLimits& limits, JsonSink* sink)
+      : text_(text), where_(where), limits_(limits), sink_(sink) {}
 
   Json take() { return std::move(root_); }
 
@@ -44,6 +45,7 @@ class Builder {
   bool start_object(std::size_t) { return open(true); }
   bool start_array(std::size_t) { return open(false); }
   bool key(std::string& value) {
+    if (!frames_.back().sunk.empty()) frames_.back().keys.clear();
     frames_.back().keys.push_back(std::move(value));
     return true;
   }
@@ -51,6 +53,7 @@ class Builder {
   bool end_object() {
     Frame frame = std::move(frames_.back());
     frames_.pop_back();
+    if (!frame.sunk.empty()) return add(Json::object());
     refuse_equal_keys(frame.keys);
     Json object = Json::object();
     auto& members = object.get_ref<Json::object_t&>();
@@ -104,13 +107,19 @@ class Builder {
     bool is_object = false;
     std::vector<std::string> keys;
     std::vector<Json> values;
+    std::string sunk;  // its path, where its members go to the sink
   };
 
   bool open(bool is_object) {
     if (static_cast<int>(frames_.size()) >= limits_.max_depth) {
       throw FormatError(fmt::format("{}: nested deeper than {} levels{}", where_, limits_.max_depth, path()));
     }
-    frames_.push_back({is_object, {}, {}});
+    std::string sunk;
+    if (sink_ != nullptr && !frames_.empty()) {
+      sunk = member_path();
+      if (!sink_->wants(sunk)) sunk.clear();
+    }
+    frames_.push_back({is_object, {}, {}, std::move(sunk)});
     return true;
   }
 
@@ -118,6 +127,11 @@ class Builder {
   bool add(T&& value) {
     if (frames_.empty()) {
       root_ = Json(std::forward<T>(value));
+    } else if (Frame& frame = frames_.back(); !frame.sunk.empty()) {
+      std::string key;
+      if (frame.is_object) key = std::move(frame.keys.back());
+      Json member(std::forward<T>(value));
+      sink_->member(frame.sunk, key, member);
     } else {
       frames_.back().values.emplace_back(std::forward<T>(value));
     }
@@ -133,6 +147,16 @@ class Builder {
       if (keys[order[i - 1]] != keys[order[i]]) continue;
       throw FormatError(fmt::format("{}: the key '{}' is there twice{}", where_, printable(keys[order[i]]), path()));
     }
+  }
+
+  // "model.vocab" for the member of objects that comes next; empty inside of an array.
+  std::string member_path() const {
+    std::string out;
+    for (const Frame& frame : frames_) {
+      if (!frame.is_object || !frame.sunk.empty()) return "";
+      out += (out.empty() ? "" : ".") + frame.keys.back();
+    }
+    return out;
   }
 
   // " (in rope_scaling.factors[2])" for the innermost open container.
@@ -151,13 +175,12 @@ class Builder {
   std::string_view text_;
   const std::string& where_;
   const JsonLimits& limits_;
+  JsonSink* sink_;
   std::vector<Frame> frames_;
   Json root_;
 };
 
-}  // namespace
-
-Json parse_json(std::string_view text, const std::string& where, const JsonLimits& limits) {
+Json parse(std::string_view text, const std::string& where, const JsonLimits& limits, JsonSink* sink) {
   if (text.size() > limits.max_bytes) {
     throw FormatError(fmt::format("{}: {} of JSON, more than the {} that are read at most", where,
                                   format_bytes(text.size()), format_bytes(limits.max_bytes)));
@@ -172,13 +195,23 @@ Json parse_json(std::string_view text, const std::string& where, const JsonLimit
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) {
     throw FormatError(fmt::format("{}: empty, where JSON was expected", where));
   }
-  Builder builder(text, where, limits);
+  Builder builder(text, where, limits, sink);
   Json::sax_parse(text.begin(), text.end(), &builder);
   return builder.take();
 }
 
+}  // namespace
+
+Json parse_json(std::string_view text, const std::string& where, const JsonLimits& limits) {
+  return parse(text, where, limits, nullptr);
+}
+
 Json read_json(const std::filesystem::path& file, const JsonLimits& limits) {
   return parse_json(read_file(file, limits.max_bytes), file.string(), limits);
+}
+
+Json read_json(const std::filesystem::path& file, JsonSink& sink, const JsonLimits& limits) {
+  return parse(read_file(file, limits.max_bytes), file.string(), limits, &sink);
 }
 
 }  // namespace lowrank::core

@@ -1,10 +1,11 @@
 // The answer in a text: what a pattern finds, made comparable.
 #pragma once
 
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+
+#include "lowrank/data/regex.h"
 
 namespace lowrank::eval {
 
@@ -19,7 +20,7 @@ class Extractor {
 
  private:
   std::string pattern_;
-  std::shared_ptr<const void> code_;  // pcre2_code_8
+  data::Regex regex_;
 };
 
 /// For comparing: white space around, a final full stop, and commas between digits taken away.

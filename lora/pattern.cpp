@@ -1,11 +1,9 @@
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include "lowrank/lora/pattern.h"
 
 #include <fmt/format.h>
-#include <pcre2.h>
 
-#include <new>
 #include <optional>
+#include <vector>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
@@ -15,7 +13,6 @@ namespace {
 
 constexpr std::size_t kMaxLength = 10'000;
 constexpr std::uint32_t kMatchLimit = 200'000;  // sensible expressions need a few hundred steps for a module's name
-constexpr std::uint32_t kHeapLimitKiB = 20'000;
 
 [[noreturn]] void refuse(const std::string& what, const std::string& expression, const std::string& why) {
   throw ConfigError(
@@ -62,65 +59,43 @@ std::optional<std::string> unlike_python(std::string_view e, bool flags_allowed)
   return std::nullopt;
 }
 
-std::string pcre_message(int code) {
-  unsigned char buffer[256];
-  pcre2_get_error_message(code, buffer, sizeof buffer);
-  return reinterpret_cast<const char*>(buffer);
-}
-
-template <typename T, typename Free>
-std::unique_ptr<T, Free> owned(T* pointer, Free free_it) {
-  if (pointer == nullptr) throw std::bad_alloc();
-  return {pointer, free_it};
-}
-
 std::optional<std::int64_t> to_index(const std::string& digits) {
   if (digits.empty() || digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string::npos)
     return std::nullopt;
   return std::stoll(digits);
 }
 
-}  // namespace
-
-Pattern::Pattern(Kind kind, const std::string& expression, std::string what)
-    : expression_(expression), what_(std::move(what)) {
+data::Regex compiled(Pattern::Kind kind, const std::string& expression, const std::string& what) {
+  using Kind = Pattern::Kind;
   if (expression.size() > kMaxLength)
-    refuse(what_, expression, fmt::format("it is longer than {} characters", kMaxLength));
-  if (const auto problem = unlike_python(expression, kind == Kind::kFullMatch)) refuse(what_, expression, *problem);
+    refuse(what, expression, fmt::format("it is longer than {} characters", kMaxLength));
+  if (const auto problem = unlike_python(expression, kind == Kind::kFullMatch)) refuse(what, expression, *problem);
   const std::string full = kind == Kind::kFullMatch ? expression
                            : kind == Kind::kSuffix  ? "(.*\\.)?(" + expression + ")$"
                                                     : "(?:^|.*?\\.)" + expression + "\\.(?P<idx>\\d+)\\.";
-  std::uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C;
-  if (kind == Kind::kFullMatch) options |= PCRE2_ENDANCHORED;
-  int error = 0;
-  PCRE2_SIZE offset = 0;
-  pcre2_code* code =
-      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(full.data()), full.size(), options, &error, &offset, nullptr);
-  if (code == nullptr) refuse(what_, expression, pcre_message(error));
-  code_ = std::shared_ptr<void>(code, [](void* c) { pcre2_code_free(static_cast<pcre2_code*>(c)); });
+  std::string problem;
+  const auto regex = data::Regex::compile(full, {.anchored = true, .end_anchored = kind == Kind::kFullMatch}, problem);
+  if (!regex) refuse(what, expression, problem);
+  return *regex;
 }
 
+}  // namespace
+
+Pattern::Pattern(Kind kind, const std::string& expression, std::string what)
+    : expression_(expression), what_(std::move(what)), regex_(compiled(kind, expression_, what_)) {}
+
 bool Pattern::run(std::string_view name, std::string* index) const {
-  const auto* code = static_cast<const pcre2_code*>(code_.get());
-  const auto data = owned(pcre2_match_data_create_from_pattern(code, nullptr), pcre2_match_data_free);
-  const auto context = owned(pcre2_match_context_create(nullptr), pcre2_match_context_free);
-  pcre2_set_match_limit(context.get(), kMatchLimit);
-  pcre2_set_depth_limit(context.get(), kMatchLimit);
-  pcre2_set_heap_limit(context.get(), kHeapLimitKiB);
-  const int rc =
-      pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data.get(), context.get());
-  if (rc == PCRE2_ERROR_NOMATCH) return false;
-  if (rc == PCRE2_ERROR_MATCHLIMIT || rc == PCRE2_ERROR_DEPTHLIMIT || rc == PCRE2_ERROR_HEAPLIMIT)
+  if (core::find_invalid_utf8(name) != std::string_view::npos) refuse(what_, expression_, "a name is not UTF-8");
+  const int group = index == nullptr ? -1 : regex_.group("idx");
+  std::vector<std::optional<data::ByteRange>> groups(static_cast<std::size_t>(group + 1));
+  std::string problem;
+  const auto outcome = regex_.find(name, 0, kMatchLimit, groups, problem);
+  if (outcome == data::Regex::Outcome::kGaveUp)
     refuse(what_, expression_,
-           fmt::format("it takes more than {} steps on '{}'; write it without nested repetitions", kMatchLimit,
-                       core::printable(name)));
-  if (rc < 0) refuse(what_, expression_, pcre_message(rc));
-  if (index != nullptr) {
-    const int group = pcre2_substring_number_from_name(code, reinterpret_cast<PCRE2_SPTR>("idx"));
-    const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data.get());
-    if (group > 0 && group < rc && ends[2 * group] != PCRE2_UNSET)
-      *index = std::string(name.substr(ends[2 * group], ends[2 * group + 1] - ends[2 * group]));
-  }
+           fmt::format("it takes more than {} steps on '{}' ({}); write it without nested repetitions", kMatchLimit,
+                       core::printable(name), problem));
+  if (outcome == data::Regex::Outcome::kNotFound) return false;
+  if (group > 0 && groups.back()) *index = name.substr(groups.back()->begin, groups.back()->end - groups.back()->begin);
   return true;
 }
 

@@ -2,10 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+
+#include "lowrank/data/regex.h"
 
 namespace lowrank::lora {
 
@@ -35,7 +36,7 @@ class Pattern {
  private:
   bool run(std::string_view name, std::string* index) const;
   std::string expression_, what_;
-  std::shared_ptr<void> code_;
+  data::Regex regex_;
 };
 
 }  // namespace lowrank::lora

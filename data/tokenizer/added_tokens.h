@@ -10,15 +10,17 @@
 #include <vector>
 
 #include "lowrank/core/json.h"
-#include "lowrank/data/tokenizer/regex.h"
+#include "lowrank/data/regex.h"
 #include "lowrank/data/tokenizer/tokenizer.h"
 
 namespace lowrank::data {
 
 struct AddedToken {
   std::string content;
+  std::string text;  // what it is found by and decodes to: its content, normalised where `normalized`
   TokenId id = -1;
   bool special = false;
+  bool left_out = false;                // when a text is decoded without special tokens
   bool normalized = false;              // matched in the normalised text, not in the raw one
   bool single_word = false;             // only between non-word characters
   bool lstrip = false, rstrip = false;  // takes the white space beside it along

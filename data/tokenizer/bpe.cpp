@@ -3,17 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <unordered_map>
+#include <utility>
 
+#include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/tokenizer/byte_level.h"
 #include "lowrank/data/tokenizer/unicode.h"
 
 namespace lowrank::data {
 
 namespace {
 
-constexpr char32_t kTableCharacters = 0x10000;    // those beyond are looked up as texts
-constexpr std::size_t kKnownPieces = 1 << 16;     // pieces that a workspace remembers
-constexpr std::size_t kKnownPieceBytes = 1 << 8;  // longer ones do not come twice
+constexpr char32_t kTableCharacters = 0x10000;  // those beyond are looked up as texts
 
 // Earlier rank first, then the place further left: the order of PyPI tokenizers' queue.
 struct Later {
@@ -25,20 +27,17 @@ struct Later {
 
 }  // namespace
 
-Bpe::Bpe(const core::JsonView& model) {
-  // Old files (GPT-2's own) have no "type".
-  const std::string type = model.get_string("type", model.has("merges") ? "BPE" : "(none)");
-  if (type != "BPE") model.fail("the tokenizer model '" + type + "' is not supported (BPE is)");
-  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    const std::string value = model.get_string(key, "");
-    if (!value.empty()) model.at(key).fail("'" + core::printable(value) + "' is not supported (null and \"\" are)");
-  }
+Bpe::Bpe(const core::JsonView& model, ModelTables tables) : TokenModel(std::move(tables.vocabulary)) {
   if (model.get_double("dropout", 0) != 0) model.at("dropout").fail("merge dropout is not supported (null and 0 are)");
+  prefix_ = model.get_string("continuing_subword_prefix", "");
+  suffix_ = model.get_string("end_of_word_suffix", "");
   byte_fallback_ = model.get_bool("byte_fallback", false);
   fuse_unk_ = model.get_bool("fuse_unk", false);
   ignore_merges_ = model.get_bool("ignore_merges", false);
-  read_vocabulary(model.at("vocab"));
-  read_merges(model.at("merges"));
+  check_vocabulary(model);
+  index_characters();
+  if (!model.at("merges").is_array()) model.at("merges").fail("expected an array of merges");
+  read_merges(tables);
   read_byte_tokens(model);
   if (model.has_value("unk_token")) {
     const std::string unk = model.at("unk_token").as_string();
@@ -47,20 +46,50 @@ Bpe::Bpe(const core::JsonView& model) {
   }
 }
 
-void Bpe::read_vocabulary(const core::JsonView& vocab) {
-  if (!vocab.is_object()) vocab.fail("expected an object of tokens and their ids");
-  if (vocab.raw().empty()) vocab.fail("an empty vocabulary");
-  for (const auto& [token, value] : vocab.raw().items()) {
-    const core::JsonView entry(value, vocab.where() + "." + core::printable(token, 40));
-    const auto id = static_cast<TokenId>(entry.as_int(0, kMaxTokenId));
-    if (!vocabulary_.add(token, id)) {
-      const std::string* other = vocabulary_.token(id);
-      entry.fail(fmt::format("the id {} is also that of '{}'", id, core::printable(other ? *other : token, 40)));
+Bpe::Bpe(const std::vector<std::string>& tokens, const std::vector<std::string>& special, const std::string& where)
+    : ignore_merges_(true) {
+  const auto add = [&](const std::string& text, TokenId id) {
+    if (text.empty() || !vocabulary_.add(text, id)) {
+      throw FormatError(
+          fmt::format("{}: the token {}, '{}', is empty or there twice", where, id, core::printable(text, 40)));
+    }
+  };
+  for (std::size_t i = 0; i < special.size(); ++i) add(special[i], static_cast<TokenId>(i));
+  std::unordered_map<std::string_view, TokenId> ids;
+  for (std::size_t rank = 0; rank < tokens.size(); ++rank) {
+    const auto id = static_cast<TokenId>(special.size() + rank);
+    std::string text;
+    append_byte_level(text, tokens[rank]);
+    add(text, id);
+    ids.emplace(tokens[rank], id);
+  }
+  for (int byte = 0; byte < 256; ++byte) {
+    if (!ids.contains(std::string(1, static_cast<char>(byte)))) {
+      throw FormatError(fmt::format("{}: no token is the byte {:#04x}", where, byte));
     }
   }
+  struct Pair {
+    TokenId left, right;
+    Merge merge;
+  };
+  std::vector<Pair> pairs;
+  for (std::size_t rank = 0; rank < tokens.size(); ++rank) {
+    const std::string_view token = tokens[rank];
+    for (std::size_t at = 1; at < token.size(); ++at) {
+      const auto left = ids.find(token.substr(0, at)), right = ids.find(token.substr(at));
+      if (left == ids.end() || right == ids.end()) continue;
+      pairs.push_back({left->second, right->second, {static_cast<std::int32_t>(rank), ids.at(token)}});
+    }
+  }
+  merges_ = MergeTable(pairs.size());
+  for (const Pair& pair : pairs) merges_.set(pair.left, pair.right, pair.merge);
+  index_characters();
+}
+
+void Bpe::index_characters() {
   for (TokenId id = 0; id < vocabulary_.size(); ++id) {
-    const std::string* token = vocabulary_.token(id);
-    if (token == nullptr || token->empty()) continue;
+    const auto token = vocabulary_.token(id);
+    if (!token || token->empty()) continue;
     std::size_t at = 0;
     const char32_t c = next_character(*token, at);
     if (at != token->size() || c >= kTableCharacters) continue;
@@ -69,38 +98,23 @@ void Bpe::read_vocabulary(const core::JsonView& vocab) {
   }
 }
 
-void Bpe::read_merges(const core::JsonView& merges) {
-  if (!merges.is_array()) merges.fail("expected an array of merges");
-  merges_ = MergeTable(merges.size());
+void Bpe::read_merges(const ModelTables& tables) {
+  merges_ = MergeTable(tables.merge_count());
   std::int32_t rank = 0;
-  for (const core::Json& value : merges.raw()) {
-    const auto fail = [&](const std::string& problem) {
-      core::JsonView(value, fmt::format("{}[{}]", merges.where(), rank)).fail(problem);
-    };
-    std::string left, right;
-    if (value.is_string()) {
-      const auto& text = value.get_ref<const std::string&>();
-      if (text.starts_with("#version")) continue;
-      const auto space = text.find(' ');
-      if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos) {
-        fail("expected two tokens with one space between them, found '" + core::printable(text, 40) + "'");
-      }
-      left = text.substr(0, space);
-      right = text.substr(space + 1);
-    } else if (value.is_array() && value.size() == 2 && value[0].is_string() && value[1].is_string()) {
-      left = value[0].get<std::string>();
-      right = value[1].get<std::string>();
-    } else {
-      fail("expected \"left right\" or [\"left\", \"right\"]");
-    }
-    const auto look_up = [&](const std::string& token) {
+  std::string merged;
+  tables.visit_merges([&](std::string_view left, std::string_view right, const ModelTables::Problem& problem) {
+    const auto look_up = [&](std::string_view token) {
       const auto id = vocabulary_.find(token);
-      if (!id) fail("a merge of unknown tokens: '" + core::printable(token, 40) + "' is not in the vocabulary");
+      if (!id) problem("a merge of unknown tokens: '" + core::printable(token, 40) + "' is not in the vocabulary");
       return id.value_or(-1);
     };
     const TokenId left_id = look_up(left), right_id = look_up(right);
-    merges_.set(left_id, right_id, {rank++, look_up(left + right)});
-  }
+    if (!right.starts_with(prefix_)) {
+      problem("'" + core::printable(right, 40) + "' does not begin with continuing_subword_prefix");
+    }
+    merged.assign(left).append(right.substr(prefix_.size()));
+    merges_.set(left_id, right_id, {rank++, look_up(merged)});
+  });
 }
 
 void Bpe::read_byte_tokens(const core::JsonView& model) {
@@ -122,17 +136,26 @@ TokenId Bpe::id_of(char32_t c, std::string_view text) const {
 void Bpe::fill(std::string_view piece, Workspace& w) const {
   w.symbols.clear();
   const auto add = [&](TokenId id) { w.symbols.push_back({id, -1, -1, true}); };
+  const bool has_affixes = !prefix_.empty() || !suffix_.empty();
+  std::string composed;
   bool pending_unk = false;  // an unknown character waits for the next one, which it may be fused with
   for (std::size_t at = 0; at < piece.size();) {
     const std::size_t begin = at;
     const char32_t c = next_character(piece, at);
-    const TokenId id = id_of(c, piece.substr(begin, at - begin));
+    std::string_view symbol = piece.substr(begin, at - begin);
+    if (has_affixes) {
+      composed = begin == 0 ? "" : prefix_;
+      composed += symbol;
+      if (at == piece.size()) composed += suffix_;
+      symbol = composed;
+    }
+    const TokenId id = has_affixes ? vocabulary_.find(symbol).value_or(-1) : id_of(c, symbol);
     if (id >= 0) {
       if (pending_unk) add(*unk_);
       pending_unk = false;
       add(id);
     } else if (byte_fallback_) {
-      for (std::size_t i = begin; i < at; ++i) add(byte_ids_[static_cast<unsigned char>(piece[i])]);
+      for (const char byte : symbol) add(byte_ids_[static_cast<unsigned char>(byte)]);
     } else if (unk_) {
       if (pending_unk && !fuse_unk_) add(*unk_);
       pending_unk = true;
@@ -181,29 +204,18 @@ void Bpe::merge(Workspace& w) const {
   }
 }
 
-void Bpe::encode(std::string_view piece, Workspace& w, std::vector<TokenId>& ids) const {
-  if (piece.empty()) return;
+void Bpe::encode(std::string_view piece, std::vector<TokenId>& ids) const {
   if (ignore_merges_) {
     if (const auto id = vocabulary_.find(piece)) {
       ids.push_back(*id);
       return;
     }
   }
-  const bool remember = piece.size() <= kKnownPieceBytes;
-  if (remember) {
-    if (const auto it = w.known.find(std::string(piece)); it != w.known.end()) {
-      ids.insert(ids.end(), it->second.begin(), it->second.end());
-      return;
-    }
-  }
+  Workspace w;
   fill(piece, w);
   merge(w);
-  const std::size_t first = ids.size();
   for (const auto& symbol : w.symbols) {
     if (symbol.alive) ids.push_back(symbol.id);
-  }
-  if (remember && w.known.size() < kKnownPieces) {
-    w.known.emplace(piece, std::vector<TokenId>(ids.begin() + static_cast<std::ptrdiff_t>(first), ids.end()));
   }
 }
 

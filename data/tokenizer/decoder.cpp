@@ -1,9 +1,12 @@
 #include "lowrank/data/tokenizer/decoder.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/tokenizer/byte_level.h"
+#include "lowrank/data/tokenizer/normalizer.h"
 #include "lowrank/data/tokenizer/pattern.h"
 #include "lowrank/data/tokenizer/unicode.h"
 
@@ -85,27 +88,26 @@ class ByteFallback : public Decoder {
 
 class ReplaceDecoder : public Decoder {
  public:
-  ReplaceDecoder(const core::JsonView& pattern, std::string content)
-      : pattern_(pattern), content_(std::move(content)) {}
+  explicit ReplaceDecoder(const core::JsonView& json)
+      : pattern_(json.at("pattern")), content_(json.at("content").as_string()), name_(json.where() + " (Replace)") {}
   void apply(std::vector<std::string>& tokens) const override {
+    std::size_t before = 0, after = 0;
     std::vector<ByteRange> matches;
     for (std::string& token : tokens) {
       matches.clear();
       pattern_.find_all(token, {0, token.size()}, matches);
-      if (matches.empty()) continue;
-      std::string out;
-      std::size_t at = 0;
-      for (const ByteRange& m : matches) {
-        out.append(token, at, m.begin - at).append(content_);
-        at = m.end;
+      before += token.size();
+      after += token.size() + matches.size() * content_.size();
+      if (after > normalized_limit(before)) {
+        throw DataError(name_ + ": it would make a text 64 times as long, and 64 KiB; no tokenizer needs that");
       }
-      token = out.append(token, at);
+      if (!matches.empty()) token = replaced(token, matches, content_);
     }
   }
 
  private:
   Pattern pattern_;
-  std::string content_;
+  std::string content_, name_;
 };
 
 class Fuse : public Decoder {
@@ -160,9 +162,84 @@ class MetaspaceDecoder : public Decoder {
   bool never_ = false;
 };
 
+void replace_all(std::string& text, std::string_view what, std::string_view with) {
+  if (what.empty() || text.find(what) == std::string::npos) return;
+  std::vector<ByteRange> matches;
+  for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + what.size())) {
+    matches.push_back({at, at + what.size()});
+  }
+  text = replaced(text, matches, with);
+}
+
+// English spaces before punctuation and contractions.
+void clean_up(std::string& text) {
+  static constexpr std::pair<std::string_view, std::string_view> kRules[] = {
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},    {" n't", "n't"},
+      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+  };
+  for (const auto& [what, with] : kRules) replace_all(text, what, with);
+}
+
+class WordPieceDecoder : public Decoder {
+ public:
+  explicit WordPieceDecoder(const core::JsonView& json)
+      : prefix_(json.get_string("prefix", "##")), clean_(json.get_bool("cleanup", true)) {}
+  void apply(std::vector<std::string>& tokens) const override {
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      std::string& token = tokens[i];
+      if (i > 0 && token.starts_with(prefix_)) {
+        token.erase(0, prefix_.size());
+      } else if (i > 0) {
+        token.insert(0, " ");
+      }
+      if (clean_) clean_up(token);
+    }
+  }
+
+ private:
+  std::string prefix_;
+  bool clean_;
+};
+
+class BpeDecoder : public Decoder {
+ public:
+  explicit BpeDecoder(std::string suffix) : suffix_(std::move(suffix)) {}
+  void apply(std::vector<std::string>& tokens) const override {
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      replace_all(tokens[i], suffix_, i + 1 < tokens.size() ? " " : "");
+    }
+  }
+
+ private:
+  std::string suffix_;
+};
+
+// What a speech model says: repeated tokens are one.
+class CtcDecoder : public Decoder {
+ public:
+  explicit CtcDecoder(const core::JsonView& json)
+      : pad_(json.get_string("pad_token", "<pad>")),
+        delimiter_(json.get_string("word_delimiter_token", "|")),
+        clean_(json.get_bool("cleanup", true)) {}
+  void apply(std::vector<std::string>& tokens) const override {
+    tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
+    for (std::string& token : tokens) {
+      replace_all(token, pad_, "");
+      if (!clean_) continue;
+      clean_up(token);
+      replace_all(token, delimiter_, " ");
+    }
+    std::erase(tokens, "");
+  }
+
+ private:
+  std::string pad_, delimiter_;
+  bool clean_;
+};
+
 }  // namespace
 
-int byte_of_token(const std::string& token) {
+int byte_of_token(std::string_view token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
   const auto digit = [](char c) {
     return c >= '0' && c <= '9'   ? c - '0'
@@ -180,12 +257,14 @@ std::unique_ptr<const Decoder> Decoder::make(const core::JsonView& json) {
   if (type == "Sequence") return std::make_unique<SequenceDecoder>(json.at("decoders"));
   if (type == "ByteLevel") return std::make_unique<ByteLevelDecoder>();
   if (type == "ByteFallback") return std::make_unique<ByteFallback>();
-  if (type == "Replace") return std::make_unique<ReplaceDecoder>(json.at("pattern"), json.at("content").as_string());
+  if (type == "Replace") return std::make_unique<ReplaceDecoder>(json);
   if (type == "Fuse") return std::make_unique<Fuse>();
   if (type == "Strip") return std::make_unique<StripDecoder>(json);
   if (type == "Metaspace") return std::make_unique<MetaspaceDecoder>(json);
-  json.fail("the decoder '" + type +
-            "' is not supported (Sequence, ByteLevel, ByteFallback, Replace, Fuse, Strip and Metaspace are)");
+  if (type == "WordPiece") return std::make_unique<WordPieceDecoder>(json);
+  if (type == "BPEDecoder") return std::make_unique<BpeDecoder>(json.get_string("suffix", "</w>"));
+  if (type == "CTC") return std::make_unique<CtcDecoder>(json);
+  json.fail("the decoder '" + core::printable(type, 40) + "' is not supported");
 }
 
 }  // namespace lowrank::data

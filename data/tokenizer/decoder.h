@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lowrank/core/json.h"
@@ -17,12 +18,11 @@ class Decoder {
   /// Whether a run of <0xNN> tokens is decoded as a whole (so that its text is not known before its end).
   virtual bool joins_byte_tokens() const { return false; }
 
-  /// Sequence, ByteLevel, ByteFallback, Replace, Fuse, Strip, Metaspace; for null, tokens joined with spaces.
-  /// FormatError for others.
+  /// Every decoder of PyPI tokenizers 0.23; for null, tokens joined with spaces. FormatError for others.
   static std::unique_ptr<const Decoder> make(const core::JsonView& json);
 };
 
 /// Whether a token is "<0xNN>", and which byte.
-int byte_of_token(const std::string& token);  // -1 when it is not
+int byte_of_token(std::string_view token);  // -1 when it is not
 
 }  // namespace lowrank::data

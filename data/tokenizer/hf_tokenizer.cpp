@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
@@ -22,19 +23,35 @@ const core::JsonView& checked_root(const core::JsonView& root) {
   return root;
 }
 
+std::unique_ptr<const TokenModel> model_of(const core::Json& json, const std::string& where) {
+  const core::JsonView model = checked_root({json, where}).at("model");
+  ModelTables tables(where);
+  tables.read(model);
+  return TokenModel::make(model, std::move(tables));
+}
+
 }  // namespace
 
-HfTokenizer::HfTokenizer(const core::Json& json, const std::string& where, const SpecialTokens& special)
+std::shared_ptr<HfTokenizer> HfTokenizer::read(const std::filesystem::path& file, const SpecialTokens& special) {
+  const std::string where = file.string();
+  ModelTables tables(where);
+  const core::Json json = core::read_json(file, tables);
+  auto model = TokenModel::make(checked_root({json, where}).at("model"), std::move(tables));
+  return std::make_shared<HfTokenizer>(json, where, special, std::move(model));
+}
+
+HfTokenizer::HfTokenizer(const core::Json& json, const std::string& where, const SpecialTokens& special,
+                         std::unique_ptr<const TokenModel> model)
     : normalizer_(Normalizer::make(part(checked_root({json, where}), "normalizer"))),
       pre_tokenizer_(PreTokenizer::make(part({json, where}, "pre_tokenizer"))),
       decoder_(Decoder::make(part({json, where}, "decoder"))),
-      bpe_(core::JsonView(json, where).at("model")) {
-  next_id_ = static_cast<TokenId>(bpe_.vocabulary().count());
+      model_(model ? std::move(model) : model_of(json, where)) {
+  next_id_ = static_cast<TokenId>(model_->vocabulary().count());
   add_tokens_of(part({json, where}, "added_tokens"));
   add_tokens_of(special);
   build_splitters();
   template_ =
-      read_post_processor(part({json, where}, "post_processor"), [this](TokenId id) { return token(id) != nullptr; });
+      read_post_processor(part({json, where}, "post_processor"), [this](TokenId id) { return token(id).has_value(); });
   name_special_tokens(special);
 }
 
@@ -76,7 +93,7 @@ void HfTokenizer::add_tokens_of(const SpecialTokens& special) {
 // A token of the vocabulary keeps its id, any other gets the next free one, whatever the file says: so the reference. A
 // file that says something else would be read differently by different programs.
 void HfTokenizer::add_token(AddedToken token, const std::string& where) {
-  const TokenId id = bpe_.vocabulary().find(token.content).value_or(next_id_);
+  const TokenId id = model_->vocabulary().find(token.content).value_or(next_id_);
   if (token.id >= 0 && token.id != id) {
     throw FormatError(
         fmt::format("{}: the token '{}' has id {}, but {} has it (added tokens follow the vocabulary "
@@ -95,12 +112,18 @@ void HfTokenizer::add_token(AddedToken token, const std::string& where) {
 }
 
 void HfTokenizer::build_splitters() {
+  std::unordered_set<std::string_view> special_contents;
+  for (const AddedToken& token : added_) {
+    if (token.special) special_contents.insert(token.content);
+  }
+  // Decoding knows special tokens by their text, so that one whose normalised text is another is not left out.
+  for (AddedToken& token : added_) {
+    token.text = token.normalized ? normalized(token.content).text : token.content;
+    token.left_out = special_contents.contains(token.text);
+  }
   for (const bool special : {true, false}) {  // of two equal texts the special token's wins
     for (const AddedToken& token : added_) {
-      if (token.special != special) continue;
-      std::string content = token.content;
-      if (token.normalized && normalizer_) normalizer_->apply(content);
-      (token.normalized ? normalized_splitter_ : raw_splitter_).add(token, content);
+      if (token.special == special) (token.normalized ? normalized_splitter_ : raw_splitter_).add(token, token.text);
     }
   }
 }
@@ -108,13 +131,13 @@ void HfTokenizer::build_splitters() {
 void HfTokenizer::name_special_tokens(const SpecialTokens& special) {
   const auto id_of = [&](const SpecialTokens::Named& named) -> std::optional<TokenId> {
     if (named.token) return token_to_id(named.token->content);
-    if (!named.said && named.config_id && token(*named.config_id) != nullptr) return named.config_id;
+    if (!named.said && named.config_id && token(*named.config_id)) return named.config_id;
     return std::nullopt;
   };
   bos_ = id_of(special.bos);
   eos_ = id_of(special.eos);
   pad_ = id_of(special.pad);
-  unk_ = special.unk.said ? id_of(special.unk) : bpe_.unk();
+  unk_ = special.unk.said ? id_of(special.unk) : model_->unk();
   if (!bos_ && !special.bos.said && !template_.before.empty()) bos_ = template_.before.front();
   adds_bos_ = bos_ && !template_.before.empty() && template_.before.front() == *bos_;
   adds_eos_ = eos_ && !template_.after.empty() && template_.after.back() == *eos_;
@@ -128,45 +151,56 @@ std::vector<TokenId> HfTokenizer::encode(std::string_view text, bool add_special
   }
   std::vector<TokenId> ids;
   if (add_special_tokens) ids = template_.before;
-  Bpe::Workspace workspace;
   for (const Part& raw : raw_splitter_.split(text)) {
     if (raw.id >= 0) {
       ids.push_back(raw.id);
       continue;
     }
-    std::string segment(text.substr(raw.span.begin, raw.span.end - raw.span.begin));
-    if (normalizer_) normalizer_->apply(segment);
-    for (const Part& piece : normalized_splitter_.split(segment)) {
+    NormalizedText segment = normalized(text.substr(raw.span.begin, raw.span.end - raw.span.begin));
+    for (const Part& piece : normalized_splitter_.split(segment.text)) {
       if (piece.id >= 0) {
         ids.push_back(piece.id);
-      } else {
-        encode_segment(segment.substr(piece.span.begin, piece.span.end - piece.span.begin),
-                       raw.span.begin == 0 && piece.span.begin == 0, workspace, ids);
+        continue;
       }
+      const bool whole = piece.span.end - piece.span.begin == segment.text.size();
+      encode_segment(
+          whole ? std::move(segment.text) : segment.text.substr(piece.span.begin, piece.span.end - piece.span.begin),
+          raw.span.begin == 0 && piece.span.begin == 0 && segment.at_start, ids);
     }
   }
   if (add_special_tokens) ids.insert(ids.end(), template_.after.begin(), template_.after.end());
   return ids;
 }
 
-void HfTokenizer::encode_segment(std::string text, bool at_start, Bpe::Workspace& workspace,
-                                 std::vector<TokenId>& ids) const {
-  if (!pre_tokenizer_) return bpe_.encode(text, workspace, ids);
+NormalizedText HfTokenizer::normalized(std::string_view text) const {
+  NormalizedText out{std::string(text), normalized_limit(text.size())};
+  if (normalizer_) normalizer_->apply(out);
+  return out;
+}
+
+void HfTokenizer::encode_segment(std::string text, bool at_start, std::vector<TokenId>& ids) const {
+  if (!pre_tokenizer_) return encode_piece(text, ids);
   Pieces pieces{std::move(text), {}, at_start};
   pieces.spans.push_back({0, pieces.text.size()});
   pre_tokenizer_->apply(pieces);
   for (const ByteRange& span : pieces.spans) {
-    bpe_.encode(std::string_view(pieces.text).substr(span.begin, span.end - span.begin), workspace, ids);
+    encode_piece(std::string_view(pieces.text).substr(span.begin, span.end - span.begin), ids);
   }
+}
+
+void HfTokenizer::encode_piece(std::string_view piece, std::vector<TokenId>& ids) const {
+  if (piece.empty() || cache_.find(piece, ids)) return;
+  const std::size_t first = ids.size();
+  model_->encode(piece, ids);
+  cache_.add(piece, std::span(ids).subspan(first));
 }
 
 std::string HfTokenizer::decode(std::span<const TokenId> ids, bool skip_special_tokens) const {
   std::vector<std::string> tokens;
   tokens.reserve(ids.size());
   for (const TokenId id : ids) {
-    const std::string* text = token(id);
-    if (text == nullptr || (skip_special_tokens && is_special(id))) continue;
-    tokens.push_back(*text);
+    const auto text = token(id);
+    if (text && !(skip_special_tokens && is_special(id))) tokens.emplace_back(*text);
   }
   decoder_->apply(tokens);
   std::string out;
@@ -174,32 +208,29 @@ std::string HfTokenizer::decode(std::span<const TokenId> ids, bool skip_special_
   return out;
 }
 
-const std::string* HfTokenizer::token(TokenId id) const {
-  if (const auto it = added_by_id_.find(id); it != added_by_id_.end()) return &added_[it->second].content;
-  return bpe_.vocabulary().token(id);
+std::optional<std::string_view> HfTokenizer::token(TokenId id) const {
+  if (const auto it = added_by_id_.find(id); it != added_by_id_.end()) return added_[it->second].text;
+  return model_->vocabulary().token(id);
 }
 
 std::optional<TokenId> HfTokenizer::token_to_id(std::string_view text) const {
   if (const auto it = added_place_.find(std::string(text)); it != added_place_.end()) return added_[it->second].id;
-  return bpe_.vocabulary().find(text);
+  return model_->vocabulary().find(text);
 }
 
-std::string HfTokenizer::id_to_token(TokenId id) const {
-  const std::string* text = token(id);
-  return text == nullptr ? std::string() : *text;
-}
+std::string HfTokenizer::id_to_token(TokenId id) const { return std::string(token(id).value_or("")); }
 
 bool HfTokenizer::is_special(TokenId id) const {
   const auto it = added_by_id_.find(id);
-  return it != added_by_id_.end() && added_[it->second].special;
+  return it != added_by_id_.end() && added_[it->second].left_out;
 }
 
 bool HfTokenizer::is_byte(TokenId id) const {
   if (!decoder_->joins_byte_tokens()) return false;
-  const std::string* text = token(id);
-  return text != nullptr && byte_of_token(*text) >= 0;
+  const auto text = token(id);
+  return text && byte_of_token(*text) >= 0;
 }
 
-TokenId HfTokenizer::size() const { return std::max(bpe_.vocabulary().size(), next_id_); }
+TokenId HfTokenizer::size() const { return std::max(model_->vocabulary().size(), next_id_); }
 
 }  // namespace lowrank::data

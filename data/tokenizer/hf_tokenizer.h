@@ -1,16 +1,19 @@
-// tokenizer.json, as PyPI tokenizers writes and reads it, with a BPE model.
+// tokenizer.json, as PyPI tokenizers writes and reads it.
 #pragma once
 
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 
 #include "lowrank/data/tokenizer/added_tokens.h"
-#include "lowrank/data/tokenizer/bpe.h"
 #include "lowrank/data/tokenizer/decoder.h"
 #include "lowrank/data/tokenizer/normalizer.h"
+#include "lowrank/data/tokenizer/piece_cache.h"
 #include "lowrank/data/tokenizer/post_processor.h"
 #include "lowrank/data/tokenizer/pre_tokenizer.h"
 #include "lowrank/data/tokenizer/special_tokens.h"
+#include "lowrank/data/tokenizer/token_model.h"
 #include "lowrank/data/tokenizer/tokenizer.h"
 
 namespace lowrank::data {
@@ -19,7 +22,11 @@ namespace lowrank::data {
 /// other ids than the model was trained with where the two differ, e.g. Llama texts that begin with a space.)
 class HfTokenizer : public Tokenizer {
  public:
-  HfTokenizer(const core::Json& json, const std::string& where, const SpecialTokens& special);
+  /// From tokenizer.json; FormatError when it cannot be right.
+  static std::shared_ptr<HfTokenizer> read(const std::filesystem::path& file, const SpecialTokens& special);
+  /// From its document; `model` instead of the document's own.
+  HfTokenizer(const core::Json& json, const std::string& where, const SpecialTokens& special,
+              std::unique_ptr<const TokenModel> model = nullptr);
 
   std::vector<TokenId> encode(std::string_view text, bool add_special_tokens) const override;
   std::string decode(std::span<const TokenId> ids, bool skip_special_tokens) const override;
@@ -35,13 +42,16 @@ class HfTokenizer : public Tokenizer {
   void add_token(AddedToken token, const std::string& where);
   void build_splitters();
   void name_special_tokens(const SpecialTokens& special);
-  void encode_segment(std::string text, bool at_start, Bpe::Workspace& workspace, std::vector<TokenId>& ids) const;
-  const std::string* token(TokenId id) const;
+  NormalizedText normalized(std::string_view text) const;
+  void encode_segment(std::string text, bool at_start, std::vector<TokenId>& ids) const;
+  void encode_piece(std::string_view piece, std::vector<TokenId>& ids) const;
+  std::optional<std::string_view> token(TokenId id) const;
 
   std::unique_ptr<const Normalizer> normalizer_;
   std::unique_ptr<const PreTokenizer> pre_tokenizer_;
   std::unique_ptr<const Decoder> decoder_;
-  Bpe bpe_;
+  std::unique_ptr<const TokenModel> model_;
+  mutable PieceCache cache_;  // as old as the tokenizer
   Template template_;
   std::vector<AddedToken> added_;                             // in the order they were added
   std::unordered_map<std::string, std::size_t> added_place_;  // content -> place in added_

@@ -1,7 +1,6 @@
 // (left id, right id) -> (rank, merged id), the hot look-up of byte-pair encoding: open addressing, no deletion.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <vector>
 
@@ -16,7 +15,7 @@ struct Merge {
 
 class MergeTable {
  public:
-  explicit MergeTable(std::size_t expected = 0) : slots_(std::bit_ceil(expected * 2 + 2)), mask_(slots_.size() - 1) {}
+  explicit MergeTable(std::size_t expected = 0) : slots_(expected + expected / 2 + 2) {}
 
   /// A pair that is there already is replaced. At most `expected` pairs.
   void set(TokenId left, TokenId right, Merge merge) {
@@ -39,13 +38,12 @@ class MergeTable {
   std::size_t place(std::uint64_t k) const {
     std::uint64_t h = k * 0x9E3779B97F4A7C15ULL;
     h ^= h >> 32;
-    std::size_t i = h & mask_;
-    while (slots_[i].merge.rank >= 0 && slots_[i].key != k) i = (i + 1) & mask_;
+    std::size_t i = static_cast<std::size_t>((h & 0xFFFFFFFF) * slots_.size() >> 32);
+    while (slots_[i].merge.rank >= 0 && slots_[i].key != k) i = i + 1 == slots_.size() ? 0 : i + 1;
     return i;
   }
 
-  std::vector<Slot> slots_;
-  std::size_t mask_;
+  std::vector<Slot> slots_;  // a third of them free
 };
 
 }  // namespace lowrank::data

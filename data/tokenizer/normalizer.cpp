@@ -1,9 +1,14 @@
 #include "lowrank/data/tokenizer/normalizer.h"
 
-#include <optional>
+#include <fmt/format.h>
+
 #include <utility>
 #include <vector>
 
+#include "lowrank/core/error.h"
+#include "lowrank/core/text.h"
+#include "lowrank/data/tokenizer/byte_level.h"
+#include "lowrank/data/tokenizer/charsmap.h"
 #include "lowrank/data/tokenizer/pattern.h"
 #include "lowrank/data/tokenizer/unicode.h"
 
@@ -18,40 +23,56 @@ class SequenceNormalizer : public Normalizer {
       if (auto step = make(steps.at(i))) steps_.push_back(std::move(step));
     }
   }
-  void apply(std::string& text) const override {
-    for (const auto& step : steps_) step->apply(text);
+  void apply(NormalizedText& t) const override {
+    for (const auto& step : steps_) step->apply(t);
   }
 
  private:
   std::vector<std::unique_ptr<const Normalizer>> steps_;
 };
 
-class Prepend : public Normalizer {
+// Says which component made too much of a text.
+class Growing : public Normalizer {
+ protected:
+  explicit Growing(const core::JsonView& json) : name_(json.where() + " (" + json.at("type").as_string() + ")") {}
+  void check(std::size_t bytes, std::size_t most) const {
+    if (bytes <= most) return;
+    throw DataError(
+        fmt::format("{}: it would make a text of more than {}, which is 64 times the one it was given and "
+                    "64 KiB; no tokenizer needs that",
+                    name_, core::format_bytes(most)));
+  }
+
+ private:
+  std::string name_;
+};
+
+class Prepend : public Growing {
  public:
-  explicit Prepend(std::string prefix) : prefix_(std::move(prefix)) {}
-  void apply(std::string& text) const override {
-    if (!text.empty()) text.insert(0, prefix_);
+  explicit Prepend(const core::JsonView& json) : Growing(json), prefix_(json.at("prepend").as_string()) {}
+  void apply(NormalizedText& t) const override {
+    if (t.text.empty()) return;
+    check(t.text.size() + prefix_.size(), t.most);
+    t.text.insert(0, prefix_);
   }
 
  private:
   std::string prefix_;
 };
 
-class Replace : public Normalizer {
+class Replace : public Growing {
  public:
-  Replace(const core::JsonView& pattern, std::string content) : pattern_(pattern), content_(std::move(content)) {}
-  void apply(std::string& text) const override {
+  explicit Replace(const core::JsonView& json)
+      : Growing(json), pattern_(json.at("pattern")), content_(json.at("content").as_string()) {}
+  void apply(NormalizedText& t) const override {
     std::vector<ByteRange> matches;
-    pattern_.find_all(text, {0, text.size()}, matches);
+    pattern_.find_all(t.text, {0, t.text.size()}, matches);
     if (matches.empty()) return;
-    std::string out;
-    std::size_t at = 0;
-    for (const ByteRange& m : matches) {
-      out.append(text, at, m.begin - at).append(content_);
-      at = m.end;
-    }
-    out.append(text, at);
-    text = std::move(out);
+    std::size_t bytes = t.text.size() + matches.size() * content_.size();
+    for (const ByteRange& m : matches) bytes -= m.end - m.begin;
+    check(bytes, t.most);
+    if (matches.front().begin == 0 && content_.empty()) t.at_start = false;
+    t.text = replaced(t.text, matches, content_);
   }
 
  private:
@@ -59,10 +80,23 @@ class Replace : public Normalizer {
   std::string content_;
 };
 
+class Precompiled : public Growing {
+ public:
+  explicit Precompiled(const core::JsonView& json) : Growing(json), map_(json.at("precompiled_charsmap")) {}
+  void apply(NormalizedText& t) const override {
+    t.text = map_.apply(t.text, t.most);
+    check(t.text.size(), t.most);
+  }
+
+ private:
+  Charsmap map_;
+};
+
+// The others make at most 18 times of a text.
 class Form : public Normalizer {
  public:
   explicit Form(NormalForm form) : form_(form) {}
-  void apply(std::string& text) const override { text = normalize(text, form_); }
+  void apply(NormalizedText& t) const override { t.text = normalize(t.text, form_); }
 
  private:
   NormalForm form_;
@@ -70,13 +104,23 @@ class Form : public Normalizer {
 
 class Lowercase : public Normalizer {
  public:
-  void apply(std::string& text) const override { text = lowercase(text); }
+  void apply(NormalizedText& t) const override { t.text = lowercase(t.text); }
+};
+
+class ByteLevel : public Normalizer {
+ public:
+  void apply(NormalizedText& t) const override {
+    std::string out;
+    append_byte_level(out, t.text);
+    t.text = std::move(out);
+  }
 };
 
 class StripSpace : public Normalizer {
  public:
   StripSpace(bool left, bool right) : left_(left), right_(right) {}
-  void apply(std::string& text) const override {
+  void apply(NormalizedText& t) const override {
+    const std::string& text = t.text;
     std::size_t begin = 0, end = text.size();
     for (std::size_t at = 0; left_ && at < text.size() && is_white_space(next_character(text, at));) begin = at;
     while (right_ && end > begin) {
@@ -86,11 +130,81 @@ class StripSpace : public Normalizer {
       if (!is_white_space(next_character(text, at))) break;
       end = start;
     }
-    text = text.substr(begin, end - begin);
+    if (begin > 0) t.at_start = false;
+    t.text = text.substr(begin, end - begin);
   }
 
  private:
   bool left_, right_;
+};
+
+// Writes each character anew with `change(out, c)`, which may leave it out.
+template <class Change>
+void rewrite(NormalizedText& t, const Change& change) {
+  std::string out;
+  out.reserve(t.text.size());
+  for (std::size_t at = 0; at < t.text.size();) {
+    const bool first = at == 0;
+    change(out, next_character(t.text, at));
+    if (first && out.empty()) t.at_start = false;
+  }
+  t.text = std::move(out);
+}
+
+class StripAccents : public Normalizer {
+ public:
+  void apply(NormalizedText& t) const override {
+    rewrite(t, [](std::string& out, char32_t c) {
+      if (!is_mark(c)) append_character(out, c);
+    });
+  }
+};
+
+// SentencePiece's rules of old: control characters go, odd spaces become plain ones.
+class Nmt : public Normalizer {
+ public:
+  void apply(NormalizedText& t) const override {
+    rewrite(t, [](std::string& out, char32_t c) {
+      if ((c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F) return;
+      const bool space = c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
+                         c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+      append_character(out, space ? U' ' : c);
+    });
+  }
+};
+
+class BertNormalizer : public Normalizer {
+ public:
+  explicit BertNormalizer(const core::JsonView& json)
+      : clean_(json.get_bool("clean_text", true)),
+        part_chinese_(json.get_bool("handle_chinese_chars", true)),
+        lowercase_(json.get_bool("lowercase", true)),
+        strip_accents_(json.get_bool("strip_accents", lowercase_)) {}
+  void apply(NormalizedText& t) const override {
+    rewrite(t, [this](std::string& out, char32_t c) {
+      if (clean_ && is_control(c) && c != '\t' && c != '\n' && c != '\r') return;
+      const bool chinese = part_chinese_ && is_chinese(c);
+      if (chinese) out.push_back(' ');
+      append_character(out, clean_ && is_white_space(c) ? U' ' : c);
+      if (chinese) out.push_back(' ');
+    });
+    if (strip_accents_) {
+      t.text = normalize(t.text, NormalForm::kNfd);
+      rewrite(t, [](std::string& out, char32_t c) {
+        if (!is_nonspacing(c)) append_character(out, c);
+      });
+    }
+    if (lowercase_) t.text = lowercase(t.text);
+  }
+
+ private:
+  // Without U+2B820 to U+2B91F, which the reference leaves out.
+  static bool is_chinese(char32_t c) {
+    return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
+           (c >= 0x2A700 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) || (c >= 0xF900 && c <= 0xFAFF) ||
+           (c >= 0x2F800 && c <= 0x2FA1F);
+  }
+  bool clean_, part_chinese_, lowercase_, strip_accents_;
 };
 
 }  // namespace
@@ -99,18 +213,22 @@ std::unique_ptr<const Normalizer> Normalizer::make(const core::JsonView& json) {
   if (json.is_null()) return nullptr;
   const std::string type = json.at("type").as_string();
   if (type == "Sequence") return std::make_unique<SequenceNormalizer>(json.at("normalizers"));
-  if (type == "Prepend") return std::make_unique<Prepend>(json.at("prepend").as_string());
-  if (type == "Replace") return std::make_unique<Replace>(json.at("pattern"), json.at("content").as_string());
+  if (type == "Prepend") return std::make_unique<Prepend>(json);
+  if (type == "Replace") return std::make_unique<Replace>(json);
+  if (type == "Precompiled") return std::make_unique<Precompiled>(json);
+  if (type == "BertNormalizer") return std::make_unique<BertNormalizer>(json);
   if (type == "NFC") return std::make_unique<Form>(NormalForm::kNfc);
   if (type == "NFD") return std::make_unique<Form>(NormalForm::kNfd);
   if (type == "NFKC") return std::make_unique<Form>(NormalForm::kNfkc);
   if (type == "NFKD") return std::make_unique<Form>(NormalForm::kNfkd);
   if (type == "Lowercase") return std::make_unique<Lowercase>();
+  if (type == "StripAccents") return std::make_unique<StripAccents>();
+  if (type == "Nmt") return std::make_unique<Nmt>();
+  if (type == "ByteLevel") return std::make_unique<ByteLevel>();
   if (type == "Strip") {
     return std::make_unique<StripSpace>(json.get_bool("strip_left", true), json.get_bool("strip_right", true));
   }
-  json.fail("the normalizer '" + type +
-            "' is not supported (Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase and Strip are)");
+  json.fail("the normalizer '" + core::printable(type, 40) + "' is not supported");
 }
 
 }  // namespace lowrank::data

@@ -8,13 +8,25 @@
 
 namespace lowrank::data {
 
+/// A text on its way through the normalizers.
+struct NormalizedText {
+  std::string text;
+  std::size_t most;      // bytes that it may grow to
+  bool at_start = true;  // whether its first character is what became of the given text's first (Metaspace's "first")
+};
+
 class Normalizer {
  public:
   virtual ~Normalizer() = default;
-  virtual void apply(std::string& text) const = 0;
+  /// DataError, naming the component, when the text would grow beyond what it may.
+  virtual void apply(NormalizedText& text) const = 0;
 
-  /// Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, Strip; nullptr for null. FormatError for others.
+  /// Every normalizer of PyPI tokenizers 0.23; nullptr for null. FormatError for others.
   static std::unique_ptr<const Normalizer> make(const core::JsonView& json);
 };
+
+/// What a text of so many bytes may grow to: more than any normalizer of a published tokenizer makes of it, far less
+/// than a file can ask for that replaces a letter by a page.
+constexpr std::size_t normalized_limit(std::size_t bytes) { return 64 * bytes + (std::size_t{1} << 16); }
 
 }  // namespace lowrank::data

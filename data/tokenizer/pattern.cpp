@@ -45,6 +45,16 @@ void Pattern::find_all(std::string_view text, ByteRange within, std::vector<Byte
   }
 }
 
+std::string replaced(std::string_view text, const std::vector<ByteRange>& matches, std::string_view content) {
+  std::string out;
+  std::size_t at = 0;
+  for (const ByteRange& m : matches) {
+    out.append(text, at, m.begin - at).append(content);
+    at = m.end;
+  }
+  return out.append(text, at);
+}
+
 SplitBehavior split_behavior(const core::JsonView& json) {
   const std::string name = json.as_string();
   if (name == "Isolated") return SplitBehavior::kIsolated;

@@ -25,6 +25,14 @@ std::vector<TokenId> special_ids(const core::JsonView& json, const core::JsonVie
   return out;
 }
 
+// ["</s>", 2]
+TokenId named_id(const core::JsonView& json, const Known& known) {
+  if (!json.is_array() || json.size() != 2) json.fail("expected [\"token\", id]");
+  const auto id = static_cast<TokenId>(json.at(std::size_t{1}).as_int(0, kMaxTokenId));
+  if (!known(id)) json.fail(fmt::format("the id {} is not in the vocabulary", id));
+  return id;
+}
+
 Template read_template(const core::JsonView& json, const Known& known) {
   Template result;
   bool behind = false;
@@ -51,9 +59,10 @@ Template read_post_processor(const core::JsonView& json, const std::function<boo
   const std::string type = json.at("type").as_string();
   if (type == "ByteLevel") return {};
   if (type == "TemplateProcessing") return read_template(json, known);
-  if (type != "Sequence") {
-    json.fail("the post-processor '" + type + "' is not supported (TemplateProcessing, ByteLevel and Sequence are)");
+  if (type == "BertProcessing" || type == "RobertaProcessing") {
+    return {{named_id(json.at("cls"), known)}, {named_id(json.at("sep"), known)}};
   }
+  if (type != "Sequence") json.fail("the post-processor '" + core::printable(type, 40) + "' is not supported");
   Template all;
   const core::JsonView steps = json.at("processors");
   for (std::size_t i = 0; i < steps.size(); ++i) {

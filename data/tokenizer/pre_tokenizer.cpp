@@ -3,8 +3,11 @@
 #include <optional>
 #include <utility>
 
+#include "lowrank/core/text.h"
 #include "lowrank/data/tokenizer/byte_level.h"
+#include "lowrank/data/tokenizer/character_set.h"
 #include "lowrank/data/tokenizer/unicode.h"
+#include "lowrank/data/tokenizer/unicode_tables.h"
 
 namespace lowrank::data {
 
@@ -42,10 +45,8 @@ void split_all(Pieces& pieces, SplitBehavior behavior, bool invert, const Find& 
 
 class Split : public PreTokenizer {
  public:
-  explicit Split(const core::JsonView& json)
-      : pattern_(json.at("pattern")),
-        behavior_(split_behavior(json.at("behavior"))),
-        invert_(json.get_bool("invert", false)) {}
+  Split(Pattern pattern, SplitBehavior behavior, bool invert)
+      : pattern_(std::move(pattern)), behavior_(behavior), invert_(invert) {}
   void apply(Pieces& pieces) const override {
     split_all(pieces, behavior_, invert_,
               [&](const std::string& text, ByteRange span, auto& matches) { pattern_.find_all(text, span, matches); });
@@ -73,6 +74,61 @@ class CharacterSplit : public PreTokenizer {
  private:
   bool (*has_)(char32_t);
   SplitBehavior behavior_;
+};
+
+// Where one script ends and another begins. White space before the first script is left out, as the reference does.
+class UnicodeScripts : public PreTokenizer {
+ public:
+  void apply(Pieces& pieces) const override {
+    static const CharacterMap scripts(character_runs(unicode::kSplitScripts));
+    std::vector<ByteRange> out;
+    for (const ByteRange& span : pieces.spans) {
+      const std::size_t first = out.size();
+      int last = -1;
+      for (std::size_t at = span.begin; at < span.end;) {
+        const std::size_t begin = at;
+        const int script = scripts[next_character(pieces.text, at)];
+        if (script == 0) continue;  // at home in every script
+        if (script != last) {
+          if (out.size() > first) out.back().end = begin;
+          out.push_back({begin, span.end});
+        }
+        last = script;
+      }
+    }
+    pieces.spans = std::move(out);
+  }
+};
+
+class FixedLength : public PreTokenizer {
+ public:
+  explicit FixedLength(std::int64_t length) : length_(length) {}
+  void apply(Pieces& pieces) const override {
+    std::vector<ByteRange> out;
+    for (const ByteRange& span : pieces.spans) {
+      for (std::size_t at = span.begin; at < span.end;) {
+        const std::size_t begin = at;
+        for (std::int64_t n = 0; n < length_ && at < span.end; ++n) next_character(pieces.text, at);
+        out.push_back({begin, at});
+      }
+    }
+    pieces.spans = std::move(out);
+  }
+
+ private:
+  std::int64_t length_;
+};
+
+class BertSplit : public PreTokenizer {
+ public:
+  void apply(Pieces& pieces) const override {
+    spaces_.apply(pieces);
+    punctuation_.apply(pieces);
+  }
+
+ private:
+  CharacterSplit spaces_{is_white_space, SplitBehavior::kRemoved};
+  CharacterSplit punctuation_{is_punctuation, SplitBehavior::kIsolated};
 };
 
 // \w+|[^\w\s]+
@@ -132,7 +188,7 @@ class ByteLevel : public PreTokenizer {
 
  private:
   bool add_prefix_space_;
-  std::optional<Regex> regex_;
+  std::optional<OnigRegex> regex_;
 };
 
 class Metaspace : public PreTokenizer {
@@ -180,7 +236,18 @@ std::unique_ptr<const PreTokenizer> PreTokenizer::make(const core::JsonView& jso
   if (json.is_null()) return nullptr;
   const std::string type = json.at("type").as_string();
   if (type == "Sequence") return std::make_unique<SequencePreTokenizer>(json.at("pretokenizers"));
-  if (type == "Split") return std::make_unique<Split>(json);
+  if (type == "Split") {
+    return std::make_unique<Split>(Pattern(json.at("pattern")), split_behavior(json.at("behavior")),
+                                   json.get_bool("invert", false));
+  }
+  if (type == "CharDelimiterSplit") {
+    const std::string delimiter = json.at("delimiter").as_string();
+    if (count_characters(delimiter) != 1) json.at("delimiter").fail("expected one character");
+    return std::make_unique<Split>(Pattern(delimiter), SplitBehavior::kRemoved, false);
+  }
+  if (type == "BertPreTokenizer") return std::make_unique<BertSplit>();
+  if (type == "UnicodeScripts") return std::make_unique<UnicodeScripts>();
+  if (type == "FixedLength") return std::make_unique<FixedLength>(json.get_int("length", 5, 1, 1 << 20));
   if (type == "ByteLevel") return std::make_unique<ByteLevel>(json);
   if (type == "Metaspace") return std::make_unique<Metaspace>(json);
   if (type == "Whitespace") return std::make_unique<WordSplit>();
@@ -193,9 +260,7 @@ std::unique_ptr<const PreTokenizer> PreTokenizer::make(const core::JsonView& jso
     const auto behavior = json.has("behavior") ? split_behavior(json.at("behavior")) : SplitBehavior::kIsolated;
     return std::make_unique<CharacterSplit>(is_punctuation, behavior);
   }
-  json.fail("the pre-tokenizer '" + type +
-            "' is not supported (Sequence, Split, ByteLevel, Digits, Metaspace, Whitespace, WhitespaceSplit and "
-            "Punctuation are)");
+  json.fail("the pre-tokenizer '" + core::printable(type, 40) + "' is not supported");
 }
 
 }  // namespace lowrank::data

@@ -110,6 +110,7 @@ SpecialTokens read_special_tokens(const fs::path& directory) {
     out.add_eos = flag(view, "add_eos_token");
     out.legacy = flag(view, "legacy");
     out.add_prefix_space = flag(view, "add_prefix_space");
+    if (view.has_value("pat_str")) out.pattern = view.at("pat_str").as_string();
     out.has_chat_template = view.has_value("chat_template");
   }
   if (there("special_tokens_map.json") && !has_decoder) {

@@ -21,6 +21,7 @@ struct SpecialTokens {
   std::vector<AddedToken> added;  // added_tokens_decoder or added_tokens.json, with ids
   std::vector<AddedToken> extra;  // cls, sep, mask, additional_special_tokens; without ids
   std::optional<bool> add_bos, add_eos, legacy, add_prefix_space;
+  std::optional<std::string> pattern;  // pat_str: the regular expression of a tiktoken file
   bool has_chat_template = false;
   std::vector<std::filesystem::path> files;  // those that exist
 };

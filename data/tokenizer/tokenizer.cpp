@@ -6,27 +6,54 @@
 #include "lowrank/data/tokenizer/hf_tokenizer.h"
 #include "lowrank/data/tokenizer/sentencepiece_tokenizer.h"
 #include "lowrank/data/tokenizer/special_tokens.h"
+#include "lowrank/data/tokenizer/tiktoken.h"
 
 namespace lowrank::data {
 
-std::shared_ptr<const Tokenizer> Tokenizer::load(const std::filesystem::path& directory) {
-  namespace fs = std::filesystem;
-  const fs::path json_file = directory / "tokenizer.json", model_file = directory / "tokenizer.model";
-  const bool has_json = fs::exists(json_file), has_model = fs::exists(model_file);
-  if (!has_json && !has_model) {
+namespace fs = std::filesystem;
+
+namespace {
+
+// The file that a folder's tokenizer is read from; empty when there is none.
+fs::path tokenizer_file(const fs::path& directory) {
+  for (const char* name : {"tokenizer.json", "tekken.json", "tokenizer.model"}) {
+    if (fs::exists(directory / name)) return directory / name;
+  }
+  fs::path found;  // the first by name
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(directory, error)) {
+    if (entry.path().extension() == ".tiktoken" && (found.empty() || entry.path() < found)) found = entry.path();
+  }
+  return found;
+}
+
+}  // namespace
+
+std::shared_ptr<const Tokenizer> Tokenizer::load(const fs::path& directory) {
+  const fs::path file = tokenizer_file(directory);
+  if (file.empty()) {
     throw MissingError(directory.string() +
-                       ": no tokenizer here; expected tokenizer.json or tokenizer.model (vocab.json and merges.txt "
-                       "alone can be converted by saving them with transformers' AutoTokenizer)");
+                       ": no tokenizer here; expected tokenizer.json, tekken.json, tokenizer.model or a .tiktoken file "
+                       "(vocab.json and merges.txt alone can be converted by saving them with transformers' "
+                       "AutoTokenizer)");
   }
   const SpecialTokens special = read_special_tokens(directory);
   std::shared_ptr<Tokenizer> tokenizer;
-  if (has_json) {
-    tokenizer = std::make_shared<HfTokenizer>(core::read_json(json_file), json_file.string(), special);
+  if (file.filename() == "tokenizer.json") {
+    tokenizer = HfTokenizer::read(file, special);
+  } else if (file.filename() == "tekken.json") {
+    tokenizer = read_tekken(file, special);
   } else {
-    tokenizer = std::make_shared<SentencePieceTokenizer>(core::read_file(model_file), model_file.string(), special);
+    const std::string bytes = core::read_file(file);
+    if (is_tiktoken(bytes)) {
+      tokenizer = read_tiktoken(bytes, file, special);
+    } else {
+      tokenizer = std::make_shared<SentencePieceTokenizer>(bytes, file.string(), special);
+    }
   }
-  if (has_json) tokenizer->files_.push_back(json_file);
-  if (has_model) tokenizer->files_.push_back(model_file);
+  tokenizer->files_.push_back(file);
+  const fs::path model_file = directory / "tokenizer.model";
+  if (file != model_file && fs::exists(model_file)) tokenizer->files_.push_back(model_file);
   tokenizer->files_.insert(tokenizer->files_.end(), special.files.begin(), special.files.end());
   tokenizer->has_chat_template_ = special.has_chat_template;
   return tokenizer;

@@ -1,4 +1,4 @@
-// Tokenizers as Hugging Face models ship them: tokenizer.json (BPE) or SentencePiece's tokenizer.model.
+// Tokenizers as models ship them: tokenizer.json, SentencePiece's tokenizer.model, tekken.json, tiktoken files.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,9 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  /// From a model folder: tokenizer.json, else tokenizer.model; tokenizer_config.json and special_tokens_map.json name
-  /// the special tokens. MissingError when there is neither; FormatError for a file that cannot be right.
+  /// From a model folder: tokenizer.json, else tekken.json, else tokenizer.model (SentencePiece, or tiktoken's lines),
+  /// else a .tiktoken file; tokenizer_config.json and special_tokens_map.json name the special tokens. MissingError
+  /// when there is none of them; FormatError for a file that cannot be right.
   static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& model_directory);
 
   /// Ids equal to the reference's (transformers' AutoTokenizer). Special tokens written out in the text are recognised.

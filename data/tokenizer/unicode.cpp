@@ -3,10 +3,14 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <array>
+#include <utility>
 #include <vector>
 
 #include "lowrank/core/error.h"
+#include "lowrank/data/tokenizer/properties.h"
 #include "lowrank/data/tokenizer/unicode9.h"
+#include "lowrank/data/tokenizer/unicode_tables.h"
 
 namespace lowrank::data {
 
@@ -16,7 +20,38 @@ bool is_ascii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
-utf8proc_category_t category(char32_t c) { return utf8proc_category(static_cast<utf8proc_int32_t>(c)); }
+// A bit for each of RustClasses, in their order.
+unsigned rust_bits(char32_t c) {
+  static const CharacterMap map = [] {
+    RustClasses r = rust_classes();
+    const std::array<CharacterSet, 6> sets = {std::move(r.numeric), std::move(r.punctuation), std::move(r.word),
+                                              std::move(r.mark),    std::move(r.nonspacing),  std::move(r.control)};
+    return membership(sets);
+  }();
+  return map[c];
+}
+
+struct Lower {
+  char32_t from, to;
+};
+char32_t lower_of(char32_t c) {
+  static const std::vector<Lower> table = [] {
+    std::vector<Lower> out;
+    const auto& map = unicode::kLowerMap;
+    for (std::size_t i = 0; i + 3 < map.size(); i += 4) {
+      for (std::uint32_t n = 0; n < map[i + 1]; ++n) {
+        const std::uint32_t from = map[i] + n * map[i + 2];
+        out.push_back({from, from + map[i + 3]});
+      }
+    }
+    std::sort(out.begin(), out.end(), [](const Lower& a, const Lower& b) { return a.from < b.from; });
+    return out;
+  }();
+  if (c < 0x80) return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
+  const auto it = std::lower_bound(table.begin(), table.end(), c,
+                                   [](const Lower& entry, char32_t value) { return entry.from < value; });
+  return it != table.end() && it->from == c ? it->to : c;
+}
 
 // utf8proc_decompose sorts combining marks by swapping neighbours, which is quadratic in a run of them; so characters
 // are decomposed one by one here and each run is sorted.
@@ -115,29 +150,12 @@ bool is_white_space(char32_t c) {
          (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-bool is_numeric(char32_t c) {
-  if (c < 0x80) return c >= '0' && c <= '9';
-  const auto k = category(c);
-  return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
-}
-
-bool is_punctuation(char32_t c) {
-  if (c < 0x80) {
-    return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
-  }
-  const auto k = category(c);
-  return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
-}
-
-bool is_word(char32_t c) {
-  if (c < 0x80) return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
-  const auto k = category(c);
-  if (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_ND) return true;  // letters, marks, decimal digits
-  if (k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_PC) return true;
-  return c == 0x200C || c == 0x200D ||  // Join_Control, then the circled and squared letters (Other_Alphabetic)
-         (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
-         (c >= 0x1F170 && c <= 0x1F189);
-}
+bool is_numeric(char32_t c) { return (rust_bits(c) & 1) != 0; }
+bool is_punctuation(char32_t c) { return (rust_bits(c) & 2) != 0; }
+bool is_word(char32_t c) { return (rust_bits(c) & 4) != 0; }
+bool is_mark(char32_t c) { return (rust_bits(c) & 8) != 0; }
+bool is_nonspacing(char32_t c) { return (rust_bits(c) & 16) != 0; }
+bool is_control(char32_t c) { return (rust_bits(c) & 32) != 0; }
 
 std::string normalize(std::string_view text, NormalForm form) {
   if (is_ascii(text)) return std::string(text);
@@ -163,7 +181,7 @@ std::string lowercase(std::string_view text) {
     if (c == 0x130) {  // İ, the one character whose lower case is two
       out += "i\xCC\x87";
     } else {
-      append_character(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+      append_character(out, lower_of(c));
     }
   }
   return out;

@@ -15,9 +15,13 @@ void append_character(std::string& out, char32_t c);
 std::size_t count_characters(std::string_view text);
 
 bool is_white_space(char32_t c);  // the White_Space property
-bool is_numeric(char32_t c);      // categories Nd, Nl, No
-bool is_punctuation(char32_t c);  // ASCII punctuation, or a category P*
-bool is_word(char32_t c);         // \w of UTS #18: alphabetic, mark, decimal digit, connector punctuation
+// As the parts of the reference that are named have them (properties.h).
+bool is_numeric(char32_t c);      // Digits
+bool is_punctuation(char32_t c);  // Punctuation
+bool is_word(char32_t c);         // Whitespace, single_word
+bool is_mark(char32_t c);         // StripAccents
+bool is_nonspacing(char32_t c);   // BertNormalizer: strip_accents
+bool is_control(char32_t c);      // BertNormalizer: clean_text
 
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 

@@ -2,11 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <memory>
 #include <optional>
-#include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "lowrank/data/tokenizer/tokenizer.h"
@@ -16,6 +14,7 @@ namespace lowrank::data {
 /// Ids above this are taken for a damaged file: tables are as long as the largest id.
 inline constexpr TokenId kMaxTokenId = (1 << 22) - 1;
 
+/// About 25 bytes a token beside its text.
 class Vocabulary {
  public:
   /// False when the id or the token is already there.
@@ -23,15 +22,29 @@ class Vocabulary {
 
   std::optional<TokenId> find(std::string_view token) const;
   /// The token's text, or nothing for an id that has none.
-  const std::string* token(TokenId id) const;
-  std::size_t count() const { return ids_.size(); }
+  std::optional<std::string_view> token(TokenId id) const;
+  std::size_t count() const { return count_; }
   /// One more than the largest id.
-  TokenId size() const { return static_cast<TokenId>(index_.size()); }
+  TokenId size() const { return static_cast<TokenId>(tokens_.size()); }
 
  private:
-  std::deque<std::string> tokens_;  // stable addresses for the keys below
-  std::unordered_map<std::string_view, TokenId> ids_;
-  std::vector<std::int32_t> index_;  // id -> place in tokens_, or -1
+  struct Text {
+    const char* data = nullptr;  // null: no token has this id
+    std::uint32_t size = 0;
+  };
+  std::string_view text(TokenId id) const {
+    const Text& t = tokens_[static_cast<std::size_t>(id)];
+    return {t.data, t.size};
+  }
+  std::size_t slot_of(std::string_view token) const;
+  const char* keep(std::string_view token);
+  void grow();
+
+  std::vector<std::unique_ptr<char[]>> blocks_;  // the texts, one behind the other
+  std::size_t block_used_ = 0, block_size_ = 0;  // of the last one
+  std::vector<Text> tokens_;                     // by id
+  std::vector<TokenId> slots_;                   // open addressing by text; -1 is free
+  std::size_t count_ = 0;
 };
 
 }  // namespace lowrank::data

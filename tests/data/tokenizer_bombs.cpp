@@ -1,10 +1,15 @@
 // Texts made to be slow, and bytes that are no text.
+#include <fmt/format.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <ctime>
 #include <random>
+#include <sstream>
 
 #include "lowrank/core/text.h"
-#include "lowrank/data/tokenizer/regex.h"
+#include "lowrank/data/tokenizer/onig_regex.h"
 #include "lowrank/data/tokenizer/unicode.h"
 #include "tokenizer_tools.h"
 
@@ -51,7 +56,7 @@ TEST_CASE("a megabyte without a space, of spaces, of marks costs linear time", "
 }
 
 TEST_CASE("spaces before a word, again and again, cost linear time with the Llama-3 pattern", "[unit]") {
-  const lowrank::data::Regex regex(
+  const lowrank::data::OnigRegex regex(
       R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
       "a test");
   for (const std::string& unit :
@@ -68,10 +73,52 @@ TEST_CASE("spaces before a word, again and again, cost linear time with the Llam
 }
 
 TEST_CASE("an expression that explodes is stopped and named", "[unit]") {
-  const lowrank::data::Regex regex(R"((a|aa)+$|(x+x+)+y)", "tokenizer.json: pre_tokenizer");
+  const lowrank::data::OnigRegex regex(R"((a|aa)+$|(x+x+)+y)", "tokenizer.json: pre_tokenizer");
   std::vector<lowrank::data::ByteRange> matches;
   const std::string text = std::string(5000, 'x') + std::string(60, 'a') + "b";
   CHECK_THROWS_AS(regex.find_all(text, {0, text.size()}, matches), lowrank::DataError);
+}
+
+TEST_CASE("a tokenizer.json takes at most three times its size to read", "[unit]") {
+  Json json = small_llama();
+  std::string vocab, merges;  // 300,000 tokens, each by a merge
+  for (const auto& [token, id] : json["model"]["vocab"].items()) vocab += Json(token).dump() + ":" + id.dump() + ",";
+  const int first = static_cast<int>(json["model"]["vocab"].size());
+  for (int i = 0; i < 300000; ++i) {
+    const std::string left = "abcehlo"[i % 7] + std::to_string(i);
+    vocab += fmt::format("\"{}\":{},\"{}a\":{},", left, first + 2 * i, left, first + 2 * i + 1);
+    merges += fmt::format("[\"{}\",\"a\"],", left);
+  }
+  vocab.back() = '}';
+  merges.back() = ']';
+  json["model"]["vocab"] = "VOCAB";
+  json["model"]["merges"] = "MERGES";
+  std::string text = json.dump();
+  text.replace(text.find("\"VOCAB\""), 7, "{" + vocab);
+  text.replace(text.find("\"MERGES\""), 8, "[" + merges);
+  const TempDir dir;
+  write_text(dir / "tokenizer.json", text);
+  const std::size_t size = text.size();
+  REQUIRE(size > 10'000'000);
+  const auto kilobytes = [](const std::string& field) {
+    std::istringstream status(read_text("/proc/self/status"));
+    for (std::string line; std::getline(status, line);) {
+      if (line.starts_with(field)) return std::stoul(line.substr(field.size()));
+    }
+    return 0UL;
+  };
+  const pid_t child = fork();  // with a peak of its own
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    const std::size_t begin = kilobytes("VmRSS:");
+    const auto tokenizer = Tokenizer::load(dir.path());
+    const std::size_t grown = 1024 * (kilobytes("VmHWM:") - begin);
+    _exit(tokenizer->size() == first + 600000 && grown < 3 * size ? 0 : static_cast<int>(1 + grown / size));
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  INFO("grown by more than so many times its size, and one: " << WEXITSTATUS(status));
+  CHECK(status == 0);
 }
 
 TEST_CASE("invalid UTF-8 is read as U+FFFD", "[unit]") {

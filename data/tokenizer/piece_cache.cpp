@@ -1,0 +1,82 @@
+#include "lowrank/data/tokenizer/piece_cache.h"
+
+#include <cstring>
+#include <new>
+
+namespace lowrank::data {
+
+// One block of memory: this, then the ids, then the piece's bytes.
+struct PieceCache::Entry {
+  std::uint64_t hash;
+  std::uint32_t ids, bytes;
+
+  const TokenId* first_id() const { return reinterpret_cast<const TokenId*>(this + 1); }
+  const char* text() const { return reinterpret_cast<const char*>(first_id() + ids); }
+  bool is(std::uint64_t h, std::string_view piece) const {
+    return hash == h && bytes == piece.size() && std::memcmp(text(), piece.data(), piece.size()) == 0;
+  }
+
+  static const Entry* make(std::uint64_t hash, std::string_view piece, std::span<const TokenId> ids) {
+    void* block = ::operator new(sizeof(Entry) + ids.size_bytes() + piece.size());
+    auto* entry =
+        new (block) Entry{hash, static_cast<std::uint32_t>(ids.size()), static_cast<std::uint32_t>(piece.size())};
+    std::memcpy(const_cast<TokenId*>(entry->first_id()), ids.data(), ids.size_bytes());
+    std::memcpy(const_cast<char*>(entry->text()), piece.data(), piece.size());
+    return entry;
+  }
+  static void free(const Entry* entry) { ::operator delete(const_cast<Entry*>(entry)); }
+};
+
+namespace {
+
+// Eight bytes at a time; good enough for words, and a full slot is only a step further.
+std::uint64_t hash_of(std::string_view text) {
+  constexpr std::uint64_t kPrime = 0x9E3779B97F4A7C15ULL;
+  std::uint64_t h = text.size() * kPrime;
+  std::size_t at = 0;
+  for (; at + 8 <= text.size(); at += 8) {
+    std::uint64_t word;
+    std::memcpy(&word, text.data() + at, 8);
+    h = (h ^ word) * kPrime;
+    h ^= h >> 32;
+  }
+  std::uint64_t word = 0;
+  if (at < text.size()) std::memcpy(&word, text.data() + at, text.size() - at);
+  h = (h ^ word) * kPrime;
+  return h ^ (h >> 32);
+}
+
+}  // namespace
+
+PieceCache::PieceCache() : slots_(new std::atomic<const Entry*>[kSlots]()) {}
+
+PieceCache::~PieceCache() {
+  for (std::size_t i = 0; i < kSlots; ++i) Entry::free(slots_[i].load(std::memory_order_relaxed));
+}
+
+bool PieceCache::find(std::string_view piece, std::vector<TokenId>& ids) const {
+  if (piece.size() > kMaxPieceBytes) return false;
+  const std::uint64_t hash = hash_of(piece);
+  for (std::size_t at = hash & (kSlots - 1);; at = (at + 1) & (kSlots - 1)) {
+    const Entry* entry = slots_[at].load(std::memory_order_acquire);
+    if (entry == nullptr) return false;
+    if (!entry->is(hash, piece)) continue;
+    ids.insert(ids.end(), entry->first_id(), entry->first_id() + entry->ids);
+    return true;
+  }
+}
+
+void PieceCache::add(std::string_view piece, std::span<const TokenId> ids) {
+  if (piece.size() > kMaxPieceBytes || ids.size() > kMaxIds) return;
+  if (count_.load(std::memory_order_relaxed) >= kMaxPieces) return;
+  if (count_.fetch_add(1, std::memory_order_relaxed) >= kMaxPieces) return;  // half of the slots stay empty
+  const std::uint64_t hash = hash_of(piece);
+  const Entry* entry = Entry::make(hash, piece, ids);
+  for (std::size_t at = hash & (kSlots - 1);; at = (at + 1) & (kSlots - 1)) {
+    const Entry* there = nullptr;
+    if (slots_[at].compare_exchange_strong(there, entry, std::memory_order_release, std::memory_order_acquire)) return;
+    if (there->is(hash, piece)) return Entry::free(entry);  // another thread was faster
+  }
+}
+
+}  // namespace lowrank::data
