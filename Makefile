@@ -29,7 +29,7 @@ bench: build
 
 parity: build
 	@scripts/python.sh
-	@cmake --build $(BUILD) --target all tokenize_lines model_logits
+	@cmake --build $(BUILD) --target all tokenize_lines model_logits render_chat
 	@.deps/python/bin/python tests/parity/run.py --build $(BUILD)
 
 format:

@@ -13,6 +13,8 @@
 5. A classifier that `lowrank finetune --task classification` trains is read by transformers and PEFT without a warning and
    gives the same losses and predictions; so does one that PEFT makes, here.
 6. Image classifiers that `lowrank finetune` trains (adapter, whole, head) give the same loss in transformers.
+7. The chat templates that PyPI trl ships, over a grid of conversations, and random templates of every construct: the same text
+   and the same {% generation %} as transformers; mutations of them end in a rendering or in one sentence.
 
 2 to 5 use the model and the texts under --assets ($LOWRANK_ASSETS); without them they are left out, and that is said.
 """
@@ -52,6 +54,7 @@ def golden_tests(build, assets, work):
     run(sys.executable, HERE / "make_seq_cls_goldens.py", "--out", goldens)
     run(sys.executable, HERE / "make_dpo_goldens.py", "--out", goldens)
     run(sys.executable, HERE / "make_image_goldens.py", "--out", goldens / "data")
+    run(sys.executable, HERE / "make_chat_goldens.py", "--out", goldens / "data", *(["--assets", assets] if assets else []))
     run(sys.executable, HERE / "make_score_goldens.py", "--out", goldens / "eval")
     run(sys.executable, HERE / "make_classification_goldens.py", "--out", goldens / "eval")
     for test in ("test_data", "test_lora", "test_models", "test_eval", "test_train"):
@@ -198,7 +201,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=HERE.parents[1] / "build")
     parser.add_argument("--assets", type=pathlib.Path, default=os.environ.get("LOWRANK_ASSETS") or None)
-    parser.add_argument("--count", type=int, default=100000, help="strings for the tokenizers")
+    parser.add_argument("--count", type=int, default=100000, help="strings for the tokenizers, mutations of templates")
     arguments = parser.parse_args()
     build = arguments.build.resolve()
     with tempfile.TemporaryDirectory(prefix="lowrank-parity-") as folder:
@@ -211,6 +214,8 @@ def main():
                 env={**os.environ, "LOWRANK_ASSETS": str(arguments.assets)})
         else:
             print("LOWRANK_ASSETS is unset: tokenizers and live adapters are left out")
+        run(sys.executable, HERE / "chat_parity.py", "--tool", build / "tests" / "render_chat", "--mutations", arguments.count,
+            *(["--assets", arguments.assets] if arguments.assets else []))
         golden_tests(build, arguments.assets, work)
         image_parity.compare(build / "bin" / "lowrank", work / "images", check)
     print("parity: everything holds")
