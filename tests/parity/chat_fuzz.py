@@ -16,13 +16,13 @@ BINARY = ["+", "-", "*", "/", "//", "%", "~", "~", "and", "or", "==", "!=", "<",
 TESTS = ["odd", "even", "divisibleby(2)", "divisibleby 3", "defined", "undefined", "none", "boolean", "false", "true", "integer", "float", "lower",
          "upper", "string", "mapping", "number", "sequence", "iterable", "sameas(none)", "sameas true", "escaped", "in([1, 'a', none])",
          "in 'abc'", "==(1)", "eq 2", "equalto('a')", "ne 1", "gt 1", "ge(2)", "lt 2", "le 1", "greaterthan(0)", "lessthan 9", "callable", "filter", "test"]
-FILTERS = ["abs", "attr('upper')", "batch(2)|list", "batch(2, 'f')|list", "capitalize", "center(11)", "count", "default('d')", "default('d', true)", "d(1)",
+FILTERS = ["abs", "attr('zz')", "batch(2)|list", "batch(2, 'f')|list", "capitalize", "center(11)", "count", "default('d')", "default('d', true)", "d(1)",
            "dictsort", "dictsort(true)", "dictsort(false, 'value')", "dictsort(reverse=true)", "e", "escape", "forceescape", "filesizeformat", "filesizeformat(true)",
            "first", "float", "float(1.5)", "format(1, 'x')", "groupby('n')", "groupby('k')", "groupby('o.p', default=0)", "indent", "indent(2, true)", "indent('>', first=true, blank=true)",
            "int", "int(5)", "int(0, 16)", "items|list", "join", "join(', ')", "join('-', 'n')", "join(', ', attribute='k')", "last", "length", "list", "lower",
            "map('upper')|list", "map(attribute='n')|list", "map(attribute='o.p', default='-')|list", "map('default', 'x')|list", "map('int')|list", "max", "min", "max(attribute='n')",
            "min(true)", "reject('odd')|list", "reject|list", "rejectattr('o')|list", "rejectattr('n', 'eq', 2)|list", "replace('l', 'L')", "replace('', '.', 2)",
-           "reverse|list", "reverse", "round", "round(1)", "round(1, 'floor')", "round(0, 'ceil')", "safe", "select('string')|list", "select|list", "selectattr('o')|list",
+           "reverse|list", "string|reverse", "round", "round(1)", "round(1, 'floor')", "round(0, 'ceil')", "safe", "select('string')|list", "select|list", "selectattr('o')|list",
            "selectattr('n', '>', 1)|list", "selectattr('k', 'in', ['x'])|list", "slice(2)|list", "slice(3, 'f')|list", "sort", "sort(true)", "sort(attribute='n')",
            "sort(reverse=true, attribute='k,n')", "sort(case_sensitive=true)", "string", "sum", "sum('n')", "sum(start=1)", "title", "trim", "trim('Hd ')", "truncate(5)",
            "truncate(8, true, '~', 0)", "truncate(5, false, '..', 1)", "unique|list", "unique(true)|list", "unique(attribute='n')|list", "upper", "urlencode", "wordcount",
@@ -35,7 +35,7 @@ TEXT_METHODS = ["capitalize()", "casefold()", "center(15)", "center(14, '*')", "
                 "split(none, 1)", "split(', ')[-1]", "split('')", "splitlines()", "splitlines(true)", "startswith('He')", "startswith('l', 2)", "startswith(1)", "strip()", "strip('Hd')",
                 "swapcase()", "title()", "upper()", "zfill(15)", "zfill(1)", "format(1, 2)", "nothing()", "nothing"]
 DICT_METHODS = ["get('a')", "get('zz')", "get('zz', 5)", "get(1)", "items()", "items()|list", "keys()|list", "values()|list", "copy()", "a", "C.x", "C['x'][0]", "zz", "zz is defined", "keys()|length",
-                "pop('a')", "update({})", "items", "['items']", "get(['x'])"]
+                "pop('a')", "update({})", "['zz']", "get(['x'])"]
 LIST_METHODS = ["index(1)", "count(1)", "count('a')", "index('zz')", "copy()", "append(1)", "[0]", "[-1]", "[99]", "['x']", "0", "first"]
 FORMATS = ["'%s' % s", "'%d items' % n", "'%5.2f|' % f", "'%-8s|' % s", "'%08.3f' % g", "'%x' % 255", "'%+d' % n", "'%e' % 12345.678", "'%g' % 0.00001", "'%r' % s", "'%s %s' % (s, n)",
            "'%(a)s' % d", "'%%' % ()", "'%c' % 'x'", "'%5s|%-5s|' % ('a', 'b')", "'%s' % l", "'%s' % (l,)", "'%s %s' % s", "'x' % s", "'%d' % 2.9", "'%i' % yes", "'%o' % 8", "'%#x' % 255", "'%.3s' % s",

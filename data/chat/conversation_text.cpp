@@ -1,0 +1,221 @@
+#include "lowrank/data/chat/conversation_text.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "lowrank/core/error.h"
+#include "lowrank/data/chat/characters.h"
+#include "lowrank/data/chat/messages.h"
+#include "lowrank/data/chat/token_mask.h"
+
+namespace lowrank::data {
+namespace {
+
+std::size_t common_prefix(std::string_view a, std::string_view b) {
+  std::size_t n = static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+  while (n > 0 && n < a.size() && (static_cast<unsigned char>(a[n]) & 0xC0) == 0x80) --n;  // between characters
+  return n;
+}
+
+std::string role_of(const core::Json& turn) {
+  const auto it = turn.find("role");
+  return it != turn.end() && it->is_string() ? it->get<std::string>() : "";
+}
+
+/// Renders beginnings of one conversation.
+class Renderer {
+ public:
+  Renderer(const ChatTemplate& chat_template, const core::Json& special_tokens, const Conversation& conversation,
+           const ChatOptions& options)
+      : template_(chat_template),
+        options_(options),
+        variables_(special_tokens),
+        turns_(chat_messages(conversation.turns)) {
+    variables_["tools"] = conversation.tools;
+    variables_["documents"] = conversation.documents;
+    for (const auto& [key, value] : options.arguments.items()) variables_[key] = value;
+  }
+
+  Rendering operator()(std::size_t turns, bool with_prompt) {
+    core::Json messages = core::Json::array();
+    for (std::size_t i = 0; i < turns; ++i) messages.push_back(turns_[i]);
+    variables_["messages"] = std::move(messages);
+    variables_["add_generation_prompt"] = with_prompt;
+    return template_.render(variables_, options_.date, options_.limits);
+  }
+
+  const core::Json& turns() const { return turns_; }
+  const std::string& name() const { return template_.name(); }
+
+ private:
+  const ChatTemplate& template_;
+  const ChatOptions& options_;
+  core::Json variables_, turns_;
+};
+
+std::vector<bool> learned_turns(const core::Json& turns, const Conversation& conversation, const ChatOptions& options) {
+  std::vector<bool> learned(turns.size(), false);
+  std::ptrdiff_t last = -1;
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    const std::string role = role_of(turns[i]);
+    const bool wanted = options.loss_on == LossOn::kRoles
+                            ? std::find(options.roles.begin(), options.roles.end(), role) != options.roles.end()
+                            : role == "assistant";
+    if (wanted) last = static_cast<std::ptrdiff_t>(i);
+    learned[i] = wanted;
+  }
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    const bool is_muted = i < conversation.muted.size() && conversation.muted[i];
+    if (is_muted || (options.loss_on == LossOn::kLast && static_cast<std::ptrdiff_t>(i) != last)) learned[i] = false;
+  }
+  return learned;
+}
+
+/// Length of an empty think block at the begin of an answer that has none of its own.
+std::size_t empty_thoughts(std::string_view answer, const core::Json& turn) {
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kTags = {
+      {{"<think>", "</think>"},
+       {"<thinking>", "</thinking>"},
+       {"<|START_THINKING|>", "<|END_THINKING|>"},
+       {"<|channel>thought", "<channel|>"}}};
+  const auto it = turn.find("content");
+  const std::string_view own =
+      it != turn.end() && it->is_string() ? std::string_view(it->get_ref<const std::string&>()) : "";
+  const auto skip_space = [&](std::size_t at) {
+    return answer.size() - jinja::strip(answer.substr(at), nullptr, true, false).size();
+  };
+  for (const auto& [open, close] : kTags) {
+    const std::size_t begin = skip_space(0);
+    if (!answer.substr(begin).starts_with(open)) continue;
+    const std::size_t end = skip_space(begin + open.size());
+    if (!answer.substr(end).starts_with(close) || own.find(open) != std::string_view::npos) continue;
+    return skip_space(end + close.size());
+  }
+  return 0;
+}
+
+/// The stretches that the template marks, without those of turns that are not learned.
+std::vector<ChatSpan> marked(Renderer& render, const Rendering& whole, const std::vector<bool>& learned) {
+  std::vector<ChatSpan> kept;
+  std::size_t before = 0;
+  for (std::size_t i = 0; i < learned.size(); ++i) {
+    if (role_of(render.turns()[i]) != "assistant") continue;
+    // How many the beginning has that ends with this turn says which are the turn's own.
+    const std::size_t now = i + 1 == learned.size() ? whole.generated.size() : render(i + 1, false).generated.size();
+    for (std::size_t s = before; s < std::min(now, whole.generated.size()); ++s) {
+      if (learned[i]) kept.push_back(whole.generated[s]);
+    }
+    before = std::max(before, now);
+  }
+  return kept;
+}
+
+/// Where turn i begins to be the model's own, in a text that holds it: behind what both the prompt and the text have.
+std::size_t answer_begin(Renderer& render, std::size_t i, const std::string& text, std::size_t from) {
+  const core::Json& turn = render.turns()[i];
+  if (role_of(turn) != "assistant") return i == 0 ? 0 : common_prefix(render(i, false).text, text);
+  std::size_t begin = 0;
+  try {
+    begin = common_prefix(render(i, true).text, text);
+  } catch (const DataError&) {
+    // Many templates cannot render what stands before a conversation's first turn: there the content is looked for.
+    const auto content = turn.find("content");
+    const std::string_view own = content != turn.end() && content->is_string()
+                                     ? jinja::strip(content->get_ref<const std::string&>(), nullptr, true, true)
+                                     : std::string_view();
+    begin = own.empty() ? std::string::npos : text.find(own, from);
+    if (begin == std::string::npos) {
+      throw DataError(render.name() + ": where turn " + std::to_string(i + 1) +
+                      " of the conversation begins cannot be told, since the template renders nothing before it");
+    }
+  }
+  return begin + empty_thoughts(std::string_view(text).substr(begin), turn);
+}
+
+/// Whether the text of the turns before i is the beginning of the whole, up to `begin` at most.
+bool continues(Renderer& render, std::size_t i, const std::string& whole, std::size_t begin) {
+  if (i == 0) return true;
+  std::string before;
+  try {
+    before = render(i, false).text;
+  } catch (const DataError&) {
+    return true;  // nothing to compare with: the turn's own content was found
+  }
+  const std::size_t common = common_prefix(before, whole);
+  return begin >= common && whole.ends_with(before.substr(common));
+}
+
+/// The learned stretches of the whole, or nothing where a beginning is none of it.
+std::optional<std::vector<ChatSpan>> by_prefixes(Renderer& render, const std::string& whole,
+                                                 const std::vector<bool>& learned) {
+  std::vector<ChatSpan> spans;
+  std::size_t behind = 0;
+  for (std::size_t i = 0; i < learned.size(); ++i) {
+    if (!learned[i]) continue;
+    std::size_t end = whole.size();
+    if (i + 1 < learned.size()) {
+      const std::string through = render(i + 1, false).text;
+      end = common_prefix(through, whole);
+      // Some templates write an end of the text behind whatever turn is the last: that is no rewriting of the past.
+      if (!whole.ends_with(through.substr(end))) return std::nullopt;
+    }
+    const std::size_t begin = answer_begin(render, i, whole, behind);
+    if (begin > end || !continues(render, i, whole, begin)) return std::nullopt;
+    if (begin < end) spans.push_back({begin, end});
+    behind = end;
+  }
+  return spans;
+}
+
+}  // namespace
+
+core::Json special_token_variables(const Tokenizer& tokenizer) {
+  core::Json out = core::Json::object();
+  const auto add = [&](const char* name, std::optional<TokenId> id) {
+    if (id) out[name] = tokenizer.id_to_token(*id);
+  };
+  add("bos_token", tokenizer.bos());
+  add("eos_token", tokenizer.eos());
+  add("unk_token", tokenizer.unk());
+  add("pad_token", tokenizer.pad());
+  return out;
+}
+
+ConversationTexts conversation_texts(const ChatTemplate& chat_template, const core::Json& special_tokens,
+                                     const Conversation& conversation, const ChatOptions& options) {
+  Renderer render(chat_template, special_tokens, conversation, options);
+  const std::size_t count = render.turns().size();
+  const std::vector<bool> learned = learned_turns(render.turns(), conversation, options);
+  Rendering whole = render(count, false);
+  ConversationTexts out;
+  if (chat_template.has_generation() && options.loss_on != LossOn::kRoles) {
+    out.from = MaskFrom::kGeneration;
+    std::vector<ChatSpan> spans = marked(render, whole, learned);
+    out.texts.push_back({std::move(whole.text), std::move(spans)});
+    return out;
+  }
+  if (auto spans = by_prefixes(render, whole.text, learned)) {
+    out.texts.push_back({std::move(whole.text), std::move(*spans)});
+    return out;
+  }
+  out.from = MaskFrom::kTurns;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!learned[i]) continue;
+    std::string text = i + 1 == count ? whole.text : render(i + 1, false).text;
+    const std::size_t begin = answer_begin(render, i, text, 0), end = text.size();
+    std::vector<ChatSpan> spans;
+    if (begin < end) spans.push_back({begin, end});
+    out.texts.push_back({std::move(text), std::move(spans)});
+  }
+  return out;
+}
+
+Example encode_conversation(const Tokenizer& tokenizer, const ConversationText& text) {
+  Example example;
+  example.ids = tokenizer.encode(text.text, false);
+  example.learned = token_mask(tokenizer, text.text, example.ids, text.learned);
+  return example;
+}
+
+}  // namespace lowrank::data

@@ -1,0 +1,187 @@
+#include <algorithm>
+
+#include "catch.h"
+#include "errors.h"
+#include "fake_tokenizer.h"
+#include "lowrank/core/error.h"
+#include "lowrank/data/chat/conversation_text.h"
+#include "lowrank/data/chat/token_mask.h"
+
+using namespace lowrank;
+using core::Json;
+using data::ChatTemplate;
+using data::Conversation;
+using data::conversation_texts;
+using data::MaskFrom;
+using lowrank_test::contains;
+using lowrank_test::FakeTokenizer;
+using lowrank_test::message_of;
+
+namespace {
+
+const std::string kPlain =
+    "{{ bos_token }}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}";
+const std::string kMarked =
+    "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<|end|>{% "
+    "endgeneration %}"
+    "{% else %}{{ m.content }}<|end|>{% endif %}{% endfor %}";
+// As Qwen3: the thoughts of past turns are dropped, and the last turn has an empty block where it has none.
+const std::string kForgetful =
+    "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' and loop.last %}<think>\n{{ "
+    "m.reasoning_content }}\n</think>\n\n{% endif %}"
+    "{{ m.content }}<|end|>\n{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
+
+Conversation conversation(const std::string& turns) {
+  Conversation c;
+  c.turns = Json::parse(turns);
+  return c;
+}
+
+const char* kTwoAnswers = R"([{"role": "user", "content": "a?"}, {"role": "assistant", "content": "A"},
+                              {"role": "user", "content": "b?"}, {"role": "assistant", "content": "B"}])";
+
+/// The text with what is learned in brackets.
+std::string shown(const data::ConversationText& t) {
+  std::string out;
+  std::size_t at = 0;
+  for (const data::ChatSpan& s : t.learned) {
+    out += t.text.substr(at, s.begin - at) + "[" + t.text.substr(s.begin, s.end - s.begin) + "]";
+    at = s.end;
+  }
+  return out + t.text.substr(at);
+}
+
+std::vector<std::string> shown(const data::ConversationTexts& texts) {
+  std::vector<std::string> out;
+  for (const auto& t : texts.texts) out.push_back(shown(t));
+  return out;
+}
+
+data::ConversationTexts laid_out(const std::string& source, const Conversation& c,
+                                 const data::ChatOptions& options = {}) {
+  return conversation_texts(ChatTemplate::compile(source, "t"), {{"bos_token", "<s>"}, {"eos_token", "</s>"}}, c,
+                            options);
+}
+
+using Shown = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("answers and their ends are learned where beginnings are beginnings", "[unit]") {
+  const auto texts = laid_out(kPlain, conversation(kTwoAnswers));
+  CHECK(texts.from == MaskFrom::kPrefixes);
+  CHECK(shown(texts) ==
+        Shown{"<s><|user|>a?<|end|>\n<|assistant|>[A<|end|>\n]<|user|>b?<|end|>\n<|assistant|>[B<|end|>\n]"});
+}
+
+TEST_CASE("an end of the text that is written behind whatever turn is last is no rewriting of the past", "[unit]") {
+  const auto texts =
+      laid_out(kPlain + "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}", conversation(kTwoAnswers));
+  CHECK(texts.from == MaskFrom::kPrefixes);
+  CHECK(shown(texts) ==
+        Shown{"<s><|user|>a?<|end|>\n<|assistant|>[A<|end|>\n]<|user|>b?<|end|>\n<|assistant|>[B<|end|>\n</s>]"});
+}
+
+TEST_CASE("a template that marks what the model says is taken at its word", "[unit]") {
+  const auto texts = laid_out(kMarked, conversation(kTwoAnswers));
+  CHECK(texts.from == MaskFrom::kGeneration);
+  CHECK(shown(texts) == Shown{"<|user|>a?<|end|><|assistant|>[A<|end|>]<|user|>b?<|end|><|assistant|>[B<|end|>]"});
+}
+
+TEST_CASE("muted turns are context, and the loss can be on the last answer or on roles", "[unit]") {
+  Conversation c = conversation(kTwoAnswers);
+  c.muted = {false, true, false, false};
+  data::ChatOptions last;
+  last.loss_on = data::LossOn::kLast;
+  data::ChatOptions roles;
+  roles.loss_on = data::LossOn::kRoles;
+  roles.roles = {"user"};
+  for (const Shown& all : {shown(laid_out(kMarked, c)), shown(laid_out(kMarked, conversation(kTwoAnswers), last))}) {
+    CHECK(all == Shown{"<|user|>a?<|end|><|assistant|>A<|end|><|user|>b?<|end|><|assistant|>[B<|end|>]"});
+  }
+  for (const Shown& all : {shown(laid_out(kPlain, c)), shown(laid_out(kPlain, conversation(kTwoAnswers), last))}) {
+    CHECK(all == Shown{"<s><|user|>a?<|end|>\n<|assistant|>A<|end|>\n<|user|>b?<|end|>\n<|assistant|>[B<|end|>\n]"});
+  }
+  CHECK(shown(laid_out(kMarked, conversation(kTwoAnswers), roles)) ==
+        Shown{"[<|user|>a?<|end|>]<|assistant|>A<|end|>[<|user|>b?<|end|>]<|assistant|>B<|end|>"});
+}
+
+TEST_CASE("where the template rewrites the past, each turn is learned as inference would have shown it", "[unit]") {
+  const auto texts = laid_out(kForgetful, conversation(R"([{"role": "user", "content": "a?"},
+    {"role": "assistant", "content": "A", "reasoning_content": "hm"}, {"role": "user", "content": "b?"}, {"role": "assistant", "content": "B"}])"));
+  CHECK(texts.from == MaskFrom::kTurns);
+  // The empty block of the second answer is the template's own.
+  CHECK(shown(texts) == Shown{"<|user|>a?<|end|>\n<|assistant|>[<think>\nhm\n</think>\n\nA<|end|>\n]",
+                              "<|user|>a?<|end|>\n<|assistant|>A<|end|>\n<|user|>b?<|end|>\n<|assistant|><think>\n\n</"
+                              "think>\n\n[B<|end|>\n]"});
+}
+
+TEST_CASE("a conversation that begins with the assistant, and a prompt that history does not have", "[unit]") {
+  const std::string needs_first = "{% if messages[0].role == 'system' %}{% endif %}" + kPlain;
+  const std::string turns =
+      R"([{"role": "assistant", "content": "Hi, I am here."}, {"role": "user", "content": "a?"}])";
+  CHECK(shown(laid_out(needs_first, conversation(turns))) ==
+        Shown{"<s><|assistant|>[Hi, I am here.<|end|>\n]<|user|>a?<|end|>\n"});
+  // DeepSeek-R1's prompt goes on with <think>, which its history has not.
+  const std::string thinks = kPlain + "{% if add_generation_prompt %}<think>\n{% endif %}";
+  CHECK(shown(laid_out(
+            thinks, conversation(R"([{"role": "user", "content": "a?"}, {"role": "assistant", "content": "A"}])"))) ==
+        Shown{"<s><|user|>a?<|end|>\n<|assistant|>[A<|end|>\n]"});
+  CHECK(contains(message_of<DataError>([&] {
+                   laid_out(
+                       needs_first,
+                       conversation(R"([{"role": "assistant", "content": ""}, {"role": "user", "content": "a?"}])"));
+                 }),
+                 "where turn 1 of the conversation begins cannot be told"));
+}
+
+TEST_CASE("tools, documents and further variables reach the template", "[unit]") {
+  Conversation c = conversation(R"([{"role": "user", "content": "a?"}])");
+  c.tools = Json::parse(R"([{"name": "f"}])");
+  data::ChatOptions options;
+  options.arguments = {{"enable_thinking", false}};
+  CHECK(laid_out("{{ tools[0].name }} {{ documents }} {{ enable_thinking }} {{ messages|length }}", c, options)
+            .texts[0]
+            .text == "f None False 1");
+}
+
+TEST_CASE("the tokens of a text are learned where they have part in what is learned", "[unit]") {
+  const FakeTokenizer tokenizer({.words = {"<|user|>", "<|assistant|>", "<|end|>\n", "B<"}});
+  const auto texts = laid_out(kPlain, conversation(kTwoAnswers));
+  const data::Example example = data::encode_conversation(tokenizer, texts.texts[0]);
+  std::string learned;
+  for (std::size_t i = 0; i < example.ids.size(); ++i) {
+    if (example.learned[i] != 0) learned += tokenizer.id_to_token(example.ids[i]);
+  }
+  CHECK(learned == "A<|end|>\nB<|end|>\n");
+  CHECK(std::count(example.ids.begin(), example.ids.end(), 1) == 1);  // BOS, as the template wrote it
+  // A token that reaches over a border is learned, as transformers' masks have it.
+  const data::ConversationText over{"abB<c", {{0, 3}}};
+  CHECK(data::encode_conversation(tokenizer, over).learned == std::vector<std::uint8_t>{1, 1, 1, 0});
+}
+
+namespace {
+
+/// Its tokens do not spell the text.
+class Folding : public FakeTokenizer {
+ public:
+  Folding() : FakeTokenizer({.bos = false}) {}
+  std::vector<lowrank_test::TokenId> encode(std::string_view text, bool add_special_tokens) const override {
+    std::string small(text);
+    std::transform(small.begin(), small.end(), small.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+    return FakeTokenizer::encode(small, add_special_tokens);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("where tokens do not spell the text, the borders are found by encoding its beginnings", "[unit]") {
+  const Folding tokenizer;
+  const std::string text = "USER: hi BOT: Yes";
+  const std::vector<lowrank_test::TokenId> ids = tokenizer.encode(text, false);
+  CHECK_FALSE(data::token_ends(tokenizer, text, ids));
+  const std::vector<std::uint8_t> mask = data::token_mask(tokenizer, text, ids, {{0, 2}, {13, text.size()}});
+  CHECK(mask == std::vector<std::uint8_t>{1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1});
+}
