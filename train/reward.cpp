@@ -9,7 +9,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
-#include "lowrank/data/tokenizer/regex.h"
+#include "lowrank/data/tokenizer/onig_regex.h"
 #include "lowrank/train/reward_program.h"
 
 namespace lowrank::train {
@@ -71,7 +71,7 @@ Reward words_reward(const std::string& file) {
 }
 
 Reward regex_reward(const std::string& expression) {
-  const data::Regex regex(expression, "`reward` regex:" + expression);
+  const data::OnigRegex regex(expression, "`reward` regex:" + expression);
   return each([regex](const Answer& answer) {
     std::vector<data::ByteRange> matches;
     regex.find_all(answer.response, {0, answer.response.size()}, matches);
