@@ -15,7 +15,7 @@ struct FakeOptions {
   bool adds_bos = true, adds_eos = false;
   bool chat_template = false;
   bool prefix_space = false;       // like SentencePiece's dummy prefix, at every call
-  std::vector<std::string> words;  // tokens of several bytes, tried first
+  std::vector<std::string> words = {};  // tokens of several bytes, tried first
 };
 
 class FakeTokenizer : public lowrank::data::Tokenizer {
