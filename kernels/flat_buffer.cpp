@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "lowrank/core/error.h"
-#include "lowrank/kernels/dispatch.h"
 
 namespace lowrank::kernels {
 
@@ -16,11 +15,12 @@ namespace {
 // Elements that a partial sum covers; fixed, so that the order of additions depends on the length alone.
 constexpr std::int64_t kChunk = 1 << 14;
 
+// In either mode: an optimiser's step is the same with the ops' twins as without.
 bool use_loops(const at::Tensor& x) {
   if (x.scalar_type() != at::kFloat || !x.is_contiguous()) {
     throw InternalError("kernels: a flat buffer is contiguous and fp32");
   }
-  return use_fused(x);
+  return x.is_cpu();
 }
 
 // Σ term(x[i]). Eight running sums a chunk (they vectorise), added in order; then the chunks in order.

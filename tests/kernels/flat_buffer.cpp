@@ -13,15 +13,21 @@ using kernels::RuntimeScope;
 
 namespace {
 
-/// Fused with 1 and 3 threads: the same bytes; and the twin's result within `bound` of its largest.
-void check_op(const std::function<at::Tensor()>& op, double bound) {
+/// With 1 and 3 threads the same bytes; and the twin's result within `bound` of its largest.
+void check_pair(const std::function<at::Tensor()>& op, const std::function<at::Tensor()>& twin, double bound) {
   require_thread_independence([&](const Tensors&) { return op(); }, {}, {});
-  const at::Tensor fused = op();
-  const RuntimeScope scope({.mode = Mode::kComposite});
-  const at::Tensor composite = op();
+  const at::Tensor fused = op(), composite = twin();
   REQUIRE(fused.sizes() == composite.sizes());
   REQUIRE(fused.scalar_type() == composite.scalar_type());
   CHECK(distance(fused, composite) <= bound);
+}
+
+void check_op(const std::function<at::Tensor()>& op, double bound) {
+  const auto twin = [&] {
+    const RuntimeScope scope({.mode = Mode::kComposite});
+    return op();
+  };
+  check_pair(op, twin, bound);
 }
 
 at::Tensor number(double value) { return torch::full({}, value, at::kDouble); }
@@ -34,18 +40,20 @@ TEST_CASE("sums of a flat buffer are the twins', the same for any number of thre
     INFO(n);
     at::Tensor x = random({n});
     x.narrow(0, 0, n / 3).zero_();
-    check_op([&] { return number(kernels::sum_of_squares(x)); }, 1e-14);
-    check_op([&] { return number(kernels::sum_of_magnitudes(x)); }, 1e-14);
-    check_op([&] { return number(static_cast<double>(kernels::count_zeros(x))); }, 0);
+    check_pair([&] { return number(kernels::sum_of_squares(x)); },
+               [&] { return number(kernels::composite::sum_of_squares(x)); }, 1e-14);
+    check_pair([&] { return number(kernels::sum_of_magnitudes(x)); },
+               [&] { return number(kernels::composite::sum_of_magnitudes(x)); }, 1e-14);
+    check_pair([&] { return number(static_cast<double>(kernels::count_zeros(x))); },
+               [&] { return number(static_cast<double>(kernels::composite::count_zeros(x))); }, 0);
     CHECK(kernels::count_zeros(x) == n / 3);
     for (const float broken : {INFINITY, -INFINITY, NAN}) {
       at::Tensor other = x.clone();
       other[n - 1] = broken;
-      for (const Mode mode : {Mode::kFused, Mode::kComposite}) {
-        const RuntimeScope scope({.mode = mode});
-        CHECK(kernels::all_finite(x));
-        CHECK_FALSE(kernels::all_finite(other));
-      }
+      CHECK(kernels::all_finite(x));
+      CHECK(kernels::composite::all_finite(x));
+      CHECK_FALSE(kernels::all_finite(other));
+      CHECK_FALSE(kernels::composite::all_finite(other));
     }
   }
   CHECK_THROWS_AS(kernels::sum_of_squares(random({4}, at::kDouble)), InternalError);
@@ -62,13 +70,15 @@ TEST_CASE("what happens to a flat buffer in place is the twins'", "[unit]") {
       return copy;
     };
   };
-  check_op(in_place([&](const at::Tensor& t) { kernels::add_scaled(t, y, 0.3); }), 1e-7);
-  check_op(in_place([&](const at::Tensor& t) { kernels::approach(t, y, 0.8); }), 1e-7);
-  check_op(in_place([](const at::Tensor& t) { kernels::soft_threshold(t, 0.5); }), 1e-7);
-  for (const Mode mode : {Mode::kFused, Mode::kComposite}) {
-    const RuntimeScope scope({.mode = mode});
+  check_pair(in_place([&](const at::Tensor& t) { kernels::add_scaled(t, y, 0.3); }),
+             in_place([&](const at::Tensor& t) { kernels::composite::add_scaled(t, y, 0.3); }), 1e-7);
+  check_pair(in_place([&](const at::Tensor& t) { kernels::approach(t, y, 0.8); }),
+             in_place([&](const at::Tensor& t) { kernels::composite::approach(t, y, 0.8); }), 1e-7);
+  check_pair(in_place([](const at::Tensor& t) { kernels::soft_threshold(t, 0.5); }),
+             in_place([](const at::Tensor& t) { kernels::composite::soft_threshold(t, 0.5); }), 1e-7);
+  for (const auto& shrunk : {kernels::soft_threshold, kernels::composite::soft_threshold}) {
     const at::Tensor few = torch::tensor({-2.0F, -0.5F, 0.0F, 0.25F, 1.5F});
-    kernels::soft_threshold(few, 0.5);
+    shrunk(few, 0.5);
     CHECK(few.equal(torch::tensor({-1.5F, 0.0F, 0.0F, 0.0F, 1.0F})));
   }
 }
