@@ -21,6 +21,7 @@
 #include "lowrank/eval/perplexity.h"
 #include "lowrank/eval/questions.h"
 #include "lowrank/eval/report.h"
+#include "lowrank/kernels/runtime.h"
 #include "lowrank/lora/adapter.h"
 #include "lowrank/lora/inject.h"
 #include "lowrank/lora/lora_conv.h"

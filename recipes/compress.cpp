@@ -1,6 +1,5 @@
 #include "lowrank/recipes/compress.h"
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
+#include "lowrank/kernels/runtime.h"
 #include "lowrank/recipes/run/out_folder.h"
 #include "lowrank/recipes/run/run_data.h"
 
@@ -156,7 +156,9 @@ CompressResult compress(const CompressSpec& asked, CompressObserver& observer) {
   fields.check();
   if (out.empty()) fields.fail("out", "is missing; name a folder for the result");
   refuse_used_folder(out);
-  if (spec.threads) at::set_num_threads(static_cast<int>(*spec.threads));
+  kernels::Runtime runtime = kernels::runtime();
+  if (spec.threads) runtime.threads = static_cast<std::int32_t>(*spec.threads);
+  const kernels::RuntimeScope scope(runtime);
 
   Opened opened = open_adapter(spec, observer);
   lora::Adapter& adapter = opened.adapter;

@@ -31,8 +31,9 @@ class DenseMlp : public Mlp {
       return kernels::gated(parts[0], parts[1], activation_);
     }
     if (gate_ == nullptr) return kernels::activate(up_->forward(x, dropout), activation_);
-    const at::Tensor gate = gate_->forward(x, dropout);
-    return kernels::gated(gate, up_->forward(x, dropout), activation_);
+    // In this order: x's gradient is summed in the reverse of it.
+    const at::Tensor up = up_->forward(x, dropout), gate = gate_->forward(x, dropout);
+    return kernels::gated(gate, up, activation_);
   }
 
   std::int64_t width_;

@@ -232,7 +232,7 @@ CompareResult compare(const EvaluateSpec& asked, Observer& observer) {
   if (spec.data.empty() && spec.questions.empty()) {
     throw ConfigError("lowrank evaluate: give `data` NAME=PATH or `questions` NAME=PATH to compare on");
   }
-  begin(spec, fields);
+  const kernels::RuntimeScope runtime(begin(spec, fields));
   const std::vector<data::Perturbation> changes = perturbations(spec, fields);
   const std::vector<Questions> questions = read_question_sets(spec, changes);
   std::optional<eval::Extractor> extract;

@@ -1,6 +1,5 @@
 #include "lowrank/recipes/evaluation/evaluate.h"
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <cmath>
@@ -162,9 +161,11 @@ void describe(Fields& t, EvaluateSpec& s) {
   t.add("seed", &s.seed, "N", "Seed of the resamples and the perturbations");
 }
 
-void begin(const EvaluateSpec& spec, const Fields& fields) {
+kernels::Runtime begin(const EvaluateSpec& spec, const Fields& fields) {
   fields.check();
-  if (spec.threads) at::set_num_threads(static_cast<int>(*spec.threads));
+  kernels::Runtime runtime = kernels::runtime();
+  if (spec.threads) runtime.threads = static_cast<std::int32_t>(*spec.threads);
+  return runtime;
 }
 
 data::DataOptions reading_of(const EvaluateSpec& spec, const Fields& fields, std::int64_t max_positions) {
@@ -180,7 +181,7 @@ data::DataOptions reading_of(const EvaluateSpec& spec, const Fields& fields, std
 EvaluateResult evaluate(const EvaluateSpec& asked, EvaluationObserver& observer) {
   EvaluateSpec spec = asked;
   const Fields fields = fields_of(spec);
-  begin(spec, fields);
+  const kernels::RuntimeScope runtime(begin(spec, fields));
   EvaluateResult result;
   std::vector<EvaluatedSet>& sets = result.sets;
   const std::vector<NamedPaths> named = named_paths("data", spec.data);

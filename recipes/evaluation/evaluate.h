@@ -10,6 +10,7 @@
 #include "lowrank/core/json.h"
 #include "lowrank/data/dataset.h"
 #include "lowrank/eval/perplexity.h"
+#include "lowrank/kernels/runtime.h"
 #include "lowrank/recipes/observer.h"
 #include "lowrank/recipes/spec/specs.h"
 
@@ -41,8 +42,8 @@ struct EvaluateSpec : Spec {
 };
 void describe(Fields& table, EvaluateSpec& spec);
 
-/// Checks the fields and sets threads.
-void begin(const EvaluateSpec& spec, const Fields& fields);
+/// Checks the fields; what the spec runs under.
+kernels::Runtime begin(const EvaluateSpec& spec, const Fields& fields);
 data::DataOptions reading_of(const EvaluateSpec& spec, const Fields& fields, std::int64_t max_positions);
 
 using Rows = std::vector<std::pair<std::string, std::string>>;

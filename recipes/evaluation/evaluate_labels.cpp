@@ -61,7 +61,7 @@ LabelsResult evaluate_labels(const EvaluateSpec& asked, EvaluationObserver& obse
   EvaluateSpec spec = asked;
   const Fields fields = fields_of(spec);
   refuse_what_has_no_meaning(fields);
-  begin(spec, fields);
+  const kernels::RuntimeScope runtime(begin(spec, fields));
   const Opened opened = open_model(spec.model, std::nullopt, dtype_choice(spec.dtype), observer);
   const Judge judge = open_judge(spec, opened.model, observer);
   if (judge.labels.size() < 2) {

@@ -24,7 +24,8 @@ using Afterwards = std::function<void(RunReport&, train::TrainResult&)>;
 
 class TrainingRun {
  public:
-  /// Checks the fields, and puts threads and kernels in force until this ends. `fields` and `spec` are of one spec, and outlive this.
+  /// Checks the fields, and puts threads and kernels in force until this ends. `fields` and `spec` are of one spec, and
+  /// outlive this.
   TrainingRun(std::string verb, std::string model, const Fields& fields, const RunSpec& spec, Observer& observer);
 
   /// MODEL and the adapter that the run starts from, for open() and load().
