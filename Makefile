@@ -9,17 +9,24 @@ export CCACHE_NOHASHDIR ?= 1
 export CCACHE_DEPEND ?= 1
 export CCACHE_INODECACHE ?= 1
 
-.PHONY: build demo test bench parity format clean bootstrap
+.PHONY: configure build demo check test bench parity format clean bootstrap
 
 bootstrap:
 	@scripts/bootstrap.sh
 
-build: bootstrap
+configure: bootstrap
 	@cmake --preset release > $(BUILD)-configure.log 2>&1 || { cat $(BUILD)-configure.log; exit 1; }
+
+build: configure
 	@cmake --build $(BUILD) --target lowrank-command
 
 demo: build
 	@scripts/demo.sh $(BUILD)/bin/lowrank
+
+# The tests of the folders, without those that run the whole command or are slow; test runs everything.
+check: configure
+	@cmake --build $(BUILD) --target checks
+	@scripts/check.sh $(BUILD)
 
 test: build
 	@scripts/test.sh $(BUILD)

@@ -9,33 +9,38 @@
 set -euo pipefail
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
 [ "$(id -u)" -eq 0 ] || { echo "clean_root: debootstrap and chroot need root"; exit 1; }
+if [ "${LOWRANK_CLEAN_ROOT_MOUNTS:-}" != own ]; then  # mounts of its own, which end with it
+  LOWRANK_CLEAN_ROOT_MOUNTS=own exec unshare --mount --propagation private bash "$source_dir/scripts/clean_root.sh" "$@"
+fi
 distribution=${1:-debian}
 shift || true
 
+script=  # debootstrap's, where it may be older than the suite
 case $distribution in
-  debian) suite=bookworm components=main ;;
-  ubuntu) suite=noble components=main,universe ;;
+  debian) suite=bookworm components=main keyring=/usr/share/keyrings/debian-archive-keyring.gpg ;;
+  ubuntu) suite=noble components=main,universe keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg script=gutsy ;;
   *) echo "clean_root: unknown distribution '$distribution': debian or ubuntu"; exit 2 ;;
 esac
 if ! command -v debootstrap > /dev/null; then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends debootstrap > /dev/null
 fi
-if [ "$distribution" = ubuntu ] && [ ! -f /usr/share/keyrings/ubuntu-archive-keyring.gpg ]; then
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ubuntu-keyring > /dev/null
+verify=(--keyring="$keyring")
+if [ ! -f "$keyring" ]; then
+  echo "clean_root: $keyring is not here: debootstrap cannot verify the packages of $suite"
+  verify=(--no-check-gpg)
 fi
 mirror=$(apt-get indextargets --format '$(REPO_URI)' "Codename: $suite" 'Created-By: Packages' 'Component: main' 2> /dev/null | head -1 || true)
 
-# Mounts of its own, which end with it.
-if [ "${LOWRANK_CLEAN_ROOT_MOUNTS:-}" != own ]; then
-  LOWRANK_CLEAN_ROOT_MOUNTS=own exec unshare --mount --propagation private bash "$source_dir/scripts/clean_root.sh" "$distribution" "$@"
-fi
 scratch=$(mktemp -d)
 trap 'umount -R "$root" 2> /dev/null; rm -rf --one-file-system "$scratch"' EXIT
 root=${CLEAN_ROOT:-$scratch/root}
 mkdir -p "$root"
 if [ ! -x "$root/usr/bin/apt-get" ]; then
   echo "clean_root: debootstrap $suite"
-  debootstrap --variant=minbase --components="$components" "$suite" "$root" $mirror > "$scratch/log" 2>&1 ||
+  if [ -n "$script" ] && [ -z "$mirror" ]; then  # a script can be named after a mirror only
+    mirror=$(sed -n 's#^[[:space:]]*default_mirror \(.*archive.*\)#\1#p' "/usr/share/debootstrap/scripts/$script" | head -1)
+  fi
+  debootstrap --variant=minbase "${verify[@]}" --components="$components" "$suite" "$root" $mirror $script > "$scratch/log" 2>&1 ||
     { tail -5 "$scratch/log"; echo "clean_root: the packages of $suite cannot be had here"; exit 77; }
 fi
 mount --bind "$root" "$root"

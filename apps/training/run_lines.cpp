@@ -107,7 +107,7 @@ void print_closing(const Console& console, const RunReport& report, const train:
                         result.top_is_best ? "the best" : "the last");
   }
   if (report.options.contains("l1") && report.options["l1"].get<double>() > 0) {
-    text += fmt::format("{:.1f} % of the trained parameters are exactly zero\n", 100.0 * result.exact_zeros);
+    text += fmt::format("{:.1f} % of the parameters that --l1 acts on are exactly zero\n", 100.0 * result.exact_zeros);
   }
   const auto [header, rows] = recipes::result_table(report, result);
   if (!rows.empty()) text += "\n" + table(header, rows);
