@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Encoding speed beside PyPI tokenizers: every corpus of the assets, by paragraphs, with every tokenizer.json there.
 
-Both sides in turn in one run, each in a process of its own, with one thread and with two; the best of the rounds counts.
+Both sides in turn in one run, each in a process of its own; the best of the rounds counts. One thread by the processor's time, which
+other programs on the machine do not change; two threads by the clock.
 
     python bench/tokenizer.py --assets <assets> [--tool build/tests/bench_tokenizer] [--rounds 3] [--tokenizer gpt2]
 """
@@ -19,12 +20,13 @@ texts = [json.loads(line) for line in open(sys.argv[2], encoding="utf-8")]
 begin = time.perf_counter()
 tokenizer = tokenizers.Tokenizer.from_file(sys.argv[1] + "/tokenizer.json")
 tokenizer.no_truncation(); tokenizer.no_padding()
-load, seconds = time.perf_counter() - begin, []
+load, seconds, cpu = time.perf_counter() - begin, [], []
 for _ in range(int(sys.argv[3])):
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     encoded = tokenizer.encode_batch_fast(texts)
     seconds.append(time.perf_counter() - start)
-print(json.dumps({"load": load, "seconds": seconds, "ids": sum(len(e) for e in encoded)}))
+    cpu.append(time.process_time() - start_cpu)
+print(json.dumps({"load": load, "seconds": seconds, "cpu": cpu, "ids": sum(len(e) for e in encoded)}))
 """
 
 
@@ -61,11 +63,14 @@ def main() -> None:
                 if ours["ids"] != theirs["ids"]:
                     sys.exit(f"{folder.name}: {ours['ids']} ids here, {theirs['ids']} there")
                 best[threads] = (ours, theirs)
-            one, two = best[1], best[2]
-            speed = lambda side, n: size / min(best[n][side]["seconds"]) / 1e6
-            print(f"{folder.name:18} one thread {speed(0, 1):6.2f} MB/s against {speed(1, 1):5.2f}: {speed(0, 1) / speed(1, 1):5.2f} times "
-                  f"(first round {one[1]['seconds'][0] / one[0]['seconds'][0]:5.2f}); two threads {speed(0, 2):6.2f} against "
-                  f"{speed(1, 2):5.2f}: {speed(0, 2) / speed(0, 1):4.2f} times one; loaded in {one[0]['load']:.2f} s against {one[1]['load']:.2f}")
+            one = best[1]
+            speed = lambda side, kind, n, round: size / (min(best[n][side][kind]) if round is None else best[n][side][kind][round]) / 1e6
+            ours, theirs = speed(0, "cpu", 1, None), speed(1, "cpu", 1, None)
+            first = speed(0, "cpu", 1, 0) / speed(1, "cpu", 1, 0)
+            two, reference = (speed(side, "seconds", 2, None) / speed(side, "seconds", 1, None) for side in (0, 1))
+            print(f"{folder.name:18} {ours:6.2f} MB a second of one thread against {theirs:5.2f}: {ours / theirs:5.2f} times (in the first round "
+                  f"{first:5.2f}); two threads {two:4.2f} times one, theirs {reference:4.2f}; loaded in {one[0]['load']:.2f} s "
+                  f"against {one[1]['load']:.2f}", flush=True)
 
 
 if __name__ == "__main__":

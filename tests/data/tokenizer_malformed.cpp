@@ -99,7 +99,7 @@ TEST_CASE("regular expressions and patterns that are refused", "[unit]") {
   says(with({{"Regex", "\\Qa"}}), "\\Q");
   says(with({{"Regex", "\\p{L"}}), "without a closing brace");
   says(with({{"Regex", std::string(100000, 'a')}}), "100000 bytes");
-  says(with({{"Regex", std::string(5000, '(') + "a" + std::string(5000, ')')}}), "groups more than 200 deep");
+  says(with({{"Regex", std::string(3000, '(') + "a" + std::string(3000, ')')}}), "groups more than 200 deep");
   says(with({{"String", ""}}), "an empty pattern");
   says(with({{"Other", ""}}), "expected {\"String\": ...}");
   says(after([](Json& j) {
