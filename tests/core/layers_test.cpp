@@ -113,6 +113,16 @@ TEST_CASE("core, formats and data are torch-free outside *_torch files", "[unit]
   }
 }
 
+TEST_CASE("raw pointers into tensors stay in core, formats and kernels", "[unit]") {
+  static const std::regex kPointers(R"re(\b(?:(?:const_|mutable_)?data_ptr|packed_accessor\d*|accessor)\b)re");
+  for (const char* folder : {"data", "lora", "models", "eval", "train", "recipes", "apps"}) {
+    for (const fs::path& file : sources_of(folder)) {
+      INFO(file.string() << ": kernels/host.h gives elements, or an op beside its twin in kernels/ works on them");
+      CHECK_FALSE(std::regex_search(code_only(lowrank_test::read_text(file)), kPointers));
+    }
+  }
+}
+
 TEST_CASE("library code neither prints nor exits, and includes LibTorch narrowly", "[unit]") {
   static const std::regex kStreams(R"re(#[ \t]*include[ \t]*<(?:iostream|torch/torch\.h|torch/extension\.h)>)re");
   static const std::regex kCalls(

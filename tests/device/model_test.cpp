@@ -162,3 +162,18 @@ TEST_CASE("every tensor of a model lies on its device", "[unit]") {
   there.train(c, out.path(), recorder);
   for (const lora::NamedTensor& trained : there.adapter->parameters()) CHECK(trained.tensor.device() == device);
 }
+
+TEST_CASE("an adapter that a device saved loads on the CPU and on the device, and gives one loss", "[unit]") {
+  const Case c{.name = "plain"};
+  TempDir out;
+  Recorder recorder;
+  const double trained = Run(c, test_device::device()).train(c, out.path(), recorder).after.at(0).loss;
+  const kernels::RuntimeScope composite({.mode = kernels::Mode::kComposite});
+  for (const at::Device where : {test_device::device(), at::Device(at::kCPU)}) {
+    const models::LoadedModel model = models::load((source_dir() / "examples" / "base").string(),
+                                                   {.dtype = models::DTypeChoice::kFloat32, .device = where});
+    const lora::Adapter adapter = lora::load_peft(model.decoder->slot_table(), out.path());
+    for (const lora::NamedTensor& parameter : adapter.parameters()) CHECK(parameter.tensor.device() == where);
+    CHECK(eval::perplexity(*model.decoder, texts(*model.tokenizer, 4, 2)).nll == trained);
+  }
+}

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "device/device.h"
+#include "lowrank/eval/compression.h"
 #include "lowrank/kernels/runtime.h"
 #include "lowrank/models/load_classifier.h"
 #include "lowrank/train/classification.h"
@@ -131,6 +132,31 @@ TEST_CASE("adapters of every kind train on a device", "[unit]") {
     check_same(causal_lm(config));
   }
   check_same(causal_lm(biases, "qwen2"));
+}
+
+TEST_CASE("every family trains on a device", "[unit]") {
+  for (const char* golden : {"gpt2", "gemma2", "phi3", "mistral", "qwen3", "llama-yarn", "llama-dynamic"}) {
+    INFO(golden);
+    check_same(causal_lm({}, golden));
+  }
+}
+
+TEST_CASE("directions of an adapter weigh on a device what they weigh on the CPU", "[unit]") {
+  const kernels::RuntimeScope composite({.mode = kernels::Mode::kComposite});
+  std::vector<std::vector<double>> sizes;
+  for (const at::Device device : {test_device::device(), at::Device(at::kCPU)}) {
+    Parts parts(device);
+    lora::LoraConfig config;
+    config.init_lora_weights = "orthogonal";  // B is not zero
+    lora::Adapter& adapter = parts.attach(parts.model.decoder->slot_table(), config);
+    sizes.emplace_back();
+    for (const lora::RankTerms& terms : eval::terms_by_divergence(*parts.model.decoder, adapter, tiny_data(6, 1), 7)) {
+      for (std::int64_t i = 0; i < terms.count(); ++i) sizes.back().push_back(terms.size(i));
+    }
+    sizes.back().push_back(eval::divergence(*parts.model.decoder, adapter, nullptr, tiny_data(6, 1)).mean);
+  }
+  CHECK(sizes[0].size() > 4);
+  CHECK(sizes[0] == sizes[1]);
 }
 
 TEST_CASE("all weights of a model, stored or drawn, train on a device", "[unit]") {
