@@ -119,8 +119,7 @@ class Chat {
       messages.push_back({{"role", "assistant"}, {"content", turn.answer}});
     }
     messages.push_back({{"role", "user"}, {"content", question}});
-    std::vector<data::Span> spans =
-        data::conversation_spans(core::JsonView(messages, "chat"), {"role", "content"}, system_, ends_);
+    std::vector<data::Span> spans = data::conversation_spans(core::JsonView(messages, "chat"), system_, ends_);
     spans.push_back({"Assistant:"});
 
     const data::Tokenizer& tokenizer = opened_.tokenizer();

@@ -91,24 +91,27 @@ void Assembler::add_unit(const std::vector<Span>& spans, std::size_t from, std::
   std::string joint;
   for (std::size_t s = from; s < to; ++s) joint += spans[s].text;
   std::vector<TokenId> ids = encode(joint, first);
-  std::vector<std::uint8_t> learned(ids.size(), options_.train_on_prompt || spans[to - 1].learned);
+  const auto is_learned = [&](std::size_t s) {
+    return spans[s].learned || (options_.train_on_prompt && !spans[s].muted);
+  };
+  std::vector<std::uint8_t> learned(ids.size(), is_learned(to - 1));
 
   std::string before;
   std::size_t begin = 0;
-  for (std::size_t s = from; s + 1 < to && !options_.train_on_prompt; ++s) {
+  for (std::size_t s = from; s + 1 < to; ++s) {
     before += spans[s].text;
-    if (spans[s].learned == spans[s + 1].learned) continue;
+    if (is_learned(s) == is_learned(s + 1)) continue;
     const std::vector<TokenId> head = encode(before, first);
     const auto agree = std::mismatch(head.begin(), head.end(), ids.begin(), ids.end()).second;
     const std::size_t end = std::max(begin, static_cast<std::size_t>(agree - ids.begin()));
     std::fill(learned.begin() + static_cast<std::ptrdiff_t>(begin), learned.begin() + static_cast<std::ptrdiff_t>(end),
-              spans[s].learned);
+              is_learned(s));
     begin = end;
   }
   if (spans[to - 1].ends && tokenizer_.eos()) {
     if (ids.empty() || ids.back() != *tokenizer_.eos()) {  // else it was written out
       ids.push_back(*tokenizer_.eos());
-      learned.push_back(options_.train_on_prompt || spans[to - 1].learned);
+      learned.push_back(is_learned(to - 1));
     }
   }
   example.ids.insert(example.ids.end(), ids.begin(), ids.end());

@@ -86,15 +86,13 @@ void PairReader::settle_keys(const core::JsonView& row) {
       (found.empty() ? "none" : found));
 }
 
-PairSpans PairReader::of_messages(const core::JsonView& prompt, const core::JsonView& row, const std::string& system,
-                                  bool share_gpt) {
+PairSpans PairReader::of_messages(const core::JsonView& prompt, const core::JsonView& row, const std::string& system) {
   conversations_ = true;
-  const TurnKeys keys = share_gpt ? TurnKeys{"from", "value"} : TurnKeys{"role", "content"};
-  const std::size_t beginning = conversation_spans(prompt, keys, system, has_end_token_).size();
+  const std::size_t beginning = conversation_spans(prompt, system, has_end_token_).size();
   const auto side = [&](const char* name) {
     const core::JsonView answer = row.at(name);
     const core::Json turns = joined(as_turns(prompt), as_turns(answer));
-    return answer_learned(conversation_spans({turns, answer.where()}, keys, system, has_end_token_), beginning,
+    return answer_learned(conversation_spans({turns, answer.where()}, system, has_end_token_, &unread_), beginning,
                           answer.where());
   };
   return {side("chosen"), side("rejected")};
@@ -118,7 +116,7 @@ PairSpans PairReader::of_whole(const core::JsonView& row) {
     const core::Json& turns = row.at(side).raw();
     for (std::size_t i = prompt.size(); i < turns.size(); ++i) sides[side].push_back(turns[i]);
   }
-  return of_messages({prompt, row.where()}, {sides, row.where()}, "", false);
+  return of_messages({prompt, row.where()}, {sides, row.where()}, "");
 }
 
 PairSpans PairReader::spans_of(const core::JsonView& row) {
@@ -131,11 +129,11 @@ PairSpans PairReader::spans_of(const core::JsonView& row) {
   };
   switch (*keys_) {
     case PairKeys::kConversations:
-      return of_messages(row.at("conversations"), row, row.get_string("system", ""), true);
+      return of_messages(row.at("conversations"), row, row.get_string("system", ""));
     case PairKeys::kAlpaca:
       return of_text(alpaca_prompt(row.at("instruction").as_string(), row.get_string("input", "")));
     case PairKeys::kPrompt:
-      if (row.at("prompt").is_array()) return of_messages(row.at("prompt"), row, "", false);
+      if (row.at("prompt").is_array()) return of_messages(row.at("prompt"), row, "");
       // As in UltraFeedback: the prompt once more, beside whole conversations.
       if (chosen.is_array()) return of_whole(row);
       return of_text(row.at("prompt").as_string());

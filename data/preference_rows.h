@@ -43,8 +43,7 @@ class PairReader {
  private:
   void settle_keys(const core::JsonView& row);
   PairSpans spans_of(const core::JsonView& row);
-  PairSpans of_messages(const core::JsonView& prompt, const core::JsonView& row, const std::string& system,
-                        bool share_gpt);
+  PairSpans of_messages(const core::JsonView& prompt, const core::JsonView& row, const std::string& system);
   PairSpans of_whole(const core::JsonView& row);
 
   std::string file_;

@@ -18,10 +18,12 @@ struct Keys {
 };
 
 /// In the order in which a first row is tried: a row of messages may well have a "prompt" or "text" beside them.
-const std::array<Keys, 6>& table() {
-  static const std::array<Keys, 6> keys = {{
+const std::array<Keys, 8>& table() {
+  static const std::array<Keys, 8> keys = {{
       {RowKeys::kMessages, Format::kMessages, "messages", {"messages"}, {}},
       {RowKeys::kShareGpt, Format::kShareGpt, "ShareGPT", {"conversations"}, {"system"}},
+      {RowKeys::kShareGpt, Format::kShareGpt, "ShareGPT", {"conversation"}, {"system"}},
+      {RowKeys::kShareGpt, Format::kShareGpt, "ShareGPT", {"dialog"}, {"system"}},
       {RowKeys::kCompletion, Format::kCompletion, "prompt/completion", {"prompt", "completion"}, {}},
       {RowKeys::kAlpaca, Format::kAlpaca, "Alpaca", {"instruction", "output"}, {"input"}},
       {RowKeys::kQuestion, Format::kCompletion, "question/answer", {"question", "answer"}, {}},
@@ -30,8 +32,11 @@ const std::array<Keys, 6>& table() {
   return keys;
 }
 
-const Keys& entry(RowKeys keys) {
-  return *std::find_if(table().begin(), table().end(), [&](const Keys& k) { return k.keys == keys; });
+/// `turns_key`: where the turns of a conversation stand; empty: anywhere.
+const Keys& entry(RowKeys keys, const std::string& turns_key = "") {
+  return *std::find_if(table().begin(), table().end(), [&](const Keys& k) {
+    return k.keys == keys && (turns_key.empty() || k.needed[0] == turns_key);
+  });
 }
 
 bool has_all(const core::JsonView& row, const Keys& keys) {
@@ -83,6 +88,7 @@ void RowReader::settle_keys(const core::JsonView& row) {
     if (format_ != Format::kAuto && keys.format != format_) continue;
     if (has_all(row, keys)) {
       keys_ = keys.keys;
+      if (is_conversation(keys.keys)) turns_key_ = keys.needed[0];
       return;
     }
     known += (known.empty() ? "" : ", ") + braces(keys.needed);
@@ -92,11 +98,14 @@ void RowReader::settle_keys(const core::JsonView& row) {
 }
 
 std::vector<Span> RowReader::read(const core::JsonView& row) {
+  if (row.is_array() && row.size() > 0 && row.at(0).is_object()) {
+    throw DataError(row.where() + ": a row is a list of turns; give each row as {\"messages\": [the turns]}");
+  }
   if (!row.is_object()) {
     throw DataError(row.where() + ": a row is an object such as {\"text\": \"…\"}, found " + row.raw().type_name());
   }
   if (!keys_) settle_keys(row);
-  const Keys& keys = entry(*keys_);
+  const Keys& keys = entry(*keys_, turns_key_);
   if (!has_all(row, keys)) {
     for (const Keys& other : table()) {
       if (format_ == Format::kAuto && has_all(row, other)) {
@@ -129,10 +138,9 @@ std::vector<Span> RowReader::read(const core::JsonView& row) {
         return {{alpaca_prompt(row.at("instruction").as_string(), row.get_string("input", "")), false, false},
                 {row.at("output").as_string(), true, true}};
       case RowKeys::kMessages:
-        return conversation_spans(row.at("messages"), {"role", "content"}, "", has_end_token_);
+        return conversation_spans(row.at(keys.needed[0]), "", has_end_token_, &unread_);
       case RowKeys::kShareGpt:
-        return conversation_spans(row.at("conversations"), {"from", "value"}, row.get_string("system", ""),
-                                  has_end_token_);
+        return conversation_spans(row.at(keys.needed[0]), row.get_string("system", ""), has_end_token_, &unread_);
     }
   } catch (const FormatError& e) {  // a value of a wrong type: a fault of the data, not of a file format
     throw DataError(e.what());

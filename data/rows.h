@@ -11,11 +11,12 @@
 
 namespace lowrank::data {
 
-/// A run of text inside an example. `ends`: the end token follows it.
+/// A run of text inside an example. `ends`: the end token follows it. `muted`: not even learned where prompts are.
 struct Span {
   std::string text;
   bool learned = false;
   bool ends = false;
+  bool muted = false;
 };
 
 /// How a file's rows are keyed. Finer than Format: two of these are completions.
@@ -46,6 +47,7 @@ class RowReader {
   Format format_;
   bool has_end_token_;
   std::optional<RowKeys> keys_;
+  std::string turns_key_;  // of conversations: where their turns stand
   std::set<std::string> unread_;
 };
 

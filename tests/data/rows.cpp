@@ -248,3 +248,64 @@ TEST_CASE("GSM8K, Alpaca and ShareGPT files as users have them", "[unit]") {
   CHECK(load("mlx-wikisql/train.jsonl").report.format == "text");
   CHECK(contains(message_of<DataError>([&] { load("llamafactory/dpo_en_demo.json"); }), "preference pair"));
 }
+
+TEST_CASE("each turn of a conversation is read by its own spelling, wherever it stands", "[unit]") {
+  Case c;
+  const std::string expected = "<s>User: Where?\nAssistant: There.</s>";
+  for (const char* row :
+       {R"({"messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "There."}]})",
+        R"({"conversations": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "There."}]})",
+        R"({"messages": [{"from": "human", "value": "Where?"}, {"from": "gpt", "value": "There."}]})",
+        R"({"messages": [{"from": "human", "value": "Where?"}, {"role": "assistant", "content": "There."}]})",
+        R"({"conversation": [{"user": "Where?", "assistant": "There."}]})",
+        R"({"dialog": [{"user": "Where?"}, {"assistant": "There."}]})"}) {
+    CAPTURE(row);
+    const Dataset all = c.load(row);
+    CHECK(c.text(all.examples.at(0)) == expected);
+    CHECK(c.learned(all.examples.at(0)) == " There.</s>");
+  }
+  CHECK(contains(
+      message_of<DataError>([&] { c.load(R"([{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}])"); }),
+      "give each row as {\"messages\": [the turns]}"));
+}
+
+TEST_CASE("a turn of weight 0 or that is not to be trained is context, also where prompts are learned", "[unit]") {
+  Case c;
+  for (const char* row :
+       {R"({"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "5", "weight": 0}, )"
+        R"({"role": "user", "content": "No."}, {"role": "assistant", "content": "4", "weight": 1}]})",
+        R"({"conversations": [{"from": "human", "value": "2+2?"}, {"from": "gpt", "value": "5", "train": false}, )"
+        R"({"from": "human", "value": "No."}, {"from": "gpt", "value": "4", "train": true}]})"}) {
+    CAPTURE(row);
+    c.options.train_on_prompt = false;
+    const Dataset all = c.load(row);
+    CHECK(c.text(all.examples.at(0)) == "<s>User: 2+2?\nAssistant: 5</s>User: No.\nAssistant: 4</s>");
+    CHECK(c.learned(all.examples.at(0)) == " 4</s>");
+    c.options.train_on_prompt = true;
+    CHECK(c.learned(c.load(row).examples.at(0)) == "User: 2+2?\nAssistant:User: No.\nAssistant: 4</s>");
+  }
+  CHECK(contains(
+      message_of<DataError>([&] { c.load(R"({"messages": [{"role": "assistant", "content": "5", "weight": 0.5}]})"); }),
+      "expected 0 (context only) or 1"));
+}
+
+TEST_CASE("calls of tools are refused by name where there is no place for them, however the content is spelled",
+          "[unit]") {
+  Case c;
+  for (const char* content : {R"("content": null, )", R"("content": "", )", ""}) {
+    const std::string row =
+        std::string(R"({"messages": [{"role": "user", "content": "Rain?"}, {"role": "assistant", )") + content +
+        R"("tool_calls": [{"id": "c1", "type": "function"}]}]})";
+    CHECK(contains(message_of<DataError>([&] { c.load(row); }), "calls a tool in \"tool_calls\""));
+  }
+  // An empty list is no call.
+  CHECK_NOTHROW(c.load(
+      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "tool_calls": []}]})"));
+}
+
+TEST_CASE("keys of turns that nothing reads are named", "[unit]") {
+  Case c;
+  const Dataset all = c.load(
+      R"({"messages": [{"role": "user", "name": "Tim", "content": "a"}, {"role": "assistant", "content": "b", "reasoning_content": "c"}]})");
+  CHECK(contains(all.report.notes.back(), "\"name\" of turns, \"reasoning_content\" of turns"));
+}

@@ -5,8 +5,10 @@
 
 1. Every template that PyPI trl ships and every one under --assets ($LOWRANK_ASSETS), over a grid of conversations: the same text
    as transformers' apply_chat_template, the same stretches of {% generation %}; where transformers refuses, so do we.
-2. Random small templates of every construct, filter, test and method: the same text as jinja2 in transformers' environment.
-3. Mutations of all templates end in a rendering or in one sentence.
+2. Masks of stock templates, which mark nothing, against the marks of trl's training twins: equal wherever the texts are, but for an
+   empty think block, which is not learned, and a line end that the generation prompt has already.
+3. Random small templates of every construct, filter, test and method: the same text as jinja2 in transformers' environment.
+4. Mutations of all templates end in a rendering or in one sentence.
 """
 import argparse
 import datetime
@@ -15,6 +17,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import warnings
@@ -154,6 +157,60 @@ def grid(all_templates):
         yield {"name": f"{name}, conversation {number}, setting {setting}", "template": source, "variables": variables, "date": DATE}, messages, extra
 
 
+EMPTY_THOUGHTS = re.compile(rb"\s*(<think>\s*</think>\s*|<\|START_THINKING\|><\|END_THINKING\|>|<\|channel>thought\s*<channel\|>)?")
+
+
+def merged(spans):
+    """Spans that touch as one, without empty ones."""
+    out = []
+    for begin, end in spans:
+        if out and begin <= out[-1][1]:
+            out[-1][1] = max(out[-1][1], end)
+        elif begin < end:
+            out.append([begin, end])
+    return out
+
+
+def same_masks(text, mine, twin):
+    text, mine, twin = text.encode(), merged(mine), merged(twin)
+    if len(mine) != len(twin):
+        return False
+    # What a twin learns in front of ours can only be what the model is given: white space and an empty think block.
+    return all(a[1] == b[1] and b[0] <= a[0] and EMPTY_THOUGHTS.fullmatch(text[b[0]:a[0]]) for a, b in zip(mine, twin))
+
+
+def masks(tool, all_templates, shown):
+    """Stock templates against their training twins."""
+    sources = dict(all_templates)
+    jobs, twins = [], []
+    for name, source in all_templates:
+        if f"{name}_training" not in sources:
+            continue
+        for number, messages in enumerate(conversations()):
+            if messages[-1]["role"] != "assistant":
+                continue
+            variables = {"messages": messages, "bos_token": "<s>", "eos_token": "</s>"}
+            jobs.append({"name": f"{name}, conversation {number}", "template": source, "variables": variables, "date": DATE, "masks": True})
+            twins.append(theirs(sources[f"{name}_training"], messages, {"bos_token": "<s>", "eos_token": "</s>"}))
+    compared, by_turns, other_text, refused, wrong = 0, 0, 0, 0, []
+    for job, twin, mine in zip(jobs, twins, ours(tool, jobs), strict=True):
+        if "error" in twin or "error" in mine:
+            refused += 1
+        elif mine["from"] == "turns":
+            by_turns += 1
+        elif mine["texts"][0]["text"] != twin["text"]:
+            other_text += 1
+        else:
+            compared += 1
+            if not same_masks(twin["text"], mine["texts"][0]["spans"], twin["spans"]):
+                wrong.append((job["name"], twin, mine["texts"][0]["spans"]))
+    print(f"masks of stock templates: {compared - len(wrong)} of {compared} equal their training twins' "
+          f"({by_turns} where the stock template rewrites the past, {other_text} where the twin's text is another, {refused} refused)", flush=True)
+    for name, twin, spans in wrong[:shown]:
+        print(f"  {name}: {twin['text']!r}\n    twin {twin['spans']}\n    ours {spans}")
+    return len(wrong)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tool", required=True, help="the built render_chat")
@@ -172,6 +229,7 @@ def main():
     wrong = report(f"{len(all_templates)} templates over the grid", jobs, expected, ours(options.tool, jobs), options.shown)
     marked = sum(bool(e.get("spans")) for e in expected)
     print(f"{marked} of the renderings have marked stretches")
+    wrong += masks(options.tool, all_templates, options.shown)
     if not options.only and options.count:
         jobs = chat_fuzz.jobs(options.count, options.seed)
         expected = [chat_fuzz.reference(hugging_face, job) for job in jobs]

@@ -14,6 +14,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
 #include "lowrank/data/chat/chat_template.h"
+#include "lowrank/data/chat/conversation_text.h"
 #include "lowrank/data/chat/messages.h"
 
 namespace {
@@ -24,12 +25,13 @@ using lowrank::data::ChatTemplate;
 struct Job {
   std::string source;
   Json variables;
+  bool masks = false;
   std::optional<lowrank::data::ChatDate> date;
 };
 
 Job job_of(const std::string& line) {
   const Json json = Json::parse(line);
-  Job job{json.at("template").get<std::string>(), json.at("variables"), {}};
+  Job job{json.at("template").get<std::string>(), json.at("variables"), json.value("masks", false), {}};
   if (job.variables.contains("messages"))
     job.variables["messages"] = lowrank::data::chat_messages(job.variables["messages"]);
   if (json.contains("date")) {
@@ -39,6 +41,26 @@ Job job_of(const std::string& line) {
   return job;
 }
 
+Json json_of(const std::vector<lowrank::data::ChatSpan>& spans) {
+  Json out = Json::array();
+  for (const auto& span : spans) out.push_back({span.begin, span.end});
+  return out;
+}
+
+Json masked(const Job& job, const ChatTemplate& chat_template) {
+  lowrank::data::Conversation conversation;
+  conversation.turns = job.variables.at("messages");
+  lowrank::data::ChatOptions options;
+  options.date = job.date;
+  const auto out = conversation_texts(chat_template, job.variables, conversation, options);
+  Json texts = Json::array();
+  for (const auto& text : out.texts) texts.push_back({{"text", text.text}, {"spans", json_of(text.learned)}});
+  const char* from = out.from == lowrank::data::MaskFrom::kGeneration ? "generation"
+                     : out.from == lowrank::data::MaskFrom::kPrefixes ? "prefixes"
+                                                                      : "turns";
+  return {{"from", from}, {"texts", texts}};
+}
+
 Json rendered(const Job& job, std::unordered_map<std::string, ChatTemplate>& compiled) {
   try {
     auto it = compiled.find(job.source);
@@ -46,10 +68,9 @@ Json rendered(const Job& job, std::unordered_map<std::string, ChatTemplate>& com
       if (compiled.size() > 200) compiled.clear();
       it = compiled.emplace(job.source, ChatTemplate::compile(job.source, "template")).first;
     }
+    if (job.masks) return masked(job, it->second);
     const lowrank::data::Rendering out = it->second.render(job.variables, job.date);
-    Json spans = Json::array();
-    for (const auto& span : out.generated) spans.push_back({span.begin, span.end});
-    return {{"text", out.text}, {"spans", spans}};
+    return {{"text", out.text}, {"spans", json_of(out.generated)}};
   } catch (const lowrank::Error& error) {
     return {{"error", error.what()}};
   }
