@@ -12,10 +12,18 @@
 namespace lowrank::data {
 namespace {
 
-std::size_t common_prefix(std::string_view a, std::string_view b) {
-  std::size_t n = static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
-  while (n > 0 && n < a.size() && (static_cast<unsigned char>(a[n]) & 0xC0) == 0x80) --n;  // between characters
-  return n;
+/// How far `text` begins as `beginning` does. Where it does not have all of it, what both have ends between characters
+/// and not inside a tag that both have only begun ("<" of "</s>" and of "<|user|>").
+std::size_t common_prefix(std::string_view beginning, std::string_view text) {
+  const auto differ = std::mismatch(beginning.begin(), beginning.end(), text.begin(), text.end()).first;
+  auto n = static_cast<std::size_t>(differ - beginning.begin());
+  if (n == beginning.size()) return n;
+  while (n > 0 && (static_cast<unsigned char>(beginning[n]) & 0xC0) == 0x80) --n;
+  constexpr std::size_t kLongestTag = 32;
+  const std::string_view last = beginning.substr(n < kLongestTag ? 0 : n - kLongestTag, std::min(n, kLongestTag));
+  const std::size_t open = last.find_last_of("<[");
+  if (open == std::string_view::npos || last.find_first_of(">] \n", open) != std::string_view::npos) return n;
+  return n - (last.size() - open);
 }
 
 std::string role_of(const core::Json& turn) {
