@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "lowrank/core/error.h"
+#include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/dispatch.h"
 
 namespace lowrank::kernels {
 
@@ -15,12 +17,11 @@ namespace {
 // Elements that a partial sum covers; fixed, so that the order of additions depends on the length alone.
 constexpr std::int64_t kChunk = 1 << 14;
 
-// In either mode: an optimiser's step is the same with the ops' twins as without.
 bool use_loops(const at::Tensor& x) {
   if (x.scalar_type() != at::kFloat || !x.is_contiguous()) {
     throw InternalError("kernels: a flat buffer is contiguous and fp32");
   }
-  return x.is_cpu();
+  return use_fused(x);
 }
 
 // Σ term(x[i]). Eight running sums a chunk (they vectorise), added in order; then the chunks in order.
@@ -108,12 +109,35 @@ void soft_threshold(const at::Tensor& x, double threshold) {
 
 namespace composite {
 
-double sum_of_squares(const at::Tensor& x) {
-  const at::Tensor wide = x.to(at::kDouble);
-  return wide.mul(wide).sum().item<double>();
+namespace {
+
+// The last of the running sums along a dimension: LibTorch's go in order, where its sums do not.
+at::Tensor running(const at::Tensor& x, std::int64_t dim) { return x.cumsum(dim).select(dim, -1); }
+
+// Terms [chunks, m], m a multiple of 8: a chunk's eight running sums, added in order.
+at::Tensor chunk_sums(const at::Tensor& terms) {
+  return running(running(terms.unflatten(1, {terms.size(1) / 8, 8}), 1), 1);
 }
 
-double sum_of_magnitudes(const at::Tensor& x) { return x.to(at::kDouble).abs().sum().item<double>(); }
+// The sum of terms [n] in fp64 in ordered_sum's order.
+double summed(const at::Tensor& terms) {
+  const std::int64_t n = terms.size(0), whole = n / kChunk * kChunk, lanes = (n - whole) / 8 * 8;
+  at::Tensor rest = aten::zeros({1}, terms.options());
+  if (lanes > 0) rest = chunk_sums(terms.narrow(0, whole, lanes).unsqueeze(0));
+  rest = running(aten::cat({rest, terms.narrow(0, whole + lanes, n - whole - lanes)}), 0).unsqueeze(0);
+  if (whole == 0) return rest.item<double>();
+  return running(aten::cat({chunk_sums(terms.narrow(0, 0, whole).unflatten(0, {whole / kChunk, kChunk})), rest}), 0)
+      .item<double>();
+}
+
+}  // namespace
+
+double sum_of_squares(const at::Tensor& x) {
+  const at::Tensor wide = x.detach().to(at::kDouble);
+  return summed(wide.mul(wide));
+}
+
+double sum_of_magnitudes(const at::Tensor& x) { return summed(x.detach().to(at::kDouble).abs()); }
 
 std::int64_t count_zeros(const at::Tensor& x) { return x.eq(0).sum().item<std::int64_t>(); }
 

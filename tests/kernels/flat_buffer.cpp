@@ -36,14 +36,14 @@ at::Tensor number(double value) { return torch::full({}, value, at::kDouble); }
 
 TEST_CASE("sums of a flat buffer are the twins', the same for any number of threads", "[unit]") {
   torch::manual_seed(1);
-  for (const std::int64_t n : {1, 7, 8, 40000}) {
+  for (const std::int64_t n : {1, 7, 8, 13, 1 << 14, 40003}) {
     INFO(n);
     at::Tensor x = random({n});
     x.narrow(0, 0, n / 3).zero_();
     check_pair([&] { return number(kernels::sum_of_squares(x)); },
-               [&] { return number(kernels::composite::sum_of_squares(x)); }, 1e-14);
+               [&] { return number(kernels::composite::sum_of_squares(x)); }, 0);
     check_pair([&] { return number(kernels::sum_of_magnitudes(x)); },
-               [&] { return number(kernels::composite::sum_of_magnitudes(x)); }, 1e-14);
+               [&] { return number(kernels::composite::sum_of_magnitudes(x)); }, 0);
     check_pair([&] { return number(static_cast<double>(kernels::count_zeros(x))); },
                [&] { return number(static_cast<double>(kernels::composite::count_zeros(x))); }, 0);
     CHECK(kernels::count_zeros(x) == n / 3);
