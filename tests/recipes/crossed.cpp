@@ -206,7 +206,8 @@ class Runs {
     if (found != folders_.end()) return found->second;
     const Run run = {folder(way, "whole"), start_of(way)};
     recipes::Observer quiet;
-    CHECK(execute(place, way, run, quiet) == State::kTrained);
+    const State state = execute(place, way, run, quiet);  // a refusal passes through, which CHECK would take for a failure
+    CHECK(state == State::kTrained);
     folders_[way] = run.out;
     return run.out;
   }
@@ -214,10 +215,12 @@ class Runs {
   fs::path in_parts(const Way& way) {
     Run run = {folder(way, "parts"), start_of(way)};
     StopsAt stops(kStopAt);
-    CHECK(execute(place, way, run, stops) == State::kStopped);
+    const State stopped = execute(place, way, run, stops);
+    CHECK(stopped == State::kStopped);
     run.resume = true;
     recipes::Observer quiet;
-    CHECK(execute(place, way, run, quiet) == State::kTrained);
+    const State state = execute(place, way, run, quiet);
+    CHECK(state == State::kTrained);
     return run.out;
   }
 
