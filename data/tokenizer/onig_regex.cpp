@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
+#include <mutex>
+#include <utility>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
@@ -56,9 +59,23 @@ OnigRegex::Program OnigRegex::compiled(std::string_view pattern, const std::stri
   return {*regex, CharacterMap(classes.runs)};
 }
 
+std::shared_ptr<const OnigRegex::Program> OnigRegex::kept(std::string_view pattern, const std::string& where) {
+  constexpr std::size_t kKeptPrograms = 8;
+  static std::mutex mutex;
+  static std::deque<std::pair<std::string, std::shared_ptr<const Program>>> programs;  // the latest last
+  const std::lock_guard lock(mutex);
+  for (const auto& [text, program] : programs) {
+    if (text == pattern) return program;
+  }
+  auto program = std::make_shared<const Program>(compiled(pattern, where));
+  if (programs.size() == kKeptPrograms) programs.pop_front();
+  programs.emplace_back(pattern, program);
+  return program;
+}
+
 OnigRegex::OnigRegex(std::string_view pattern, const std::string& where)
-    : where_(where), program_(compiled(pattern, where)) {
-  for (char32_t c = 0; c < ascii_.size(); ++c) ascii_[c] = static_cast<char>(program_.classes[c]);
+    : where_(where), program_(kept(pattern, where)) {
+  for (char32_t c = 0; c < ascii_.size(); ++c) ascii_[c] = static_cast<char>(program_->classes[c]);
 }
 
 bool OnigRegex::read_classes(std::string_view text, std::string& out) const {
@@ -75,7 +92,7 @@ bool OnigRegex::read_classes(std::string_view text, std::string& out) const {
       out[count++] = ascii_[byte];
       ++at;
     } else {
-      out[count++] = static_cast<char>(program_.classes[next_character(text, at)]);
+      out[count++] = static_cast<char>(program_->classes[next_character(text, at)]);
     }
   }
   out.resize(count);
@@ -97,7 +114,7 @@ void OnigRegex::find_all(std::string_view text, ByteRange within, std::vector<By
   std::string problem;
   ByteRange match;
   for (std::size_t from = 0; from < classes.size(); from = match.end) {
-    const auto outcome = program_.regex.find(classes, from, steps, match, problem);
+    const auto outcome = program_->regex.find(classes, from, steps, match, problem);
     if (outcome == Regex::Outcome::kNotFound) break;
     if (outcome == Regex::Outcome::kGaveUp) {
       throw DataError(

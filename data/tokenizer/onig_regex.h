@@ -31,11 +31,13 @@ class OnigRegex {
     CharacterMap classes;
   };
   static Program compiled(std::string_view pattern, const std::string& where);
+  /// The same, kept for the next few calls: folders and tests open one tokenizer many times.
+  static std::shared_ptr<const Program> kept(std::string_view pattern, const std::string& where);
   /// The classes of the text's characters; whether each character was one byte.
   bool read_classes(std::string_view text, std::string& out) const;
 
   std::string where_;
-  Program program_;
+  std::shared_ptr<const Program> program_;
   std::array<char, 128> ascii_;  // the classes of ASCII
 };
 

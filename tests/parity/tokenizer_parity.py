@@ -261,7 +261,8 @@ def main():
     parser.add_argument("--kind", action="append", help="only these")
     parser.add_argument("--every-character", action="store_true", help="instead of random strings, all of Unicode")
     options = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]  # where the reference does not come back, it takes all memory
+    resource.setrlimit(resource.RLIMIT_AS, (16 << 30 if hard == resource.RLIM_INFINITY else min(16 << 30, hard), hard))
     assets = pathlib.Path(os.environ["LOWRANK_ASSETS"])
     texts = corpora(assets)
     documents = [text for name, text in texts.items() if "corpora" in name and "tinystories" not in name]
