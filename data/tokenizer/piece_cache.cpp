@@ -1,5 +1,6 @@
 #include "lowrank/data/tokenizer/piece_cache.h"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -13,15 +14,15 @@ struct PieceCache::Entry {
   const TokenId* first_id() const { return reinterpret_cast<const TokenId*>(this + 1); }
   const char* text() const { return reinterpret_cast<const char*>(first_id() + ids); }
   bool is(std::uint64_t h, std::string_view piece) const {
-    return hash == h && bytes == piece.size() && std::memcmp(text(), piece.data(), piece.size()) == 0;
+    return hash == h && std::string_view(text(), bytes) == piece;
   }
 
   static const Entry* make(std::uint64_t hash, std::string_view piece, std::span<const TokenId> ids) {
     void* block = ::operator new(sizeof(Entry) + ids.size_bytes() + piece.size());
     auto* entry =
         new (block) Entry{hash, static_cast<std::uint32_t>(ids.size()), static_cast<std::uint32_t>(piece.size())};
-    std::memcpy(const_cast<TokenId*>(entry->first_id()), ids.data(), ids.size_bytes());
-    std::memcpy(const_cast<char*>(entry->text()), piece.data(), piece.size());
+    std::copy(ids.begin(), ids.end(), const_cast<TokenId*>(entry->first_id()));  // a piece may have no ids
+    std::copy(piece.begin(), piece.end(), const_cast<char*>(entry->text()));
     return entry;
   }
   static void free(const Entry* entry) { ::operator delete(const_cast<Entry*>(entry)); }
