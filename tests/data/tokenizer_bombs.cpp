@@ -113,7 +113,13 @@ TEST_CASE("a tokenizer.json takes at most three times its size to read", "[unit]
     const std::size_t begin = kilobytes("VmRSS:");
     const auto tokenizer = Tokenizer::load(dir.path());
     const std::size_t grown = 1024 * (kilobytes("VmHWM:") - begin);
-    _exit(tokenizer->size() == first + 600000 && grown < 3 * size ? 0 : static_cast<int>(1 + grown / size));
+#ifdef __SANITIZE_ADDRESS__
+    const bool measured = false;  // its shadow and its quarantine are counted too, so the figure says nothing of ours
+#else
+    const bool measured = true;
+#endif
+    const bool fits = !measured || grown < 3 * size;
+    _exit(tokenizer->size() == first + 600000 && fits ? 0 : static_cast<int>(1 + grown / size));
   }
   int status = 0;
   waitpid(child, &status, 0);
