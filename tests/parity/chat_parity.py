@@ -5,8 +5,8 @@
 
 1. Every template that PyPI trl ships and every one under --assets ($LOWRANK_ASSETS), over a grid of conversations: the same text
    as transformers' apply_chat_template, the same stretches of {% generation %}; where transformers refuses, so do we.
-2. Masks of stock templates, which mark nothing, against the marks of trl's training twins, but for an empty think block, which is not
-   learned, and a line end that the generation prompt has already: how many are equal is told; it is not a condition.
+2. Masks of stock templates, which mark nothing, against the marks of trl's training twins: equal wherever the texts are, but for what a
+   twin marks in front of an answer and the model is given (an empty think block, the generation prompt), and for the faults listed OPEN.
 3. Random small templates of every construct, filter, test and method: the same text as jinja2 in transformers' environment.
 4. Mutations of all templates end in a rendering or in one sentence.
 """
@@ -171,29 +171,53 @@ def merged(spans):
     return out
 
 
-def same_masks(text, mine, twin):
-    text, mine, twin = text.encode(), merged(mine), merged(twin)
+def generation_prompt(source, special):
+    """What the template puts before an answer."""
+    before, after = (theirs(source, [user()], {**special, "add_generation_prompt": add}) for add in (False, True))
+    if "error" in before or "error" in after:
+        return ""
+    return after["text"][len(os.path.commonprefix([before["text"], after["text"]])):]
+
+
+def same_masks(text, mine, twin, prompt):
+    text, mine, twin, prompt = text.encode(), merged(mine), merged(twin), prompt.encode()
     if len(mine) != len(twin):
         return False
-    # What a twin learns in front of ours can only be what the model is given: white space and an empty think block.
-    return all(a[1] == b[1] and b[0] <= a[0] and EMPTY_THOUGHTS.fullmatch(text[b[0]:a[0]]) for a, b in zip(mine, twin))
+
+    # What a twin learns in front of ours can only be what the model is given: white space, an empty think block, a piece of the
+    # generation prompt ("<Assistant>", "<think>").
+    def given(front):
+        return EMPTY_THOUGHTS.fullmatch(front) or front.strip() in prompt
+
+    return all(a[1] == b[1] and b[0] <= a[0] and given(text[b[0]:a[0]]) for a, b in zip(mine, twin))
+
+
+SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
+# Faults that are known and open, as template and number of the conversation: a conversation that begins with an answer (19: what stands
+# before it is learned too), answers without a question between them (20), an end of a turn that is another behind the last one (gptoss),
+# calls of tools that the text goes on from (diffusion_gemma, deepseek_r1_distill), an answer in parts (llava_next).
+OPEN = {("deepseek_r1_distill", 11), ("deepseek_r1_distill", 13), ("deepseek_r1_distill", 20), ("deepseekv3", 20), ("diffusion_gemma", 11),
+        ("diffusion_gemma", 12), ("diffusion_gemma", 15), ("gptoss", 4), ("gptoss", 5), ("gptoss", 9), ("gptoss", 19), ("gptoss", 20),
+        ("llama3", 19), ("llava_next", 16), ("muse_glimmer", 20), ("qwen2_5_vl", 19)}
 
 
 def masks(tool, all_templates, shown):
     """Stock templates against their training twins."""
     sources = dict(all_templates)
-    jobs, twins = [], []
+    jobs, cells, twins, prompts = [], [], [], []
     for name, source in all_templates:
         if f"{name}_training" not in sources:
             continue
         for number, messages in enumerate(conversations()):
             if messages[-1]["role"] != "assistant":
                 continue
-            variables = {"messages": messages, "bos_token": "<s>", "eos_token": "</s>"}
+            variables = {"messages": messages, **SPECIAL}
             jobs.append({"name": f"{name}, conversation {number}", "template": source, "variables": variables, "date": DATE, "masks": True})
-            twins.append(theirs(sources[f"{name}_training"], messages, {"bos_token": "<s>", "eos_token": "</s>"}))
-    compared, by_turns, other_text, refused, wrong = 0, 0, 0, 0, []
-    for job, twin, mine in zip(jobs, twins, ours(tool, jobs), strict=True):
+            cells.append((name, number))
+            twins.append(theirs(sources[f"{name}_training"], messages, SPECIAL))
+            prompts.append(generation_prompt(source, SPECIAL))
+    compared, by_turns, other_text, refused, differing, wrong = 0, 0, 0, 0, set(), []
+    for job, cell, twin, prompt, mine in zip(jobs, cells, twins, prompts, ours(tool, jobs), strict=True):
         if "error" in twin or "error" in mine:
             refused += 1
         elif mine["from"] == "turns":
@@ -202,13 +226,18 @@ def masks(tool, all_templates, shown):
             other_text += 1
         else:
             compared += 1
-            if not same_masks(twin["text"], mine["texts"][0]["spans"], twin["spans"]):
-                wrong.append((job["name"], twin, mine["texts"][0]["spans"]))
-    print(f"masks of stock templates: {compared - len(wrong)} of {compared} equal their training twins' "
+            if not same_masks(twin["text"], mine["texts"][0]["spans"], twin["spans"], prompt):
+                differing.add(cell)
+                if cell not in OPEN:
+                    wrong.append((job["name"], twin, mine["texts"][0]["spans"]))
+    print(f"masks of stock templates: {compared - len(differing)} of {compared} equal their training twins' "
           f"({by_turns} where the stock template rewrites the past, {other_text} where the twin's text is another, {refused} refused)", flush=True)
     for name, twin, spans in wrong[:shown]:
         print(f"  {name}: {twin['text']!r}\n    twin {twin['spans']}\n    ours {spans}")
-    return len(wrong)
+    mended = {cell for cell in OPEN if cell in cells} - differing
+    for name, number in sorted(mended):
+        print(f"  {name}, conversation {number} is equal now: take it off the list of open faults")
+    return len(wrong) + len(mended)
 
 
 def main():
@@ -229,8 +258,7 @@ def main():
     wrong = report(f"{len(all_templates)} templates over the grid", jobs, expected, ours(options.tool, jobs), options.shown)
     marked = sum(bool(e.get("spans")) for e in expected)
     print(f"{marked} of the renderings have marked stretches")
-    # Told, not held: some twins mark the generation prompt too (DeepSeek-R1's "<Assistant>"), which inference gives and we do not learn.
-    masks(options.tool, all_templates, options.shown)
+    wrong += masks(options.tool, all_templates, options.shown)
     if not options.only and options.count:
         jobs = chat_fuzz.jobs(options.count, options.seed)
         expected = [chat_fuzz.reference(hugging_face, job) for job in jobs]
