@@ -43,16 +43,9 @@ std::string rank_table(const std::vector<std::pair<std::string, std::int64_t>>& 
   return table(header, rows);
 }
 
-class CompressView : public recipes::CompressObserver {
+class CompressView : public OnConsole<recipes::CompressObserver> {
  public:
-  explicit CompressView(const Console& console) : console_(console), progress_(console) {}
-  void begin(const std::string& what, std::int64_t total, const std::string& unit) override {
-    progress_.begin(what, total, unit);
-  }
-  void advance(std::int64_t done) override { progress_.advance(done); }
-  void end() override { progress_.end(); }
-  void warning(const std::string& message) override { progress_.warning(message); }
-  void note(const std::string& message) override { progress_.note(message); }
+  using OnConsole::OnConsole;
   void on_compress(const recipes::CompressOpening& opening) override {
     auto rows = describe(opening.model);
     rows.push_back(describe(opening.adapter, opening.adapter.directory()));
@@ -60,10 +53,6 @@ class CompressView : public recipes::CompressObserver {
     rows.emplace_back("held back", fmt::format("{} tokens", core::format_count(opening.held_back_tokens)));
     if (!console_.silent()) print_out(fields(rows));
   }
-
- private:
-  const Console& console_;
-  ConsoleProgress progress_;
 };
 
 int compress(const Options& options) {

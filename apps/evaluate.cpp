@@ -20,23 +20,12 @@ namespace lowrank::apps {
 
 namespace {
 
-class EvaluationView : public recipes::EvaluationObserver {
+class EvaluationView : public OnConsole<recipes::EvaluationObserver> {
  public:
-  explicit EvaluationView(const Console& console) : console_(console), progress_(console) {}
-  void begin(const std::string& what, std::int64_t total, const std::string& unit) override {
-    progress_.begin(what, total, unit);
-  }
-  void advance(std::int64_t done) override { progress_.advance(done); }
-  void end() override { progress_.end(); }
-  void warning(const std::string& message) override { progress_.warning(message); }
-  void note(const std::string& message) override { progress_.note(message); }
+  using OnConsole::OnConsole;
   void on_facts(const recipes::Rows& rows) override {
     if (!console_.silent()) print_out(fields(rows));
   }
-
- private:
-  const Console& console_;
-  ConsoleProgress progress_;
 };
 
 void print_table(const std::vector<recipes::EvaluatedSet>& sets, const Console& console) {

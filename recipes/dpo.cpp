@@ -56,10 +56,7 @@ ModelResult dpo(const DpoSpec& asked, Observer& observer) {
   ModelResult result;
   TrainingRun run("align dpo", spec.model, fields, spec.run, observer);
   run.resolve(spec.adapter);
-  if (!run.open()) {
-    run.was_finished(result);
-    return result;
-  }
+  if (!run.open(result)) return result;
   const auto base = std::make_shared<SharedBase>(false);
   models::LoadedModel& model = run.load(*base);
   Attached attached(base);

@@ -34,10 +34,7 @@ ModelResult finetune_text(const FinetuneSpec& spec, const Fields& fields, Observ
   }
   const std::optional<double> bound = max_forgetting(spec.regularisation, spec.data, spec.adapter, fields);
   if (!full && !run.start) lora_config(spec.adapter, fields);  // its mistakes show before anything is read
-  if (!run.open()) {
-    run.was_finished(result);
-    return result;
-  }
+  if (!run.open(result)) return result;
 
   models::LoadedModel& model = run.load(*base, full);
   RunData data = read_run_data(run, spec.data, spec.train, spec.little, bound.has_value(), *model.tokenizer,

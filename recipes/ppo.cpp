@@ -187,10 +187,7 @@ ModelResult ppo(const PpoSpec& asked, Observer& observer) {
     reward = train::make_reward(spec.reward, spec.reward_timeout);
   }
   run.resolve(spec.adapter);
-  if (!run.open()) {
-    run.was_finished(result);
-    return result;
-  }
+  if (!run.open(result)) return result;
   const auto base = std::make_shared<SharedBase>(false);
   models::LoadedModel& model = run.load(*base);
   Attached attached(base);
@@ -206,8 +203,7 @@ ModelResult ppo(const PpoSpec& asked, Observer& observer) {
   config.init_lora_weights = "default";
   lora::Adapter value = lora::attach(model.decoder->slot_table(), config, seed_of(spec.train), kValueAdapter);
   std::optional<lora::Adapter> reference;  // the adapter as it was where the run starts from one
-  if (run.start)
-    reference = lora::load_peft(model.decoder->slot_table(), *run.start, nullptr, kReferenceAdapter);
+  if (run.start) reference = lora::load_peft(model.decoder->slot_table(), *run.start, nullptr, kReferenceAdapter);
 
   train::Ppo::Parts parts;
   parts.decoder = model.decoder;

@@ -32,10 +32,7 @@ RunResult pretrain(const PretrainSpec& asked, Observer& observer) {
   const fs::path config_file = spec.config;
   fs::path tokenizer_folder = spec.tokenizer;
   if (fs::is_regular_file(tokenizer_folder)) tokenizer_folder = tokenizer_folder.parent_path();
-  if (!run.open({config_file, tokenizer_folder})) {
-    run.was_finished(result);
-    return result;
-  }
+  if (!run.open(result, {config_file, tokenizer_folder})) return result;
 
   const core::Json config_json = core::read_json(config_file);
   const models::DecoderConfig config = models::parse_config(core::JsonView(config_json, config_file.string()));

@@ -29,10 +29,7 @@ ModelResult reward(const RewardSpec& asked, Observer& observer) {
   ModelResult result;
   TrainingRun run("align reward", spec.model, fields, spec.run, observer);
   run.resolve(spec.adapter);
-  if (!run.open()) {
-    run.was_finished(result);
-    return result;
-  }
+  if (!run.open(result)) return result;
   const auto base = std::make_shared<SharedBase>(false);
   models::LoadedModel& model = run.load(*base);
   Attached attached(base);

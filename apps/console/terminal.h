@@ -69,6 +69,26 @@ class ConsoleProgress : public core::ProgressObserver {
   std::int64_t total_ = 0;
 };
 
+/// An observer of the library's whose progress, warnings and notes are the console's.
+template <typename Observer>
+class OnConsole : public Observer {
+ public:
+  explicit OnConsole(const Console& console) : console_(console), progress_(console) {}
+  void begin(const std::string& what, std::int64_t total, const std::string& unit) override {
+    progress_.begin(what, total, unit);
+  }
+  void advance(std::int64_t done) override { progress_.advance(done); }
+  void end() override { progress_.end(); }
+  void warning(const std::string& message) override { progress_.warning(message); }
+  void note(const std::string& message) override { progress_.note(message); }
+
+ protected:
+  const Console& console_;
+
+ private:
+  ConsoleProgress progress_;
+};
+
 double now_seconds();  // monotonic
 
 }  // namespace lowrank::apps

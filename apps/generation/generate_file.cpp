@@ -27,20 +27,10 @@ core::Json deciding(const Options& options) {
 }
 
 /// Progress of loading, and the stop flag of the signals.
-class AnsweringView : public recipes::Observer {
+class AnsweringView : public OnConsole<recipes::Observer> {
  public:
-  explicit AnsweringView(const Console& console) : progress_(console) {}
-  void begin(const std::string& what, std::int64_t total, const std::string& unit) override {
-    progress_.begin(what, total, unit);
-  }
-  void advance(std::int64_t done) override { progress_.advance(done); }
-  void end() override { progress_.end(); }
-  void warning(const std::string& message) override { progress_.warning(message); }
-  void note(const std::string& message) override { progress_.note(message); }
+  using OnConsole::OnConsole;
   std::atomic<int>* stop_flag() override { return &catch_stop_signals(); }
-
- private:
-  ConsoleProgress progress_;
 };
 
 }  // namespace

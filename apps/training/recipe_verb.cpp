@@ -31,10 +31,6 @@ void set_fields(recipes::Fields fields, const Options& options) {
   }
 }
 
-void RunView::begin(const std::string& what, std::int64_t total, const std::string& unit) {
-  progress_.begin(what, total, unit);
-}
-
 void RunView::on_opening(const recipes::RunReport& report) {
   print_opening(console_, report);
   view_.emplace(console_, options_.has("log-every") ? options_.integer("log-every") : 0, report.shown_metrics,

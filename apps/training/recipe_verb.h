@@ -33,14 +33,9 @@ Spec spec_of(const Options& options) {
 }
 
 /// What the user sees of a run: the opening lines, the bar or plain lines, the closing table.
-class RunView : public recipes::Observer {
+class RunView : public OnConsole<recipes::Observer> {
  public:
-  RunView(const Options& options, const Console& console) : options_(options), console_(console), progress_(console) {}
-  void begin(const std::string& what, std::int64_t total, const std::string& unit) override;
-  void advance(std::int64_t done) override { progress_.advance(done); }
-  void end() override { progress_.end(); }
-  void warning(const std::string& message) override { progress_.warning(message); }
-  void note(const std::string& message) override { progress_.note(message); }
+  RunView(const Options& options, const Console& console) : OnConsole(console), options_(options) {}
   void on_opening(const recipes::RunReport& report) override;
   void on_closing(const recipes::RunReport& report, const train::TrainResult& result) override;
   void on_start(std::int64_t first_step, std::int64_t steps) override { view_->on_start(first_step, steps); }
@@ -57,8 +52,6 @@ class RunView : public recipes::Observer {
 
  private:
   const Options& options_;
-  const Console& console_;
-  ConsoleProgress progress_;
   std::optional<TrainingView> view_;  // from the opening on
 };
 

@@ -130,10 +130,7 @@ ModelResult finetune_classifier(const FinetuneSpec& spec, const Fields& fields, 
   refuse_what_has_no_meaning(fields, spec);
   run.resolve(spec.adapter);
   if (!run.start) lora_config(spec.adapter, fields);  // its mistakes show before anything is read
-  if (!run.open()) {
-    run.was_finished(result);
-    return result;
-  }
+  if (!run.open(result)) return result;
   models::LoadedModel& model = run.load(*base);
   RunReport& report = run.report;
   LabelledData data = read_labelled(run, spec, model);

@@ -220,10 +220,7 @@ ModelResult finetune_images(const FinetuneSpec& asked, Observer& observer) {
                 spec.adapter.method + " trains the model's own weights, and MODEL is an adapter; give its base");
   if (lora && !start) lora_config(spec.adapter, fields);  // its mistakes show before anything is read
   require_data(fields, spec.data);
-  if (!run.open()) {
-    run.was_finished(result);
-    return result;
-  }
+  if (!run.open(result)) return result;
 
   const data::ImageFiles files = data::find_images(paths_of(spec.data.data));
   if (files.labels.size() < 2)

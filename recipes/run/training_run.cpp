@@ -81,11 +81,13 @@ void TrainingRun::resolve(const AdapterSpec& adapter) {
   if (adapter.adapter) start = *adapter.adapter;
 }
 
-bool TrainingRun::open(const std::vector<fs::path>& inputs) {
+bool TrainingRun::open(RunResult& result, const std::vector<fs::path>& inputs) {
   if (!spec.dry_run) {
     if (spec.resume && spec.overwrite) fields.fail("overwrite", "contradicts `resume`; give one of them");
     if (spec.resume && train::run_state(spec.out) == train::RunState::kFinished) {
       observer.note(spec.out + " holds a finished run; nothing was done");
+      result.state = RunResult::State::kWasFinished;
+      result.out = spec.out;
       return false;
     }
     lock_ = train::open_run_folder(spec.out, spec.resume, spec.overwrite, inputs);
@@ -94,10 +96,10 @@ bool TrainingRun::open(const std::vector<fs::path>& inputs) {
   return true;
 }
 
-bool TrainingRun::open() {
+bool TrainingRun::open(RunResult& result) {
   std::vector<fs::path> inputs = {resolved.model};
   if (start) inputs.push_back(*start);
-  return open(inputs);
+  return open(result, inputs);
 }
 
 models::LoadedModel& TrainingRun::load(SharedBase& base, bool full) {
@@ -222,11 +224,6 @@ void TrainingRun::train(RunResult& result, train::Objective& objective, const tr
 
 std::string TrainingRun::spelled(const std::string& text) const {
   return spell_fields(text, [&](const std::string& name) { return observer.spelled(name); });
-}
-
-void TrainingRun::was_finished(RunResult& result) const {
-  result.state = RunResult::State::kWasFinished;
-  result.out = spec.out;
 }
 
 std::vector<std::int64_t> lengths_of(const data::Dataset& set) {

@@ -30,10 +30,10 @@ class TrainingRun {
 
   /// MODEL and the adapter that the run starts from, for open() and load().
   void resolve(const AdapterSpec& adapter);
-  /// The folder of a new run, or of one that is gone on with. False where that had ended (said). `inputs`: what must
-  /// not lie in it.
-  bool open(const std::vector<std::filesystem::path>& inputs);
-  bool open();  // what resolve() found
+  /// The folder of a new run, or of one that is gone on with. False where that had ended (said, and put into `result`).
+  /// `inputs`: what must not lie in it.
+  bool open(RunResult& result, const std::vector<std::filesystem::path>& inputs);
+  bool open(RunResult& result);  // what resolve() found
   /// The model that resolve() found, in the right dtype, into report and facts. `full`: its weights are trained.
   models::LoadedModel& load(SharedBase& base, bool full = false);
   /// New matrices, or those of the adapter that the run starts from.
@@ -55,8 +55,6 @@ class TrainingRun {
 
   /// A text with fields between backticks, as the observer writes them.
   std::string spelled(const std::string& text) const;
-  /// The result of a run that had ended.
-  void was_finished(RunResult& result) const;
 
   const std::string verb, model;
   const Fields& fields;
