@@ -9,7 +9,7 @@ export CCACHE_NOHASHDIR ?= 1
 export CCACHE_DEPEND ?= 1
 export CCACHE_INODECACHE ?= 1
 
-.PHONY: configure build demo check test bench parity format clean bootstrap
+.PHONY: configure build demo check test sbom bench parity deb format clean bootstrap
 
 bootstrap:
 	@scripts/bootstrap.sh
@@ -31,13 +31,24 @@ check: configure
 test: build
 	@scripts/test.sh $(BUILD)
 
+# What the command is made of, as SPDX: build/lowrank.spdx.json.
+sbom: build
+	@python3 scripts/sbom.py $(BUILD)/bin/lowrank $$(find $(BUILD)/bin $(BUILD)/lib -name '*.so' | sort) --out $(BUILD)/lowrank.spdx.json
+
 bench: build
 	@scripts/python.sh && .deps/python/bin/python bench/bench.py --lowrank $(BUILD)/bin/lowrank
 
 parity: build
 	@scripts/python.sh
+	@scripts/llama_cpp.sh || true
 	@cmake --build $(BUILD) --target all tokenize_lines model_logits render_chat
 	@.deps/python/bin/python tests/parity/run.py --build $(BUILD)
+
+# build/lowrank_VERSION_ARCH.deb, to be installed with apt.
+deb: build
+	@command -v dpkg-shlibdeps > /dev/null || { echo 'make deb: dpkg-shlibdeps is missing: apt-get install dpkg-dev'; exit 1; }
+	@cmake --build $(BUILD) --target lowrank-command lowrank_lora_modules
+	@cd $(BUILD) && cpack -G DEB
 
 format:
 	@clang-format -i $$(git ls-files '*.h' '*.cpp')

@@ -9,7 +9,7 @@ namespace {
 int align_dpo(const Options& options) {
   const Console console(options);
   RunView view(options, console);
-  return end_of(recipes::dpo(spec_of<recipes::DpoSpec>(options), view), console);
+  return end_of(recipes::dpo(training_spec_of<recipes::DpoSpec>(options, console), view), console);
 }
 
 }  // namespace
@@ -20,7 +20,7 @@ Verb align_dpo_verb() {
   verb.summary = "Learn from preference pairs (DPO); writes a PEFT adapter";
   verb.positionals = {"MODEL"};
   verb.example = "lowrank align dpo runs/sft --data pairs.jsonl --out runs/dpo";
-  verb.options = options_of<recipes::DpoSpec>();
+  verb.options = training_options_of<recipes::DpoSpec>();
   verb.run = align_dpo;
   return verb;
 }

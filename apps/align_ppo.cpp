@@ -9,7 +9,7 @@ namespace {
 int align_ppo(const Options& options) {
   const Console console(options);
   RunView view(options, console);
-  return end_of(recipes::ppo(spec_of<recipes::PpoSpec>(options), view), console);
+  return end_of(recipes::ppo(training_spec_of<recipes::PpoSpec>(options, console), view), console);
 }
 
 }  // namespace
@@ -20,7 +20,7 @@ Verb align_ppo_verb() {
   verb.summary = "Learn from rewards of the model's own answers (PPO); writes a PEFT adapter";
   verb.positionals = {"MODEL"};
   verb.example = "lowrank align ppo models/SmolLM2-135M --data prompts.jsonl --reward exec:./judge.py --out runs/ppo";
-  verb.options = options_of<recipes::PpoSpec>();
+  verb.options = training_options_of<recipes::PpoSpec>();
   verb.run = align_ppo;
   return verb;
 }

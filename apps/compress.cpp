@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <map>
 
+#include "lowrank/apps/console/next_step.h"
+#include "lowrank/apps/console/stoppable.h"
 #include "lowrank/apps/inputs/opening.h"
 #include "lowrank/apps/training/recipe_verb.h"
 #include "lowrank/apps/verbs.h"
+#include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::apps {
@@ -49,15 +52,15 @@ class CompressView : public OnConsole<recipes::CompressObserver> {
   void on_compress(const recipes::CompressOpening& opening) override {
     auto rows = describe(opening.model);
     rows.push_back(describe(opening.adapter, opening.adapter.directory()));
-    rows.emplace_back("to choose by", fmt::format("{} tokens", core::format_count(opening.choosing_tokens)));
-    rows.emplace_back("held back", fmt::format("{} tokens", core::format_count(opening.held_back_tokens)));
-    if (!console_.silent()) print_out(fields(rows));
+    rows.emplace_back("to choose by", core::counted(opening.choosing_tokens, "token"));
+    rows.emplace_back("held back", core::counted(opening.held_back_tokens, "token"));
+    console_.text(fields(rows));
   }
 };
 
 int compress(const Options& options) {
   const Console console(options);
-  CompressView view(console);
+  Stoppable<CompressView> view(console);
   recipes::CompressSpec spec;
   set_fields(recipes::fields_of(spec), options);
   spec.adapter = options.positional(0);
@@ -71,6 +74,7 @@ int compress(const Options& options) {
                              {"modules", fmt::format("{} of {} kept", result.kept, result.ranks.size())},
                              {"out", spec.out}}));
   }
+  print_next(console, {"evaluate", spec.out, "--data", spec.data.front()});
   console.result(result.json);
   return 0;
 }

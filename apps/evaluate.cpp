@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lowrank/apps/console/next_step.h"
 #include "lowrank/apps/training/recipe_verb.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/core/visible.h"
 #include "lowrank/recipes/classification/classification_report.h"
 #include "lowrank/recipes/evaluation/compare.h"
 #include "lowrank/recipes/evaluation/evaluate_images.h"
@@ -22,10 +24,15 @@ namespace {
 
 class EvaluationView : public OnConsole<recipes::EvaluationObserver> {
  public:
-  using OnConsole::OnConsole;
+  EvaluationView(const Options& options, const Console& console)
+      : OnConsole(console), ranks_(join_ranks(options, console)) {}
+  train::GradSync* ranks() override { return ranks_; }
   void on_facts(const recipes::Rows& rows) override {
-    if (!console_.silent()) print_out(fields(rows));
+    console_.text(fields(rows));
   }
+
+ private:
+  train::GradSync* ranks_;
 };
 
 void print_table(const std::vector<recipes::EvaluatedSet>& sets, const Console& console) {
@@ -50,7 +57,7 @@ void print_table(const std::vector<recipes::EvaluatedSet>& sets, const Console& 
     rows.push_back(std::move(row));
   }
   console.line();
-  if (!console.silent()) print_out(table(header, rows));
+  console.text(table(header, rows));
   console.line("nll: mean negative log-likelihood in nats a token; perplexity: its exponential");
 }
 
@@ -66,7 +73,7 @@ void print_frontier(const recipes::EvaluateResult& result, const Console& consol
     }
   }
   console.line();
-  if (!console.silent()) print_out(table(header, rows));
+  console.text(table(header, rows));
   console.line("perplexity at each scale; --max-forgetting of `lowrank finetune` chooses one by such a bound");
 }
 
@@ -79,11 +86,10 @@ int evaluate_labels(const recipes::EvaluateSpec& spec, EvaluationView& view, con
     rows.push_back({set.name, core::format_count(scores.examples), fmt::format("{:.4f}", set.found.nll),
                     fmt::format("{:.2f} %", 100 * scores.accuracy), fmt::format("{:.2f} %", 100 * set.majority),
                     fmt::format("{:.4f}", scores.macro_f1), fmt::format("{:.4f}", scores.matthews)});
-    matrices += "\n" + set.name + ": " + recipes::confusion_text(set.found, result.labels);
+    matrices += "\n" + core::visible_line(set.name) + ": " + recipes::confusion_text(set.found, result.labels);
   }
   console.line();
-  if (!console.silent())
-    print_out(table({"set", "texts", "loss", "accuracy", "majority", "macro F1", "Matthews"}, rows) + matrices);
+  console.text(table({"set", "texts", "loss", "accuracy", "majority", "macro F1", "Matthews"}, rows) + matrices);
   console.line(
       "loss: mean cross-entropy in nats a text; majority: accuracy of always saying the set's most frequent label");
   console.result(result.json);
@@ -103,11 +109,10 @@ int evaluate_images(const recipes::EvaluateSpec& spec, EvaluationView& view, con
     };
     add(set.adapter ? "base" : "model", set.base);
     add("adapter", set.adapter);
-    matrices += fmt::format("\n{}:\n{}", set.name, recipes::confusion_text(set.shown().scores, result.labels));
+    matrices += fmt::format("\n{}:\n{}", core::visible_line(set.name), recipes::confusion_text(set.shown().scores, result.labels));
   }
   console.line();
-  if (!console.silent())
-    print_out(table({"set", "who", "pictures", "loss", "accuracy", "macro F1", "Matthews"}, rows) + matrices);
+  console.text(table({"set", "who", "pictures", "loss", "accuracy", "macro F1", "Matthews"}, rows) + matrices);
   console.result(result.json);
   return 0;
 }
@@ -119,7 +124,10 @@ int compare(const recipes::EvaluateSpec& spec, EvaluationView& view, const Conso
     for (const eval::ReportTable& one : recipes::tables(result.comparison))
       print_out("\n" + table(one.header, one.rows) + one.note + (one.note.empty() ? "" : "\n"));
   }
-  if (result.out) console.line(fmt::format("\n{}: report.html, comparison.json", result.out->string()));
+  if (result.out) {
+    console.line();
+    console.line(fmt::format("{}: report.html, comparison.json", result.out->string()));
+  }
   console.result(result.json);
   return 0;
 }
@@ -136,11 +144,16 @@ int evaluate(const Options& options) {
   set_fields(recipes::fields_of(spec), options);
   spec.model = options.positional(0);
   spec.command = options.command_line();
-  EvaluationView view(console);
+  EvaluationView view(options, console);
+  if (!spec.threads) spec.threads = threads_of_rank();
   if (spec.task == "image-classification") return evaluate_images(spec, view, console);
   if (spec.per_token && !console.json())
     options.fail("per-token", "the losses of single tokens come with --json only; add --json");
-  if (!spec.task && comparison_asked_for(options)) return compare(spec, view, console);
+  if (!spec.task && comparison_asked_for(options)) {
+    if (view.ranks() != nullptr)
+      throw ConfigError("a comparison is made by one process: start it without a launcher of ranks");
+    return compare(spec, view, console);
+  }
   if (spec.data.empty()) {
     throw ConfigError("lowrank evaluate: --data is missing; example: " + options.verb().example);
   }
@@ -148,6 +161,11 @@ int evaluate(const Options& options) {
   const recipes::EvaluateResult result = recipes::evaluate(spec, view);
   print_table(result.sets, console);
   if (spec.frontier) print_frontier(result, console);
+  if (spec.adapter) {
+    print_next(console, {"merge", spec.model, "--adapter", *spec.adapter, "--out", *spec.adapter + "-merged"});
+  } else if (!result.sets.front().adapter) {
+    print_next(console, {"finetune", spec.model, "--data", "corpus/", "--out", "runs/first"});
+  }
   console.result(result.json);
   return 0;
 }
@@ -157,7 +175,8 @@ int evaluate(const Options& options) {
 Verb evaluate_verb() {
   Verb verb;
   verb.name = "evaluate";
-  verb.summary = "Perplexity on data sets, the base against the adapter; or how well labels are told";
+  verb.summary =
+      "Perplexity on data sets, the base against the adapter; or the share of labels that are predicted right";
   verb.positionals = {"MODEL"};
   verb.example = "lowrank evaluate MODEL --adapter out --data domain=held-out.txt general=stories.txt";
   recipes::EvaluateSpec spec;
@@ -165,6 +184,7 @@ Verb evaluate_verb() {
   const auto compare = std::find_if(verb.options.begin(), verb.options.end(),
                                     [](const OptionSpec& option) { return option.name == "compare"; });
   verb.options.insert(compare, {option_json(), option_quiet()});  // where help has them
+  verb.options.push_back(option_rank_timeout());
   verb.run = evaluate;
   return verb;
 }

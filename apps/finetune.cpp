@@ -12,8 +12,17 @@ namespace {
 int finetune(const Options& options) {
   const Console console(options);
   RunView view(options, console);
-  const auto spec = spec_of<recipes::FinetuneSpec>(options);
-  if (recipes::asks_for_several_runs(spec.little)) return end_of_several(finetune_repeatedly(spec, view), console);
+  const auto spec = training_spec_of<recipes::FinetuneSpec>(options, console);
+  recipes::StudySpec study;
+  const recipes::Fields of_study = recipes::fields_of(study);
+  set_fields(of_study, options);
+  if (recipes::asks_for_several_runs(spec.little)) {
+    check(study, of_study);
+    return end_of_several(finetune_repeatedly(spec, view, study), console);
+  }
+  for (const recipes::FieldInfo& field : of_study.info())
+    if (options.given(field.name))
+      options.fail(field.name, "is for several runs that processes share out: --folds, --seeds, --learning-curve, or lowrank sweep");
   return end_of(recipes::finetune(spec, view), console);
 }
 
@@ -25,7 +34,10 @@ Verb finetune_verb() {
   verb.summary = "Fine-tune a model on a corpus or an instruction set; writes a PEFT adapter";
   verb.positionals = {"MODEL"};
   verb.example = "lowrank finetune models/SmolLM2-135M --data corpus/ --out runs/art";
-  verb.options = options_of<recipes::FinetuneSpec>();
+  verb.options = training_options_of<recipes::FinetuneSpec>();
+  recipes::StudySpec study;
+  const std::vector<OptionSpec> of_study = recipes::fields_of(study).info();
+  verb.options.insert(verb.options.end(), of_study.begin(), of_study.end());
   verb.run = finetune;
   return verb;
 }

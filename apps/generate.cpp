@@ -16,7 +16,9 @@
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
+#include "lowrank/recipes/generation/speaker.h"
 
 namespace lowrank::apps {
 
@@ -26,13 +28,14 @@ std::string prompt_text(const Options& options) {
   if (options.given("prompt") && options.given("prompt-file"))
     options.fail("prompt-file", "give --prompt or --prompt-file, not both");
   if (options.given("prompt")) return options.text("prompt");
-  if (options.given("prompt-file")) return core::read_file(options.text("prompt-file"));
+  if (options.given("prompt-file")) return core::read_file(core::FileRef::named(options.text("prompt-file")));
   throw ConfigError("lowrank generate: give --prompt TEXT, --prompt-file FILE, or --input FILE of many prompts");
 }
 
 int generate(const Options& options) {
   if (options.given("input")) return generate_file(options);
-  for (const char* name : {"output", "batch-size", "resume", "overwrite"}) {
+  for (const char* name : {"output", "columns", "batch-size", "resume", "overwrite", "chat-template",
+                           "template-arg", "date"}) {
     if (options.given(name)) options.fail(name, "goes with --input");
   }
   const Console console(options);
@@ -42,11 +45,14 @@ int generate(const Options& options) {
   if (!layout.stop.empty()) sampling.stop.push_back(layout.stop);
   const std::optional<models::BeamOptions> beams = search_options(options);
   const std::vector<recipes::NamedAdapter> named = adapters_asked_for(options);
-  Opened opened = open_base(options, console);
+  Opened opened = open_base(options, console, named);
   ConsoleProgress notes(console);
   const recipes::AdapterSwitch adapters(opened.decoder(), named, notes);
 
-  const std::vector<data::TokenId> ids = opened.tokenizer().encode(prompt);
+  const recipes::Speaker speaker = recipes::speaker_of(opened.model, adapters.directory(adapters.current()), {});
+  const data::Tokenizer& tokenizer = *speaker.tokenizer;
+  sampling.end_ids = speaker.end_ids;
+  const std::vector<data::TokenId> ids = tokenizer.encode(prompt);
   const std::int64_t positions = opened.decoder().config().max_positions;
   if (static_cast<std::int64_t>(ids.size()) >= positions) {
     throw ConfigError(
@@ -57,19 +63,19 @@ int generate(const Options& options) {
   // Word by word where words come one by one and nothing is cut off them.
   const bool streams = !beams && layout.after.empty() && !console.json();
   const auto on_text = [&](const std::string& text) {
-    if (streams) print_out(text);
+    if (streams) print_answer(text);
   };
   // On a terminal the prompt stands before its continuation; a pipe gets the continuation alone.
   if (!console.silent() && stdout_is_terminal()) print_out(dim(prompt));
   const double begun = now_seconds();
   models::Generated generated =
-      beams ? std::move(models::beam_search(opened.decoder(), opened.tokenizer(), {{ids, 0}}, sampling, *beams).front())
-            : models::generate(opened.decoder(), opened.tokenizer(), ids, sampling, on_text);
+      beams ? std::move(models::beam_search(opened.decoder(), tokenizer, {{ids, 0}}, sampling, *beams).front())
+            : models::generate(opened.decoder(), tokenizer, ids, sampling, on_text);
   const double seconds = now_seconds() - begun;
   generated.text = layout.answer(generated.text);
-  if (!console.json()) print_out(streams ? "\n" : (layout.after.empty() ? "" : " ") + generated.text + "\n");
+  if (!console.json()) print_answer(streams ? "\n" : (layout.after.empty() ? "" : " ") + generated.text + "\n");
   if (console.live()) {
-    print_error(fmt::format("{} tokens in {:.1f} s ({:.1f} tokens/s), ended by {}\n", generated.ids.size(), seconds,
+    print_error(fmt::format("{} in {:.1f} s ({:.1f} tokens/s), ended by {}\n", core::counted(static_cast<std::int64_t>(generated.ids.size()), "token"), seconds,
                             static_cast<double>(generated.ids.size()) / seconds, generated.finish));
   }
   core::Json result = {{"text", generated.text},
@@ -95,10 +101,15 @@ Verb generate_verb() {
   };
   append_layout_options(verb);
   append_file_options(verb);
+  for (recipes::FieldInfo field : recipes::chat_fields(false)) {
+    field.group = "Files";
+    verb.options.push_back(std::move(field));
+  }
   append_sampling_options(verb, 128);
   append_search_options(verb);
   verb.options.insert(verb.options.end(),
-                      {option_adapters(), option_dtype(), option_threads(), option_json(), option_quiet()});
+                      {option_adapters(), option_dtype(), option_base_dtype(), option_threads(), option_json(),
+                       option_quiet()});
   verb.run = generate;
   return verb;
 }

@@ -10,7 +10,7 @@ namespace {
 int pretrain(const Options& options) {
   const Console console(options);
   RunView view(options, console);
-  return end_of(recipes::pretrain(spec_of<recipes::PretrainSpec>(options), view), console);
+  return end_of(recipes::pretrain(training_spec_of<recipes::PretrainSpec>(options, console), view), console);
 }
 
 }  // namespace
@@ -20,7 +20,7 @@ Verb pretrain_verb() {
   verb.name = "pretrain";
   verb.summary = "Train a small model from a random start";
   verb.example = "lowrank pretrain --config config.json --tokenizer tok/ --data text/ --out base";
-  verb.options = options_of<recipes::PretrainSpec>();
+  verb.options = training_options_of<recipes::PretrainSpec>();
   verb.run = pretrain;
   return verb;
 }

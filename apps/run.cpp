@@ -1,126 +1,155 @@
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <memory>
 #include <new>
 #include <optional>
+#include <system_error>
 
+#include "lowrank/apps/console/complaint.h"
 #include "lowrank/apps/console/signals.h"
+#include "lowrank/apps/console/stoppable.h"
 #include "lowrank/apps/console/terminal.h"
+#include "lowrank/apps/console/words.h"
+#include "lowrank/apps/inputs/offer_pull.h"
+#include "lowrank/apps/training/ranks.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
+#include "lowrank/core/file_ref.h"
 #include "lowrank/core/text.h"
+#include "lowrank/core/visible.h"
+#include "lowrank/kernels/threads.h"
+#include "lowrank/train/ranks/peer.h"
 
 namespace lowrank::apps {
 
 namespace {
 
-int exit_code(ErrorKind kind) {
-  switch (kind) {
-    case ErrorKind::kConfig:
-      return 2;
-    case ErrorKind::kData:
-    case ErrorKind::kFormat:
-    case ErrorKind::kModel:
-      return 65;
-    case ErrorKind::kMissing:
-      return 66;
-    case ErrorKind::kIo:
-      return 74;
-    case ErrorKind::kInternal:
-      return 70;
-  }
-  return 70;
-}
-
-std::string overview() {
-  std::string text = "lowrank " LOWRANK_VERSION
-                     ": low-rank fine-tuning of Hugging Face language models\n\nUsage: lowrank VERB ... [options]\n\n";
-  std::vector<std::pair<std::string, std::string>> rows;
-  for (const Verb& verb : verbs()) rows.emplace_back("  " + verb.name, verb.summary);
-  return text + fields(rows) +
-         "\n`lowrank VERB --help` tells more. MODEL is a folder in the Hugging Face layout, ORG/NAME in the\n"
-         "Hugging Face cache, or an adapter folder (its config names the base).\n";
-}
-
-/// The verb that the first words of argv name, and how many words that took.
-std::pair<const Verb*, std::size_t> find_verb(const std::vector<std::string>& words) {
-  for (const Verb& verb : verbs()) {
-    std::vector<std::string> parts;
-    std::string name = verb.name;
-    for (std::size_t at; (at = name.find(' ')) != std::string::npos; name.erase(0, at + 1))
-      parts.push_back(name.substr(0, at));
-    parts.push_back(name);
-    if (words.size() >= parts.size() && std::equal(parts.begin(), parts.end(), words.begin()))
-      return {&verb, parts.size()};
-  }
-  return {nullptr, 0};
-}
+constexpr int kAgain = 75;  // EX_TEMPFAIL: the same command again may well succeed
 
 int dispatch(const std::vector<std::string>& words) {
-  if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
-    print_out(overview());
-    return words.empty() ? 2 : 0;
-  }
-  if (words[0] == "--version") {
-    print_out("lowrank " LOWRANK_VERSION "\n");
-    return 0;
-  }
-  const auto [verb, taken] = find_verb(words);
-  if (verb == nullptr) {
-    std::vector<std::string> names;
-    std::string beneath;  // verbs of two words that begin with this one
-    for (const Verb& v : verbs()) {
-      names.push_back(v.name);
-      if (v.name.starts_with(words[0] + " ")) beneath += (beneath.empty() ? "" : ", ") + v.name;
-    }
-    if (!beneath.empty()) throw ConfigError(fmt::format("'{}' goes with a second word: {}", words[0], beneath));
-    throw ConfigError(fmt::format("'{}' is not a verb of lowrank{}; `lowrank --help` lists them",
-                                  core::printable(words[0]), core::did_you_mean(words[0], names)));
-  }
+  const Asked asked = ask(words, verbs());
+  if (asked.verb == nullptr) return asked.exit;
+  const Verb& verb = *asked.verb;
+  if (others_speak(verb)) leave_speaking_to_others();
   std::optional<Options> options;
   try {
-    options = parse_options(*verb, {words.begin() + static_cast<std::ptrdiff_t>(taken), words.end()});
-    return options ? verb->run(*options) : 0;
+    options = parse_options(verb, asked.arguments);
+    core::follow_links(options->flag("follow-links"));
+    const int code = run_offering_pulls(verb, *options);
+    leave_ranks();
+    return code;
   } catch (const recipes::FieldError& error) {
     const std::string source = options ? options->source(error.field) : "";
     const bool from_file = error.source.empty() && !source.empty() && source != "command line";
-    throw ConfigError(as_flags(*verb, (from_file ? source + ": " : "") + error.what()));
+    throw ConfigError(as_flags(verb, (from_file ? source + ": " : "") + error.what()));
+  } catch (const train::RankLost&) {
+    throw;
   } catch (const Error& error) {
-    throw Error(error.kind(), as_flags(*verb, error.what()));
+    throw Error(error.kind(), as_flags(verb, error.what()));
   }
 }
 
+/// What the options of a verb can do about memory that ran out.
+std::string memory_remedy(const std::vector<std::string>& words) {
+  const Verb* const verb = find_verb(words, verbs()).first;
+  std::vector<std::string> lower;
+  bool recompute = false;
+  for (const OptionSpec& option : verb == nullptr ? std::vector<OptionSpec>{} : verb->options) {
+    for (const char* name : {"batch-size", "batch-tokens", "seq-len", "max-new-tokens", "num-beams"}) {
+      if (option.name == name) lower.push_back("--" + option.name);
+    }
+    recompute = recompute || option.name == "recompute";
+  }
+  std::string remedy = lower.empty() ? "" : fmt::format("lower {}, ", fmt::join(lower, " or "));
+  if (recompute) remedy += "use --recompute layer, ";
+  return fmt::format("memory ran out: {}{}raise the limit (of ulimit -v, the control group or the machine)", remedy,
+                     remedy.empty() ? "" : "or ");
+}
+
+bool json_errors = false;  // set once, by run()
+
 int complain(int code, const std::string& message) {
-  print_error("lowrank: error: " + message + "\n");
+  if (fail_ranks(code, message)) return code;  // rank 0 says it
+  print_complaint(code, message, json_errors);
   return code;
+}
+
+/// What was wrong with a path that the standard library looked at.
+int complain_of(const std::filesystem::filesystem_error& error) {
+  const std::string path = core::printable(error.path1().string(), 200);
+  const std::error_code& code = error.code();
+  if (code == std::errc::filename_too_long || code == std::errc::too_many_symbolic_link_levels ||
+      code == std::errc::invalid_argument) {
+    return complain(
+        2, fmt::format("'{}' ({} bytes) cannot be a path: {}", path, error.path1().string().size(), code.message()));
+  }
+  const bool missing = code == std::errc::no_such_file_or_directory || code == std::errc::not_a_directory;
+  return complain(missing ? 66 : 74, fmt::format("cannot use '{}': {}", path, code.message()));
+}
+
+/// Every verb opens folders that somebody else may have made.
+std::vector<Verb> with_follow_links(std::vector<Verb> verbs) {
+  for (Verb& verb : verbs) verb.options.push_back(option_follow_links());
+  return verbs;
 }
 
 }  // namespace
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> all = {finetune_verb(),  evaluate_verb(),     generate_verb(), chat_verb(),
-                                        merge_verb(),     compress_verb(),     inspect_verb(),  tokenize_verb(),
-                                        runs_verb(),      sweep_verb(),        pretrain_verb(), tokenizer_train_verb(),
-                                        align_dpo_verb(), align_reward_verb(), align_ppo_verb()};
+  static const std::vector<Verb> all =
+      with_follow_links({finetune_verb(),  evaluate_verb(),        generate_verb(),   chat_verb(),
+                         merge_verb(),     export_verb(),          compress_verb(),   inspect_verb(),
+                         doctor_verb(),    tokenize_verb(),        runs_verb(),       sweep_verb(),
+                         pretrain_verb(),  tokenizer_train_verb(), align_dpo_verb(),  align_reward_verb(),
+                         align_ppo_verb(), pull_verb(), push_verb(), config_verb(),          completion_verb(), man_verb()});
   return all;
 }
 
+constexpr int kNoUtf8 = 316;  // nlohmann::json's number of the error
+
 int run(int argc, char** argv) {
-  install_signal_handlers();
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  const std::string no_memory = memory_remedy(words);  // while there is some
+  auto reserve = std::make_unique<char[]>(1 << 20);    // to say it with
+  json_errors = asks_for_json(words);
   try {
-    return dispatch({argv + 1, argv + argc});
+    kernels::share_cores();
+    return dispatch(words);
+  } catch (const Stopped& stopped) {
+    return exit_code_of(stopped.signal);
+  } catch (const train::RankLost& lost) {
+    return complain(kAgain, std::string(lost.what()) +
+                                "; the same command with --resume goes on from the last checkpoint");
   } catch (const Error& error) {
     return complain(exit_code(error.kind()), error.what());
   } catch (const c10::Error& error) {
+    reserve.reset();
     const std::string what = error.what_without_backtrace();
     const bool memory =
         what.find("allocate memory") != std::string::npos || what.find("out of memory") != std::string::npos;
-    return complain(memory ? 74 : 70,
-                    memory ? "out of memory: lower --batch-size or --seq-len, or use --recompute layer (" + what + ")"
-                           : "inside LibTorch: " + what);
+    return memory ? complain(74, no_memory) : complain(70, "inside LibTorch: " + what);
   } catch (const std::bad_alloc&) {
-    return complain(74, "out of memory: lower --batch-size or --seq-len, or use --recompute layer");
+    reserve.reset();
+    return complain(74, no_memory);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return complain_of(error);
+  } catch (const std::system_error& error) {
+    const bool memory = error.code() == std::errc::not_enough_memory ||
+                        error.code() == std::errc::resource_unavailable_try_again;  // of threads
+    return memory ? complain(74, no_memory) : complain(70, std::string("unexpected: ") + error.what());
+  } catch (const core::Json::type_error& error) {
+    if (error.id != kNoUtf8) return complain(70, std::string("unexpected: ") + error.what());
+    return complain(2, "a name of a file or folder is no UTF-8, and JSON (run.json, results) holds nothing else; give it a name that is");
   } catch (const std::exception& error) {
+    // What oneDNN says when it gets no memory; every shape that reaches it is one it computes.
+    if (std::string_view(error.what()).starts_with("could not ")) {
+      reserve.reset();
+      return complain(74, no_memory);
+    }
     return complain(70, std::string("unexpected: ") + error.what());
   }
 }

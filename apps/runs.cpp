@@ -6,6 +6,8 @@
 #include <cmath>
 #include <set>
 
+#include "lowrank/apps/console/next_step.h"
+#include "lowrank/apps/console/style.h"
 #include "lowrank/apps/console/terminal.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
@@ -72,34 +74,73 @@ std::string before_after(const recipes::BeforeAfter& set) {
 struct Column {
   std::string header;
   std::vector<std::string> cells;
+  int weight = 0;  // where the terminal is narrow, the columns of the smallest weight are left out first
+
+  std::size_t width() const {
+    std::size_t width = core::width_of(header);
+    for (const std::string& cell : cells) width = std::max(width, core::width_of(cell));
+    return width;
+  }
 };
+
+/// Leaves columns out until the table is as narrow as `columns`; their names.
+std::vector<std::string> fit(std::vector<Column>& table, std::size_t columns) {
+  std::vector<std::string> left_out;
+  while (table.size() > 1) {
+    std::size_t total = 2 * (table.size() - 1);
+    for (const Column& column : table) total += column.width();
+    if (total <= columns) break;
+    auto least = table.begin();
+    for (auto it = table.begin(); it != table.end(); ++it)
+      if (it->weight <= least->weight) least = it;
+    left_out.insert(left_out.begin(), least->header);
+    table.erase(least);
+  }
+  return left_out;
+}
+
+/// The last part of a path, which tells models apart for people.
+std::string short_name(const std::string& model) {
+  const std::size_t slash = model.find_last_of('/');
+  return core::printable(slash == std::string::npos ? model : model.substr(slash + 1), 24);
+}
+
+/// The end of a long name, where those of runs differ.
+std::string tail_of(const std::string& name, std::size_t most) {
+  const std::size_t width = core::width_of(name);
+  if (width <= most) return name;
+  std::size_t at = name.size() - (most - 1);
+  while (at < name.size() && (static_cast<unsigned char>(name[at]) & 0xC0) == 0x80) ++at;
+  return "…" + name.substr(at);
+}
 
 std::vector<Column> columns_of(const std::vector<recipes::RunSummary>& runs, const fs::path& directory,
                                const std::vector<std::string>& options) {
   std::vector<Column> columns;
-  const auto add = [&](const std::string& header, const auto& cell) {
-    Column column{header, {}};
+  const auto add = [&](const std::string& header, int weight, const auto& cell) {
+    Column column{header, {}, weight};
     for (const recipes::RunSummary& run : runs) column.cells.push_back(cell(run));
     // A column that says nothing of any run is left out.
     if (std::any_of(column.cells.begin(), column.cells.end(), [](const std::string& c) { return c != "-"; })) {
       columns.push_back(std::move(column));
     }
   };
-  add("run", [&](const recipes::RunSummary& run) {
+  add("run", 100, [&](const recipes::RunSummary& run) {
     const std::string name = run.path.lexically_relative(directory).string();
-    return name.empty() || name == "." ? run.path.string() : name;
+    return tail_of(name.empty() || name == "." ? run.path.string() : name, 40);
   });
-  add("state", [](const recipes::RunSummary& run) { return run.state; });
+  add("state", 70, [](const recipes::RunSummary& run) { return run.state; });
+  add("model", 80, [](const recipes::RunSummary& run) { return run.model.empty() ? "-" : short_name(run.model); });
   for (const std::string& name : options) {
-    add(name, [&](const recipes::RunSummary& run) { return core::printable(value_text(run.options, name), 32); });
+    add(name, 50, [&](const recipes::RunSummary& run) { return core::printable(value_text(run.options, name), 32); });
   }
-  add("steps", [](const recipes::RunSummary& run) {
+  add("steps", 60, [](const recipes::RunSummary& run) {
     if (!run.steps) return std::string("-");
     return core::format_count(*run.steps) + (run.planned_steps && *run.planned_steps != *run.steps
                                                  ? " of " + core::format_count(*run.planned_steps)
                                                  : "");
   });
-  add("best loss", [](const recipes::RunSummary& run) {
+  add("best loss", 65, [](const recipes::RunSummary& run) {
     return run.best_loss ? fmt::format("{:.4f} (step {})", *run.best_loss, run.best_step.value_or(0))
                          : std::string("-");
   });
@@ -110,20 +151,20 @@ std::vector<Column> columns_of(const std::vector<recipes::RunSummary>& runs, con
     }
   }
   for (const std::string& split : splits) {
-    add(split + " perplexity", [&](const recipes::RunSummary& run) {
+    add(split + " perplexity", split == "validation" ? 90 : 55, [&](const recipes::RunSummary& run) {
       for (const recipes::BeforeAfter& set : run.sets) {
         if (set.split == split) return before_after(set);
       }
       return std::string("-");
     });
   }
-  add("trainable", [](const recipes::RunSummary& run) {
+  add("trainable", 20, [](const recipes::RunSummary& run) {
     return run.trainable ? core::format_count(*run.trainable) : std::string("-");
   });
-  add("size", [](const recipes::RunSummary& run) {
+  add("size", 10, [](const recipes::RunSummary& run) {
     return run.adapter_bytes ? core::format_bytes(static_cast<std::uint64_t>(*run.adapter_bytes)) : std::string("-");
   });
-  add("time", [](const recipes::RunSummary& run) {
+  add("time", 40, [](const recipes::RunSummary& run) {
     return run.finished && run.seconds ? core::format_seconds(*run.seconds) : std::string("-");
   });
   return columns;
@@ -135,7 +176,7 @@ Json or_null(const std::optional<T>& value) {
 }
 
 Json to_json(const recipes::RunSummary& run, const std::vector<std::string>& differing) {
-  Json json = {{"path", run.path.string()}, {"finished", run.finished}, {"state", run.state}};
+  Json json = {{"path", run.path.string()}, {"model", run.model}, {"finished", run.finished}, {"state", run.state}};
   json["differing_options"] = Json::object();
   for (const std::string& name : differing) {
     json["differing_options"][name] = run.options.contains(name) ? run.options[name] : Json(nullptr);
@@ -158,12 +199,13 @@ Json to_json(const recipes::RunSummary& run, const std::vector<std::string>& dif
 
 int runs_command(const Options& options) {
   const Console console(options);
-  const fs::path directory = options.positional(0);
+  const fs::path directory = options.positional_count() > 0 ? options.positional(0) : ".";
   const std::vector<recipes::RunSummary> runs = recipes::list_runs(directory);
   if (runs.empty() && !console.json()) {
-    throw MissingError(
-        fmt::format("{}: no run there; a run is a folder that `lowrank finetune --out` wrote (run.json, metrics.jsonl)",
-                    directory.string()));
+    throw MissingError(fmt::format(
+        "{}: no run there; a run is a folder that `lowrank finetune --out` wrote (run.json, metrics.jsonl); "
+        "name the folder that holds them: lowrank runs DIR",
+        directory == "." ? fs::current_path().string() : directory.string()));
   }
   const std::vector<std::string> differing = differing_options(runs);
   for (const recipes::RunSummary& run : runs) {
@@ -173,7 +215,9 @@ int runs_command(const Options& options) {
     constexpr std::size_t kMostOptions = 8;  // more columns than that are wider than any terminal
     const std::vector<std::string> shown(
         differing.begin(), differing.begin() + static_cast<std::ptrdiff_t>(std::min(differing.size(), kMostOptions)));
-    const std::vector<Column> columns = columns_of(runs, directory, shown);
+    std::vector<Column> columns = columns_of(runs, directory, shown);
+    const std::vector<std::string> left_out =
+        stdout_is_terminal() ? fit(columns, stdout_columns()) : std::vector<std::string>{};
     std::vector<std::string> header;
     std::vector<std::vector<std::string>> rows(runs.size());
     for (const Column& column : columns) {
@@ -181,11 +225,19 @@ int runs_command(const Options& options) {
       for (std::size_t i = 0; i < runs.size(); ++i) rows[i].push_back(column.cells[i]);
     }
     print_out(table(header, rows));
+    if (!left_out.empty()) {
+      console.line(fmt::format("too narrow for: {}; a wider terminal or --json has them", fmt::join(left_out, ", ")));
+    }
     if (differing.size() > shown.size()) {
       console.line(fmt::format("{} more options differ: {}; --json has their values", differing.size() - shown.size(),
                                fmt::join(differing.begin() + kMostOptions, differing.end(), ", ")));
     }
   }
+  const recipes::RunSummary* best = nullptr;
+  for (const recipes::RunSummary& run : runs) {
+    if (run.finished && run.best_loss && (best == nullptr || *run.best_loss < *best->best_loss)) best = &run;
+  }
+  if (best != nullptr) print_next(console, {"generate", best->path.string(), "--prompt", "Once upon a time"});
   Json list = Json::array();
   for (const recipes::RunSummary& run : runs) list.push_back(to_json(run, differing));
   console.result({{"runs", list}});
@@ -197,8 +249,8 @@ int runs_command(const Options& options) {
 Verb runs_verb() {
   Verb verb;
   verb.name = "runs";
-  verb.summary = "A table of the runs under a folder";
-  verb.positionals = {"DIR"};
+  verb.summary = "A table of the runs under a folder (this one, where none is named)";
+  verb.positionals = {"[DIR]"};  // without: where one stands
   verb.example = "lowrank runs experiments";
   verb.options = {option_json(), option_quiet()};
   verb.run = runs_command;

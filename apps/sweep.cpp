@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "lowrank/apps/console/signals.h"
 #include "lowrank/apps/search/sweep_space.h"
 #include "lowrank/apps/training/recipe_verb.h"
@@ -45,9 +47,13 @@ class SweepView : public recipes::SweepObserver {
                               recipes::words(trial.options)) +
                   (trial.reason.empty() ? "" : ": " + trial.reason));
   }
+  void note(const std::string& text) override {
+    bar_.clear();
+    console_.note(text);
+  }
   void clear() { bar_.clear(); }
   std::atomic<int>* stop_flag() override { return &catch_stop_signals(); }
-  Json own_options() const override { return {{"quiet", options_.flag("quiet")}, {"json", options_.flag("json")}}; }
+  Json own_options() const override { return app_options(options_); }
   std::string spelled(const std::string& field) const override { return "--" + field; }
 
  private:
@@ -71,25 +77,29 @@ class SweepView : public recipes::SweepObserver {
   Bar bar_;
 };
 
-int end_of_sweep(const recipes::SweepResult& result, const std::string& out, const Console& console) {
+int end_of_sweep(const recipes::SweepResult& result, const std::string& out, bool shared, const Console& console) {
   using State = recipes::RunResult::State;
   if (result.state == State::kDryRun) {
     console.line("dry run: nothing was trained or written");
     return 0;
   }
   if (result.state == State::kStopped) {
-    console.line(fmt::format("stopped in trial {} of {}; go on with the same command and --resume",
-                             result.trials.size(), result.count));
-    return 128 + result.reason;
+    console.line(result.stopped_in
+                     ? fmt::format("stopped in trial {} of {}; go on with the same command{}", *result.stopped_in,
+                                   result.count, shared ? "" : " and --resume")
+                     : "stopped while others work on the last trials; go on with the same command");
+    return exit_code_of(result.reason);
   }
   console.line();
   if (result.best.is_null()) {
     console.line("no trial ran to its end");
   } else {
-    const train::Trial& best = result.trials.at(result.best["trial"].get<std::size_t>());
+    const auto number = result.best["trial"].get<std::int64_t>();
+    const train::Trial& best = *std::find_if(result.trials.begin(), result.trials.end(),
+                                             [&](const train::Trial& trial) { return trial.number == number; });
     console.line(fmt::format("best: trial {} with {:.4f} nats a token on validation ({})", best.number, *best.value,
                              recipes::words(best.options)));
-    console.line("again: " + result.best["command"].get<std::string>());
+    console.line("next: " + result.best["command"].get<std::string>());
   }
   if (!result.trials.empty()) console.line(fmt::format("{}: trials.jsonl, best.json, report.html", out));
   Json all = Json::array();
@@ -105,13 +115,18 @@ int sweep(const Options& options) {
   spec.space_name = options.positional(0);
   static const Verb finetune = finetune_verb();
   spec.space = read_space(spec.space_name, finetune).dimensions();
-  spec.space_hash = core::sha256_file(spec.space_name);
+  spec.space_hash = core::sha256_file(core::FileRef::named(spec.space_name));
   spec.finetune.model = options.positional(1);
   spec.finetune.run.command = options.command_line();
+  recipes::RunSpec& run = spec.finetune.run;
+  if (work_apart(options, console)) {
+    if (!run.threads) run.threads = threads_of_rank();
+    if (!spec.study.storage) spec.study.storage = study_in(run.out);
+  }
   SweepView view(options, console);
   const recipes::SweepResult result = recipes::sweep(spec, view);
   view.clear();
-  return end_of_sweep(result, spec.finetune.run.out, console);
+  return end_of_sweep(result, spec.finetune.run.out, spec.study.storage.has_value(), console);
 }
 
 }  // namespace

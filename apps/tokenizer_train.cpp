@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 
+#include "lowrank/apps/console/next_step.h"
 #include "lowrank/apps/console/terminal.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/data/tokenizer/train_sentencepiece.h"
+#include "lowrank/train/out_place.h"
 
 namespace lowrank::apps {
 
@@ -13,10 +15,13 @@ int tokenizer_train(const Options& options) {
   data::TokenizerTraining training;
   training.files = options.paths("data");
   training.out = options.text("out");
+  train::check_place(training.out, training.files);
   training.vocab_size = static_cast<int>(options.integer_in("vocab-size", 300, 1 << 20));
   data::train_sentencepiece(training);
   console.line(
       fmt::format("{}: a SentencePiece BPE tokenizer of {} pieces", training.out.string(), training.vocab_size));
+  print_next(console, {"pretrain", "--config", "config.json", "--tokenizer", training.out.string(), "--data",
+                       training.files.front().string(), "--out", "base"});
   console.result({{"out", training.out.string()}, {"vocab_size", training.vocab_size}});
   return 0;
 }

@@ -16,12 +16,19 @@ Verb evaluate_verb();
 Verb generate_verb();
 Verb chat_verb();
 Verb merge_verb();
+Verb export_verb();
 Verb compress_verb();
 Verb inspect_verb();
+Verb doctor_verb();
 Verb tokenize_verb();
 Verb tokenizer_train_verb();
 Verb runs_verb();
 Verb sweep_verb();
+Verb pull_verb();
+Verb push_verb();
+Verb config_verb();
+Verb completion_verb();
+Verb man_verb();
 
 const std::vector<Verb>& verbs();
 

@@ -16,8 +16,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lowrank-memory-") as name:
         folder = Path(name)
-        make_model(folder, "float32")
-        peaks = {how: run_lowrank(arguments.lowrank, folder, "float32", 3, ["--recompute", how])["peak"] for how in ("none", "layer")}
+        make_model(folder, "float32", "135M")
+        peaks = {how: run_lowrank(arguments.lowrank, folder, "float32", 3, 0, 2, ["--recompute", how])["peak"] for how in ("none", "layer")}
     for how, peak in peaks.items():
         print(f"--recompute {how:5}  {peak / 1e9:.2f} GB")
     print(f"ratio {peaks['layer'] / peaks['none']:.2f}")

@@ -1,37 +1,35 @@
-# lowrank_folder(NAME USES targets... [PART part FILES patterns... [PART_USES targets...]])
+# lowrank_folder(NAME USES targets... [WITHOUT files...] [PART part FILES patterns... [PART_USES targets...]]
+#                [BASE base BASE_FILES patterns... BASE_USES targets...])
 #
 # One top-level folder is one static library lowrank_NAME (alias lowrank::NAME), made of every .cpp in it. Its headers are
 # reached as "lowrank/NAME/x.h" through one link, <build>/include/NAME/lowrank/NAME -> the folder, which only this target
 # and those that use it see: an include that points upwards does not compile.
-# The sources that FILES (file-name patterns) takes go into a second library, lowrank_NAME_PART, on LibTorch: so parsers stay
+# WITHOUT: sources that are left out, because what they use is not there, or that stand in for it where it is.
+# The sources that FILES (patterns) takes go into a second library, lowrank_NAME_PART, on LibTorch: so parsers stay
 # free of it and can run under sanitizers, which build without it (LOWRANK_SANITIZE).
+# Those that BASE_FILES takes go into lowrank_NAME_BASE, which the folder's library uses: the little of a folder on LibTorch
+# that does without it.
 function(lowrank_folder name)
-  cmake_parse_arguments(F "" "PART" "USES;FILES;PART_USES" ${ARGN})
+  cmake_parse_arguments(F "" "PART;BASE" "USES;WITHOUT;FILES;PART_USES;BASE_FILES;BASE_USES" ${ARGN})
   set(dir "${PROJECT_SOURCE_DIR}/${name}")
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${dir}/*.cpp")
-  set(part_sources "")
-  foreach(pattern IN LISTS F_FILES)
-    file(GLOB_RECURSE found CONFIGURE_DEPENDS "${dir}/${pattern}")
-    list(APPEND part_sources ${found})
+  foreach(file IN LISTS F_WITHOUT)
+    list(REMOVE_ITEM sources "${dir}/${file}")
   endforeach()
-  if(part_sources)
-    list(REMOVE_ITEM sources ${part_sources})
-  endif()
   file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE "${PROJECT_SOURCE_DIR}" "${dir}/*.h")
-  set(part_headers "")
-  foreach(source IN LISTS part_sources)
-    string(REPLACE "${PROJECT_SOURCE_DIR}/" "" header "${source}")
-    string(REGEX REPLACE "\\.cpp$" ".h" header "${header}")
-    if(header IN_LIST headers)
-      list(APPEND part_headers "${header}")
-      list(REMOVE_ITEM headers "${header}")
-    endif()
-  endforeach()
+  lowrank_take("${F_FILES}" part_sources part_headers)
+  lowrank_take("${F_BASE_FILES}" base_sources base_headers)
 
   set(include_dir "${PROJECT_BINARY_DIR}/include/${name}")
   file(MAKE_DIRECTORY "${include_dir}/lowrank")
   file(CREATE_LINK "${dir}" "${include_dir}/lowrank/${name}" SYMBOLIC)
 
+  if(F_BASE)
+    lowrank_library(lowrank_${name}_${F_BASE} ${name}_${F_BASE} "${base_sources}" "${F_BASE_USES}")
+    target_include_directories(lowrank_${name}_${F_BASE} PUBLIC $<BUILD_INTERFACE:${include_dir}>)
+    set_target_properties(lowrank_${name}_${F_BASE} PROPERTIES LOWRANK_HEADERS "${base_headers}")
+    list(APPEND F_USES lowrank_${name}_${F_BASE})
+  endif()
   lowrank_library(lowrank_${name} ${name} "${sources}" "${F_USES}")
   target_include_directories(lowrank_${name} PUBLIC $<BUILD_INTERFACE:${include_dir}>)
   set_target_properties(lowrank_${name} PROPERTIES LOWRANK_HEADERS "${headers}")
@@ -40,6 +38,26 @@ function(lowrank_folder name)
     set_target_properties(lowrank_${name}_${F_PART} PROPERTIES LOWRANK_HEADERS "${part_headers}")
   endif()
 endfunction()
+
+# Of lowrank_folder: moves the sources that the patterns take, and the headers beside them, from `sources` and `headers` into lists
+# of their own.
+macro(lowrank_take patterns taken_sources taken_headers)
+  set(${taken_sources} "")
+  foreach(pattern IN ITEMS ${patterns})
+    file(GLOB_RECURSE found CONFIGURE_DEPENDS "${dir}/${pattern}")
+    list(APPEND ${taken_sources} ${found})
+  endforeach()
+  set(${taken_headers} "")
+  foreach(source IN LISTS ${taken_sources})
+    list(REMOVE_ITEM sources "${source}")
+    string(REPLACE "${PROJECT_SOURCE_DIR}/" "" header "${source}")
+    string(REGEX REPLACE "\\.cpp$" ".h" header "${header}")
+    if(header IN_LIST headers)
+      list(APPEND ${taken_headers} "${header}")
+      list(REMOVE_ITEM headers "${header}")
+    endif()
+  endforeach()
+endmacro()
 
 function(lowrank_library target alias sources uses)
   if(NOT sources)

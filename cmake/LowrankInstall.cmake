@@ -63,6 +63,37 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/lowrankConfigVersion.cmak
 install(FILES ${PROJECT_BINARY_DIR}/lowrankConfig.cmake ${PROJECT_BINARY_DIR}/lowrankConfigVersion.cmake
               cmake/LowrankDependencies.cmake cmake/LowrankTorch.cmake
         DESTINATION ${_package})
-if(TARGET lowrank-command)
-  install(TARGETS lowrank-command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} OPTIONAL)
+if(TARGET lowrank_parquet)
+  install(TARGETS lowrank_parquet LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/lowrank OPTIONAL)
 endif()
+if(TARGET lowrank-command)
+  # A package brings LibTorch along (LowrankPackage.cmake); elsewhere it is where the build found it.
+  set_target_properties(lowrank_verbs PROPERTIES INSTALL_RPATH "$ORIGIN;${LOWRANK_TORCH_ROOT}/lib")
+  install(TARGETS lowrank_verbs LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/lowrank OPTIONAL)
+  install(FILES "$<TARGET_FILE_DIR:lowrank_verbs>/verbs.json" DESTINATION ${CMAKE_INSTALL_LIBDIR}/lowrank OPTIONAL)
+  install(TARGETS lowrank-command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} OPTIONAL)
+  # What shells and man show of the verbs, as the command itself prints it.
+  install(CODE "
+    set(command \"$<TARGET_FILE:lowrank-command>\")
+    set(shown \"${PROJECT_BINARY_DIR}/shown\")
+    if(EXISTS \"\${command}\")
+      file(MAKE_DIRECTORY \"\${shown}\")
+      foreach(what IN ITEMS
+          \"completion bash:lowrank:${CMAKE_INSTALL_DATADIR}/bash-completion/completions\"
+          \"completion zsh:_lowrank:${CMAKE_INSTALL_DATADIR}/zsh/site-functions\"
+          \"completion fish:lowrank.fish:${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d\"
+          \"man:lowrank.1:${CMAKE_INSTALL_MANDIR}/man1\")
+        string(REPLACE \":\" \";\" parts \"\${what}\")
+        list(GET parts 0 words)
+        list(GET parts 1 file)
+        list(GET parts 2 place)
+        string(REPLACE \" \" \";\" words \"\${words}\")
+        execute_process(COMMAND \"\${command}\" \${words} OUTPUT_FILE \"\${shown}/\${file}\" RESULT_VARIABLE failed)
+        if(failed)
+          message(FATAL_ERROR \"\${command} could not be run for \${file}\")
+        endif()
+        file(INSTALL \"\${shown}/\${file}\" DESTINATION \"\${CMAKE_INSTALL_PREFIX}/\${place}\")
+      endforeach()
+    endif()")
+endif()
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

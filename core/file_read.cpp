@@ -22,13 +22,15 @@ FileStamp stamp_from(const struct stat& status) {
 
 }  // namespace
 
-FileStamp stamp_of(const fs::path& file) {
+FileStamp stamp_of(const FileRef& ref) {
+  const fs::path& file = ref.path();
   struct stat status {};
   if (::stat(file.c_str(), &status) != 0) throw_errno("look at", file, errno);
   return stamp_from(status);
 }
 
-void check_unchanged(const fs::path& file, const FileStamp& stamp) {
+void check_unchanged(const FileRef& ref, const FileStamp& stamp) {
+  const fs::path& file = ref.path();
   struct stat status {};
   if (::stat(file.c_str(), &status) != 0) {
     throw IoError(fmt::format("{} was removed or renamed while it was in use", quoted(file)));
@@ -42,8 +44,9 @@ void check_unchanged(const fs::path& file, const FileStamp& stamp) {
       fmt::format("{} changed while it was in use: {}; start again on files that stay as they are", quoted(file), how));
 }
 
-std::string read_file(const fs::path& file, std::uint64_t max_bytes) {
-  const Descriptor fd(open_regular(file));
+std::string read_file(const FileRef& ref, std::uint64_t max_bytes) {
+  const Descriptor fd(open_regular(ref));
+  const fs::path& file = ref.path();
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) throw_errno("look at", file, errno);
   const auto refuse_large = [&](std::uint64_t size) {
@@ -67,8 +70,19 @@ std::string read_file(const fs::path& file, std::uint64_t max_bytes) {
   return bytes;
 }
 
-std::shared_ptr<const MappedFile> MappedFile::open(const fs::path& file) {
-  const Descriptor fd(open_regular(file));
+InputFile::InputFile(const FileRef& file) : path_(file.path()), fd_(open_regular(file)) {}
+
+InputFile::~InputFile() { ::close(fd_); }
+
+std::size_t InputFile::read(std::span<char> room) {
+  const ssize_t n = uninterrupted([&] { return ::read(fd_, room.data(), room.size()); });
+  if (n < 0) throw_errno("read", path_, errno);
+  return static_cast<std::size_t>(n);
+}
+
+std::shared_ptr<const MappedFile> MappedFile::open(const FileRef& ref) {
+  const Descriptor fd(open_regular(ref));
+  const fs::path& file = ref.path();
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) throw_errno("look at", file, errno);
   std::shared_ptr<MappedFile> mapped(new MappedFile);

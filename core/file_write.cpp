@@ -19,27 +19,6 @@ namespace {
 
 bool is_space_error(int error) { return error == ENOSPC || error == EDQUOT || error == EFBIG; }
 
-// A full disk, quota or `ulimit -f` says what would have been enough. (EFBIG comes back only where SIGXFSZ is ignored,
-// as the app does; by default that signal ends the process.)
-[[noreturn]] void throw_write_error(const fs::path& destination, int error, std::uint64_t needed,
-                                    std::uint64_t written) {
-  if (error == ENOENT) {
-    throw IoError(fmt::format("cannot write {}: the folder {} does not exist", quoted(destination),
-                              quoted(parent_of(destination))));
-  }
-  if (!is_space_error(error))
-    throw IoError(fmt::format("cannot write {}: {}", quoted(destination), std::generic_category().message(error)));
-  std::string room;
-  struct statvfs volume {};
-  if (::statvfs(parent_of(destination).c_str(), &volume) == 0) {
-    room = fmt::format(", {} are free now", format_bytes(std::uint64_t{volume.f_bavail} * volume.f_frsize));
-  }
-  throw IoError(fmt::format(
-      "cannot write {}: {}: {} bytes ({}) are needed, {} were written before it stopped{}; {}", quoted(destination),
-      std::generic_category().message(error), needed, format_bytes(needed), format_bytes(written), room,
-      error == EFBIG ? "raise the limit on file size (ulimit -f)" : "make room or choose another folder"));
-}
-
 void sync_path(const fs::path& path, int flags) {
   const Descriptor fd(uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | flags); }));
   if (fd.get() < 0) throw_errno("open for syncing", path, errno);
@@ -83,11 +62,56 @@ void rename_to_new(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
+// A full disk, quota or `ulimit -f` says what would have been enough. (EFBIG comes back only where SIGXFSZ is ignored,
+// as the app does; by default that signal ends the process.)
+void throw_write_error(const fs::path& destination, int error, std::uint64_t needed, std::uint64_t written) {
+  if (error == ENOENT) {
+    throw IoError(fmt::format("cannot write {}: the folder {} does not exist", quoted(destination),
+                              quoted(parent_of(destination))));
+  }
+  if (!is_space_error(error))
+    throw IoError(fmt::format("cannot write {}: {}", quoted(destination), std::generic_category().message(error)));
+  std::string room;
+  struct statvfs volume {};
+  if (::statvfs(parent_of(destination).c_str(), &volume) == 0) {
+    room = fmt::format(", {} are free now", format_bytes(std::uint64_t{volume.f_bavail} * volume.f_frsize));
+  }
+  throw IoError(fmt::format(
+      "cannot write {}: {}: {} bytes ({}) are needed, {} were written before it stopped{}; {}", quoted(destination),
+      std::generic_category().message(error), needed, format_bytes(needed), format_bytes(written), room,
+      error == EFBIG ? "raise the limit on file size (ulimit -f)" : "make room or choose another folder"));
+}
+
+void write_fully(int fd, const fs::path& destination, std::string_view bytes, std::uint64_t needed,
+                 std::uint64_t written) {
+  while (!bytes.empty()) {
+    const std::size_t chunk = std::min<std::size_t>(bytes.size(), std::size_t{1} << 30);
+    const ssize_t n = uninterrupted([&] { return ::write(fd, bytes.data(), chunk); });
+    // A write of no bytes without an error is a full device, too.
+    if (n <= 0) throw_write_error(destination, n == 0 ? ENOSPC : errno, std::max(needed, written + bytes.size()), written);
+    written += static_cast<std::uint64_t>(n);
+    bytes.remove_prefix(static_cast<std::size_t>(n));
+  }
+}
+
+void close_written(int fd, const fs::path& destination, std::uint64_t written) {
+  // After EINTR the descriptor is closed on Linux: to close it again would close somebody else's.
+  if (::close(fd) != 0 && errno != EINTR) throw_write_error(destination, errno, written, written);
+}
+
 void make_folder(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) throw IoError("the folder " + folder.string() + " could not be made: " + error.message());
   if (!fs::is_directory(folder)) throw IoError(folder.string() + " is a file, not a folder");
+}
+
+void refuse_link(const fs::path& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0 || !S_ISLNK(status.st_mode)) return;
+  std::error_code ignored;
+  throw IoError(fmt::format("{} is a link, to {}, and nothing is written through a link; remove it or name another place",
+                            quoted(path), quoted(fs::read_symlink(path, ignored))));
 }
 
 void sync_directory(const fs::path& directory) { sync_path(directory / "", O_DIRECTORY); }
@@ -106,21 +130,14 @@ AtomicFile::~AtomicFile() {
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
-void AtomicFile::write(std::string_view bytes) { write(std::as_bytes(std::span(bytes))); }
-
 void AtomicFile::write(std::span<const std::byte> bytes) {
+  write(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+}
+
+void AtomicFile::write(std::string_view bytes) {
   if (fd_ < 0) throw InternalError("AtomicFile::write after commit: " + quoted(destination_));
-  while (!bytes.empty()) {
-    const std::size_t chunk = std::min<std::size_t>(bytes.size(), std::size_t{1} << 30);
-    const ssize_t n = uninterrupted([&] { return ::write(fd_, bytes.data(), chunk); });
-    // A write of no bytes without an error is a full device, too.
-    if (n <= 0) {
-      throw_write_error(destination_, n == 0 ? ENOSPC : errno, std::max(expected_bytes_, written_ + bytes.size()),
-                        written_);
-    }
-    written_ += static_cast<std::uint64_t>(n);
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
+  write_fully(fd_, destination_, bytes, expected_bytes_, written_);
+  written_ += bytes.size();
 }
 
 void AtomicFile::commit() {
@@ -129,7 +146,7 @@ void AtomicFile::commit() {
   if (uninterrupted([&] { return ::fsync(fd_); }) != 0) throw_write_error(destination_, errno, needed, written_);
   const int fd = fd_;
   fd_ = -1;
-  if (::close(fd) != 0 && errno != EINTR) throw_write_error(destination_, errno, needed, written_);
+  close_written(fd, destination_, written_);
   if (::rename(temporary_.c_str(), destination_.c_str()) != 0) throw_write_error(destination_, errno, needed, written_);
   temporary_.clear();
   sync_directory(parent_of(destination_));
@@ -146,7 +163,9 @@ StagedDirectory::StagedDirectory(fs::path destination) : destination_(std::move(
   temporary_ = temporary_beside(destination_);
   struct stat status {};
   if (::lstat(destination_.c_str(), &status) == 0) {
-    throw IoError(fmt::format("cannot create {}: it exists already", quoted(destination_)));
+    std::error_code error;
+    replaces_empty_ = S_ISDIR(status.st_mode) && fs::is_empty(destination_, error) && !error;
+    if (!replaces_empty_) throw IoError(fmt::format("cannot create {}: it exists already", quoted(destination_)));
   }
   if (::mkdir(temporary_.c_str(), 0777) != 0) throw_write_error(destination_, errno, 0, 0);
 }
@@ -159,6 +178,7 @@ StagedDirectory::~StagedDirectory() {
 void StagedDirectory::commit() {
   if (committed_) throw InternalError("StagedDirectory::commit twice: " + quoted(destination_));
   sync_tree(temporary_);
+  if (replaces_empty_) ::rmdir(destination_.c_str());  // where it is no longer empty the renaming says so
   rename_to_new(temporary_, destination_);
   committed_ = true;
   sync_directory(parent_of(destination_));

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "lowrank/core/file_ref.h"
+
 namespace lowrank::core {
 
 using Json = nlohmann::ordered_json;
@@ -24,7 +26,7 @@ struct JsonLimits {
 Json parse_json(std::string_view text, const std::string& where, const JsonLimits& limits = {});
 
 /// Reads and parses a file. MissingError / IoError / FormatError.
-Json read_json(const std::filesystem::path& file, const JsonLimits& limits = {});
+Json read_json(const FileRef& file, const JsonLimits& limits = {});
 
 /// A value inside a parsed document that knows its path ("config.json: rope_scaling.factor"), for checked access.
 /// Every accessor throws FormatError naming the path, the expected type or range, and what was found.

@@ -206,11 +206,11 @@ Json parse_json(std::string_view text, const std::string& where, const JsonLimit
   return parse(text, where, limits, nullptr);
 }
 
-Json read_json(const std::filesystem::path& file, const JsonLimits& limits) {
+Json read_json(const FileRef& file, const JsonLimits& limits) {
   return parse_json(read_file(file, limits.max_bytes), file.string(), limits);
 }
 
-Json read_json(const std::filesystem::path& file, JsonSink& sink, const JsonLimits& limits) {
+Json read_json(const FileRef& file, JsonSink& sink, const JsonLimits& limits) {
   return parse(read_file(file, limits.max_bytes), file.string(), limits, &sink);
 }
 

@@ -15,6 +15,6 @@ class JsonSink {
 };
 
 /// As read_json, but for what the sink wants.
-Json read_json(const std::filesystem::path& file, JsonSink& sink, const JsonLimits& limits = {});
+Json read_json(const FileRef& file, JsonSink& sink, const JsonLimits& limits = {});
 
 }  // namespace lowrank::core

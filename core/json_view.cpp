@@ -28,6 +28,10 @@ std::string found(const Json& value) {
       return std::floor(number) == number && std::abs(number) < 1e15 ? fmt::format("{:.1f}", number)
                                                                      : fmt::format("{}", number);
     }
+    case Json::value_t::binary: {  // no JSON: a reader put it here to say what is wrong with a text that may stay unread
+      const auto& what = value.get_binary();
+      return std::string(what.begin(), what.end());
+    }
     default:
       return value.dump();
   }

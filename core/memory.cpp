@@ -136,13 +136,38 @@ void add_resource(Smallest& left, const fs::path& root, const std::string& limit
 
 }  // namespace
 
-std::optional<std::uint64_t> available_memory(const fs::path& root) {
+std::optional<Resident> resident_memory(const std::vector<fs::path>& files, const fs::path& root) {
+  const auto all = number_after(root / "proc/self/status", "VmRSS:");
+  if (!all) return std::nullopt;
+  Resident result{*all * 1024, 0};
+  bool ours = false;
+  for (const std::string& line : lines_of(root / "proc/self/smaps")) {
+    // BEGIN-END rwxp OFFSET DEVICE INODE PATH, then "Key: N kB" lines of that mapping
+    const std::size_t path = line.find('/'), space = line.find(' ');
+    if (space != std::string::npos && line[space - 1] != ':') {
+      ours = path != std::string::npos &&
+             std::any_of(files.begin(), files.end(), [&](const fs::path& file) { return line.substr(path) == file; });
+    } else if (ours && line.starts_with("Rss:")) {
+      const std::vector<std::string> words = words_of(line);
+      if (words.size() >= 2) result.of_files += number(words[1]).value_or(0) * 1024;
+    }
+  }
+  return result;
+}
+
+std::optional<std::uint64_t> available_address_space(const fs::path& root) {
+  Smallest left;
+  add_resource(left, root, "Max address space", "VmSize:");
+  add_resource(left, root, "Max data size", "VmData:");
+  return left.get();
+}
+
+std::optional<std::uint64_t> available_memory(const fs::path& root, bool mapped) {
   Smallest left;
   if (const auto machine = number_after(root / "proc/meminfo", "MemAvailable:")) left.add(*machine * 1024);
   add_groups(left, root, true);
   add_groups(left, root, false);
-  add_resource(left, root, "Max address space", "VmSize:");
-  add_resource(left, root, "Max data size", "VmData:");
+  if (!mapped) left.add(available_address_space(root));
   add_resource(left, root, "Max resident set", "VmRSS:");
   return left.get();
 }

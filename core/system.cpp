@@ -1,8 +1,6 @@
 #include "lowrank/core/system.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -14,25 +12,13 @@
 
 namespace lowrank::core {
 
-namespace {
-
-void refuse_irregular(const fs::path& file, mode_t mode) {
-  if (S_ISREG(mode)) return;
-  const char* what = S_ISDIR(mode)                    ? "a directory"
-                     : S_ISFIFO(mode)                 ? "a FIFO"
-                     : S_ISCHR(mode) || S_ISBLK(mode) ? "a device"
-                                                      : "a socket or another special file";
-  throw FormatError(fmt::format("{} is {}, where a regular file was expected", quoted(file), what));
-}
-
-}  // namespace
-
 std::string quoted(const fs::path& path) { return fmt::format("'{}'", printable(path.string(), 500)); }
 
 void throw_errno(const std::string& doing, const fs::path& path, int error) {
   const std::string message =
-      fmt::format("cannot {} {}: {}", doing, quoted(path), std::generic_category().message(error));
-  if (error == ENOENT || error == ENOTDIR) throw MissingError(message);
+      fmt::format("cannot {} {}: {}{}", doing, quoted(path), std::generic_category().message(error),
+                  error == ENOMEM ? "; raise the limit (of ulimit -v, the control group or the machine)" : "");
+  if (error == ENOENT || error == ENOTDIR || error == ENAMETOOLONG) throw MissingError(message);
   throw IoError(message);
 }
 
@@ -40,20 +26,18 @@ Descriptor::~Descriptor() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-int open_regular(const fs::path& file) {
-  // Looked at before it is opened, because opening a device may do things; and after, because it may have been swapped.
-  struct stat status {};
-  if (::stat(file.c_str(), &status) != 0) throw_errno("open", file, errno);
-  refuse_irregular(file, status.st_mode);
-  const int fd = uninterrupted([&] { return ::open(file.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC); });
-  if (fd < 0) throw_errno("open", file, errno);
-  Descriptor owner(fd);
-  if (::fstat(fd, &status) != 0) throw_errno("look at", file, errno);
-  refuse_irregular(file, status.st_mode);
-  return owner.release();
+fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+
+fs::path temporary_place() {
+  std::error_code none;
+  const fs::path place = fs::temp_directory_path(none);
+  return none ? fs::path("/tmp") : place;
 }
 
-fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+std::string short_name(const std::string& name) {
+  constexpr std::size_t kLongest = 220;  // of the 255 bytes that a name has
+  return name.size() <= kLongest ? name : name.substr(0, 180) + "~" + sha256(name).substr(0, 16);
+}
 
 fs::path temporary_beside(const fs::path& destination) {
   static std::atomic<std::uint64_t> counter{0};
@@ -61,7 +45,7 @@ fs::path temporary_beside(const fs::path& destination) {
     throw IoError(fmt::format("cannot write {}: it is not a file name", quoted(destination)));
   }
   return parent_of(destination) /
-         fmt::format(".{}.tmp-{}-{}", destination.filename().string(), ::getpid(), counter.fetch_add(1));
+         fmt::format(".{}.tmp-{}-{}", short_name(destination.filename().string()), ::getpid(), counter.fetch_add(1));
 }
 
 bool is_temporary_name(const std::string& name) {
@@ -75,14 +59,16 @@ bool is_temporary_name(const std::string& name) {
   return dash != std::string_view::npos && digits(numbers.substr(0, dash)) && digits(numbers.substr(dash + 1));
 }
 
-int sweep_temporaries(const fs::path& directory) {
+int sweep_temporaries(const fs::path& directory, const std::string& of) {
   std::error_code error;
   fs::directory_iterator entries(directory, error);
   if (error) throw_errno("list", directory, error.value());
   int removed = 0;
   for (const fs::directory_iterator end; entries != end; entries.increment(error)) {
     const fs::path path = entries->path();
-    if (!is_temporary_name(path.filename().string())) continue;
+    const std::string name = path.filename().string();
+    if (!is_temporary_name(name)) continue;
+    if (!of.empty() && name.substr(1, name.rfind(".tmp-") - 1) != short_name(of)) continue;
     std::error_code failed;
     fs::remove_all(path, failed);  // a symbolic link itself, never what it names
     if (failed) throw_errno("remove", path, failed.value());

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cctype>
 
+#include "lowrank/core/visible.h"
+
 namespace lowrank::core {
 
 namespace {
@@ -20,7 +22,13 @@ std::size_t width_of(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
-std::string table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows) {
+std::string table(const std::vector<std::string>& names, const std::vector<std::vector<std::string>>& lines) {
+  std::vector<std::string> header;
+  for (const std::string& name : names) header.push_back(visible_line(name));
+  std::vector<std::vector<std::string>> rows = lines;
+  for (auto& row : rows) {
+    for (std::string& cell : row) cell = visible_line(cell);
+  }
   std::vector<std::size_t> widths(header.size());
   for (std::size_t c = 0; c < header.size(); ++c) {
     widths[c] = width_of(header[c]);
@@ -44,9 +52,9 @@ std::string table(const std::vector<std::string>& header, const std::vector<std:
 
 std::string fields(const std::vector<std::pair<std::string, std::string>>& rows) {
   std::size_t width = 0;
-  for (const auto& row : rows) width = std::max(width, width_of(row.first));
+  for (const auto& row : rows) width = std::max(width, width_of(visible_line(row.first)));
   std::string text;
-  for (const auto& row : rows) text += padded(row.first, width, true) + "  " + row.second + "\n";
+  for (const auto& row : rows) text += padded(visible_line(row.first), width, true) + "  " + visible_line(row.second) + "\n";
   return text;
 }
 

@@ -1,6 +1,10 @@
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <utility>
 
 #include "lowrank/core/text.h"
+#include "lowrank/core/visible.h"
 
 namespace lowrank::core {
 
@@ -79,41 +83,103 @@ std::size_t complete_utf8_prefix(std::string_view text) {
   return text.size();
 }
 
-std::string printable(std::string_view text, std::size_t max_chars) {
+namespace {
+
+/// Ranges of characters that show nothing of themselves, and change how others stand or what is thought to stand there.
+constexpr std::pair<char32_t, char32_t> kHidden[] = {
+    {0x0, 0x1F},        {0x7F, 0x9F},                        // controls
+    {0xAD, 0xAD},       {0x34F, 0x34F},     {0x61C, 0x61C},  // soft hyphen, grapheme joiner, Arabic letter mark
+    {0x115F, 0x1160},   {0x17B4, 0x17B5},   {0x180E, 0x180E},  // fillers, inherent vowels, vowel separator
+    {0x200B, 0x200F},   {0x2028, 0x202E},                    // zero widths, directions, separators of lines
+    {0x2060, 0x206F},   {0x3164, 0x3164},   {0xFEFF, 0xFEFF},
+    {0xFFA0, 0xFFA0},   {0xFFF0, 0xFFFB},   {0x1D173, 0x1D17A},  // filler, annotations, beams of music
+    {0xE0000, 0xE0FFF},                                      // tags
+};
+
+bool hidden(char32_t c) {
+  for (const auto& [first, last] : kHidden) {
+    if (c <= last) return c >= first;
+  }
+  return false;
+}
+
+/// The code point of a valid character.
+char32_t code_of(std::string_view c) {
+  const auto lead = static_cast<unsigned char>(c[0]);
+  if (c.size() == 1) return lead;
+  char32_t code = lead & (0xFFu >> (c.size() + 1));
+  for (const char next : c.substr(1)) code = code << 6 | (static_cast<unsigned char>(next) & 0x3Fu);
+  return code;
+}
+
+void append_escaped(std::string& out, std::string_view bytes) {
   static constexpr char kHex[] = "0123456789abcdef";
+  for (const char byte : bytes) {
+    const auto b = static_cast<unsigned char>(byte);
+    out += {'\\', 'x', kHex[b >> 4], kHex[b & 15]};
+  }
+}
+
+/// `stays`: of the hidden ones, those that are left as they are. Cut to `most` characters with "…".
+template <class Stays>
+std::string escaped(std::string_view text, Stays stays, std::size_t most = std::string::npos) {
   std::string out;
   std::size_t count = 0;
   for (std::size_t i = 0; i < text.size(); ++count) {
-    if (count == max_chars) return out + "…";
+    if (count == most) return out + "…";
     const Step step = step_at(text, i);
-    const auto lead = static_cast<unsigned char>(text[i]);
-    if (!step.valid || lead < 0x20 || lead == 0x7F) {
-      if (lead == '\n') {
-        out += "\\n";
-      } else if (lead == '\t') {
-        out += "\\t";
-      } else if (lead == '\r') {
-        out += "\\r";
-      } else {
-        out += {'\\', 'x', kHex[lead >> 4], kHex[lead & 15]};
-      }
-      ++i;  // one byte at a time, so that every invalid byte shows
+    if (!step.valid) {
+      append_escaped(out, text.substr(i++, 1));  // one byte at a time, so that every invalid byte shows
       continue;
     }
-    // C1 controls, and the marks that reorder or hide text on a terminal.
     const std::string_view c = text.substr(i, step.length);
-    const bool hidden = (c.size() == 2 && lead == 0xC2 && static_cast<unsigned char>(c[1]) < 0xA0) ||
-                        (c >= "\xE2\x80\x8B" && c <= "\xE2\x80\x8F") || (c >= "\xE2\x80\xA8" && c <= "\xE2\x80\xAE") ||
-                        (c >= "\xE2\x81\xA6" && c <= "\xE2\x81\xA9") || c == "\xEF\xBB\xBF";
-    if (hidden) {
-      for (const char b : c) {
-        const auto u = static_cast<unsigned char>(b);
-        out += {'\\', 'x', kHex[u >> 4], kHex[u & 15]};
-      }
-    } else {
-      out += c;
-    }
     i += step.length;
+    const char32_t code = code_of(c);
+    if (!hidden(code) || stays(code)) {
+      out += c;
+    } else if (code == '\n' || code == '\t' || code == '\r') {
+      out += code == '\n' ? "\\n" : code == '\t' ? "\\t" : "\\r";
+    } else {
+      append_escaped(out, c);
+    }
+  }
+  return out;
+}
+
+bool layout(char32_t c) { return c == '\n' || c == '\t'; }
+
+}  // namespace
+
+std::string printable(std::string_view text, std::size_t max_chars) {
+  return escaped(text, [](char32_t) { return false; }, max_chars);
+}
+
+std::string visible_line(std::string_view text) {
+  return escaped(text, [](char32_t) { return false; });
+}
+
+std::string visible_lines(std::string_view text) { return escaped(text, layout); }
+
+std::string visible_prose(std::string_view text) {
+  return escaped(text, [](char32_t c) { return layout(c) || c == 0x200C || c == 0x200D; });
+}
+
+std::string visible_json(std::string_view dumped) {
+  std::string out;
+  out.reserve(dumped.size());
+  for (std::size_t i = 0; i < dumped.size();) {
+    const Step step = step_at(dumped, i);
+    const std::string_view c = dumped.substr(i, step.length);
+    i += step.length;
+    const char32_t code = step.valid ? code_of(c) : 0xFFFD;
+    if (!hidden(code) || layout(code) || code == '\r') {
+      out += step.valid ? c : "\xEF\xBF\xBD";
+    } else if (code < 0x10000) {
+      out += fmt::format("\\u{:04x}", static_cast<std::uint32_t>(code));
+    } else {
+      const auto beyond = static_cast<std::uint32_t>(code - 0x10000);
+      out += fmt::format("\\u{:04x}\\u{:04x}", 0xD800 + (beyond >> 10), 0xDC00 + (beyond & 0x3FF));
+    }
   }
   return out;
 }

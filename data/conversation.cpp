@@ -1,143 +1,37 @@
 #include "lowrank/data/conversation.h"
 
 #include <algorithm>
-#include <array>
-#include <string_view>
 
-#include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/text_documents.h"
 
 namespace lowrank::data {
 namespace {
 
-enum class Role { kSystem, kUser, kAssistant, kTool };
-
-struct RoleName {
-  std::string_view name;
-  Role role;
-};
-constexpr std::array<RoleName, 11> kRoles = {{{"system", Role::kSystem},
-                                              {"developer", Role::kSystem},
-                                              {"user", Role::kUser},
-                                              {"human", Role::kUser},
-                                              {"assistant", Role::kAssistant},
-                                              {"gpt", Role::kAssistant},
-                                              {"model", Role::kAssistant},
-                                              {"function_call", Role::kAssistant},
-                                              {"tool", Role::kTool},
-                                              {"function", Role::kTool},
-                                              {"observation", Role::kTool}}};
-
-Role role_of(const std::string& name, const std::string& where) {
-  std::vector<std::string> known;
-  for (const RoleName& r : kRoles) {
-    if (name == r.name) return r.role;
-    known.emplace_back(r.name);
-  }
-  throw DataError(where + ": unknown role '" + core::printable(name) + "'" + core::did_you_mean(name, known) +
-                  " (known: system, user, assistant, tool and their other names)");
-}
-
-/// A string, or a list of {"type": "text", "text" or "value": "…"}.
-std::string content_of(const core::JsonView& value) {
-  if (!value.is_array()) return value.as_string();
-  std::string text;
-  for (std::size_t i = 0; i < value.size(); ++i) {
-    const core::JsonView part = value.at(i);
-    const std::string type = part.get_string("type", "text");
-    if (type != "text")
-      part.fail("only parts of type \"text\" can be learned, found \"" + core::printable(type) + "\"");
-    text += part.has("value") && !part.has("text") ? part.at("value").as_string() : part.at("text").as_string();
-  }
-  return text;
-}
-
-bool is_role(const std::string& name) {
-  return std::any_of(kRoles.begin(), kRoles.end(), [&](const RoleName& r) { return name == r.name; });
-}
-
-/// What one turn says.
-struct Turn {
-  Role role;
-  std::string content;
-  bool muted = false;  // context only
-};
-
-/// Whether the turn is not to be learned: "weight": 0 as OpenAI has it, "loss_weight": 0 as LLaMA-Factory, "train":
-/// false as axolotl.
-bool is_muted(const core::JsonView& turn) {
-  bool muted = turn.has_value("train") && !turn.at("train").as_bool();
-  for (const char* key : {"weight", "loss_weight"}) {
-    if (!turn.has_value(key)) continue;
-    const double weight = turn.at(key).as_double();
-    if (weight != 0 && weight != 1) turn.at(key).fail("expected 0 (context only) or 1");
-    muted = muted || weight == 0;
-  }
-  return muted;
-}
-
-void refuse_calls(const core::JsonView& turn) {
-  for (const char* key : {"tool_calls", "function_call"}) {
-    if (!turn.has_value(key) || (turn.at(key).is_array() && turn.at(key).size() == 0)) continue;
-    turn.fail(
-        std::string("the turn calls a tool in \"") + key +
-        "\", and the plain layout, which is used for models without a chat template, has no place for calls; write "
-        "the call out as the turn's content");
-  }
-}
-
-/// The turns that one element of the array stands for, in order; what it has beside them goes to `unread`.
-std::vector<Turn> turns_of(const core::JsonView& turn, std::set<std::string>* unread) {
-  std::vector<std::string> read = {"weight", "loss_weight", "train", "tool_calls", "function_call"};
-  std::vector<Turn> out;
-  const bool has_role = turn.has("role") || turn.has("from");
-  const std::vector<std::string> keys = turn.is_object() ? turn.keys() : std::vector<std::string>();
-  if (!has_role && std::any_of(keys.begin(), keys.end(), is_role)) {
-    for (const std::string& key : keys) {  // roles as keys
-      if (!is_role(key)) continue;
-      out.push_back({role_of(key, turn.where()), content_of(turn.at(key)), is_muted(turn)});
-      read.push_back(key);
-    }
-  } else {
-    const char* role = turn.has("from") && !turn.has("role") ? "from" : "role";
-    const char* content = turn.has("value") && !turn.has("content") ? "value" : "content";
-    refuse_calls(turn);
-    out.push_back(
-        {role_of(turn.at(role).as_string(), turn.at(role).where()), content_of(turn.at(content)), is_muted(turn)});
-    read.insert(read.end(), {role, content});
-  }
-  for (const std::string& key : keys) {
-    if (unread != nullptr && std::find(read.begin(), read.end(), key) == read.end())
-      unread->insert("\"" + key + "\" of turns");
-  }
-  return out;
+std::string text_of(const core::Json& turn) {
+  const auto content = turn.find("content");
+  return content != turn.end() && content->is_string() ? content->get<std::string>() : "";
 }
 
 }  // namespace
 
-std::vector<Span> conversation_spans(const core::JsonView& turns, const std::string& system, bool has_end_token,
-                                     std::set<std::string>* unread) {
+std::vector<Span> conversation_spans(const Conversation& conversation, const ChatOptions& options, bool has_end_token) {
   std::vector<Span> spans;
-  if (!system.empty()) spans.push_back({"System: " + system + "\n\n"});
-  if (!turns.is_array()) turns.fail("expected an array of turns, found " + std::string(turns.raw().type_name()));
-  for (std::size_t i = 0; i < turns.size(); ++i) {
-    for (const Turn& turn : turns_of(turns.at(i), unread)) {
-      switch (turn.role) {
-        case Role::kSystem:
-          spans.push_back({"System: " + turn.content + "\n\n"});
-          break;
-        case Role::kUser:
-          spans.push_back({"User: " + turn.content + "\n"});
-          break;
-        case Role::kTool:
-          spans.push_back({"Tool: " + turn.content + "\n"});
-          break;
-        case Role::kAssistant:
-          // The space belongs to the answer: a prompt that ends in "Assistant:" then continues as it was learned.
-          spans.push_back({"Assistant:"});
-          spans.push_back({" " + turn.content + (has_end_token ? "" : "\n\n"), !turn.muted, true, turn.muted});
-          break;
-      }
+  const std::vector<bool> learned = learned_turns(conversation, options);
+  for (std::size_t i = 0; i < learned.size(); ++i) {
+    const std::string role = conversation.turns[i]["role"].get<std::string>();
+    const std::string content = text_of(conversation.turns[i]);
+    const bool muted = i < conversation.muted.size() && conversation.muted[i];  // even where prompts are learned
+    if (role == "system" || role == "developer") {
+      spans.push_back({"System: " + content + "\n\n", learned[i], false, muted});
+    } else if (role == "user") {
+      spans.push_back({"User: " + content + "\n", learned[i], false, muted});
+    } else if (role == "tool") {
+      spans.push_back({"Tool: " + content + "\n", learned[i], false, muted});
+    } else {
+      // The space belongs to the answer: a prompt that ends in "Assistant:" then continues as it was learned.
+      spans.push_back({"Assistant:"});
+      spans.push_back({" " + content + (has_end_token ? "" : "\n\n"), learned[i], true, muted});
     }
   }
   return spans;
@@ -145,8 +39,81 @@ std::vector<Span> conversation_spans(const core::JsonView& turns, const std::str
 
 std::string conversation_layout(bool has_end_token) {
   return std::string("conversations are laid out as \"System: …\\n\\n\", \"User: …\\n\", \"Assistant: …\" and ") +
-         (has_end_token ? "the end token" : "an empty line") +
-         ", since the model has no chat template; the assistant's turns and their ends are learned";
+         (has_end_token ? "the end token" : "an empty line") + ", since the model has no chat template";
+}
+
+void LayoutUse::add(MaskFrom from, std::int64_t texts) {
+  switch (from) {
+    case MaskFrom::kGeneration:
+      ++marked;
+      break;
+    case MaskFrom::kPrefixes:
+      ++by_prefixes;
+      break;
+    case MaskFrom::kTurns:
+      ++by_turns;
+      texts_of_turns += texts;
+      break;
+  }
+}
+
+std::vector<std::string> layout_notes(const ChatLayout& layout, const LayoutUse& use, bool has_end_token) {
+  if (!use.any()) return {};
+  std::string what = "the assistant's turns and their ends";
+  if (layout.options().loss_on == LossOn::kLast) what = "the assistant's last turn and its end";
+  if (layout.options().loss_on == LossOn::kRoles) {
+    std::string roles;
+    for (const std::string& role : layout.options().roles) roles += (roles.empty() ? "" : ", ") + role;
+    what = "the turns of " + roles;
+  }
+  if (use.plain > 0) return {conversation_layout(has_end_token) + "; learned: " + what};
+  std::vector<std::string> notes = {
+      "conversations are laid out by the chat template " + layout.main_template().name() + "; learned: " + what +
+      (use.marked > 0 ? ", as the template marks them" : ", from where the generation prompt ends")};
+  if (use.by_turns > 0) {
+    notes.push_back("the template rewrites what was said before in " + core::format_count(use.by_turns) +
+                    " conversations (it drops earlier thoughts, say): each of their answers is an example of its own, "
+                    "as inference would have shown it (" +
+                    core::format_count(use.texts_of_turns) + " examples)");
+  }
+  return notes;
+}
+
+bool is_blank(const Conversation& conversation, const ChatOptions& options) {
+  const std::vector<bool> learned = learned_turns(conversation, options);
+  bool any = false;
+  for (std::size_t i = 0; i < learned.size(); ++i) {
+    if (!learned[i]) continue;
+    any = true;
+    const core::Json& turn = conversation.turns[i];
+    const auto content = turn.find("content");
+    const bool text = content != turn.end() && content->is_string() && is_blank(content->get<std::string>());
+    const bool none = content == turn.end() || content->is_null();
+    if ((!text && !none) || turn.contains("tool_calls")) return false;
+  }
+  return any;
+}
+
+std::vector<TokenId> conversation_prompt_ids(const Tokenizer& tokenizer, const ChatLayout& layout,
+                                             const Conversation& conversation) {
+  if (layout.has_template()) return tokenizer.encode(layout.prompt(conversation), false);
+  const bool ends = tokenizer.eos().has_value();
+  std::vector<Span> spans = conversation_spans(conversation, layout.options(), ends);
+  spans.push_back({"Assistant:"});
+  std::vector<TokenId> ids;
+  std::string text;
+  bool first = true;
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    text += spans[i].text;
+    if (!spans[i].ends && i + 1 < spans.size()) continue;
+    std::vector<TokenId> part = tokenizer.encode(text, first);
+    if (first && tokenizer.adds_eos() && !part.empty() && part.back() == tokenizer.eos()) part.pop_back();
+    ids.insert(ids.end(), part.begin(), part.end());
+    if (spans[i].ends && ends) ids.push_back(*tokenizer.eos());
+    first = false;
+    text.clear();
+  }
+  return ids;
 }
 
 }  // namespace lowrank::data

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,14 +14,38 @@
 
 namespace lowrank::data {
 
+class ChatLayout;
+
 enum class Format { kAuto, kText, kCompletion, kAlpaca, kMessages, kShareGpt };
 Format parse_format(const std::string& name);  // ConfigError with the nearest name
 std::string format_name(Format format);
 
+/// A part of a data set, where a folder's files are named after them.
+enum class Part { kTrain, kValidation, kTest };
+
+class RowMap;
+
+/// How files are read, whatever their rows become.
+struct FileOptions {
+  Part part = Part::kTrain;                     // of folders that have parts
+  std::shared_ptr<const RowMap> map = nullptr;  // of columns with names of their own; null: rows are read by their keys
+  double temperature = 1;                       // of sources, by their sizes; see tempered()
+};
+
+/// Where token ids are kept for the next time, and mapped instead of held in memory.
+struct TokenCachePlace {
+  std::filesystem::path folder;
+  std::uint64_t from_bytes = 0;  // of the files that are read: less than that is not kept
+};
+
 struct DataOptions {
   Format format = Format::kAuto;
-  int seq_len = 1024;            // pieces and examples hold at most this many tokens
-  bool train_on_prompt = false;  // instruction data: learn the prompt's tokens too
+  int seq_len = 1024;                                // pieces and examples hold at most this many tokens
+  bool train_on_prompt = false;                      // instruction data: learn the prompt's tokens too
+  std::shared_ptr<const ChatLayout> chat = nullptr;  // of conversations; null: chat_layout_of() the tokenizer
+  FileOptions files = {};
+  int threads = 1;                               // that tokenize
+  std::optional<TokenCachePlace> cache = {};     // of load(); nothing of the data set depends on it
 };
 
 /// What was read, for the table shown before training and for run.json.
@@ -33,22 +58,35 @@ struct ReadReport {
   std::int64_t empty = 0, duplicates = 0;  // documents dropped as blank; documents seen before (kept)
   std::int64_t all_masked = 0;             // examples with nothing to learn (dropped)
   std::int64_t crlf_files = 0, bom_files = 0, replaced_bytes = 0;
+  bool chat_template = false;      // conversations were laid out by a chat template
   std::vector<std::string> notes;  // the role layout, and whatever else should be said once
   std::string sha256;              // of what was read, in order
+};
+
+/// What examples lie in that do not own their tokens.
+class TokenStorage {
+ public:
+  virtual ~TokenStorage() = default;
+  /// Gives back the memory of what was read of it, which can be read again all the same.
+  virtual void release() const = 0;
 };
 
 struct Dataset {
   std::vector<Document> documents;
   std::vector<Example> examples;  // in file order
+  std::vector<double> weights;    // how often an epoch takes the examples of each source; empty: once
   ReadReport report;
+  std::shared_ptr<const TokenStorage> storage = nullptr;  // of a data set that lies in the token cache
 };
 
-/// Reads files and folders (.txt, .md: text; .jsonl, .json: rows). A folder is read in sorted order, recursively.
+/// Reads files and folders (.txt, .md: text; .jsonl, .json: rows; also as .gz and .zst; "-": standard input). A folder
+/// is read in sorted order, recursively. PATH*WEIGHT: an epoch takes its examples so often (training data alone).
 /// Text: UTF-8, BOM dropped, CRLF and CR made LF; a document a file, or several parted by <|endoftext|> alone on a
 /// line. Tokens = BOS if the tokenizer adds one, text, EOS. Cut from the start into pieces of at most seq_len. Rows:
 /// prompt masked unless train_on_prompt; the end token learned; BOS once; over-long rows are cut at the end. Throws
 /// MissingError, DataError (file and line), ConfigError; refuses data whose labels are all masked or whose answers
-/// never contain the end token (all cut away), saying what to do.
+/// never contain the end token (all cut away), saying what to do. Several threads tokenize what one reads, and what comes
+/// of it is the same for any number of them.
 Dataset load(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, const DataOptions& options,
              core::ProgressObserver* progress = nullptr);
 

@@ -23,6 +23,13 @@ void check_dimensions(std::int64_t width, std::int64_t height, const std::string
                     core::format_count(width), core::format_count(height), core::format_count(kMaxPixels)));
 }
 
+void check_dimensions(std::int64_t width, std::int64_t height, const std::string& where, std::uint64_t at_most) {
+  check_dimensions(width, height, where);
+  if (static_cast<std::uint64_t>(width * height) > at_most)
+    throw DataError(fmt::format("{}: the picture claims {} x {} pixels, more than its bytes can hold: it is broken or cut off",
+                                where, core::format_count(width), core::format_count(height)));
+}
+
 Image decode_image(std::string_view bytes, const std::string& where) {
   if (bytes.starts_with(kPng)) return decode_png(bytes, where);
   if (bytes.starts_with(kJpeg)) return decode_jpeg(bytes, where);
@@ -30,7 +37,7 @@ Image decode_image(std::string_view bytes, const std::string& where) {
                               bytes.empty() ? "the file is empty" : "it begins as neither PNG nor JPEG does"));
 }
 
-Image read_image(const std::filesystem::path& file) {
+Image read_image(const core::FileRef& file) {
   return decode_image(core::read_file(file, kMaxFile), file.string());
 }
 

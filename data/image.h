@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "lowrank/core/file_ref.h"
+
 namespace lowrank::data {
 
 /// Rows from the top, channels interleaved: pixels[(y · width + x) · channels + c].
@@ -24,7 +26,7 @@ inline constexpr std::int64_t kMaxPixels = 89'478'485;
 Image decode_image(std::string_view bytes, const std::string& where);
 
 /// decode_image of a file. MissingError, IoError.
-Image read_image(const std::filesystem::path& file);
+Image read_image(const core::FileRef& file);
 
 /// The picture in gray or RGB: gray by (19595 R + 38470 G + 7471 B) / 2¹⁶ rounded, as Pillow's convert("L").
 Image with_channels(const Image& image, std::int64_t channels);

@@ -1,13 +1,18 @@
 #include "lowrank/data/image_files.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
-#include "lowrank/data/line_reader.h"
+#include "lowrank/data/folder_parts.h"
+#include "lowrank/data/hub/cache.h"
+#include "lowrank/data/table_reader.h"
 
 namespace lowrank::data {
 namespace {
@@ -41,17 +46,17 @@ struct Reading {
   std::set<std::string> labels, formats;
   std::int64_t others = 0;
 
-  void add(const fs::path& file, const std::string& label) {
-    result.files.push_back({file, label});
+  void add(const fs::path& folder, const fs::path& file, const std::string& label) {
+    result.files.push_back({core::FileRef::within(folder, file), label});
     labels.insert(label);
   }
 
-  void read_class(const fs::path& folder, const std::string& label) {
+  void read_class(const fs::path& top, const fs::path& folder, const std::string& label) {
     for (const fs::path& entry : sorted_entries(folder)) {
       if (fs::is_directory(entry)) {
-        read_class(entry, label);
+        read_class(top, entry, label);
       } else if (is_picture(entry)) {
-        add(entry, label);
+        add(top, entry, label);
       } else {
         ++others;
       }
@@ -67,7 +72,7 @@ struct Reading {
         const std::string label = entry.filename().string();
         if (core::find_invalid_utf8(label) != std::string::npos)
           throw DataError(fmt::format("{}: the class's name is not UTF-8", core::printable(entry.string(), 200)));
-        read_class(entry, label);
+        read_class(folder, entry, label);
         if (result.files.size() == here)
           throw DataError(fmt::format(
               "{}: the class has no picture (.png, .jpg, .jpeg); take the folder away, or fill it", entry.string()));
@@ -86,65 +91,74 @@ struct Reading {
   void read_table(const fs::path& file, char separator);
 };
 
-/// The fields of a line (RFC 4180: "a ""quoted"" field" may hold the separator). DataError beginning with `where`.
-std::vector<std::string> fields_of(std::string_view line, char separator, const std::string& where) {
-  std::vector<std::string> fields(1);
-  bool quoted = false, closed = false;
-  for (std::size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (quoted) {
-      if (c != '"') {
-        fields.back() += c;
-      } else if (i + 1 < line.size() && line[i + 1] == '"') {
-        fields.back() += line[++i];
-      } else {
-        quoted = false;
-        closed = true;
-      }
-    } else if (c == separator) {
-      fields.emplace_back();
-      closed = false;
-    } else if (c == '"' && fields.back().empty() && !closed) {
-      quoted = true;
-    } else if (closed) {
-      throw DataError(where + ": text follows a closing quote");
-    } else {
-      fields.back() += c;
-    }
-  }
-  if (quoted) throw DataError(where + ": a quote is never closed");
-  return fields;
-}
-
 void Reading::read_table(const fs::path& file, char separator) {
   formats.insert(separator == ',' ? "CSV" : "TSV");
   const std::size_t before = result.files.size();
-  LineReader reader(file);
-  for (std::string_view line; reader.next(line);) {
-    if (line.empty()) continue;
-    const std::string where = fmt::format("{} line {}", file.string(), reader.line_number());
-    if (core::find_invalid_utf8(line) != std::string_view::npos) throw DataError(where + ": not UTF-8");
-    const std::vector<std::string> fields = fields_of(line, separator, where);
+  TableReader reader(core::FileRef::named(file), separator);
+  for (std::vector<std::string> fields; reader.next(fields);) {
+    const std::string where = reader.where();
     if (fields.size() != 2 || fields[0].empty() || fields[1].empty())
       throw DataError(fmt::format("{}: expected two fields, path{}label, found '{}'", where,
-                                  separator == ',' ? "," : " TAB ", core::printable(line)));
-    if (reader.line_number() == 1 && fields[0] == "path" && fields[1] == "label") continue;
+                                  separator == ',' ? "," : " TAB ",
+                                  core::printable(fmt::format("{}", fmt::join(fields, std::string(1, separator))))));
+    for (const std::string& field : fields) {
+      if (core::find_invalid_utf8(field) != std::string_view::npos) throw DataError(where + ": not UTF-8");
+    }
+    if (reader.line() == 1 && fields[0] == "path" && fields[1] == "label") continue;
     const fs::path picture = fs::path(fields[0]).is_absolute() ? fs::path(fields[0]) : file.parent_path() / fields[0];
     if (!fs::exists(picture)) throw MissingError(fmt::format("{}: there is no file {}", where, picture.string()));
-    add(picture, fields[1]);
+    add(file.has_parent_path() ? file.parent_path() : fs::path("."), picture, fields[1]);
   }
   if (result.files.size() == before) throw DataError(file.string() + ": there is no row in it; expected path,label");
 }
 
+/// The folders of a folder by their part, where each is named after one.
+std::map<Part, std::vector<fs::path>> picture_parts(const fs::path& folder) {
+  std::vector<fs::path> folders;
+  for (const fs::path& entry : sorted_entries(folder)) {
+    if (fs::is_directory(entry)) folders.push_back(entry);
+  }
+  std::map<Part, std::vector<fs::path>> parts = folder_parts(folder, folders);
+  std::size_t named = 0;
+  for (const auto& [part, of_part] : parts) named += of_part.size();
+  if (named != folders.size()) parts.clear();  // classes, some of which have such names
+  return parts;
+}
+
+/// The folders that hold the class folders: those of the part, or the folder itself.
+std::vector<fs::path> folders_to_read(const fs::path& folder, Part part, std::vector<std::string>& notes) {
+  const std::map<Part, std::vector<fs::path>> parts = picture_parts(folder);
+  if (parts.empty()) return {folder};
+  if (part == Part::kTest && !parts.contains(part)) part = Part::kValidation;
+  if (!parts.contains(part)) throw DataError(folder.string() + " has no validation part; name a folder of class folders");
+  notes.push_back(parts_note(folder, parts, part, 0));
+  return parts.at(part);
+}
+
 }  // namespace
 
-ImageFiles find_images(const std::vector<fs::path>& paths) {
+std::vector<fs::path> validation_pictures(const std::vector<fs::path>& paths) {
+  std::vector<fs::path> folders;
+  for (const fs::path& given : paths) {
+    const fs::path path = hub::local_path(given, hub::RepoType::kDataset).value_or(given);
+    if (!fs::is_directory(path)) continue;
+    const std::map<Part, std::vector<fs::path>> parts = picture_parts(path);
+    if (const auto it = parts.find(Part::kValidation); it != parts.end()) {
+      folders.insert(folders.end(), it->second.begin(), it->second.end());
+    }
+  }
+  return folders;
+}
+
+ImageFiles find_images(const std::vector<fs::path>& paths, Part part) {
   Reading reading;
-  for (const fs::path& path : paths) {
-    if (!fs::exists(path)) throw MissingError(path.string() + ": there is no such file or folder");
+  for (const fs::path& given : paths) {
+    const std::optional<fs::path> place = hub::local_path(given, hub::RepoType::kDataset);
+    if (!place) hub::throw_not_here(given.string() + ": there is no such file or folder", given, hub::RepoType::kDataset);
+    const fs::path& path = *place;
     const std::string end = ending(path);
     if (fs::is_directory(path)) {
-      reading.read_folder(path);
+      for (const fs::path& folder : folders_to_read(path, part, reading.result.notes)) reading.read_folder(folder);
     } else if (end == ".csv" || end == ".tsv") {
       reading.read_table(path, end == ".csv" ? ',' : '\t');
     } else {
@@ -156,7 +170,7 @@ ImageFiles find_images(const std::vector<fs::path>& paths) {
   result.labels.assign(reading.labels.begin(), reading.labels.end());
   for (const std::string& format : reading.formats) result.format += (result.format.empty() ? "" : " + ") + format;
   if (reading.others > 0)
-    result.notes.push_back(fmt::format("{} files that are no .png, .jpg or .jpeg were passed over", reading.others));
+    result.notes.push_back("passed over, as no .png, .jpg or .jpeg: " + core::counted(reading.others, "file"));
   return result;
 }
 

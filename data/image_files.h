@@ -5,10 +5,13 @@
 #include <string>
 #include <vector>
 
+#include "lowrank/data/dataset.h"
+#include "lowrank/core/file_ref.h"
+
 namespace lowrank::data {
 
 struct LabelledFile {
-  std::filesystem::path file;
+  core::FileRef file;  // within the folder, or that of the table
   std::string label;
 };
 
@@ -23,6 +26,11 @@ struct ImageFiles {
 /// other files counted in `notes`), or a .csv or .tsv of "path,label" rows (fields may be "quoted", paths are relative
 /// to it, a first row of the names path and label is the header). MissingError; DataError for pictures that lie beside
 /// the class folders, a class folder without one, a row that is not two fields, nothing at all.
-ImageFiles find_images(const std::vector<std::filesystem::path>& paths);
+/// A folder whose folders are all named after parts of a data set (train, validation, test; see folder_parts.h) holds the
+/// class folders in them: those of `part` are read.
+ImageFiles find_images(const std::vector<std::filesystem::path>& paths, Part part = Part::kTrain);
+
+/// The folders of the validation parts of those folders among `paths` that are in parts.
+std::vector<std::filesystem::path> validation_pictures(const std::vector<std::filesystem::path>& paths);
 
 }  // namespace lowrank::data

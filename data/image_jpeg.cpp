@@ -17,6 +17,8 @@ namespace lowrank::data {
 namespace {
 
 constexpr int kMaxScans = 100;  // of a progressive file: each goes over the whole picture
+// A block of 64 pixels has a code of at least one bit.
+constexpr std::uint64_t kPixelsPerByte = 512;
 
 struct Errors {
   jpeg_error_mgr base;  // first: libjpeg knows this by its address
@@ -94,7 +96,7 @@ Image decode_jpeg(std::string_view bytes, const std::string& where) {
   };
   if (!read_header(&reader, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size())) fail();
   const jpeg_decompress_struct& info = reader.info;
-  check_dimensions(info.image_width, info.image_height, where);
+  check_dimensions(info.image_width, info.image_height, where, kPixelsPerByte * bytes.size());
   if (info.num_components == 4)
     throw DataError(where + ": the JPEG is in CMYK; convert it to RGB (magick in.jpg -colorspace sRGB out.jpg)");
   Image result{info.image_width, info.image_height, info.out_color_space == JCS_GRAYSCALE ? 1 : 3, {}};

@@ -18,6 +18,14 @@ class Reader {
   png_image image{};
 };
 
+/// Pixels that a file of these bytes holds at most: deflate makes at most 1032 bytes of one. `bytes` begin with a header that
+/// libpng has read: depth and kind of its samples stand at 24 and 25.
+std::uint64_t most_pixels(std::string_view bytes) {
+  const unsigned depth = static_cast<unsigned char>(bytes[24]), kind = static_cast<unsigned char>(bytes[25]);
+  const unsigned samples = kind == 2 ? 3 : kind == 4 ? 2 : kind == 6 ? 4 : 1;
+  return std::uint64_t{bytes.size()} * 1032 * 8 / (depth * samples);
+}
+
 }  // namespace
 
 Image decode_png(std::string_view bytes, const std::string& where) {
@@ -27,7 +35,7 @@ Image decode_png(std::string_view bytes, const std::string& where) {
     throw DataError(where + ": the PNG is broken or cut off (" + core::printable(image.message) + ")");
   };
   if (png_image_begin_read_from_memory(&image, bytes.data(), bytes.size()) == 0) fail();
-  check_dimensions(image.width, image.height, where);
+  check_dimensions(image.width, image.height, where, most_pixels(bytes));
   const bool color = (image.format & PNG_FORMAT_FLAG_COLOR) != 0;
   // With the alpha channel, so that libpng does not lay the picture over a background.
   image.format = color ? PNG_FORMAT_RGBA : PNG_FORMAT_GA;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/settings_limits.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::data {
@@ -136,7 +137,7 @@ ImageProcessor parse_image_processor(const core::JsonView& json, std::int64_t ch
 ImageProcessor read_image_processor(const std::filesystem::path& model, std::int64_t channels) {
   const std::filesystem::path file = model / kFile;
   if (std::filesystem::exists(file)) {
-    const core::Json json = core::read_json(file);
+    const core::Json json = core::read_json(file, core::kSettings);
     return parse_image_processor(core::JsonView(json, file.string()), channels);
   }
   ImageProcessor result;

@@ -9,9 +9,11 @@
 #include "lowrank/core/files.h"
 #include "lowrank/core/random.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/conversation.h"
 #include "lowrank/data/parts.h"
 #include "lowrank/data/row_file.h"
 #include "lowrank/data/sources.h"
+#include "lowrank/data/standard_input.h"
 #include "lowrank/data/text_documents.h"
 
 namespace lowrank::data {
@@ -22,6 +24,8 @@ constexpr std::size_t kTextsToSplit = 20, kShown = 8;
 /// What a reading collects beside the report.
 struct Reading {
   const Tokenizer& tokenizer;
+  std::shared_ptr<const ChatLayout> layout;
+  TurnReader turns;
   std::size_t seq_len;
   LabelledTexts result;
   std::vector<std::string> names;  // the label of each document
@@ -29,13 +33,26 @@ struct Reading {
   std::unordered_set<std::string> seen;
 };
 
+/// A conversation as the text that is judged.
+std::string conversation_text(Reading& reading, const core::JsonView& row, const char* key) {
+  try {
+    const Conversation conversation = reading.turns.read(row.at(key), row);
+    if (reading.layout->has_template()) return reading.layout->whole(conversation).texts.front().text;
+    std::string text;
+    for (const Span& span : conversation_spans(conversation, {}, false)) text += span.text;
+    return text;
+  } catch (const FormatError& error) {  // a value of a wrong type: a fault of the data
+    throw DataError(error.what());
+  }
+}
+
 /// The label as text, and under which key it stands.
-std::string label_of(const core::JsonView& row, Reading& reading) {
+std::string label_of(const core::JsonView& row, Reading& reading, const std::string& text) {
   const char* key = row.has("label") ? "label" : "labels";
   if (!row.has_value(key)) {
     throw DataError(row.where() + ": no label; expected the key \"label\" (or \"labels\") beside \"text\"");
   }
-  reading.keys.insert(std::string("text/") + key);
+  reading.keys.insert(text + "/" + key);
   const core::JsonView value = row.at(key);
   if (value.is_string()) return value.as_string();
   if (value.raw().is_number_integer()) return std::to_string(value.as_int());
@@ -44,12 +61,17 @@ std::string label_of(const core::JsonView& row, Reading& reading) {
 }
 
 void add_row(Reading& reading, const core::JsonView& row) {
-  if (!row.is_object() || !row.has_value("text") || !row.at("text").is_string()) {
+  const char* turns = row.has_value("text") ? nullptr : turns_key(row);
+  if (turns == nullptr && (!row.is_object() || !row.has_value("text") || !row.at("text").is_string())) {
     throw DataError(row.where() + ": no text; expected {\"text\": \"…\", \"label\": \"…\"}");
   }
-  const std::string text = row.at("text").as_string(), label = label_of(row, reading);
+  const std::string text = turns != nullptr ? conversation_text(reading, row, turns) : row.at("text").as_string();
+  const std::string label = label_of(row, reading, turns != nullptr ? turns : "text");
+  const auto& beside = conversation_row_keys(reading.layout->has_template());
   for (const std::string& key : row.keys()) {
-    if (key != "text" && key != "label" && key != "labels") reading.unread.insert(key);
+    const bool of_turns =
+        turns != nullptr && (key == turns || std::find(beside.begin(), beside.end(), key) != beside.end());
+    if (key != "text" && key != "label" && key != "labels" && !of_turns) reading.unread.insert(key);
   }
   ReadReport& report = reading.result.texts.report;
   if (is_blank(text)) {
@@ -59,7 +81,7 @@ void add_row(Reading& reading, const core::JsonView& row) {
   const bool duplicate = !reading.seen.insert(text).second;
   report.duplicates += duplicate ? 1 : 0;
   Example example;
-  example.ids = reading.tokenizer.encode(text, true);
+  example.ids = reading.tokenizer.encode(text, turns == nullptr || !reading.layout->has_template());
   if (example.ids.size() > reading.seq_len) {
     ++report.truncated;
     example.cut = static_cast<std::int64_t>(example.ids.size() - reading.seq_len);
@@ -67,7 +89,7 @@ void add_row(Reading& reading, const core::JsonView& row) {
     example.ids.resize(reading.seq_len);
   }
   example.learned.assign(example.ids.size(), 0);
-  example.learned.back() = 1;
+  example.learned.own().back() = 1;
   example.document = static_cast<std::uint32_t>(reading.result.texts.documents.size());
   report.tokens += static_cast<std::int64_t>(example.ids.size());
   report.learned_tokens += example.counted();
@@ -79,7 +101,7 @@ void add_row(Reading& reading, const core::JsonView& row) {
 void read_file(Reading& reading, const Source& source) {
   if (source.kind == SourceKind::kText) {
     throw DataError(
-        source.file.string() +
+        name_of(source.file) +
         " is plain text, but labelled texts are rows of .jsonl or .json: {\"text\": \"…\", \"label\": \"…\"}");
   }
   const core::FileStamp stamp = core::stamp_of(source.file);
@@ -89,13 +111,15 @@ void read_file(Reading& reading, const Source& source) {
   ReadReport& report = reading.result.texts.report;
   report.bom_files += facts.had_bom;
   report.crlf_files += facts.had_crlf;
+  report.notes.insert(report.notes.end(), facts.notes.begin(), facts.notes.end());
 }
 
 bool is_number(const std::string& text) {
   const std::size_t begin = text.starts_with('-') ? 1 : 0;
   return text.size() > begin && text.size() < 19 &&
-         std::all_of(text.begin() + static_cast<std::ptrdiff_t>(begin), text.end(),
-                     [](char c) { return c >= '0' && c <= '9'; });
+         std::all_of(
+             text.begin() + static_cast<std::ptrdiff_t>(begin), text.end(),
+             [](char c) { return c >= '0' && c <= '9'; });
 }
 
 std::vector<std::string> sorted_labels(const std::vector<std::string>& names) {
@@ -120,7 +144,7 @@ void number_classes(LabelledTexts& result, const std::vector<std::string>& names
   for (std::size_t i = 0; i < names.size(); ++i) {
     const auto it = std::find(result.labels.begin(), result.labels.end(), names[i]);
     if (it == result.labels.end()) {
-      throw DataError(result.texts.documents[i].where + ": the label '" + core::printable(names[i], 80) +
+      throw DataError(result.texts.documents[i].where.text() + ": the label '" + core::printable(names[i], 80) +
                       "' is none of those that are learned (" + joined(result.labels) + ")" +
                       core::did_you_mean(names[i], result.labels));
     }
@@ -137,11 +161,15 @@ std::vector<std::int64_t> LabelledTexts::counts(const Dataset& part) const {
 }
 
 LabelledTexts load_labelled(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, int seq_len,
-                            const std::vector<std::string>& labels) {
-  Reading reading{tokenizer, static_cast<std::size_t>(seq_len), {}, {}, {}, {}, {}};
+                            const std::vector<std::string>& labels, std::shared_ptr<const ChatLayout> chat,
+                            const FileOptions& files) {
+  if (chat == nullptr) chat = chat_layout_of(tokenizer);
+  const ChatLayout& layout = *chat;
+  Reading reading{tokenizer, std::move(chat), TurnReader(layout), static_cast<std::size_t>(seq_len), {}, {}, {}, {},
+                  {}};
   ReadReport& report = reading.result.texts.report;
   std::string digests;
-  const std::vector<Source> sources = find_sources(paths, Format::kAuto, report.notes);
+  const std::vector<Source> sources = find_unweighted_sources(paths, report.notes, files);
   for (const Source& source : sources) {
     read_file(reading, source);
     digests += core::sha256_file(source.file) + "\n";
@@ -157,6 +185,7 @@ LabelledTexts load_labelled(const std::vector<std::filesystem::path>& paths, con
   if (!reading.unread.empty()) {
     report.notes.push_back("keys of rows that are not read: " + joined({reading.unread.begin(), reading.unread.end()}));
   }
+  for (std::string& note : reading.turns.notes().sentences()) report.notes.push_back(std::move(note));
   reading.result.labels = labels.empty() ? sorted_labels(reading.names) : labels;
   number_classes(reading.result, reading.names);
   return std::move(reading.result);

@@ -23,11 +23,13 @@ struct LabelledTexts {
 
 /// Rows of .jsonl and .json: {"text", "label"} or {"text", "labels"}, the label a string or a whole number. A text is
 /// tokenized as it stands (BOS and EOS where the tokenizer adds them) and cut at its end to `seq_len` tokens; blank
-/// ones are dropped and counted. `labels`: those there are; empty: the different ones of the data, sorted (as numbers
-/// where all are). Throws as `load` does; DataError with file and line for a row without text or label, and for a label
-/// that is not among `labels`; DataError when no text is left.
+/// ones are dropped and counted. A conversation ("messages" and its other names) in place of the text is laid out whole
+/// by `chat` (null: chat_layout_of() the tokenizer). `labels`: those there are; empty: the different ones of the data,
+/// sorted (as numbers where all are). Throws as `load` does; DataError with file and line for a row without text or
+/// label, and for a label that is not among `labels`; DataError when no text is left.
 LabelledTexts load_labelled(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, int seq_len,
-                            const std::vector<std::string>& labels = {});
+                            const std::vector<std::string>& labels = {},
+                            std::shared_ptr<const ChatLayout> chat = nullptr, const FileOptions& files = {});
 
 /// A share of the texts of every class, chosen by the seed: round(fraction · n) of each, at least one of a class of two
 /// or more. None where there are fewer than twenty texts.

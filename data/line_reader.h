@@ -3,9 +3,10 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <string>
 #include <string_view>
+
+#include "lowrank/data/text_stream.h"
 
 namespace lowrank::data {
 
@@ -13,33 +14,27 @@ class LineReader {
  public:
   static constexpr std::uint64_t kMaxLine = 128'000'000;
 
-  /// MissingError, IoError; DataError when the first bytes are not those of UTF-8 text.
-  explicit LineReader(std::filesystem::path file, std::uint64_t max_line_bytes = kMaxLine);
-  ~LineReader();
-  LineReader(const LineReader&) = delete;
-  LineReader& operator=(const LineReader&) = delete;
+  /// Throws as TextStream does.
+  explicit LineReader(const core::FileRef& file, std::uint64_t max_line_bytes = kMaxLine);
 
-  /// The next line without its LF or CRLF, and on the first line without a BOM; false at the end. DataError for a line
-  /// over the limit (read no further than that). The view holds until the next call.
+  /// The next line without its LF or CRLF; false at the end. DataError for a line over the limit (read no further than
+  /// that). The view holds until the next call.
   bool next(std::string_view& line);
 
   std::int64_t line_number() const { return line_number_; }  // of the line last returned, from 1
-  std::uint64_t bytes_read() const { return bytes_read_; }   // of the file, up to that line's end
-  bool had_bom() const { return had_bom_; }
-  bool had_crlf() const { return had_crlf_; }
+  /// Of the file, up to that line's end; of a file that is compressed or no UTF-8, up to what was decoded for it.
+  std::uint64_t bytes_read() const { return stream_.position() - (stream_.verbatim() ? rest_.size() : 0); }
+  const std::string& name() const { return stream_.name(); }
+  /// Of what was read so far.
+  TextFacts facts() const;
 
  private:
-  bool refill();
-
-  std::filesystem::path file_;
+  TextStream stream_;
   std::uint64_t max_line_bytes_;
-  int fd_ = -1;
-  std::unique_ptr<char[]> buffer_;
-  std::size_t begin_ = 0, end_ = 0;  // unread bytes of buffer_
+  std::string_view rest_;  // of the stream's last stretch
   std::string line_;
   std::int64_t line_number_ = 0;
-  std::uint64_t bytes_read_ = 0;
-  bool had_bom_ = false, had_crlf_ = false;
+  bool had_crlf_ = false;
 };
 
 }  // namespace lowrank::data

@@ -1,9 +1,10 @@
 #include "lowrank/data/parts.h"
 
 #include <cmath>
-#include <map>
-#include <set>
+#include <cstddef>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/random.h"
@@ -18,10 +19,13 @@ constexpr std::size_t kDocumentsToShareBy = 8;
 /// number.
 std::pair<std::vector<std::size_t>, std::size_t> document_places(const Dataset& all, std::uint64_t seed,
                                                                  const std::string& stream) {
-  std::map<std::uint32_t, std::size_t> places;
-  for (const Example& example : all.examples) places.emplace(example.document, places.size());
+  constexpr std::size_t kNone = ~std::size_t{0};
+  std::vector<std::size_t> places(all.documents.size(), kNone);
+  for (const Example& example : all.examples) places.at(example.document) = 0;
   std::size_t n = 0;
-  for (auto& [document, place] : places) place = n++;
+  for (std::size_t& place : places) {
+    if (place != kNone) place = n++;
+  }
   const std::vector<std::uint32_t> order =
       core::RandomStream(seed, stream).permutation(static_cast<std::uint32_t>(n), 0);
   std::vector<std::size_t> rank(n);
@@ -32,36 +36,76 @@ std::pair<std::vector<std::size_t>, std::size_t> document_places(const Dataset& 
   return {std::move(result), n};
 }
 
+void recount(Dataset& part) {
+  std::vector<bool> taken(part.documents.size(), false);
+  ReadReport& report = part.report;
+  report.tokens = report.learned_tokens = report.truncated = report.truncated_tokens = report.duplicates = 0;
+  for (const Example& example : part.examples) {
+    taken[example.document] = true;
+    report.tokens += static_cast<std::int64_t>(example.ids.size());
+    report.learned_tokens += example.counted();
+    report.truncated += example.cut > 0 ? 1 : 0;
+    report.truncated_tokens += example.cut;
+  }
+  report.documents = 0;
+  for (std::size_t document = 0; document < taken.size(); ++document) {
+    if (!taken[document]) continue;
+    ++report.documents;
+    report.duplicates += part.documents[document].duplicate ? 1 : 0;
+  }
+  report.examples = static_cast<std::int64_t>(part.examples.size());
+}
+
+/// Of a part that is measured: what was said once of the whole, notes and dropped documents, stays with the other.
+void say_less(ReadReport& report) {
+  report.notes.clear();
+  report.empty = report.all_masked = 0;
+}
+
 }  // namespace
 
 Dataset part_of(const Dataset& all, const std::vector<bool>& chosen) {
   Dataset part;
   part.documents = all.documents;
+  part.weights = all.weights;
+  part.storage = all.storage;
   part.report = all.report;
-  std::set<std::uint32_t> documents;
-  ReadReport& report = part.report;
-  report.tokens = report.learned_tokens = report.truncated = report.truncated_tokens = report.duplicates = 0;
   for (std::size_t i = 0; i < all.examples.size(); ++i) {
-    if (!chosen[i]) continue;
-    const Example& example = all.examples[i];
-    documents.insert(example.document);
-    report.tokens += static_cast<std::int64_t>(example.ids.size());
-    report.learned_tokens += example.counted();
-    report.truncated += example.cut > 0 ? 1 : 0;
-    report.truncated_tokens += example.cut;
-    part.examples.push_back(example);
+    if (chosen[i]) part.examples.push_back(all.examples[i]);
   }
-  for (const std::uint32_t document : documents) report.duplicates += all.documents[document].duplicate ? 1 : 0;
-  report.documents = static_cast<std::int64_t>(documents.size());
-  report.examples = static_cast<std::int64_t>(part.examples.size());
+  recount(part);
   return part;
+}
+
+Dataset take_out(Dataset& all, const std::vector<bool>& held) {
+  Dataset out;
+  out.weights = all.weights;
+  out.storage = all.storage;
+  out.report = all.report;
+  std::size_t left = 0;
+  std::optional<std::uint32_t> last;  // document of what is taken
+  for (std::size_t i = 0; i < all.examples.size(); ++i) {
+    Example& example = all.examples[i];
+    if (!held[i]) {
+      if (left != i) all.examples[left] = std::move(example);
+      ++left;
+      continue;
+    }
+    if (last != example.document) out.documents.push_back(all.documents[example.document]);
+    last = example.document;
+    out.examples.push_back(std::move(example));
+    out.examples.back().document = static_cast<std::uint32_t>(out.documents.size() - 1);
+  }
+  all.examples.resize(left);
+  recount(out);
+  recount(all);
+  say_less(out.report);
+  return out;
 }
 
 void hold_out(const Dataset& all, std::vector<bool> held, Split& split) {
   split.validation = part_of(all, held);
-  ReadReport& report = split.validation.report;
-  report.notes.clear();
-  report.empty = report.all_masked = 0;
+  say_less(split.validation.report);
   held.flip();
   split.train = part_of(all, held);
 }

@@ -35,6 +35,7 @@ void check(const PlanOptions& options) {
   at_least_one(options.batch_size, "`batch-size`");
   at_least_one(options.grad_accum, "`grad-accum`");
   at_least_one(options.ranks, "the number of ranks");
+  if (options.batch_ranks != 0) at_least_one(options.batch_ranks, "the number of ranks");
   if (options.batch_tokens) at_least_one(*options.batch_tokens, "`batch-tokens`");
   if (options.max_steps) {
     at_least_one(*options.max_steps, "`max-steps`");
@@ -73,6 +74,12 @@ Plan::Plan(const std::vector<std::int64_t>& lengths, const PlanOptions& options)
     : options_(options), lengths_(lengths) {
   check(options);
   if (lengths.empty()) throw ConfigError("there is nothing to train on: the data holds no examples");
+  if (!options.weights.empty() && options.sources.size() != lengths.size()) {
+    throw InternalError("Plan: weights without the source of each example");
+  }
+  if (epoch_order(0).empty()) {
+    throw ConfigError("there is nothing to train on: the weights of `data` leave no example to an epoch; raise them");
+  }
   std::int64_t taken = 0;
   for (std::uint64_t epoch = 0;; ++epoch) {
     if (this->steps() > kMostSteps || taken > kMostExamples) too_long();
@@ -86,6 +93,11 @@ Plan::Plan(const std::vector<std::int64_t>& lengths, const PlanOptions& options)
       wanted = ceil_steps((options.epochs - static_cast<double>(epoch)) * static_cast<double>(whole));
     }
     wanted = std::clamp<std::int64_t>(wanted, epoch == 0 ? 1 : 0, whole);
+    if (epoch == 0) {  // no more than there will be: a plan may be large
+      const double all = options.max_steps ? static_cast<double>(*options.max_steps)
+                                           : std::ceil(options.epochs * static_cast<double>(whole));
+      steps_.reserve(static_cast<std::size_t>(std::min(all, static_cast<double>(kMostSteps))));
+    }
     for (std::int64_t i = 0; i < wanted; ++i) {
       for (const std::uint32_t example : steps[i].examples) total_tokens_ += lengths_[example];
       taken += static_cast<std::int64_t>(steps[i].examples.size());
@@ -98,15 +110,46 @@ Plan::Plan(const std::vector<std::int64_t>& lengths, const PlanOptions& options)
   }
 }
 
-std::vector<StepPlan> Plan::epoch_steps(std::uint64_t epoch) const {
-  const auto n = static_cast<std::uint32_t>(lengths_.size());
-  std::vector<std::uint32_t> order(n);
-  if (options_.shuffle) {
-    order = core::RandomStream(options_.seed, "plan").permutation(n, epoch);
-  } else {
-    std::iota(order.begin(), order.end(), 0u);
-  }
+namespace {
 
+/// What an epoch takes of sources that count for more or less than once, source by source.
+std::vector<std::uint32_t> weighted(const PlanOptions& options, std::uint64_t epoch) {
+  std::vector<std::vector<std::uint32_t>> members(options.weights.size());
+  for (std::size_t i = 0; i < options.sources.size(); ++i) {
+    members.at(options.sources[i]).push_back(static_cast<std::uint32_t>(i));
+  }
+  std::vector<std::uint32_t> taken;
+  for (std::size_t s = 0; s < members.size(); ++s) {
+    const auto n = static_cast<std::uint32_t>(members[s].size());
+    const double an_epoch = options.weights[s] * n;
+    const auto until = [&](double epochs) { return static_cast<std::uint64_t>(epochs * an_epoch + 1e-9); };
+    const core::RandomStream random(options.seed, "plan of source " + std::to_string(s));
+    std::vector<std::uint32_t> order;
+    for (std::uint64_t k = until(static_cast<double>(epoch)); k < until(static_cast<double>(epoch + 1)); ++k) {
+      if (options.shuffle && (order.empty() || k % n == 0)) order = random.permutation(n, k / n);
+      taken.push_back(members[s][options.shuffle ? order[k % n] : k % n]);
+      if (taken.size() > static_cast<std::size_t>(kMostExamples)) too_long();
+    }
+  }
+  return taken;
+}
+
+}  // namespace
+
+std::vector<std::uint32_t> Plan::epoch_order(std::uint64_t epoch) const {
+  std::vector<std::uint32_t> taken(lengths_.size());
+  std::iota(taken.begin(), taken.end(), 0u);
+  if (!options_.weights.empty()) taken = weighted(options_, epoch);
+  if (!options_.shuffle) return taken;
+  const auto n = static_cast<std::uint32_t>(taken.size());
+  std::vector<std::uint32_t> order = core::RandomStream(options_.seed, "plan").permutation(n, epoch);
+  for (std::uint32_t& place : order) place = taken[place];
+  return order;
+}
+
+std::vector<StepPlan> Plan::epoch_steps(std::uint64_t epoch) const {
+  const std::vector<std::uint32_t> order = epoch_order(epoch);
+  const std::size_t n = order.size();
   std::vector<StepPlan> steps;
   std::size_t done = 0;
   const auto add = [&](std::vector<std::uint32_t> examples) {
@@ -115,14 +158,16 @@ std::vector<StepPlan> Plan::epoch_steps(std::uint64_t epoch) const {
     steps.push_back({static_cast<double>(epoch) + part, std::move(examples)});
   };
   if (options_.batch_tokens) {
-    const std::int64_t all = std::accumulate(lengths_.begin(), lengths_.end(), std::int64_t{0});
+    std::int64_t all = 0;
+    for (const std::uint32_t example : order) all += lengths_[example];
     const std::int64_t budget =
-        product_up_to(*options_.batch_tokens, options_.grad_accum, options_.ranks, std::max<std::int64_t>(all, 1));
+        product_up_to(*options_.batch_tokens, options_.grad_accum, batch_ranks(), std::max<std::int64_t>(all, 1));
     std::vector<std::uint32_t> left;
     std::size_t next = 0;
     while (done < order.size()) add(fill(left, order, next, lengths_, budget));
   } else {
-    const std::int64_t size = product_up_to(options_.batch_size, options_.grad_accum, options_.ranks, n);
+    const std::int64_t size = product_up_to(
+        options_.batch_size, options_.grad_accum, batch_ranks(), std::max<std::int64_t>(1, static_cast<std::int64_t>(n)));
     for (std::size_t i = 0; i < order.size(); i += static_cast<std::size_t>(size)) {
       const std::size_t end = std::min(order.size(), i + static_cast<std::size_t>(size));
       add({order.begin() + static_cast<std::ptrdiff_t>(i), order.begin() + static_cast<std::ptrdiff_t>(end)});
@@ -133,8 +178,10 @@ std::vector<StepPlan> Plan::epoch_steps(std::uint64_t epoch) const {
 
 std::vector<Plan::Share> Plan::cut(const StepPlan& step) const {
   const std::size_t n = step.examples.size();
-  const auto parts =
-      static_cast<std::size_t>(product_up_to(options_.grad_accum, options_.ranks, 1, static_cast<std::int64_t>(n)));
+  const std::int64_t asked =
+      std::max<std::int64_t>(std::int64_t{options_.grad_accum} * batch_ranks(), options_.ranks);
+  const auto parts = static_cast<std::size_t>(product_up_to(asked, 1, 1, static_cast<std::int64_t>(n)));
+  if (parts == 1) return {{0, n}};
   // Consecutive parts of at most `most` tokens, and never so few examples left that a later part would be empty.
   const auto parts_within = [&](std::int64_t most) {
     std::vector<Share> shares;

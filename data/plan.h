@@ -12,11 +12,16 @@ struct PlanOptions {
   std::optional<std::int64_t> batch_tokens =
       std::nullopt;  // instead: fill a micro-batch to this many tokens (look-ahead of 64)
   int grad_accum = 1;
-  int ranks = 1;
+  int ranks = 1;        // that share the micro-batches of a step
+  int batch_ranks = 0;  // whose micro-batches a step takes, where that is another number (a run that is gone on with)
   double epochs = 3;                                     // whole or fractional
   std::optional<std::int64_t> max_steps = std::nullopt;  // wins over epochs
   bool shuffle = true;
   std::uint64_t seed = 42;
+  /// How often an epoch takes the examples of each source; empty: once. A source of weight w gives its examples in the
+  /// seed's order, one pass after the other, and an epoch the next w passes of them, a part where w is one.
+  std::vector<double> weights = {};
+  std::vector<std::uint32_t> sources = {};  // of each example, where there are weights
 };
 
 struct StepPlan {
@@ -35,13 +40,16 @@ class Plan {
   /// Steps of one whole epoch (with `batch_tokens`: of the first; others may differ by a few).
   std::int64_t steps_per_epoch() const { return steps_per_epoch_; }
   const StepPlan& step(std::int64_t i) const { return steps_.at(static_cast<std::size_t>(i)); }
-  /// The step's list cut in order into `grad_accum` micro-batches a rank (fewer where there are fewer examples) so that
-  /// the longest has as few tokens as it can; this rank's share. Ranks take consecutive runs of micro-batches.
+  /// The step's list cut in order into `grad_accum` micro-batches a rank, at least one for each that shares them (fewer
+  /// where there are fewer examples) so that the longest has as few tokens as it can; this rank's share. Ranks take
+  /// consecutive runs of micro-batches.
   /// (With `batch_tokens` and several micro-batches one may hold more than `batch_tokens`, by less than an example:
   /// what a step takes depends on the product alone, so 1 × 2048 and 2 × 1024 see the same data.)
   std::vector<std::vector<std::uint32_t>> micro_batches(std::int64_t step, int rank = 0) const;
   /// Tokens of the step that the ranks before this one take: where this rank's tokens begin in the step's plan.
   std::int64_t first_token(std::int64_t step, int rank = 0) const;
+  int ranks() const { return options_.ranks; }
+  int batch_ranks() const { return options_.batch_ranks > 0 ? options_.batch_ranks : options_.ranks; }
   /// Tokens in all steps.
   std::int64_t total_tokens() const { return total_tokens_; }
 
@@ -50,6 +58,7 @@ class Plan {
     std::size_t first, last;  // a micro-batch: [first, last) of the step's list
   };
   std::vector<Share> cut(const StepPlan& step) const;
+  std::vector<std::uint32_t> epoch_order(std::uint64_t epoch) const;
   std::vector<StepPlan> epoch_steps(std::uint64_t epoch) const;
 
   PlanOptions options_;

@@ -6,6 +6,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/conversation.h"
+#include "lowrank/data/text_documents.h"
 
 namespace lowrank::data {
 namespace {
@@ -17,9 +18,10 @@ struct Keys {
 };
 
 /// In the order in which a first row is tried.
-const std::array<Keys, 4>& table() {
-  static const std::array<Keys, 4> keys = {{
-      {PairKeys::kConversations, "conversations/chosen/rejected", {"conversations"}, {"system"}},
+const std::array<Keys, 5>& table() {
+  static const std::array<Keys, 5> keys = {{
+      {PairKeys::kConversations, "conversations/chosen/rejected", {"conversations"}, {}},
+      {PairKeys::kMessages, "messages/chosen/rejected", {"messages"}, {}},
       {PairKeys::kAlpaca, "instruction/chosen/rejected", {"instruction"}, {"input"}},
       {PairKeys::kPrompt, "prompt/chosen/rejected", {"prompt"}, {}},
       {PairKeys::kWhole, "chosen/rejected", {}, {}},
@@ -40,16 +42,6 @@ bool among(const std::vector<std::string>& list, const std::string& key) {
   return std::find(list.begin(), list.end(), key) != list.end();
 }
 
-/// One turn, or a list of turns, as a list.
-core::Json as_turns(const core::JsonView& value) {
-  return value.is_array() ? value.raw() : core::Json::array({value.raw()});
-}
-
-core::Json joined(core::Json first, const core::Json& second) {
-  first.insert(first.end(), second.begin(), second.end());
-  return first;
-}
-
 /// What follows the prompt, which is the first `prompt` of the spans: learned; the prompt is not.
 std::vector<Span> answer_learned(std::vector<Span> spans, std::size_t prompt, const std::string& where) {
   bool any = false;
@@ -59,6 +51,17 @@ std::vector<Span> answer_learned(std::vector<Span> spans, std::size_t prompt, co
   }
   if (!any) throw DataError(where + ": there is no answer, expected text of the assistant after the prompt");
   return spans;
+}
+
+/// What two strings begin with, whole characters of it; a space before the first difference belongs to the answers, as
+/// in TRL.
+std::size_t common_beginning(const std::string& a, const std::string& b) {
+  auto n = static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+  while (n > 0 && ((n < a.size() && (static_cast<unsigned char>(a[n]) & 0xC0) == 0x80) ||
+                   (n < b.size() && (static_cast<unsigned char>(b[n]) & 0xC0) == 0x80)))
+    --n;
+  if (n > 0 && a[n - 1] == ' ') --n;
+  return n;
 }
 
 bool same_text(const std::vector<Span>& a, const std::vector<Span>& b) {
@@ -76,35 +79,56 @@ void PairReader::settle_keys(const core::JsonView& row) {
     keys_ = keys.keys;
     return;
   }
+  refuse_unpaired(row, "and pairs of answers are wanted here; give rows of \"prompt\", \"chosen\" and \"rejected\"");
   std::string found;
   for (const std::string& key : row.keys()) found += (found.empty() ? "\"" : ", \"") + core::printable(key, 40) + "\"";
   throw DataError(
       row.where() +
       ": not a preference pair; expected the keys {\"prompt\", \"chosen\", \"rejected\"}, {\"instruction\", "
       "\"chosen\", \"rejected\"}, {\"conversations\", \"chosen\", \"rejected\"} or {\"chosen\", "
-      "\"rejected\"} with messages, found " +
+      "\"rejected\"} with messages or whole texts, found " +
       (found.empty() ? "none" : found));
 }
 
-PairSpans PairReader::of_messages(const core::JsonView& prompt, const core::JsonView& row, const std::string& system) {
+/// `sides`: where the two answers stand, each a list of turns or one.
+Pair PairReader::of_turns(const core::JsonView& prompt, const core::JsonView& sides, const core::JsonView& row) {
   conversations_ = true;
-  const std::size_t beginning = conversation_spans(prompt, system, has_end_token_).size();
   const auto side = [&](const char* name) {
-    const core::JsonView answer = row.at(name);
-    const core::Json turns = joined(as_turns(prompt), as_turns(answer));
-    return answer_learned(conversation_spans({turns, answer.where()}, system, has_end_token_, &unread_), beginning,
-                          answer.where());
+    Conversation conversation = turns_.read_answer(prompt, sides.at(name), row);
+    const std::vector<bool> learned = learned_turns(conversation, {});
+    if (std::find(learned.begin(), learned.end(), true) == learned.end()) {
+      throw DataError(sides.at(name).where() + ": there is no answer, expected text of the assistant after the prompt");
+    }
+    return conversation;
   };
-  return {side("chosen"), side("rejected")};
+  Pair pair;
+  pair.chosen_turns = side("chosen");
+  pair.rejected_turns = side("rejected");
+  if (layout_.has_template()) return pair;
+  return {conversation_spans(*pair.chosen_turns, {}, has_end_token_),
+          conversation_spans(*pair.rejected_turns, {}, has_end_token_),
+          {},
+          {}};
 }
 
-PairSpans PairReader::of_whole(const core::JsonView& row) {
+Pair PairReader::of_whole(const core::JsonView& row) {
   const core::JsonView chosen = row.at("chosen"), rejected = row.at("rejected");
+  if (chosen.is_string() && rejected.is_string()) {
+    const std::string first = chosen.as_string(), second = rejected.as_string();
+    const std::size_t prompt = common_beginning(first, second);
+    if (first != second && is_blank(first.substr(0, prompt))) {
+      throw DataError(row.where() +
+                      ": \"chosen\" and \"rejected\" have no common beginning, which would be the prompt; give it as "
+                      "\"prompt\" beside two strings, or both sides as lists of messages");
+    }
+    const Span before{first.substr(0, prompt), false, false};
+    return {{before, {first.substr(prompt), true, true}}, {before, {second.substr(prompt), true, true}}, {}, {}};
+  }
   if (!chosen.is_array() || !rejected.is_array()) {
     throw DataError(
         row.where() +
-        ": \"chosen\" and \"rejected\" are no lists of messages and there is no \"prompt\" of messages; give "
-        "the prompt beside two strings, or both sides as lists of messages");
+        ": \"chosen\" and \"rejected\" are neither two strings nor two lists of messages; give the prompt as "
+        "\"prompt\" beside two strings, or both sides as lists of messages");
   }
   core::Json prompt = core::Json::array();
   while (prompt.size() < std::min(chosen.size(), rejected.size()) &&
@@ -116,24 +140,33 @@ PairSpans PairReader::of_whole(const core::JsonView& row) {
     const core::Json& turns = row.at(side).raw();
     for (std::size_t i = prompt.size(); i < turns.size(); ++i) sides[side].push_back(turns[i]);
   }
-  return of_messages({prompt, row.where()}, {sides, row.where()}, "");
+  return of_turns({prompt, row.where()}, {sides, row.where()}, row);
 }
 
-PairSpans PairReader::spans_of(const core::JsonView& row) {
+Pair PairReader::pair_of(const core::JsonView& row) {
   const core::JsonView chosen = row.at("chosen"), rejected = row.at("rejected");
-  const auto of_text = [&](const std::string& prompt) {
+  const auto of_text = [&](const std::string& prompt) -> Pair {
     const auto side = [&](const core::JsonView& answer) {
       return answer_learned({{prompt, false, false}, {answer.as_string(), true, true}}, 1, answer.where());
     };
-    return PairSpans{side(chosen), side(rejected)};
+    return {side(chosen), side(rejected), {}, {}};
   };
   switch (*keys_) {
     case PairKeys::kConversations:
-      return of_messages(row.at("conversations"), row, row.get_string("system", ""));
-    case PairKeys::kAlpaca:
-      return of_text(alpaca_prompt(row.at("instruction").as_string(), row.get_string("input", "")));
+      return of_turns(row.at("conversations"), row, row);
+    case PairKeys::kMessages:
+      return of_turns(row.at("messages"), row, row);
+    case PairKeys::kAlpaca: {
+      const std::string instruction = row.at("instruction").as_string(), input = row.get_string("input", "");
+      if (!layout_.has_template()) return of_text(alpaca_prompt(instruction, input));
+      const core::Json prompt = {{"role", "user"}, {"content", instruction + (input.empty() ? "" : "\n" + input)}};
+      core::Json sides;
+      for (const char* side : {"chosen", "rejected"})
+        sides[side] = {{"role", "assistant"}, {"content", row.at(side).as_string()}};
+      return of_turns({prompt, row.where()}, {sides, row.where()}, row);
+    }
     case PairKeys::kPrompt:
-      if (row.at("prompt").is_array()) return of_messages(row.at("prompt"), row, "");
+      if (row.at("prompt").is_array()) return of_turns(row.at("prompt"), row, row);
       // As in UltraFeedback: the prompt once more, beside whole conversations.
       if (chosen.is_array()) return of_whole(row);
       return of_text(row.at("prompt").as_string());
@@ -143,7 +176,7 @@ PairSpans PairReader::spans_of(const core::JsonView& row) {
   throw InternalError("PairReader: no such keys");
 }
 
-PairSpans PairReader::read(const core::JsonView& row) {
+Pair PairReader::read(const core::JsonView& row) {
   if (!row.is_object()) {
     throw DataError(row.where() + ": a row is an object such as {\"prompt\": \"…\", \"chosen\": \"…\", \"rejected\": " +
                     "\"…\"}, found " + row.raw().type_name());
@@ -157,17 +190,20 @@ PairSpans PairReader::read(const core::JsonView& row) {
     throw DataError(row.where() + ": the key \"" + key + "\" is missing (" + file_ + " began with " + keys.name +
                     " rows)");
   }
-  for (const std::string& key : row.keys()) {
-    const bool read = key == "chosen" || key == "rejected" || among(keys.beside, key) || among(keys.optional, key);
-    if (!read) unread_.insert(key);
-  }
   try {
-    PairSpans spans = spans_of(row);
-    if (same_text(spans.chosen, spans.rejected)) {
+    Pair pair = pair_of(row);
+    const bool same = pair.chosen_turns ? pair.chosen_turns->turns == pair.rejected_turns->turns
+                                        : same_text(pair.chosen, pair.rejected);
+    if (same) {
       throw DataError(row.where() +
                       ": \"chosen\" and \"rejected\" are the same, so there is nothing to prefer; take the row out");
     }
-    return spans;
+    for (const std::string& key : row.keys()) {
+      const bool read = key == "chosen" || key == "rejected" || among(keys.beside, key) || among(keys.optional, key) ||
+                        (conversations_ && among(conversation_row_keys(layout_.has_template()), key));
+      if (!read) unread_.insert(key);
+    }
+    return pair;
   } catch (const FormatError& e) {  // a value of a wrong type: a fault of the data, not of a file format
     throw DataError(e.what());
   }

@@ -12,42 +12,50 @@
 namespace lowrank::data {
 
 /// How a file's pairs are keyed.
-enum class PairKeys { kConversations, kAlpaca, kPrompt, kWhole };
+enum class PairKeys { kConversations, kMessages, kAlpaca, kPrompt, kWhole };
 std::string pair_keys_name(PairKeys keys);  // "prompt/chosen/rejected"
 
-/// The spans of both sides; learned is the answer with its end, and nothing of the prompt.
-struct PairSpans {
+/// Both sides, as spans or as conversations; learned is the answer with its end, and nothing of the prompt.
+struct Pair {
   std::vector<Span> chosen, rejected;
+  std::optional<Conversation> chosen_turns, rejected_turns;  // instead
 };
 
 /// Reads the rows of one file, all keyed as the first is:
 /// {"prompt", "chosen", "rejected"}: three strings, or three lists of messages (TRL's);
-/// {"chosen", "rejected"}: two lists of messages; what both begin with is the prompt, as in TRL;
-/// {"instruction", "input", "chosen", "rejected"}: strings, the prompt laid out as in the Stanford Alpaca data set;
-/// {"conversations", "chosen", "rejected"}: turns, and one turn each (LLaMA-Factory's).
-/// Messages are laid out as conversation_spans does; the turns of the prompt are not learned.
+/// {"chosen", "rejected"}: two lists of messages, or two strings (hh-rlhf's); what both begin with is the prompt, as in
+/// TRL;
+/// {"instruction", "input", "chosen", "rejected"}: strings, the prompt laid out as in the Stanford Alpaca data set, or,
+/// where the layout has a template, a question and its answers;
+/// {"conversations", "chosen", "rejected"}, {"messages", …}: turns, and one turn each (LLaMA-Factory's).
+/// Turns are read as TurnReader does; where the layout has a template, they stay conversations.
 class PairReader {
  public:
-  PairReader(std::string file, bool has_end_token) : file_(std::move(file)), has_end_token_(has_end_token) {}
+  /// `layout` must outlive the reader.
+  PairReader(std::string file, const ChatLayout& layout, bool has_end_token)
+      : file_(std::move(file)), layout_(layout), has_end_token_(has_end_token), turns_(layout) {}
 
   /// DataError: not an object, keys missing or unlike the rows before it, a value of a wrong type, a side without an
-  /// answer, equal sides.
-  PairSpans read(const core::JsonView& row);
+  /// answer, equal sides, strings without a common beginning, an unpaired row (KTO's).
+  Pair read(const core::JsonView& row);
 
   std::optional<PairKeys> keys() const { return keys_; }
   /// A row so far was made of messages.
   bool conversations() const { return conversations_; }
   /// Keys that rows had and nothing read.
   const std::set<std::string>& unread_keys() const { return unread_; }
+  const TurnNotes& turn_notes() const { return turns_.notes(); }
 
  private:
   void settle_keys(const core::JsonView& row);
-  PairSpans spans_of(const core::JsonView& row);
-  PairSpans of_messages(const core::JsonView& prompt, const core::JsonView& row, const std::string& system);
-  PairSpans of_whole(const core::JsonView& row);
+  Pair pair_of(const core::JsonView& row);
+  Pair of_turns(const core::JsonView& prompt, const core::JsonView& sides, const core::JsonView& row);
+  Pair of_whole(const core::JsonView& row);
 
   std::string file_;
+  const ChatLayout& layout_;
   bool has_end_token_, conversations_ = false;
+  TurnReader turns_;
   std::optional<PairKeys> keys_;
   std::set<std::string> unread_;
 };

@@ -1,6 +1,7 @@
 #include "lowrank/data/preferences.h"
 
 #include <set>
+#include <utility>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
@@ -8,9 +9,11 @@
 #include "lowrank/core/text.h"
 #include "lowrank/data/assemble.h"
 #include "lowrank/data/conversation.h"
+#include "lowrank/data/mixture.h"
 #include "lowrank/data/preference_rows.h"
 #include "lowrank/data/row_file.h"
 #include "lowrank/data/sources.h"
+#include "lowrank/data/standard_input.h"
 
 namespace lowrank::data {
 namespace {
@@ -20,41 +23,53 @@ constexpr std::int64_t kPairsToSplit = 20;
 /// What a reading collects beside the examples.
 struct Reading {
   const Tokenizer& tokenizer;
+  std::shared_ptr<const ChatLayout> layout;
   Assembler assembler;
-  std::string digests;  // a line for each source, in order
-  std::set<std::string> formats, unread_keys;
-  bool conversations = false;
+  std::string digests = {};  // a line for each source, in order
+  std::set<std::string> formats = {}, unread_keys = {};
+  LayoutUse use = {};
+  TurnNotes turns = {};
 };
 
-void refuse_chat_template(const Reading& reading, const std::string& where) {
-  if (!reading.tokenizer.has_chat_template()) return;
-  throw DataError(where +
-                  ": pairs made of messages are refused until chat templates are rendered: this model has one, and "
-                  "another layout would teach it the wrong turns; convert the rows to {\"prompt\", \"chosen\", "
-                  "\"rejected\"} with strings");
+/// The text that a side of a pair is: where the template rewrites the past, as inference would have shown the answer.
+ConversationText side_text(Reading& reading, const Conversation& side, const std::string& where) {
+  try {
+    ConversationTexts texts = reading.layout->texts(side);
+    if (texts.texts.empty()) throw DataError("nothing of the answer is learned");
+    reading.use.add(texts);
+    return std::move(texts.texts.back());
+  } catch (const DataError& error) {
+    throw DataError(where + ": " + error.what());
+  }
+}
+
+void add(Reading& reading, const Pair& pair, const std::string& where) {
+  if (!pair.chosen_turns) return reading.assembler.add_pair(pair.chosen, pair.rejected, where);
+  reading.assembler.report().chat_template = true;
+  const ConversationText chosen = side_text(reading, *pair.chosen_turns, where);
+  reading.assembler.add_pair(chosen, side_text(reading, *pair.rejected_turns, where), where);
 }
 
 void read_pairs(Reading& reading, const Source& source) {
   if (source.kind == SourceKind::kText) {
-    throw DataError(source.file.string() +
+    throw DataError(name_of(source.file) +
                     " is plain text, but preference pairs are rows of .jsonl or .json, such as {\"prompt\": \"…\", "
                     "\"chosen\": \"…\", \"rejected\": \"…\"}");
   }
   const core::FileStamp stamp = core::stamp_of(source.file);
-  PairReader reader(source.file.string(), reading.tokenizer.eos().has_value());
-  const RowFileFacts facts = for_each_row(source, [&](const core::JsonView& row, std::uint64_t) {
-    const PairSpans spans = reader.read(row);
-    if (reader.conversations()) refuse_chat_template(reading, row.where());
-    reading.assembler.add_pair(spans.chosen, spans.rejected, row.where());
-  });
+  PairReader reader(name_of(source.file), *reading.layout, reading.tokenizer.eos().has_value());
+  const RowFileFacts facts = for_each_row(
+      source, [&](const core::JsonView& row, std::uint64_t) { add(reading, reader.read(row), row.where()); });
   reading.digests += core::sha256_file(source.file) + "\n";
   core::check_unchanged(source.file, stamp);
   ReadReport& report = reading.assembler.report();
   report.bom_files += facts.had_bom;
   report.crlf_files += facts.had_crlf;
+  report.notes.insert(report.notes.end(), facts.notes.begin(), facts.notes.end());
   reading.formats.insert(pair_keys_name(*reader.keys()));
   reading.unread_keys.insert(reader.unread_keys().begin(), reader.unread_keys().end());
-  reading.conversations = reading.conversations || reader.conversations();
+  reading.turns.add(reader.turn_notes());
+  if (reader.conversations() && !reading.layout->has_template()) ++reading.use.plain;
 }
 
 std::string joined(const std::set<std::string>& names, const char* by) {
@@ -66,13 +81,16 @@ std::string joined(const std::set<std::string>& names, const char* by) {
 }  // namespace
 
 Dataset load_preferences(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, int seq_len,
-                         core::ProgressObserver* progress) {
-  Reading reading{tokenizer, Assembler(tokenizer, {Format::kAuto, seq_len, false}), "", {}, {}, false};
+                         core::ProgressObserver* progress, std::shared_ptr<const ChatLayout> chat,
+                         const FileOptions& files) {
+  if (chat == nullptr) chat = chat_layout_of(tokenizer);
+  Reading reading{tokenizer, std::move(chat), Assembler(tokenizer, {.seq_len = seq_len})};
   ReadReport& report = reading.assembler.report();
-  const std::vector<Source> sources = find_sources(paths, Format::kAuto, report.notes);
+  const std::vector<Source> sources = find_sources(paths, Format::kAuto, report.notes, files);
   {
     const core::ProgressScope scope(progress, "reading pairs", static_cast<std::int64_t>(sources.size()), "files");
     for (std::size_t i = 0; i < sources.size(); ++i) {
+      reading.assembler.set_source(sources[i].given);
       read_pairs(reading, sources[i]);
       scope.advance(static_cast<std::int64_t>(i + 1));
     }
@@ -80,14 +98,18 @@ Dataset load_preferences(const std::vector<std::filesystem::path>& paths, const 
   report.files = static_cast<std::int64_t>(sources.size());
   report.format = joined(reading.formats, " + ");
   report.sha256 = core::sha256(reading.digests);
-  if (reading.conversations) {
-    report.notes.push_back(conversation_layout(tokenizer.eos().has_value()) +
-                           "; of a pair only the last answer is learned, not the turns of its prompt");
+  for (std::string& note : layout_notes(*reading.layout, reading.use, tokenizer.eos().has_value())) {
+    report.notes.push_back(std::move(note));
   }
+  if (reading.use.any())
+    report.notes.push_back("of a pair only the last answer is learned, not the turns of its prompt");
+  for (std::string& note : reading.turns.sentences()) report.notes.push_back(std::move(note));
   if (!reading.unread_keys.empty()) {
     report.notes.push_back("keys of rows that are not read: " + joined(reading.unread_keys, ", "));
   }
-  return reading.assembler.finish(paths);
+  Dataset all = reading.assembler.finish(paths);
+  mix(all, paths, sources, files.temperature);
+  return all;
 }
 
 std::int64_t pair_count(const Dataset& pairs) { return static_cast<std::int64_t>(pairs.examples.size() / 2); }

@@ -12,9 +12,11 @@ namespace lowrank::data {
 /// Reads .jsonl and .json files (and folders of .jsonl) of preference pairs, in the forms of PairReader. The examples
 /// come in twos: example 2i is the chosen side of pair i, 2i + 1 the rejected one, both of the same document; learned
 /// are the answer's tokens and its end token. A side is cut at `seq_len` tokens; pairs that the cut left nothing to
-/// compare of are dropped and counted as all masked. Throws as `load` does, and DataError for equal sides.
+/// compare of are dropped and counted as all masked. `chat`: of conversations; null: chat_layout_of() the tokenizer.
+/// Throws as `load` does, and DataError for equal sides.
 Dataset load_preferences(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, int seq_len,
-                         core::ProgressObserver* progress = nullptr);
+                         core::ProgressObserver* progress = nullptr, std::shared_ptr<const ChatLayout> chat = nullptr,
+                         const FileOptions& files = {});
 
 /// Pairs of a Dataset that load_preferences made.
 std::int64_t pair_count(const Dataset& pairs);

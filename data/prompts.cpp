@@ -8,9 +8,11 @@
 #include "lowrank/core/files.h"
 #include "lowrank/core/random.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/asked.h"
+#include "lowrank/data/conversation.h"
 #include "lowrank/data/row_file.h"
-#include "lowrank/data/sniff.h"
 #include "lowrank/data/sources.h"
+#include "lowrank/data/standard_input.h"
 #include "lowrank/data/text_documents.h"
 
 namespace lowrank::data {
@@ -19,20 +21,25 @@ namespace {
 /// What a reading knows beside the prompts.
 struct Reading {
   const Tokenizer& tokenizer;
+  std::shared_ptr<const ChatLayout> layout;
+  TurnReader turns;
   std::size_t longest;
-  Prompts result;
+  Prompts result = {};
+  std::int64_t conversations = 0;
 };
 
 void add(Reading& reading, Prompt prompt) {
   ReadReport& report = reading.result.report;
-  if (is_blank(prompt.text)) {
-    ++report.empty;
-    return;
+  if (prompt.ids.empty()) {  // text; a conversation comes with its ids
+    if (is_blank(prompt.text)) {
+      ++report.empty;
+      return;
+    }
+    prompt.ids = reading.tokenizer.encode(prompt.text, true);
+    const bool ended =
+        reading.tokenizer.adds_eos() && !prompt.ids.empty() && prompt.ids.back() == reading.tokenizer.eos();
+    if (ended) prompt.ids.pop_back();
   }
-  prompt.ids = reading.tokenizer.encode(prompt.text, true);
-  const bool ended =
-      reading.tokenizer.adds_eos() && !prompt.ids.empty() && prompt.ids.back() == reading.tokenizer.eos();
-  if (ended) prompt.ids.pop_back();
   if (prompt.ids.empty() || prompt.ids.size() > reading.longest) {
     ++report.truncated;
     return;
@@ -41,27 +48,34 @@ void add(Reading& reading, Prompt prompt) {
   reading.result.prompts.push_back(std::move(prompt));
 }
 
-void read_lines(Reading& reading, const std::filesystem::path& file) {
-  std::string raw = core::read_file(file);
-  refuse_foreign_bytes(raw, file.string());
-  std::istringstream lines(clean_text(std::move(raw)).text);
+void read_lines(Reading& reading, const core::FileRef& file) {
+  CleanText clean = read_clean_text(file);
+  if (!clean.note.empty()) reading.result.report.notes.push_back(clean.note);
+  std::istringstream lines(std::move(clean.text));
   std::size_t number = 0;
   for (std::string line; std::getline(lines, line);) {
-    add(reading, {{}, line, file.string() + " line " + std::to_string(++number), std::nullopt});
+    add(reading, {{}, line, name_of(file) + " line " + std::to_string(++number), std::nullopt});
   }
 }
 
-Prompt prompt_of(const core::JsonView& row) {
+/// The ids of a conversation up to its next answer; the text is that of the tokens.
+void lay_out(Reading& reading, const Conversation& conversation, Prompt& prompt) {
+  ++reading.conversations;
+  reading.result.report.chat_template = reading.layout->has_template();
+  prompt.ids = conversation_prompt_ids(reading.tokenizer, *reading.layout, conversation);
+  prompt.text = reading.tokenizer.decode(prompt.ids);
+}
+
+Prompt prompt_of(Reading& reading, const core::JsonView& row) {
   try {
     Prompt prompt{{}, "", row.where(), std::nullopt};
-    if (row.has("prompt")) {
-      prompt.text = row.at("prompt").as_string();
-    } else if (row.has("question")) {
-      prompt.text = row.at("question").as_string() + "\n";
+    Asked asked = asked_by(row, reading.turns, reading.layout->has_template());
+    if (asked.conversation) {
+      lay_out(reading, *asked.conversation, prompt);
     } else {
-      throw DataError(row.where() + ": no prompt; expected the key \"prompt\" (and \"answer\"), or \"question\"");
+      prompt.text = std::move(asked.text);
     }
-    if (row.has_value("answer")) prompt.answer = row.at("answer").as_string();
+    if (row.is_object() && row.has_value("answer")) prompt.answer = row.at("answer").as_string();
     return prompt;
   } catch (const FormatError& error) {  // a value of a wrong type: a fault of the data
     throw DataError(error.what());
@@ -70,18 +84,23 @@ Prompt prompt_of(const core::JsonView& row) {
 
 }  // namespace
 
-Prompts load_prompts(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer,
-                     std::int64_t longest) {
-  Reading reading{tokenizer, static_cast<std::size_t>(std::max<std::int64_t>(0, longest)), {}};
+Prompts load_prompts(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, std::int64_t longest,
+                     std::shared_ptr<const ChatLayout> chat, const FileOptions& files) {
+  if (chat == nullptr) chat = chat_layout_of(tokenizer);
+  const ChatLayout& layout = *chat;
+  Reading reading{tokenizer, std::move(chat), TurnReader(layout),
+                  static_cast<std::size_t>(std::max<std::int64_t>(0, longest))};
   ReadReport& report = reading.result.report;
   std::string digests;
   bool rows = false, lines = false;
-  for (const Source& source : find_sources(paths, Format::kAuto, report.notes)) {
+  for (const Source& source : find_unweighted_sources(paths, report.notes, files)) {
     if (source.kind == SourceKind::kText) {
       read_lines(reading, source.file);
       lines = true;
     } else {
-      for_each_row(source, [&](const core::JsonView& row, std::uint64_t) { add(reading, prompt_of(row)); });
+      const RowFileFacts facts = for_each_row(
+          source, [&](const core::JsonView& row, std::uint64_t) { add(reading, prompt_of(reading, row)); });
+      report.notes.insert(report.notes.end(), facts.notes.begin(), facts.notes.end());
       rows = true;
     }
     digests += core::sha256_file(source.file) + "\n";
@@ -95,6 +114,13 @@ Prompts load_prompts(const std::vector<std::filesystem::path>& paths, const Toke
                     core::format_count(report.truncated) + " have more than " + std::to_string(longest) +
                     " tokens, which is what `seq-len` leaves beside `response-length`");
   }
+  if (reading.conversations > 0) {
+    report.notes.push_back(
+        core::format_count(reading.conversations) + " conversations are laid out " +
+        (layout.has_template() ? "by the chat template " + layout.main_template().name() : "in the plain role layout") +
+        ", up to where the next answer begins");
+  }
+  for (std::string& note : reading.turns.notes().sentences()) report.notes.push_back(std::move(note));
   if (report.truncated > 0) {
     report.notes.push_back(core::format_count(report.truncated) + " prompts of more than " + std::to_string(longest) +
                            " tokens were dropped: `seq-len` must hold the prompt and `response-length` tokens");

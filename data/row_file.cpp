@@ -1,111 +1,154 @@
 #include "lowrank/data/row_file.h"
 
+#include <algorithm>
+#include <set>
 #include <string_view>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/text.h"
+#include "lowrank/data/json_values.h"
 #include "lowrank/data/line_reader.h"
-#include "lowrank/data/sniff.h"
+#include "lowrank/data/row_map.h"
+#include "lowrank/data/standard_input.h"
+#include "lowrank/data/table_reader.h"
 #include "lowrank/data/text_documents.h"
+#include "lowrank/formats/parquet_rows.h"
 
 namespace lowrank::data {
 namespace {
 
-constexpr std::string_view kBom = "\xef\xbb\xbf";
+using See = std::function<void(const core::JsonView&, std::uint64_t)>;
 
-bool hex4(std::string_view text, std::size_t at, unsigned& value) {
-  if (at + 4 > text.size()) return false;
-  value = 0;
-  for (std::size_t i = at; i < at + 4; ++i) {
-    const char c = text[i];
-    const int digit = c >= '0' && c <= '9'   ? c - '0'
-                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                             : -1;
-    if (digit < 0) return false;
-    value = value * 16 + static_cast<unsigned>(digit);
-  }
-  return true;
+constexpr std::size_t kHead = std::size_t{1} << 18;
+
+[[noreturn]] void no_rows(const std::string& name, bool blank) {
+  throw DataError(name + (blank ? " holds no rows" : " is empty") + "; expected one JSON object a line");
 }
 
-/// Escapes that are JSON but no text: half of a surrogate pair, or NUL. Nullptr when there is none.
-const char* bad_escape(std::string_view json) {
-  for (std::size_t i = 0; i + 1 < json.size(); ++i) {
-    if (json[i] != '\\') continue;
-    const std::size_t escape = i++;  // what follows a backslash is never itself the beginning of an escape
-    unsigned code = 0, second = 0;
-    if (json[i] != 'u' || !hex4(json, i + 1, code)) continue;
-    if (code == 0) return "the escape \\u0000 (a NUL character), which is no text";
-    if (code < 0xd800 || code > 0xdfff) continue;
-    const bool pair = code < 0xdc00 && json.substr(escape + 6).starts_with("\\u") && hex4(json, escape + 8, second) &&
-                      second >= 0xdc00 && second <= 0xdfff;
-    if (!pair) return "a lone surrogate escape (\\ud800 … \\udfff), which is no character";
-    i = escape + 11;
-  }
-  return nullptr;
+RowFileFacts facts_of(const std::filesystem::path& file, const TextFacts& text, bool had_crlf) {
+  RowFileFacts facts{text.had_bom, had_crlf, {}};
+  if (std::string note = encoding_note(file, text); !note.empty()) facts.notes.push_back(std::move(note));
+  return facts;
 }
 
-[[noreturn]] void no_rows(const std::filesystem::path& file, bool blank) {
-  throw DataError(file.string() + (blank ? " holds no rows" : " is empty") + "; expected one JSON object a line");
-}
-
-RowFileFacts rows_of_lines(const std::filesystem::path& file,
-                           const std::function<void(const core::JsonView&, std::uint64_t)>& row) {
+RowFileFacts rows_of_lines(const core::FileRef& file, const See& row) {
   LineReader reader(file);
   std::string_view line;
   bool any = false;
   while (reader.next(line)) {
     if (is_blank(line)) continue;
     any = true;
-    const std::string where = file.string() + " line " + std::to_string(reader.line_number());
+    const std::string where = reader.name() + " line " + std::to_string(reader.line_number());
     const core::Json json = parse_row(line, where);
     row({json, where}, reader.bytes_read());
   }
-  if (!any) no_rows(file, reader.bytes_read() > 0);
-  return {reader.had_bom(), reader.had_crlf()};
+  if (!any) no_rows(reader.name(), reader.bytes_read() > 0);
+  return facts_of(file, reader.facts(), reader.facts().had_crlf);
 }
 
-RowFileFacts rows_of_array(const std::filesystem::path& file, std::string_view text, RowFileFacts facts,
-                           const std::function<void(const core::JsonView&, std::uint64_t)>& row) {
-  const core::Json json = parse_row(text, file.string());
-  if (json.empty()) no_rows(file, true);
-  for (std::size_t i = 0; i < json.size(); ++i) {
-    row({json[i], file.string() + " row " + std::to_string(i + 1)}, text.size() * (i + 1) / json.size());
+/// The names of a table's columns; those without one are called as pandas calls them (it writes an index so).
+std::vector<std::string> column_names(const TableReader& reader, std::vector<std::string> names) {
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (names[i].empty()) names[i] = "Unnamed: " + std::to_string(i);
+    if (std::find(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(i), names[i]) !=
+        names.begin() + static_cast<std::ptrdiff_t>(i)) {
+      throw DataError(reader.where() + ": two columns are named '" + core::printable(names[i], 40) +
+                      "'; the first line names the columns");
+    }
   }
+  return names;
+}
+
+RowFileFacts rows_of_table(const core::FileRef& file, const See& row) {
+  TableReader reader(file);
+  std::vector<std::string> fields;
+  if (!reader.next(fields)) no_rows(name_of(file), false);
+  const std::vector<std::string> names = column_names(reader, std::move(fields));
+  bool any = false;
+  while (reader.next(fields)) {
+    any = true;
+    if (fields.size() != names.size()) {
+      throw DataError(reader.where() + ": expected " + std::to_string(names.size()) + " fields by " +
+                      separator_name(reader.separator()) + ", as the first line has, found " +
+                      std::to_string(fields.size()));
+    }
+    core::Json json = core::Json::object();
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      json[names[i]] = core::find_invalid_utf8(fields[i]) == std::string::npos
+                           ? core::Json(std::move(fields[i]))
+                           : faulty_text("bytes that are no UTF-8");
+    }
+    row({json, reader.where()}, reader.bytes_read());
+  }
+  if (!any) throw DataError(name_of(file) + " holds no rows below its first line, which names the columns");
+  return facts_of(file, reader.facts(), reader.facts().had_crlf);
+}
+
+RowFileFacts rows_of_parquet(const core::FileRef& file, const See& row) {
+  const std::uint64_t bytes = core::stamp_of(file).size;
+  const std::string name = name_of(file);
+  std::int64_t n = 0;
+  formats::for_each_parquet_row(file, name, [&](const core::Json& json, std::int64_t rows) {
+    ++n;
+    const double share = static_cast<double>(n) / static_cast<double>(rows);
+    row({json, name + " row " + std::to_string(n)}, static_cast<std::uint64_t>(static_cast<double>(bytes) * share));
+  });
+  if (n == 0) throw DataError(name + " holds no rows");
+  return {};
+}
+
+/// "x.json: rows are read from its key "data"; beside it are not read: version".
+std::string wrapped_note(const std::string& name, const JsonForm& form, const std::vector<std::string>& others) {
+  std::string note = name + ": rows are read from its key \"" + form.key + "\"";
+  for (std::size_t i = 0; i < others.size() && i < 8; ++i) note += (i == 0 ? "; not read: " : ", ") + others[i];
+  return note;
+}
+
+RowFileFacts rows_as_they_are(const Source& source, const See& row) {
+  if (source.kind == SourceKind::kParquet) return rows_of_parquet(source.file, row);
+  if (source.kind == SourceKind::kTable) return rows_of_table(source.file, row);
+  TextStream stream(source.file);
+  std::string head;
+  bool whole = false;
+  while (head.size() < kHead && !whole) {
+    const std::string_view more = stream.next();
+    whole = more.empty();
+    head += more;
+  }
+  const JsonForm form = json_form(head, whole);
+  if (form.layout == JsonLayout::kLines) return rows_of_lines(source.file, row);
+
+  JsonValues values(stream, std::move(head), form);
+  bool any = false;
+  for (std::string_view value; values.next(value);) {
+    any = true;
+    const std::string where = values.where();
+    const core::Json json = parse_row(value, where);
+    row({json, where}, stream.position());
+  }
+  if (!any) no_rows(stream.name(), true);
+  RowFileFacts facts = facts_of(source.file, stream.facts(), values.had_crlf());
+  if (form.layout == JsonLayout::kWrapped) facts.notes.push_back(wrapped_note(stream.name(), form, values.other_keys()));
   return facts;
 }
 
 }  // namespace
 
-core::Json parse_row(std::string_view text, const std::string& where) {
-  if (text.find('\0') != text.npos) throw DataError(where + ": holds a NUL byte, expected JSON in UTF-8");
-  if (const char* what = bad_escape(text)) throw DataError(where + ": holds " + what);
-  try {
-    return core::parse_json(text, where);
-  } catch (const FormatError& e) {
-    throw DataError(e.what());
+RowFileFacts for_each_row(const Source& source, const See& row) {
+  if (source.map == nullptr) return rows_as_they_are(source, row);
+  std::set<std::string> unread;
+  RowFileFacts facts = rows_as_they_are(source, [&](const core::JsonView& found, std::uint64_t bytes) {
+    const core::Json mapped = source.map->apply(found, unread);
+    row({mapped, found.where()}, bytes);
+  });
+  std::string listed;
+  std::size_t n = 0;
+  for (const std::string& key : unread) {
+    if (++n <= 8) listed += (n == 1 ? "" : ", ") + core::printable(key, 40);
   }
-}
-
-RowFileFacts for_each_row(const Source& source,
-                          const std::function<void(const core::JsonView& row, std::uint64_t bytes_done)>& row) {
-  if (source.kind == SourceKind::kJsonLines) return rows_of_lines(source.file, row);
-  std::string raw;
-  try {
-    raw = core::read_file(source.file, core::JsonLimits{}.max_bytes);
-  } catch (const FormatError& e) {
-    throw DataError(std::string(e.what()) + "; a set of this size belongs in .jsonl, one row a line");
-  }
-  refuse_foreign_bytes(raw, source.file.string());
-  std::string_view text = raw;
-  RowFileFacts facts;
-  facts.had_bom = text.starts_with(kBom);
-  if (facts.had_bom) text.remove_prefix(kBom.size());
-  facts.had_crlf = text.find("\r\n") != text.npos;
-  const std::size_t first = text.find_first_not_of(" \t\r\n");
-  if (first == text.npos) no_rows(source.file, !raw.empty());
-  if (text[first] != '[') return rows_of_lines(source.file, row);  // JSON lines by another name
-  return rows_of_array(source.file, text, facts, row);
+  if (n > 0) facts.notes.push_back("columns that are not read: " + listed + (n > 8 ? ", …" : ""));
+  return facts;
 }
 
 }  // namespace lowrank::data

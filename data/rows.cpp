@@ -5,7 +5,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
-#include "lowrank/data/conversation.h"
+#include "lowrank/data/unpaired.h"
 
 namespace lowrank::data {
 namespace {
@@ -18,16 +18,17 @@ struct Keys {
 };
 
 /// In the order in which a first row is tried: a row of messages may well have a "prompt" or "text" beside them.
-const std::array<Keys, 8>& table() {
-  static const std::array<Keys, 8> keys = {{
+const std::array<Keys, 9>& table() {
+  static const std::array<Keys, 9> keys = {{
       {RowKeys::kMessages, Format::kMessages, "messages", {"messages"}, {}},
-      {RowKeys::kShareGpt, Format::kShareGpt, "ShareGPT", {"conversations"}, {"system"}},
-      {RowKeys::kShareGpt, Format::kShareGpt, "ShareGPT", {"conversation"}, {"system"}},
-      {RowKeys::kShareGpt, Format::kShareGpt, "ShareGPT", {"dialog"}, {"system"}},
+      {RowKeys::kShareGpt, Format::kShareGpt, "ShareGPT", {"conversations"}, {}},
+      {RowKeys::kShareGpt, Format::kShareGpt, "ShareGPT", {"conversation"}, {}},
+      {RowKeys::kShareGpt, Format::kShareGpt, "ShareGPT", {"dialog"}, {}},
       {RowKeys::kCompletion, Format::kCompletion, "prompt/completion", {"prompt", "completion"}, {}},
       {RowKeys::kAlpaca, Format::kAlpaca, "Alpaca", {"instruction", "output"}, {"input"}},
       {RowKeys::kQuestion, Format::kCompletion, "question/answer", {"question", "answer"}, {}},
       {RowKeys::kText, Format::kText, "text", {"text"}, {}},
+      {RowKeys::kTurns, Format::kMessages, "lists of turns", {}, {}},  // a row that is no object
   }};
   return keys;
 }
@@ -39,7 +40,19 @@ const Keys& entry(RowKeys keys, const std::string& turns_key = "") {
   });
 }
 
+bool is_turns(RowKeys keys) {
+  return keys == RowKeys::kMessages || keys == RowKeys::kShareGpt || keys == RowKeys::kTurns;
+}
+
+/// Whether rows so keyed are of the format that was asked for; turns are read by their own spelling, so that one of
+/// their formats is as good as the other.
+bool suits(const Keys& keys, Format format) {
+  const bool turns = format == Format::kMessages || format == Format::kShareGpt;
+  return format == Format::kAuto || keys.format == format || (turns && is_turns(keys.keys));
+}
+
 bool has_all(const core::JsonView& row, const Keys& keys) {
+  if (keys.keys == RowKeys::kTurns) return row.is_array();
   return std::all_of(keys.needed.begin(), keys.needed.end(), [&](const std::string& key) { return row.has(key); });
 }
 
@@ -63,7 +76,11 @@ std::string found_keys(const core::JsonView& row) {
 
 std::string row_keys_name(RowKeys keys) { return entry(keys).name; }
 
-bool is_conversation(RowKeys keys) { return keys == RowKeys::kMessages || keys == RowKeys::kShareGpt; }
+void refuse_unpaired(const core::JsonView& row, const std::string& verb) {
+  const char* const key = liked_key(row);
+  if (key == nullptr) return;
+  throw DataError(row.where() + ": \"" + key + "\" beside an answer says whether it was liked (KTO's form), " + verb);
+}
 
 std::string alpaca_prompt(const std::string& instruction, const std::string& input) {
   if (input.empty()) {
@@ -85,67 +102,129 @@ void RowReader::settle_keys(const core::JsonView& row) {
   }
   std::string known;
   for (const Keys& keys : table()) {
-    if (format_ != Format::kAuto && keys.format != format_) continue;
+    if (!suits(keys, format_)) continue;
     if (has_all(row, keys)) {
       keys_ = keys.keys;
-      if (is_conversation(keys.keys)) turns_key_ = keys.needed[0];
+      if (is_turns(keys.keys) && !keys.needed.empty()) turns_key_ = keys.needed[0];
       return;
     }
-    known += (known.empty() ? "" : ", ") + braces(keys.needed);
+    if (!keys.needed.empty()) known += (known.empty() ? "" : ", ") + braces(keys.needed);
   }
   throw DataError(row.where() + ": no " + (format_ == Format::kAuto ? "known format" : format_name(format_) + " row") +
-                  "; expected the keys " + known + ", found " + found_keys(row));
+                  "; expected the keys " + known + ", found " + found_keys(row) +
+                  "; name columns of other names with `columns`, or lay them out with `layout`");
 }
 
-std::vector<Span> RowReader::read(const core::JsonView& row) {
-  if (row.is_array() && row.size() > 0 && row.at(0).is_object()) {
-    throw DataError(row.where() + ": a row is a list of turns; give each row as {\"messages\": [the turns]}");
+void RowReader::refuse_unlike(const core::JsonView& row) {
+  const Keys& keys = entry(*keys_, turns_key_);
+  if (has_all(row, keys)) return;
+  for (const Keys& other : table()) {
+    if (format_ == Format::kAuto && has_all(row, other)) {
+      throw DataError(row.where() + ": the row is " + other.name + ", but " + file_ + " began with " + keys.name +
+                      "; a file holds one format, so split it");
+    }
   }
-  if (!row.is_object()) {
-    throw DataError(row.where() + ": a row is an object such as {\"text\": \"…\"}, found " + row.raw().type_name());
+  for (const std::string& key : keys.needed) {
+    if (row.has(key)) continue;
+    throw DataError(row.where() + ": the key \"" + key + "\" is missing (rows of this file are " + keys.name +
+                    "), found " + found_keys(row));
+  }
+  throw DataError(row.where() + ": rows of this file are " + keys.name + ", found an object");
+}
+
+Row RowReader::read(const core::JsonView& row) {
+  if (!row.is_object() && !looks_like_turns(row)) {
+    throw DataError(row.where() + ": a row is an object such as {\"text\": \"…\"}, or a list of turns, found " +
+                    (row.is_array() ? "a list of something else" : row.raw().type_name()));
   }
   if (!keys_) settle_keys(row);
-  const Keys& keys = entry(*keys_, turns_key_);
-  if (!has_all(row, keys)) {
-    for (const Keys& other : table()) {
-      if (format_ == Format::kAuto && has_all(row, other)) {
-        throw DataError(row.where() + ": the row is " + other.name + ", but " + file_ + " began with " + keys.name +
-                        "; a file holds one format, so split it");
-      }
-    }
-    for (const std::string& key : keys.needed) {
-      if (row.has(key)) continue;
-      throw DataError(row.where() + ": the key \"" + key + "\" is missing (rows of this file are " + keys.name +
-                      "), found " + found_keys(row));
-    }
-  }
-  for (const std::string& key : row.keys()) {
-    const auto is_key = [&](const std::string& k) { return k == key; };
-    const bool read = std::any_of(keys.needed.begin(), keys.needed.end(), is_key) ||
-                      std::any_of(keys.optional.begin(), keys.optional.end(), is_key);
-    if (!read) unread_.insert(key);
-  }
-
+  refuse_unlike(row);
+  refuse_unpaired(row,
+                  "and fine-tuning would learn the disliked ones too; keep the rows where it is true, without the key");
   try {
-    switch (*keys_) {
-      case RowKeys::kText:
-        return {{row.at("text").as_string(), true, true}};
-      case RowKeys::kCompletion:
-        return {{row.at("prompt").as_string(), false, false}, {row.at("completion").as_string(), true, true}};
-      case RowKeys::kQuestion:
-        return {{row.at("question").as_string() + "\n", false, false}, {row.at("answer").as_string(), true, true}};
-      case RowKeys::kAlpaca:
-        return {{alpaca_prompt(row.at("instruction").as_string(), row.get_string("input", "")), false, false},
-                {row.at("output").as_string(), true, true}};
-      case RowKeys::kMessages:
-        return conversation_spans(row.at(keys.needed[0]), "", has_end_token_, &unread_);
-      case RowKeys::kShareGpt:
-        return conversation_spans(row.at(keys.needed[0]), row.get_string("system", ""), has_end_token_, &unread_);
+    Row result = row_of(row);
+    const Keys& keys = entry(*keys_, turns_key_);
+    const auto among = [](const std::vector<std::string>& list, const std::string& key) {
+      return std::find(list.begin(), list.end(), key) != list.end();
+    };
+    if (row.is_array()) return result;
+    for (const std::string& key : row.keys()) {
+      bool read = among(keys.needed, key) || among(keys.optional, key);
+      if (result.conversation) {
+        read = read || among(conversation_row_keys(layout_.has_template()), key) ||
+               (keys.keys == RowKeys::kAlpaca && key == "history");
+      }
+      if (!read) unread_.insert(key);
     }
+    return result;
   } catch (const FormatError& e) {  // a value of a wrong type: a fault of the data, not of a file format
     throw DataError(e.what());
   }
+}
+
+Row RowReader::row_of(const core::JsonView& row) {
+  const auto text = [&](const char* key) { return row.at(key).as_string(); };
+  switch (*keys_) {
+    case RowKeys::kText:
+      return {{{text("text"), true, true}}, {}};
+    case RowKeys::kCompletion:
+      if (row.at("prompt").raw().is_structured() || row.at("completion").raw().is_structured())
+        return {{}, of_completion(row)};
+      return {{{text("prompt"), false, false}, {text("completion"), true, true}}, {}};
+    case RowKeys::kQuestion:
+      if (layout_.has_template()) return {{}, of_pair(text("question"), text("answer"), row)};
+      return {{{text("question") + "\n", false, false}, {text("answer"), true, true}}, {}};
+    case RowKeys::kAlpaca:
+      if (layout_.has_template()) return {{}, of_alpaca(row)};
+      return {{{alpaca_prompt(text("instruction"), row.get_string("input", "")), false, false},
+               {text("output"), true, true}},
+              {}};
+    case RowKeys::kMessages:
+    case RowKeys::kShareGpt:
+      return {{}, turns_.read(row.at(turns_key_), row)};
+    case RowKeys::kTurns:
+      return {{}, turns_.read(row)};
+  }
   throw InternalError("RowReader: no such keys");
+}
+
+Conversation RowReader::of_completion(const core::JsonView& row) {
+  for (const char* key : {"prompt", "completion"}) {
+    if (!row.at(key).is_array() && !row.at(key).is_object())
+      row.at(key).fail("expected a list of turns, as the other of \"prompt\" and \"completion\" is");
+  }
+  return turns_.read_answer(row.at("prompt"), row.at("completion"), row);
+}
+
+/// A question and its answer, after what the row has before them.
+Conversation RowReader::of_pair(const std::string& question, const std::string& answer, const core::JsonView& row) {
+  const core::Json turns =
+      core::Json::array({{{"role", "user"}, {"content", question}}, {{"role", "assistant"}, {"content", answer}}});
+  return turns_.read({turns, row.where()}, row);
+}
+
+/// As LLaMA-Factory lays Alpaca's rows out for models with a template.
+core::Json alpaca_turns(const core::JsonView& row) {
+  const std::string input = row.get_string("input", "");
+  core::Json turns = core::Json::array();
+  if (row.has_value("history")) {
+    const core::JsonView history = row.at("history");
+    for (std::size_t i = 0; i < history.size(); ++i) {
+      const std::vector<std::string> pair = history.at(i).as_strings();
+      if (pair.size() != 2) history.at(i).fail("expected a question and its answer");
+      turns.push_back({{"role", "user"}, {"content", pair[0]}});
+      turns.push_back({{"role", "assistant"}, {"content", pair[1]}});
+    }
+  }
+  turns.push_back(
+      {{"role", "user"}, {"content", row.at("instruction").as_string() + (input.empty() ? "" : "\n" + input)}});
+  return turns;
+}
+
+Conversation RowReader::of_alpaca(const core::JsonView& row) {
+  core::Json turns = alpaca_turns(row);
+  turns.push_back({{"role", "assistant"}, {"content", row.at("output").as_string()}});
+  return turns_.read({turns, row.where()}, row);
 }
 
 }  // namespace lowrank::data

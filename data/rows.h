@@ -1,4 +1,4 @@
-// Rows of instruction data and what they say: runs of text, each learned or not.
+// Rows of instruction data and what they say: runs of text, each learned or not, or a conversation.
 #pragma once
 
 #include <optional>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lowrank/core/json.h"
+#include "lowrank/data/chat/turns.h"
 #include "lowrank/data/dataset.h"
 
 namespace lowrank::data {
@@ -19,39 +20,60 @@ struct Span {
   bool muted = false;
 };
 
-/// How a file's rows are keyed. Finer than Format: two of these are completions.
-enum class RowKeys { kText, kCompletion, kQuestion, kAlpaca, kMessages, kShareGpt };
+/// How a file's rows are keyed. Finer than Format: two of these are completions. kTurns: a row is a list of turns.
+enum class RowKeys { kText, kCompletion, kQuestion, kAlpaca, kMessages, kShareGpt, kTurns };
 std::string row_keys_name(RowKeys keys);  // "prompt/completion"
-bool is_conversation(RowKeys keys);
 
-/// Reads the rows of one file, all keyed as the first is (or as `format` says).
+/// What a row says.
+struct Row {
+  std::vector<Span> spans;
+  std::optional<Conversation> conversation;  // instead of spans
+};
+
+/// Reads the rows of one file, all keyed as the first is (or as `format` says). Rows of turns are conversations, be
+/// they under "messages", "conversations", "conversation", "dialog", as "prompt" and "completion" (of which the
+/// prompt's turns are context only), or the row itself. Where the layout has a template, so are question and answer,
+/// and Alpaca's rows: instruction, a newline and input are the question; "system" and "history" come before it.
 class RowReader {
  public:
-  /// `has_end_token`: without one, turns of a conversation are parted by an empty line instead.
-  RowReader(std::string file, Format format, bool has_end_token)
-      : file_(std::move(file)), format_(format), has_end_token_(has_end_token) {}
+  /// `layout` must outlive the reader.
+  RowReader(std::string file, Format format, const ChatLayout& layout)
+      : file_(std::move(file)), format_(format), layout_(layout), turns_(layout) {}
 
-  /// The row at `row.where()`. {"text"} gives one span. DataError: not an object, unknown keys, keyed unlike the rows
-  /// before it, a key missing, a value of a wrong type.
-  std::vector<Span> read(const core::JsonView& row);
+  /// The row at `row.where()`. {"text"} gives one span. DataError: neither an object nor turns, unknown keys, keyed
+  /// unlike the rows before it, a key missing, a value of a wrong type, an unpaired preference row (KTO's).
+  Row read(const core::JsonView& row);
 
   /// Known after the first row.
   std::optional<RowKeys> keys() const { return keys_; }
   /// Keys that rows had and nothing read.
   const std::set<std::string>& unread_keys() const { return unread_; }
+  const TurnNotes& turn_notes() const { return turns_.notes(); }
 
  private:
   void settle_keys(const core::JsonView& row);
+  void refuse_unlike(const core::JsonView& row);
+  Row row_of(const core::JsonView& row);
+  Conversation of_completion(const core::JsonView& row);
+  Conversation of_alpaca(const core::JsonView& row);
+  Conversation of_pair(const std::string& question, const std::string& answer, const core::JsonView& row);
 
   std::string file_;
   Format format_;
-  bool has_end_token_;
+  const ChatLayout& layout_;
+  TurnReader turns_;
   std::optional<RowKeys> keys_;
   std::string turns_key_;  // of conversations: where their turns stand
   std::set<std::string> unread_;
 };
 
+/// DataError for a row that is one half of a preference (KTO's form, {"label": true} beside an answer): `verb` says
+/// what the reader would do with it.
+void refuse_unpaired(const core::JsonView& row, const std::string& verb);
+
 /// The prompt of an Alpaca row, in the layout of the Stanford data set, up to and including "### Response:\n".
 std::string alpaca_prompt(const std::string& instruction, const std::string& input);
+/// Its history, and the question that its instruction and input are, as turns.
+core::Json alpaca_turns(const core::JsonView& row);
 
 }  // namespace lowrank::data

@@ -37,7 +37,7 @@ Prompted with_shots(const Dataset& evaluated, const Dataset& pool, int shots, st
     const Example& example = evaluated.examples[i];
     std::vector<TokenId> context;
     for (const std::uint64_t one : choice(random, i, count, pool.examples.size())) {
-      const std::vector<TokenId>& ids = pool.examples[one].ids;
+      const Values<TokenId>& ids = pool.examples[one].ids;
       context.insert(context.end(), ids.begin(), ids.end());
     }
     const std::int64_t room = std::max<std::int64_t>(0, max_tokens - static_cast<std::int64_t>(example.ids.size()));
@@ -46,9 +46,11 @@ Prompted with_shots(const Dataset& evaluated, const Dataset& pool, int shots, st
       context.erase(context.begin(), context.end() - room);
     }
     Example& prompted = result.data.examples[i];
+    prompted.known_counted = -1;
     prompted.ids.insert(prompted.ids.begin(), context.begin(), context.end());
-    if (!prompted.learned.empty()) prompted.learned.front() = 0;  // it has no token before it without a context either
-    prompted.learned.insert(prompted.learned.begin(), context.size(), 0);
+    // It has no token before it without a context either.
+    if (!prompted.learned.empty()) prompted.learned.own().front() = 0;
+    prompted.learned.own().insert(prompted.learned.own().begin(), context.size(), 0);
     result.context_tokens += static_cast<std::int64_t>(context.size());
   }
   if (result.context_tokens == 0 && shots > 0) {

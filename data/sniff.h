@@ -1,4 +1,4 @@
-// The first bytes of a file tell what it is not.
+// The first bytes of a file tell what it is.
 #pragma once
 
 #include <string>
@@ -6,7 +6,12 @@
 
 namespace lowrank::data {
 
-/// Throws DataError naming `where` when the first bytes are those of a compressed file, Parquet, UTF-16 or UTF-32.
+/// Throws DataError naming `where` when the first bytes are those of an archive, a table of another program, a picture
+/// or a document of a word processor.
 void refuse_foreign_bytes(std::string_view head, const std::string& where);
+
+/// Whether a text begins as rows of JSON do: an object with a key, or an array of such. A text may well begin with "["
+/// or "{", so no less than that.
+bool begins_as_rows(std::string_view head);
 
 }  // namespace lowrank::data

@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <set>
 #include <string>
+#include <vector>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/plural.h"
 #include "lowrank/core/random.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/dataset.h"
@@ -26,16 +26,16 @@ std::vector<bool> held_out_documents(const Dataset& all, const std::vector<std::
   const auto n = static_cast<std::uint32_t>(documents.size());
   const std::size_t count = std::clamp<std::size_t>(share(fraction, n), 1, n - 1);
   const std::vector<std::uint32_t> order = core::RandomStream(seed, "split").permutation(n, 0);
-  std::set<std::uint32_t> chosen;
-  for (std::size_t i = 0; i < count; ++i) chosen.insert(documents[order[i]]);
+  std::vector<bool> chosen(documents.back() + std::size_t{1}, false);
+  for (std::size_t i = 0; i < count; ++i) chosen[documents[order[i]]] = true;
   std::vector<bool> held(all.examples.size());
-  for (std::size_t i = 0; i < held.size(); ++i) held[i] = chosen.contains(all.examples[i].document);
+  for (std::size_t i = 0; i < held.size(); ++i) held[i] = chosen[all.examples[i].document];
   return held;
 }
 
-std::vector<bool> held_out_tails(const Dataset& all, const std::map<std::uint32_t, std::size_t>& pieces,
-                                 double fraction) {
-  std::map<std::uint32_t, std::size_t> seen;
+/// `pieces`: of each document.
+std::vector<bool> held_out_tails(const Dataset& all, const std::vector<std::uint32_t>& pieces, double fraction) {
+  std::vector<std::uint32_t> seen(pieces.size(), 0);
   std::vector<bool> held(all.examples.size());
   for (std::size_t i = 0; i < held.size(); ++i) {
     const std::uint32_t document = all.examples[i].document;
@@ -46,41 +46,74 @@ std::vector<bool> held_out_tails(const Dataset& all, const std::map<std::uint32_
   return held;
 }
 
-}  // namespace
+/// What is held out, and how it was chosen.
+struct Choice {
+  std::vector<bool> held;  // of each example
+  bool by_document = false;
+  std::int64_t documents = 0, pieces = 0;  // that there are
+};
 
-Split split(const Dataset& all, double fraction, std::uint64_t seed) {
+Choice choose(const Dataset& all, double fraction, std::uint64_t seed) {
   if (!(fraction >= 0 && fraction < 1)) {
     throw ConfigError("`val-split` must be at least 0 and less than 1, found " + std::to_string(fraction));
   }
-  std::map<std::uint32_t, std::size_t> pieces;  // of each document that has any
-  for (const Example& example : all.examples) ++pieces[example.document];
-  std::vector<std::uint32_t> documents;
-  for (const auto& [document, count] : pieces) documents.push_back(document);
-
-  Split result;
-  std::vector<bool> held(all.examples.size(), false);
-  const bool by_document = documents.size() >= kDocumentsToSplitBy;
-  if (fraction > 0 && by_document) held = held_out_documents(all, documents, fraction, seed);
-  if (fraction > 0 && !by_document) held = held_out_tails(all, pieces, fraction);
-
-  hold_out(all, std::move(held), result);
-
-  const auto n = result.validation.report.examples;
-  if (fraction == 0) {
-    result.how = "no validation (split of 0)";
-  } else if (n == 0) {
-    result.how = "no validation: each of the " + core::format_count(static_cast<std::int64_t>(documents.size())) +
-                 " documents is a single piece, and fewer than 20 are not split by document; give `val-data`";
-  } else if (by_document) {
-    result.how = core::format_count(result.validation.report.documents) + " of " +
-                 core::format_count(static_cast<std::int64_t>(documents.size())) +
-                 " documents held out, chosen by the seed";
-  } else {
-    result.how = "the last " + core::format_count(n) + " of " +
-                 core::format_count(static_cast<std::int64_t>(all.examples.size())) +
-                 " pieces held out, from the end of each document (fewer than 20 documents)";
+  std::vector<std::uint32_t> pieces, documents;  // of each document; those that have any
+  for (const Example& example : all.examples) {
+    if (example.document >= pieces.size()) pieces.resize(example.document + std::size_t{1}, 0);
+    ++pieces[example.document];
   }
+  for (std::uint32_t document = 0; document < pieces.size(); ++document) {
+    if (pieces[document] > 0) documents.push_back(document);
+  }
+  Choice choice;
+  choice.by_document = documents.size() >= kDocumentsToSplitBy;
+  choice.documents = static_cast<std::int64_t>(documents.size());
+  choice.pieces = static_cast<std::int64_t>(all.examples.size());
+  if (fraction == 0) {
+    choice.held.assign(all.examples.size(), false);
+  } else if (choice.by_document) {
+    choice.held = held_out_documents(all, documents, fraction, seed);
+  } else {
+    choice.held = held_out_tails(all, pieces, fraction);
+  }
+  return choice;
+}
+
+std::string how_of(const Choice& choice, double fraction, const ReadReport& validation) {
+  const auto n = validation.examples;
+  if (fraction == 0) return "no validation (split of 0)";
+  if (n == 0) {
+    return (choice.documents == 1 ? "no validation: the one document is a single piece; "
+                                  : "no validation: each of the " + core::format_count(choice.documents) +
+                                        " documents is a single piece, and fewer than 20 are not split by document; ") +
+           std::string("give `val-data`, or a smaller `seq-len`");
+  }
+  if (choice.by_document) {
+    return core::format_count(validation.documents) + " of " + core::counted(choice.documents, "document") +
+           " held out, chosen by the seed";
+  }
+  return "the last " + core::format_count(n) + " of " + core::counted(choice.pieces, "piece") +
+         " held out, from the end of each document (fewer than 20 documents)";
+}
+
+}  // namespace
+
+Split split(const Dataset& all, double fraction, std::uint64_t seed) {
+  const Choice choice = choose(all, fraction, seed);
+  Split result;
+  hold_out(all, choice.held, result);
+  result.how = how_of(choice, fraction, result.validation.report);
   return result;
+}
+
+Dataset take_validation(Dataset& all, double fraction, std::uint64_t seed, std::string& how) {
+  const Choice choice = choose(all, fraction, seed);
+  Dataset validation;
+  if (std::find(choice.held.begin(), choice.held.end(), true) != choice.held.end()) {
+    validation = take_out(all, choice.held);
+  }
+  how = how_of(choice, fraction, validation.report);
+  return validation;
 }
 
 }  // namespace lowrank::data

@@ -20,6 +20,7 @@ Classified classified(std::span<const double> scores, const std::vector<std::int
   result.predicted = found.predicted;
   result.scores = classification(truth, result.predicted, labels);
   result.nll /= static_cast<double>(truth.size());
+  result.losses.assign(found.losses.begin(), found.losses.end());
   return result;
 }
 

@@ -14,6 +14,7 @@ namespace lowrank::eval {
 
 struct Classified {
   double nll = 0;  // mean over the texts
+  std::vector<double> losses;
   std::vector<std::int64_t> predicted;
   Classification scores;
 };

@@ -39,7 +39,7 @@ ImageLosses image_losses(models::ResNet& model, const data::ImageSet& images, st
 
 ImageScores image_scores(const data::ImageSet& images, const ImageLosses& all) {
   const double total = std::accumulate(all.losses.begin(), all.losses.end(), 0.0);
-  return {total / static_cast<double>(images.size()),
+  return {total / static_cast<double>(images.size()), all.losses,
           classification(images.labels, all.predicted, static_cast<std::int64_t>(images.classes.size()))};
 }
 

@@ -16,6 +16,7 @@ namespace lowrank::eval {
 
 struct ImageScores {
   double loss = 0;  // mean cross-entropy, nats a picture
+  std::vector<double> losses;
   Classification scores;
 };
 

@@ -46,7 +46,7 @@ data::Example choice_example(const data::Tokenizer& tokenizer, const Question& q
     throw DataError(fmt::format("{}: a choice has {} tokens, but the model has positions for {}", question.where,
                                 learned, positions));
   }
-  if (shorten(example.ids, positions, tokenizer)) ++shortened;
+  if (shorten(example.ids.own(), positions, tokenizer)) ++shortened;
   example.learned.assign(example.ids.size(), 0);
   std::fill(example.learned.end() - static_cast<std::ptrdiff_t>(learned), example.learned.end(), std::uint8_t{1});
   return example;

@@ -33,9 +33,10 @@ struct Question {
 struct QuestionSet {
   QuestionKind kind = QuestionKind::kAnswer;
   std::vector<Question> questions;
+  std::vector<std::string> notes;  // what should be said of the files
 };
 
-/// Files of rows (.jsonl, .json), all of one kind. The answer to a choice is its index from 0, its letter from A, or
+/// Files of rows (of folders in parts: the test part), all of one kind. The answer to a choice is its index from 0, its letter from A, or
 /// its text. DataError naming file and line: no rows, a key missing, an answer that is none of the choices, rows of two
 /// kinds.
 QuestionSet read_questions(const std::vector<std::filesystem::path>& paths);

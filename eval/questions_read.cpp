@@ -7,6 +7,7 @@
 #include "lowrank/core/text.h"
 #include "lowrank/data/row_file.h"
 #include "lowrank/data/sources.h"
+#include "lowrank/data/standard_input.h"
 #include "lowrank/eval/questions.h"
 
 namespace lowrank::eval {
@@ -99,14 +100,13 @@ Question read_question(const JsonView& row, QuestionKind kind) {
 }  // namespace
 
 QuestionSet read_questions(const std::vector<std::filesystem::path>& paths) {
-  std::vector<std::string> notes;
   QuestionSet set;
-  for (const data::Source& source : data::find_sources(paths, data::Format::kAuto, notes)) {
+  for (const data::Source& source : data::find_sources(paths, data::Format::kAuto, set.notes, {data::Part::kTest})) {
     if (source.kind == data::SourceKind::kText) {
-      throw DataError(source.file.string() +
+      throw DataError(data::name_of(source.file) +
                       " is plain text, and questions are rows of a .jsonl or .json file; give it as `data`");
     }
-    data::for_each_row(source, [&](const JsonView& row, std::uint64_t) {
+    const data::RowFileFacts facts = data::for_each_row(source, [&](const JsonView& row, std::uint64_t) {
       const QuestionKind kind = kind_of(row);
       if (set.questions.empty()) set.kind = kind;
       if (kind != set.kind) {
@@ -115,6 +115,7 @@ QuestionSet read_questions(const std::vector<std::filesystem::path>& paths) {
       }
       set.questions.push_back(read_question(row, kind));
     });
+    set.notes.insert(set.notes.end(), facts.notes.begin(), facts.notes.end());
   }
   return set;
 }

@@ -31,15 +31,19 @@ h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 4px; }
 h2 { font-size: 1.2rem; margin: 32px 0 8px; }
 h3 { font-size: 1rem; margin: 0 0 4px; }
 p { margin: 4px 0 12px; }
-.soft, figcaption, th { color: var(--soft); }
+.soft, figcaption, thead th { color: var(--soft); }
 .scroll { overflow-x: auto; }
+.scroll:focus-visible { outline: 2px solid var(--c0); outline-offset: 2px; }
+caption { text-align: left; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
 th, td { padding: 4px 10px 4px 0; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { font-weight: normal; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child { text-align: left; }
 dl { display: grid; grid-template-columns: minmax(6em, max-content) 1fr; gap: 2px 16px; margin: 12px 0; }
 dt { color: var(--soft); }
 dd { margin: 0; }
+summary { cursor: pointer; margin: 32px 0 8px; font-size: 1.2rem; font-weight: bold; }
+.verdict { background: var(--block); border-radius: 6px; padding: 12px; }
 figure { margin: 16px 0; max-width: 640px; }
 svg { width: 100%; height: auto; display: block; }
 svg text { fill: var(--soft); font-size: 11px; }
@@ -56,24 +60,38 @@ figcaption i { display: inline-block; width: 14px; height: 3px; margin-right: 5p
 .v0 { color: var(--c0); stroke-width: 2; } .v1 { color: var(--v1); } .v2 { color: var(--v2); } .v3 { color: var(--v3); }
 .v4 { color: var(--c1); } .v5 { color: var(--line); stroke-dasharray: 3 3; }
 .text { white-space: pre-wrap; background: var(--block); padding: 10px; border-radius: 6px; margin: 4px 0 12px; font-size: 0.95rem; }
-.learned { background: var(--learned); }
+.learned { background: var(--learned); color: var(--ink); }
 .masked { background: var(--masked); color: var(--soft); }
+@media print { body { max-width: none; } .scroll { overflow: visible; } figure, .verdict, tr { break-inside: avoid; } }
 .text span { border-radius: 2px; box-shadow: inset 1px 0 0 var(--paper); }
 </style>
 )";
 
 std::string table_html(const ReportTable& table) {
-  std::string html = "<h2>" + html_escape(table.title) + "</h2>\n<div class=\"scroll\"><table><thead><tr>";
-  for (const std::string& name : table.header) html += "<th>" + html_escape(name) + "</th>";
+  const std::string title = html_escape(table.title);
+  // What scrolls is reached by the keyboard too.
+  std::string html = "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"" + title + "\"><table><caption><h2>" + title +
+                     "</h2></caption><thead><tr>";
+  for (const std::string& name : table.header) html += "<th scope=\"col\">" + html_escape(name) + "</th>";
   html += "</tr></thead><tbody>\n";
   for (const auto& row : table.rows) {
     html += "<tr>";
-    for (const std::string& cell : row) html += "<td>" + html_escape(cell) + "</td>";
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      html += i == 0 ? "<th scope=\"row\">" + html_escape(row[i]) + "</th>" : "<td>" + html_escape(row[i]) + "</td>";
+    }
     html += "</tr>\n";
   }
   html += "</tbody></table></div>\n";
   if (!table.note.empty()) html += "<p class=\"soft\">" + html_escape(table.note) + "</p>\n";
   return html;
+}
+
+std::string facts_html(const char* kind, const std::vector<std::pair<std::string, std::string>>& facts) {
+  if (facts.empty()) return "";
+  std::string html = fmt::format("<dl class=\"{}\">\n", kind);
+  for (const auto& [name, value] : facts)
+    html += "<dt>" + html_escape(name) + "</dt><dd>" + html_escape(value) + "</dd>\n";
+  return html + "</dl>\n";
 }
 
 std::string sample_html(const Sample& sample) {
@@ -99,12 +117,7 @@ std::string report_html(const Report& report) {
   html +=
       "<title>" + html_escape(report.title) + "</title>\n</head>\n<body>\n<h1>" + html_escape(report.title) + "</h1>\n";
   if (!report.subtitle.empty()) html += "<p class=\"soft\">" + html_escape(report.subtitle) + "</p>\n";
-  if (!report.facts.empty()) {
-    html += "<dl>\n";
-    for (const auto& [name, value] : report.facts)
-      html += "<dt>" + html_escape(name) + "</dt><dd>" + html_escape(value) + "</dd>\n";
-    html += "</dl>\n";
-  }
+  html += facts_html("verdict", report.verdict) + facts_html("facts", report.facts);
   for (const ReportTable& table : report.tables) html += table_html(table);
   if (!report.charts.empty()) html += "<h2>Curves</h2>\n";
   for (const Chart& chart : report.charts) html += chart_html(chart);
@@ -119,6 +132,7 @@ std::string report_html(const Report& report) {
         "<span class=\"masked\">only read</span>.</p>\n";
   }
   for (const MaskedText& example : report.masks) html += mask_html(example);
+  if (!report.options.empty()) html += "<details><summary>Options</summary>\n" + facts_html("facts", report.options) + "</details>\n";
   return html + "</body>\n</html>\n";
 }
 

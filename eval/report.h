@@ -29,12 +29,14 @@ struct MaskedText {
 
 struct Report {
   std::string title, subtitle;
+  std::vector<std::pair<std::string, std::string>> verdict;  // before everything else
   std::vector<std::pair<std::string, std::string>> facts;
   std::vector<ReportTable> tables;
   std::vector<Chart> charts;
   std::vector<ParallelChart> parallels;
   std::vector<Sample> samples;
   std::vector<MaskedText> masks;
+  std::vector<std::pair<std::string, std::string>> options;  // at the end, folded
 };
 
 /// A whole HTML page: inline style and SVG, no script, nothing fetched (its own content security policy forbids both),

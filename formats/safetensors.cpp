@@ -26,8 +26,19 @@ constexpr std::size_t kLongestName = 4096;
 constexpr std::size_t kMostDimensions = 64;
 constexpr std::uint64_t kLargestExtent = std::uint64_t{1} << 48;
 
+// Whether the file begins as a safetensors file may: a length within the cap and the file, then JSON. Any eight bytes may
+// be a length: 640 is also how pickle files begin, 67324752 how zip archives do.
+bool begins_as_safetensors(std::string_view file) {
+  if (file.size() < 9) return false;
+  std::uint64_t length = 0;
+  for (int i = 7; i >= 0; --i) length = length << 8 | static_cast<unsigned char>(file[static_cast<std::size_t>(i)]);
+  return length <= kLargestHeader && length <= file.size() - 8 &&
+         std::string_view("{ \t\r\n").find(file[8]) != std::string_view::npos;
+}
+
 // What a file is when it is no safetensors file at all; the cases that people run into.
 std::optional<std::string> another_format(std::string_view file) {
+  if (begins_as_safetensors(file)) return std::nullopt;
   if (file.starts_with("version https://git-lfs.github.com/spec/")) {
     return "is a Git LFS pointer, not the weights: run 'git lfs install && git lfs pull' in the model's folder, or "
            "download the file again";

@@ -54,8 +54,8 @@ class SafetensorsFile {
 };
 
 /// The weights of a model folder: model.safetensors, or the shards of model.safetensors.index.json. Checked: shard
-/// names are plain file names inside the folder (links may lead out of it only within one Hugging Face cache), every
-/// mapped tensor is in the shard that the index names, no tensor in two shards, none unmapped.
+/// names are plain file names (which may be links out of the folder: links() says where to), every mapped tensor is in
+/// the shard that the index names, no tensor in two shards, none unmapped.
 class WeightFiles {
  public:
   static WeightFiles open(const fs::path& model_directory);
@@ -69,6 +69,8 @@ class WeightFiles {
   const std::vector<std::shared_ptr<const SafetensorsFile>>& files() const { return files_; }
   std::uint64_t total_bytes() const;  // of all tensor data
   bool sharded() const { return sharded_; }
+  /// A line for each file that is a link out of the folder: where it leads.
+  std::vector<std::string> links() const;
   /// Throws IoError when a file is no longer the one that was opened.
   void check_unchanged() const;
 
@@ -77,6 +79,9 @@ class WeightFiles {
   std::map<std::string, Entry, std::less<>> entries_;
   bool sharded_ = false;
 };
+
+/// The line that says where a tensor file leads which is a link out of its folder; empty for any other.
+std::string link_line(const fs::path& file);
 
 /// When a folder holds weights only as pickle files (pytorch_model.bin, adapter_model.bin …): the sentence that says
 /// that they are never read and how to convert them. nullopt when there are none.

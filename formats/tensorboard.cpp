@@ -1,16 +1,10 @@
 #include "lowrank/formats/tensorboard.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <optional>
 
-#include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 
 namespace lowrank::formats {
@@ -106,10 +100,6 @@ std::size_t kept_bytes(std::string_view bytes, std::int64_t last_step) {
 
 double now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
-[[noreturn]] void fail(const std::filesystem::path& file, const char* what) {
-  throw IoError(file.string() + " could not be " + what + ": " + std::strerror(errno));
-}
-
 }  // namespace
 
 std::uint32_t crc32c(std::string_view bytes) {
@@ -142,36 +132,11 @@ std::string scalar_record(double wall_time, std::int64_t step, const Scalars& sc
   return framed(data);
 }
 
-EventFile::EventFile(std::filesystem::path file, std::int64_t last_step) : file_(std::move(file)) {
-  std::size_t kept = 0;
-  if (last_step >= 0 && std::filesystem::exists(file_)) kept = kept_bytes(core::read_file(file_), last_step);
-  fd_ = ::open(file_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-  if (fd_ < 0) fail(file_, "opened");
-  try {
-    if (::ftruncate(fd_, static_cast<off_t>(kept)) != 0) fail(file_, "cut back");
-    if (::lseek(fd_, 0, SEEK_END) < 0) fail(file_, "appended to");
-    if (kept == 0) append(version_record(now()));
-  } catch (...) {
-    ::close(fd_);
-    throw;
-  }
+EventFile::EventFile(const std::filesystem::path& file, std::int64_t last_step)
+    : file_(file, last_step >= 0 && std::filesystem::exists(file) ? kept_bytes(core::read_file(file), last_step) : 0) {
+  if (file_.bytes() == 0) file_.write(version_record(now()));
 }
 
-EventFile::~EventFile() { ::close(fd_); }
-
-void EventFile::write(std::int64_t step, const Scalars& scalars) { append(scalar_record(now(), step, scalars)); }
-
-void EventFile::append(const std::string& record) {
-  for (std::size_t done = 0; done < record.size();) {
-    const ssize_t n = ::write(fd_, record.data() + done, record.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail(file_, "written");
-    done += static_cast<std::size_t>(n);
-  }
-}
-
-void EventFile::sync() {
-  if (::fsync(fd_) != 0) fail(file_, "synced");
-}
+void EventFile::write(std::int64_t step, const Scalars& scalars) { file_.write(scalar_record(now(), step, scalars)); }
 
 }  // namespace lowrank::formats

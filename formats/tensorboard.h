@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "lowrank/core/files.h"
+
 namespace lowrank::formats {
 
 /// CRC-32C (Castagnoli) of bytes, and as TFRecord masks it: rotated right by 15, plus 0xa282ead8.
@@ -28,19 +30,15 @@ class EventFile {
   /// Opens or makes it. What is there is kept up to its first record of a later step than `last_step` (records are in
   /// order of their steps), or up to the first that is broken: a resumed run writes those again. `last_step` < 0:
   /// begins anew. IoError naming the file.
-  EventFile(std::filesystem::path file, std::int64_t last_step);
-  ~EventFile();
-  EventFile(const EventFile&) = delete;
-  EventFile& operator=(const EventFile&) = delete;
+  EventFile(const std::filesystem::path& file, std::int64_t last_step);
 
   void write(std::int64_t step, const Scalars& scalars);
-  void sync();
+  void sync() { file_.sync(); }
+  /// Ends it; IoError for a write that the system reports only now.
+  void close() { file_.close(); }
 
  private:
-  void append(const std::string& record);
-
-  std::filesystem::path file_;
-  int fd_ = -1;
+  core::AppendFile file_;
 };
 
 }  // namespace lowrank::formats

@@ -18,41 +18,9 @@ using core::printable;
 constexpr const char* kSingle = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 
-bool is_inside(const fs::path& path, const fs::path& folder) {
-  return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first == folder.end();
-}
-
-// The blobs of the Hugging Face cache entry that a canonical snapshot folder (models--ORG--NAME/snapshots/REV) is of.
-std::optional<fs::path> cache_blobs(const fs::path& snapshot) {
-  const fs::path snapshots = snapshot.parent_path(), entry = snapshots.parent_path();
-  if (snapshots.filename() != "snapshots" || !entry.filename().string().starts_with("models--")) return std::nullopt;
-  return entry / "blobs";
-}
-
 bool is_there(const fs::path& file) {
   std::error_code ignored;
   return fs::symlink_status(file, ignored).type() != fs::file_type::not_found;
-}
-
-// Opens directory/name after a look at where its links lead.
-std::shared_ptr<const SafetensorsFile> open_inside(const fs::path& directory, const std::string& name) {
-  const fs::path file = directory / name;
-  std::error_code error;
-  const fs::path folder = fs::canonical(directory, error);
-  const fs::path real = error ? fs::path() : fs::canonical(file, error);
-  if (error && error != std::errc::no_such_file_or_directory) {
-    throw IoError(fmt::format("cannot open '{}': {}", printable(file.string(), 500), error.message()));
-  }
-  if (error) {
-    throw MissingError(fmt::format("cannot open '{}': {}{}", printable(file.string(), 500), error.message(),
-                                   is_there(file) ? " (it is a link to a file that is not there)" : ""));
-  }
-  const auto blobs = cache_blobs(folder);
-  if (!is_inside(real, folder) && !(blobs && is_inside(real, *blobs))) {
-    throw FormatError(fmt::format("'{}' is a link that leads out of its folder, to '{}'; put the file itself there",
-                                  printable(file.string(), 500), printable(real.string(), 500)));
-  }
-  return SafetensorsFile::open(file);
 }
 
 [[noreturn]] void throw_no_weights(const fs::path& directory) {
@@ -118,7 +86,7 @@ WeightFiles WeightFiles::open(const fs::path& directory) {
   };
 
   if (is_there(directory / kSingle)) {  // as in transformers, the single file wins where both are
-    add(open_inside(directory, kSingle));
+    add(SafetensorsFile::open(directory / kSingle));
     return weights;
   }
   if (!is_there(directory / kIndex)) throw_no_weights(directory);
@@ -137,7 +105,7 @@ WeightFiles WeightFiles::open(const fs::path& directory) {
           std::count_if(shards.begin(), shards.end(), [&](const auto& name) { return is_there(directory / name); }),
           shards.size()));
     }
-    add(open_inside(directory, shard));
+    add(SafetensorsFile::open(directory / shard));
   }
   for (const auto& [tensor, shard] : shard_of) {
     const Entry* entry = weights.find(tensor);
@@ -175,6 +143,21 @@ std::uint64_t WeightFiles::total_bytes() const {
   std::uint64_t total = 0;
   for (const auto& [name, entry] : entries_) total += entry.info->end - entry.info->begin;
   return total;
+}
+
+std::vector<std::string> WeightFiles::links() const {
+  std::vector<std::string> lines;
+  for (const auto& file : files_) {
+    if (const std::string line = link_line(file->path()); !line.empty()) lines.push_back(line);
+  }
+  return lines;
+}
+
+std::string link_line(const fs::path& file) {
+  const fs::path real = core::leads_out_to(file);
+  if (real.empty()) return "";
+  return fmt::format("{} is a link out of its folder, to {}", printable(file.string(), 500),
+                     printable(real.string(), 500));
 }
 
 void WeightFiles::check_unchanged() const {

@@ -10,8 +10,11 @@
 #include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/differentiable.h"
 #include "lowrank/kernels/dispatch.h"
+#include "lowrank/kernels/gemm/attention_tiles.h"
+#include "lowrank/kernels/gemm/product.h"
 #include "lowrank/kernels/loops.h"
 #include "lowrank/kernels/ops.h"
+#include "lowrank/kernels/profile.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::kernels {
@@ -104,8 +107,30 @@ void add_sink(T sink, T* sum, T* lse) {
   *lse = static_cast<T>(with);
 }
 
+// A head as our own kernels take it.
+gemm::AttentionHead own_head(const Shape& shape, std::int64_t segment, const at::Tensor& q, const at::Tensor& k,
+                             const at::Tensor& v, const float* sink) {
+  const std::int64_t offset = shape.segments.k_length(segment) - shape.segments.q_length(segment);
+  return {q, k, v, offset, shape.options.window, shape.options.scale, shape.options.cap, sink};
+}
+
+// Of one product of queries with the keys they see.
+double product_flops(const Shape& shape, std::int64_t head_dim) {
+  double pairs = 0;
+  for (std::int64_t s = 0; s < shape.segments.count(); ++s) {
+    const std::int64_t n = shape.segments.q_length(s), offset = shape.segments.k_length(s) - n;
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::int64_t keys = offset + i + 1;
+      pairs += static_cast<double>(shape.options.window ? std::min(keys, *shape.options.window) : keys);
+    }
+  }
+  return 2 * pairs * static_cast<double>(shape.heads * head_dim);
+}
+
 AttentionForward attention_forward(const at::Tensor& q, const std::vector<at::Tensor>& k,
                                    const std::vector<at::Tensor>& v, const Shape& shape) {
+  const ProfileScope profiled("attention", product_flops(shape, q.size(2) + v.front().size(2)),
+                              static_cast<double>(2 * q.nbytes()));
   const auto dtype = wide_dtype(q);
   const auto options = q.options().dtype(dtype);
   AttentionForward result{aten::empty({q.size(0), q.size(1), v.front().size(2)}, q.options()),
@@ -116,9 +141,16 @@ AttentionForward attention_forward(const at::Tensor& q, const std::vector<at::Te
   for_tasks(shape, [&](const Task& task) {
     const std::int64_t s = task.segment, kv = task.head / shape.group();
     if (segments.q_length(s) == 0) return;
+    const at::Tensor target = result.out.select(1, task.head).narrow(0, segments.q_offsets[s], segments.q_length(s));
+    if (gemm::takes(dtype, segments.q_length(s))) {
+      const gemm::AttentionHead head =
+          own_head(shape, s, head_rows(q, segments.q_offsets, s, task.head, q.scalar_type()), k[s].select(1, kv),
+                   v[s].select(1, kv), sinks.defined() ? sinks.const_data_ptr<float>() + task.head : nullptr);
+      return gemm::attention_forward(
+          head, target, result.lse.mutable_data_ptr<float>() + task.head * q.size(0) + segments.q_offsets[s]);
+    }
     const at::Tensor qs = head_rows(q, segments.q_offsets, s, task.head, dtype);
     const at::Tensor ks = k[s].select(1, kv).to(dtype), vs = v[s].select(1, kv).to(dtype);
-    const at::Tensor target = result.out.select(1, task.head).narrow(0, segments.q_offsets[s], segments.q_length(s));
     const Scores scores(shape, s, options);
     for_blocks(shape, s, [&](const Block& b) {
       at::Tensor p = scores.matrix(b);
@@ -185,6 +217,8 @@ at::Tensor sink_gradients(const at::Tensor& sinks, const at::Tensor& lse, const 
 
 AttentionGradients attention_backward(const at::Tensor& g, const at::Tensor& q, const at::Tensor& k,
                                       const at::Tensor& v, const AttentionForward& kept, const Shape& shape) {
+  const ProfileScope profiled("attention backward", product_flops(shape, 3 * q.size(2) + 2 * v.size(2)),
+                              static_cast<double>(4 * q.nbytes() + 4 * k.nbytes()));
   const auto dtype = wide_dtype(q);
   const auto options = q.options().dtype(dtype);
   const auto& segments = shape.segments;
@@ -197,14 +231,24 @@ AttentionGradients attention_backward(const at::Tensor& g, const at::Tensor& q, 
   for_tasks(shape, [&](const Task& task) {
     const std::int64_t s = task.segment, kv = task.head / shape.group();
     if (segments.q_length(s) == 0) return;
-    const at::Tensor qs = head_rows(q, segments.q_offsets, s, task.head, dtype);
-    const at::Tensor ks = head_rows(k, segments.k_offsets, s, kv, dtype);
-    const at::Tensor vs = head_rows(v, segments.k_offsets, s, kv, dtype);
     const at::Tensor gs = head_rows(g, segments.q_offsets, s, task.head, dtype);
     const at::Tensor os = head_rows(kept.out, segments.q_offsets, s, task.head, dtype);
     const at::Tensor dqs = dq.select(1, task.head).narrow(0, segments.q_offsets[s], segments.q_length(s));
     const at::Tensor dks = head_rows(dk, segments.k_offsets, s, task.head, dtype);
     const at::Tensor dvs = head_rows(dv, segments.k_offsets, s, task.head, dtype);
+    if (gemm::takes(dtype, segments.q_length(s))) {
+      const std::int64_t first_row = task.head * q.size(0) + segments.q_offsets[s];
+      const gemm::AttentionHead head =
+          own_head(shape, s, head_rows(q, segments.q_offsets, s, task.head, q.scalar_type()),
+                   head_rows(k, segments.k_offsets, s, kv, k.scalar_type()),
+                   head_rows(v, segments.k_offsets, s, kv, v.scalar_type()), nullptr);
+      return gemm::attention_backward(
+          head, gs, os, kept.lse.const_data_ptr<float>() + first_row, dqs, dks, dvs,
+          row_deltas.defined() ? row_deltas.mutable_data_ptr<float>() + first_row : nullptr);
+    }
+    const at::Tensor qs = head_rows(q, segments.q_offsets, s, task.head, dtype);
+    const at::Tensor ks = head_rows(k, segments.k_offsets, s, kv, dtype);
+    const at::Tensor vs = head_rows(v, segments.k_offsets, s, kv, dtype);
     const Scores scores(shape, s, options), gradients(shape, s, options);
     for_blocks(shape, s, [&](const Block& b) {
       const at::Tensor qb = qs.narrow(0, b.begin, b.rows()), gb = gs.narrow(0, b.begin, b.rows());

@@ -29,6 +29,8 @@ class BaseStorage {
   virtual bool transposed() const { return false; }
   /// W [out, in] as autograd knows it: the trained leaf, or a view of it with its history; undefined where W is frozen.
   virtual at::Tensor trained() const { return {}; }
+  /// The weight [out, in] of which this is a coarser form, where that is at hand; undefined otherwise.
+  virtual at::Tensor original() const { return {}; }
 };
 
 }  // namespace lowrank::kernels

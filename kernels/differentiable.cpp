@@ -1,58 +1,21 @@
 #include "lowrank/kernels/differentiable.h"
 
-#include <torch/csrc/autograd/custom_function.h>
-
-#include <cstdint>
 #include <utility>
 
-#include "lowrank/kernels/runtime.h"
+#include "lowrank/kernels/differentiable_group.h"
 
 namespace lowrank::kernels {
 
-namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-
-// Holds the backward pass in the graph: released with it, also when it never runs.
-struct Holder : torch::CustomClassHolder {
-  std::function<variable_list(const BackwardPass&)> backward;
-  std::size_t inputs = 0;
-  Runtime runtime;
-};
-
-struct HandWritten : torch::autograd::Function<HandWritten> {
-  static at::Tensor forward(AutogradContext* ctx, const at::TensorList& inputs,
-                            const std::function<ForwardPass()>& forward) {
-    ForwardPass pass = forward();
-    auto holder = c10::make_intrusive<Holder>();
-    holder->backward = std::move(pass.backward);
-    holder->inputs = inputs.size();
-    holder->runtime = runtime();
-    ctx->save_for_backward(std::move(pass.saved));
-    ctx->saved_data["backward"] = c10::IValue::make_capsule(std::move(holder));
-    ctx->set_materialize_grads(false);
-    return pass.output;
-  }
-
-  static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
-    const auto capsule = ctx->saved_data["backward"].toCapsule();
-    const auto& holder = static_cast<const Holder&>(*capsule);
-    variable_list result;
-    if (gradients[0].defined()) {
-      const variable_list saved = ctx->get_saved_variables();
-      const RuntimeScope same(holder.runtime);
-      result = holder.backward({gradients[0], saved, [ctx](std::size_t i) { return ctx->needs_input_grad(i); }});
-    }
-    result.resize(holder.inputs + 1);  // `forward` is an argument too
-    return result;
-  }
-};
-
-}  // namespace
-
 at::Tensor differentiable(const std::vector<at::Tensor>& inputs, const std::function<ForwardPass()>& forward) {
-  return HandWritten::apply(at::TensorList(inputs), forward);
+  const auto one = [&forward] {
+    ForwardPass pass = forward();
+    return GroupForwardPass{{std::move(pass.output)},
+                            std::move(pass.saved),
+                            [backward = std::move(pass.backward)](const GroupBackwardPass& group) {
+                              return backward({group.gradients.front(), group.saved, group.needs});
+                            }};
+  };
+  return differentiable_group(inputs, one).front();
 }
 
 }  // namespace lowrank::kernels

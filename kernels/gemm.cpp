@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/gemm/product.h"
 #include "lowrank/kernels/packed_weight.h"
 #include "lowrank/kernels/rows.h"
 
@@ -19,6 +20,7 @@ bool packs(at::ScalarType dtype, std::int64_t rows) {
   switch (gemm_path()) {
     case GemmPath::kDetected:
     case GemmPath::kPlain:
+    case GemmPath::kOwn:
       return false;
     case GemmPath::kPacked:
       return dtype == at::kFloat;
@@ -81,6 +83,9 @@ void Panel::multiply(at::Tensor out, const at::Tensor& x, bool accumulate) const
 }
 
 void multiply_transposed(at::Tensor out, const at::Tensor& x, const BaseWeight& w) {
+  if (gemm::takes(out.scalar_type(), x.size(0))) {
+    return gemm::multiply(out, x, gemm::Right::of_transposed(w));
+  }
   const std::int64_t rows = x.size(0), columns = w.out_features();
   const auto dtype = out.scalar_type();
   const at::Tensor left = converted(x, dtype);
@@ -92,6 +97,9 @@ void multiply_transposed(at::Tensor out, const at::Tensor& x, const BaseWeight& 
 }
 
 void multiply(at::Tensor out, const at::Tensor& g, const BaseWeight& w) {
+  if (gemm::takes(out.scalar_type(), g.size(0))) {
+    return gemm::multiply(out, g, gemm::Right::of(w));
+  }
   const std::int64_t rows = g.size(0), inner = w.out_features(), columns = w.in_features();
   const auto dtype = out.scalar_type();
   const at::Tensor left = converted(g, dtype);

@@ -7,8 +7,10 @@
 #include "lowrank/kernels/differentiable.h"
 #include "lowrank/kernels/dispatch.h"
 #include "lowrank/kernels/gemm.h"
+#include "lowrank/kernels/head_scratch.h"
 #include "lowrank/kernels/loops.h"
 #include "lowrank/kernels/ops.h"
+#include "lowrank/kernels/profile.h"
 #include "lowrank/kernels/rows.h"
 #include "lowrank/kernels/smoothed_cross_entropy.h"
 
@@ -16,9 +18,10 @@ namespace lowrank::kernels {
 
 namespace {
 
-// Rows a chunk of `count` rows: logits of about 2^24 elements (64 MiB) and between 128 and 1024 rows, all chunks alike.
+// Rows a chunk of `count` rows: logits of about 2^25 elements (128 MiB) and between 128 and 1024 rows, all chunks alike:
+// the head is packed anew for each.
 std::int64_t chunk_rows(std::int64_t count, std::int64_t vocabulary) {
-  const auto most = std::clamp<std::int64_t>((std::int64_t{1} << 24) / vocabulary / 64 * 64, 128, 1024);
+  const auto most = std::clamp<std::int64_t>((std::int64_t{1} << 25) / vocabulary / 64 * 64, 128, 1024);
   const std::int64_t chunks = (count + most - 1) / most;
   return ((count + chunks - 1) / chunks + 7) / 8 * 8;
 }
@@ -123,6 +126,9 @@ at::Tensor scattered(const at::Tensor& gradients, const at::Tensor& rows, const 
 
 at::Tensor losses_of(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels, const at::Tensor& rows,
                      double smoothing, at::Tensor* gradients) {
+  const double product = 2.0 * static_cast<double>(rows.size(0) * hidden.size(1)) * static_cast<double>(head.out_features());
+  const ProfileScope profiled("head and loss", gradients != nullptr ? 2 * product : product,
+                              static_cast<double>(hidden.nbytes()));
   at::Tensor losses = aten::zeros({hidden.size(0)}, hidden.options().dtype(wide_dtype(hidden)));
   const bool round = hidden.scalar_type() == at::kBFloat16;
   for_chunks(hidden, head, rows, [&](std::int64_t begin, const at::Tensor& h, const at::Tensor& logits) {
@@ -141,6 +147,7 @@ ForwardPass with_frozen_head(const at::Tensor& hidden, const BaseWeight& head, c
   const at::Tensor losses = losses_of(hidden, head, labels, rows, smoothing, &gradients);
   return {
       losses, {gradients, rows}, [dtype = hidden.scalar_type()](const BackwardPass& pass) -> std::vector<at::Tensor> {
+        const ProfileScope profiled("head and loss backward", 0, static_cast<double>(2 * pass.saved[0].nbytes()));
         const at::Tensor g = pass.gradient.contiguous();
         return {scattered(pass.saved[0], pass.saved[1], g, g.size(0), dtype)};
       }};
@@ -150,6 +157,9 @@ ForwardPass with_frozen_head(const at::Tensor& hidden, const BaseWeight& head, c
 // pass.
 std::vector<at::Tensor> trainable_head_backward(const BackwardPass& pass, const BaseWeight& head, double smoothing) {
   const at::Tensor &hidden = pass.saved[0], &labels = pass.saved[1], &rows = pass.saved[2];
+  const double product = 2.0 * static_cast<double>(rows.size(0) * hidden.size(1)) * static_cast<double>(head.out_features());
+  const ProfileScope profiled("head and loss backward", (pass.needs(0) ? 3 : 2) * product,
+                              static_cast<double>(hidden.nbytes()));
   const at::Tensor g = pass.gradient.contiguous();
   const auto options = hidden.options().dtype(wide_dtype(hidden));
   at::Tensor gradients, dhidden, dw = aten::zeros({head.out_features(), head.in_features()}, options);
@@ -173,6 +183,10 @@ ForwardPass with_trainable_head(const at::Tensor& hidden, const BaseWeight& head
 }
 
 }  // namespace
+
+std::uint64_t head_scratch_bytes(std::int64_t rows, std::int64_t vocabulary, std::int64_t width, std::int64_t element) {
+  return rows == 0 ? 0 : static_cast<std::uint64_t>(chunk_rows(rows, vocabulary) * (vocabulary + 2 * width) * element);
+}
 
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels) {
   return smoothed_cross_entropy(hidden, head, labels, 0);

@@ -13,6 +13,7 @@
 #include "lowrank/kernels/dispatch.h"
 #include "lowrank/kernels/gemm.h"
 #include "lowrank/kernels/lora_linear_impl.h"
+#include "lowrank/kernels/profile.h"
 
 namespace lowrank::kernels {
 
@@ -55,6 +56,24 @@ std::vector<LoraFactors> factors(const Settings& settings, const at::Tensor* inp
   return result;
 }
 
+// Operations of the layer's products: of a pass, and of the adapters' gradients.
+double product_flops(const at::Tensor& x, const BaseWeight& base, const std::vector<LoraFactors>& lora) {
+  double each = static_cast<double>(base.in_features()) * static_cast<double>(base.out_features());
+  for (const LoraFactors& one : lora) each += static_cast<double>(one.a.numel() + one.b.numel());
+  return 2 * each * static_cast<double>(x.size(0));
+}
+double gradient_flops(const at::Tensor& g, const std::vector<LoraFactors>& lora) {
+  double each = 0;
+  for (const LoraFactors& one : lora) each += one.trains ? static_cast<double>(one.a.numel() + one.b.numel()) : 0;
+  return 2 * each * static_cast<double>(g.size(0));
+}
+// What must be read and written at least: activations and the weight as it lies.
+double product_bytes(const at::Tensor& x, const BaseWeight& base) {
+  return static_cast<double>(x.size(0) * (base.in_features() + base.out_features()) * x.element_size()) +
+         static_cast<double>(base.in_features() * base.out_features()) *
+             static_cast<double>(c10::elementSize(base.dtype()));
+}
+
 // Gradients of the inputs. Saved are the inputs (x where it is needed, never W), then t₁, t₂, …, then the products
 // kept.
 std::vector<at::Tensor> gradients_of(const Settings& settings, bool train_adapters, const BackwardPass& pass) {
@@ -67,6 +86,9 @@ std::vector<at::Tensor> gradients_of(const Settings& settings, bool train_adapte
   needs.dbias = settings.has_bias() && pass.needs(settings.bias());
   needs.adapters = train_adapters;
   const auto lora = factors(settings, saved.data(), product_dtype(pass.gradient.scalar_type()));
+  const double passed = needs.dx ? product_flops(pass.gradient, settings.base, lora) : 0;
+  const ProfileScope profiled("linear backward", passed + (needs.adapters ? gradient_flops(pass.gradient, lora) : 0),
+                              product_bytes(pass.gradient, settings.base));
   LoraBackward d = lora_backward(pass.gradient, saved[0], settings.base, lora, std::span(saved).subspan(given), needs);
   std::vector<at::Tensor> result(given);
   result[0] = d.dx;
@@ -94,6 +116,7 @@ ForwardPass recorded(const std::vector<at::Tensor>& inputs, const std::shared_pt
     const std::size_t m = settings->adapters[i].magnitude;
     lora[i].keeps_product = m != 0 && inputs[m].requires_grad();
   }
+  const ProfileScope profiled("linear", product_flops(x, settings->base, lora), product_bytes(x, settings->base));
   LoraForward result = lora_forward(x, settings->base, std::span(lora));
 
   const bool train_adapters = std::any_of(inputs.begin() + static_cast<std::ptrdiff_t>(first), inputs.end(),
@@ -168,6 +191,7 @@ at::Tensor lora_linear(const at::Tensor& x, const BaseWeight& base, std::span<co
   if (record) return differentiable(inputs, [&] { return recorded(inputs, settings); });
   const at::NoGradGuard no_grad;
   const auto lora = factors(*settings, inputs.data(), product_dtype(x.scalar_type()));
+  const ProfileScope profiled("linear", product_flops(x, base, lora), product_bytes(x, base));
   return lora_forward(x, base, lora).y;
 }
 

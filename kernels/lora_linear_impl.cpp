@@ -4,6 +4,8 @@
 
 #include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/gemm.h"
+#include "lowrank/kernels/gemm/product.h"
+#include "lowrank/kernels/lora_own.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::kernels {
@@ -11,18 +13,6 @@ namespace lowrank::kernels {
 namespace {
 
 at::ScalarType gradient_dtype(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
-
-// What DoRA's adapters without dropout make of the base's product, by column: 1 + Σ (gain − 1). Undefined: nothing.
-at::Tensor base_scale(std::span<const LoraFactors> adapters) {
-  at::Tensor scale;
-  for (const LoraFactors& lora : adapters) {
-    if (lora.gain.defined() && lora.dropout.p == 0) scale = scale.defined() ? scale.add(lora.gain).sub_(1) : lora.gain;
-  }
-  return scale;
-}
-
-// A DoRA adapter with dropout takes the base's product of its own x.
-bool has_own_product(const LoraFactors& lora) { return lora.gain.defined() && lora.dropout.p > 0; }
 
 // A tile of x as the adapter sees it.
 at::Tensor dropped(const at::Tensor& tile, const DropoutPlace& dropout, std::int64_t row, std::int64_t column) {
@@ -35,6 +25,7 @@ at::Tensor dropped(const at::Tensor& tile, const DropoutPlace& dropout, std::int
 }  // namespace
 
 LoraForward lora_forward(const at::Tensor& x, const BaseWeight& base, std::span<const LoraFactors> adapters) {
+  if (gemm::takes(product_dtype(x.scalar_type()), x.size(0))) return own_forward(x, base, adapters);
   const std::int64_t rows = x.size(0), out = base.out_features();
   const auto dtype = product_dtype(x.scalar_type());
   const auto options = x.options().dtype(dtype);
@@ -167,7 +158,9 @@ LoraBackward lora_backward(const at::Tensor& gradient, const at::Tensor& x, cons
   const auto options = g.options().dtype(wide);
   LoraBackward result;
   if (needs.dx) result.dx = aten::empty({rows, base.in_features()}, g.options());
-  const std::vector<at::Tensor> u = input_gradients(g, base, adapters, result.dx);
+  const bool own = gemm::takes(product_dtype(g.scalar_type()), rows);
+  const std::vector<at::Tensor> u =
+      own ? own_input_gradients(g, base, adapters, result.dx) : input_gradients(g, base, adapters, result.dx);
 
   // Thin products with the whole stream as inner dimension: each task owns some columns of x or of g.
   for (std::size_t i = 0; needs.adapters && i < adapters.size(); ++i) {
@@ -181,6 +174,11 @@ LoraBackward lora_backward(const at::Tensor& gradient, const at::Tensor& x, cons
     result.da.push_back(aten::empty({lora.a.size(0), in}, options));
     result.db.push_back(aten::empty({out, lora.b.size(1)}, options));
     const at::Tensor ui = converted(u[i], wide), ti = converted(t[i], wide);
+    if (gemm::takes(wide, rows)) {
+      gemm::multiply_outer(result.da[i], ui, dropped_input(x, lora.dropout), lora.scale, /*transposed=*/false);
+      gemm::multiply_outer(result.db[i], ti, g, lora.scale, /*transposed=*/true);
+      continue;
+    }
     for_row_chunks(in, 64, [&](std::int64_t begin, std::int64_t end) {
       const at::Tensor columns = dropped(converted(x.narrow(1, begin, end - begin), wide), lora.dropout, 0, begin);
       result.da[i].narrow(1, begin, end - begin).addmm_(ui.t(), columns, 0, lora.scale);

@@ -13,7 +13,12 @@ at::Tensor wide_rms_norm(const at::Tensor& x, const at::Tensor& weight, double e
 /// once. x [T, …, d], weight and bias [d] of any float dtype; either may be undefined.
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps);
 
+/// RMSNorm under a gate, as Qwen3.5's: T(T(T(x̂) · weight) · silu(gate)), x̂ and silu in fp32, each T a rounding to x's
+/// dtype. x and gate [..., d], weight [d], of one dtype. Differentiable in all three.
+at::Tensor gated_rms_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& gate, double eps);
+
 namespace composite {
+at::Tensor gated_rms_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& gate, double eps);
 at::Tensor wide_rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps);
 }  // namespace composite

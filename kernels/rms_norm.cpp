@@ -6,6 +6,7 @@
 #include "lowrank/kernels/loops.h"
 #include "lowrank/kernels/norms.h"
 #include "lowrank/kernels/ops.h"
+#include "lowrank/kernels/profile.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::kernels {
@@ -25,6 +26,7 @@ void with_types(const at::Tensor& x, const at::Tensor& weight, const F& f) {
 }
 
 std::pair<at::Tensor, at::Tensor> norm_forward(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  const ProfileScope profiled("rms_norm", 0, static_cast<double>(2 * x.nbytes()));
   const std::int64_t n = weight.size(0), rows = x.numel() / n;
   at::Tensor y = x.new_empty(x.sizes()), inverse = aten::empty({rows}, x.options().dtype(wide_dtype(x)));
   with_types(x, weight, [&](auto tag, auto weight_tag) {
@@ -42,6 +44,7 @@ std::pair<at::Tensor, at::Tensor> norm_forward(const at::Tensor& x, const at::Te
 
 std::vector<at::Tensor> norm_backward(const BackwardPass& pass) {
   const at::Tensor &x = pass.saved[0], &weight = pass.saved[1], &inverse = pass.saved[2];
+  const ProfileScope profiled("rms_norm backward", 0, static_cast<double>(3 * x.nbytes()));
   const at::Tensor g = pass.gradient.contiguous();
   const std::int64_t n = weight.size(0), rows = x.numel() / n;
   at::Tensor dx = x.new_empty(x.sizes()), partial;

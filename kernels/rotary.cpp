@@ -3,6 +3,7 @@
 #include "lowrank/kernels/dispatch.h"
 #include "lowrank/kernels/loops.h"
 #include "lowrank/kernels/ops.h"
+#include "lowrank/kernels/profile.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::kernels {
@@ -14,6 +15,7 @@ using Turn = void (*)(const T* x, const float* cos, const float* sin, float sign
                       std::int64_t head_dim, std::int64_t half);
 
 at::Tensor turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, bool interleaved, float sign) {
+  const ProfileScope profiled(sign > 0 ? "rotary" : "rotary backward", 0, static_cast<double>(2 * x.nbytes()));
   const std::int64_t heads = x.size(1), head_dim = x.size(2), half = cos.size(1), row = heads * head_dim;
   at::Tensor y = x.new_empty(x.sizes());
   const float *const c = cos.const_data_ptr<float>(), *const s = sin.const_data_ptr<float>();

@@ -4,6 +4,8 @@
 
 #include <atomic>
 
+#include "lowrank/kernels/gemm/micro.h"
+
 namespace lowrank::kernels {
 
 namespace {
@@ -14,9 +16,8 @@ GemmPath detect() {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   if (avx512 && __builtin_cpu_supports("avx512bf16")) return GemmPath::kNativeBf16;
-  if (avx512 && !__builtin_cpu_is("intel")) return GemmPath::kPacked;
 #endif
-  return GemmPath::kPlain;
+  return gemm::widest_instruction_set() == gemm::InstructionSet::kBaseline ? GemmPath::kPlain : GemmPath::kOwn;
 }
 
 std::atomic<Runtime>& fallback() {
@@ -38,6 +39,8 @@ const char* name(GemmPath path) {
       return "packed";
     case GemmPath::kNativeBf16:
       return "native-bf16";
+    case GemmPath::kOwn:
+      return "own";
   }
   return "?";
 }

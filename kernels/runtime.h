@@ -13,11 +13,11 @@ enum class Mode : std::int8_t { kFused, kComposite };
 /// How products are formed:
 /// - kDetected: as suits this CPU best, one of the others.
 /// - kPlain: LibTorch's own GEMM (MKL) in fp32; bf16 operands are made fp32 as they are used and results are rounded.
-///   CPUs without AVX-512 (MKL runs at their peak, and their bf16 GEMMs at a tenth of it), and Intel's with fp32.
-/// - kPacked: the same with weights packed for oneDNN as they are used. AVX-512 CPUs of other makers, where MKL
-///   keeps to AVX2 and oneDNN does not.
-/// - kNativeBf16: kPacked, and bf16 operands multiplied as bf16. CPUs with AVX512_BF16 or AMX.
-enum class GemmPath : std::int8_t { kDetected, kPlain, kPacked, kNativeBf16 };
+///   CPUs without AVX2.
+/// - kPacked: the same with weights packed for oneDNN as they are used.
+/// - kOwn: fp32 as kPlain's, by our own micro-kernels (gemm/): CPUs with AVX2 or AVX-512.
+/// - kNativeBf16: kOwn, and bf16 operands multiplied as bf16 by oneDNN. CPUs with AVX512_BF16 or AMX.
+enum class GemmPath : std::int8_t { kDetected, kPlain, kPacked, kNativeBf16, kOwn };
 const char* name(GemmPath path);
 
 struct Runtime {

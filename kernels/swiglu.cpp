@@ -5,6 +5,7 @@
 #include "lowrank/kernels/dispatch.h"
 #include "lowrank/kernels/loops.h"
 #include "lowrank/kernels/ops.h"
+#include "lowrank/kernels/profile.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::kernels {
@@ -14,6 +15,7 @@ namespace {
 constexpr std::int64_t kChunk = 1 << 14;  // elements
 
 at::Tensor forward_pass(const at::Tensor &gate, const at::Tensor &up) {
+  const ProfileScope profiled("swiglu", 0, static_cast<double>(3 * gate.nbytes()));
   at::Tensor y = gate.new_empty(gate.sizes());
   with_element_type(gate, [&](auto tag) {
     using T = decltype(tag);
@@ -28,6 +30,7 @@ at::Tensor forward_pass(const at::Tensor &gate, const at::Tensor &up) {
 
 std::vector<at::Tensor> backward_pass(const BackwardPass &pass) {
   const at::Tensor &gate = pass.saved[0], &up = pass.saved[1], g = pass.gradient.contiguous();
+  const ProfileScope profiled("swiglu backward", 0, static_cast<double>(5 * gate.nbytes()));
   at::Tensor dgate = gate.new_empty(gate.sizes()), dup = up.new_empty(up.sizes());
   with_element_type(gate, [&](auto tag) {
     using T = decltype(tag);

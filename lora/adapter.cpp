@@ -8,11 +8,14 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/row_norms.h"
 #include "lowrank/kernels/rows.h"
 #include "lowrank/lora/init.h"
 #include "lowrank/lora/match.h"
 #include "lowrank/lora/peft_names.h"
+#include "lowrank/lora/target_parameters.h"
+#include "lowrank/lora/tying.h"
 
 namespace lowrank::lora {
 namespace {
@@ -45,18 +48,23 @@ void check_patterns_used(const LoraConfig& config, const std::vector<std::string
   });
 }
 
-// New matrices for a slot, with their scale and dropout.
-LoraMatrices beginning(const LinearSlotImpl& slot, const LoraConfig& config, std::uint64_t seed) {
+// New matrices for a slot, with their scale and dropout. `known`: its pattern_path.
+LoraMatrices beginning(const LinearSlotImpl& slot, const std::string& known, const LoraConfig& config,
+                       std::uint64_t seed) {
   const std::string& path = slot.path();
   const kernels::BaseWeight& base = slot.base();
-  const std::int64_t r = config.rank_for(path);
-  const double scale = config.scale_for(path);
-  LoraMatrices lora = config.splits_base()
-                          ? split_from(base, path, r, scale, config.init_lora_weights, seed)
-                          : new_matrices(path, base.in_features(), base.out_features(), r, config.init_lora_weights,
-                                         seed, at::TensorOptions(at::kFloat).device(base.device()));
+  const std::int64_t r = config.rank_for(known);
+  const double scale = config.scale_for(known);
+  const bool corrects = config.corrects_base();
+  LoraMatrices lora =
+      corrects && base.original().defined() ? loftq_from(base, path, r, scale)
+      : config.splits_base()
+          ? split_from(base, path, r, scale, config.init_lora_weights, seed)
+          : new_matrices(path, base.in_features(), base.out_features(), r, corrects ? "default" : config.init_lora_weights,
+                         seed, at::TensorOptions(at::kFloat).device(base.device()));
   lora.scale = scale;
   lora.dropout = config.lora_dropout;
+  if (config.lora_bias) lora.bias = kernels::aten::zeros({base.out_features()}, lora.b.options().requires_grad(false));
   if (config.use_dora) {
     const at::Tensor squared = kernels::squared_row_norms(base);
     lora.magnitude = kernels::adapted_row_norms(base, squared, lora.a, lora.b, scale);
@@ -64,13 +72,26 @@ LoraMatrices beginning(const LinearSlotImpl& slot, const LoraConfig& config, std
   return lora;
 }
 
+// PEFT's: of A, as of a linear layer of E r rows.
+LoraMatrices beginning(const ExpertsSlotImpl& slot, const LoraConfig& config, std::uint64_t seed) {
+  const std::string& path = slot.path();
+  const kernels::ExpertsWeight& weight = slot.weight();
+  const std::int64_t r = config.rank_for(path);
+  LoraMatrices lora =
+      new_matrices(path, weight.in_features(), weight.out_features(), r * slot.experts(), config.init_lora_weights,
+                   seed, at::TensorOptions(at::kFloat).device(weight.device()));
+  // "gaussian" is by the rank of one expert.
+  if (config.init_lora_weights == "gaussian") lora.a.detach().mul_(static_cast<double>(slot.experts()));
+  lora.r = r;
+  lora.scale = config.scale_for(path);
+  return lora;
+}
+
 LoraMatrices beginning(const EmbeddingSlotImpl& embedding, const LoraConfig& config, std::uint64_t seed) {
   const std::string& path = embedding.path();
-  if (config.use_dora)
-    throw ConfigError(fmt::format(
-        "use_dora with {}: DoRA on an embedding is not supported; leave it out of target_modules, or train it whole "
-        "(modules_to_save)",
-        path));
+  if (config.lora_bias)
+    throw ConfigError(fmt::format("lora_bias with {}: PEFT has no bias on an embedding; leave it out of target_modules",
+                                  path));
   if (config.init_lora_weights != "default" && config.init_lora_weights != "gaussian")
     throw ConfigError(
         fmt::format("init_lora_weights is '{}', but the matrices on {} begin by 'default' or 'gaussian' only; leave it "
@@ -81,6 +102,12 @@ LoraMatrices beginning(const EmbeddingSlotImpl& embedding, const LoraConfig& con
       path, base.out_features(), base.in_features(), config.rank_for(path), seed,
       at::TensorOptions(base.dtype() == at::kDouble ? at::kDouble : at::kFloat).device(base.device()));
   lora.scale = config.scale_for(path);
+  if (config.use_dora) {
+    const kernels::BaseWeight columns = by_columns(base, embedding.whole());
+    lora.magnitude = kernels::adapted_row_norms(columns, kernels::squared_row_norms(columns), lora.a.detach(),
+                                                lora.b.detach(), lora.scale);
+    lora.magnitude.set_requires_grad(true);
+  }
   return lora;
 }
 
@@ -98,6 +125,14 @@ Copied copied_modules(const SlotTable& table, const LoraConfig& config, const st
       throw ConfigError(fmt::format("modules_to_save: no module's path ends in '{}'{}", core::printable(entry),
                                     core::did_you_mean(entry, last_segments(paths))));
   }
+  for (const LinearSlot& slot : table.slots) {
+    const kernels::BaseWeight& base = slot->base();
+    if (config.saves_whole(slot->path()) && !base.trains() && !base.gives_views(base.dtype()))
+      throw ConfigError(
+          fmt::format("modules_to_save: the weight of {} is in codes (int8, nf4), of which no whole copy can be trained; "
+                      "load the base as its files have it, or name another module",
+                      slot->path()));
+  }
   Copied result;
   bool any_bias = false;
   for (const WholeModule& module : all) {
@@ -110,6 +145,50 @@ Copied copied_modules(const SlotTable& table, const LoraConfig& config, const st
     throw ConfigError(fmt::format("bias is '{}', but {} no biases; leave it at 'none'", config.bias,
                                   config.bias == "all" ? "this model's modules have" : "the adapted layers have"));
   return result;
+}
+
+// The ends of paths of as many segments as an entry has.
+std::vector<std::string> ends_like(const std::string& entry, const std::vector<std::string>& paths) {
+  std::set<std::string> ends;
+  for (const std::string& path : paths) {
+    std::size_t begin = path.size() + 1;
+    for (auto dots = std::count(entry.begin(), entry.end(), '.'); dots >= 0 && begin != 0; --dots)
+      begin = begin < 2 ? 0 : path.rfind('.', begin - 2) + 1;
+    ends.insert(path.substr(begin));
+  }
+  return {ends.begin(), ends.end()};
+}
+
+// The parameters that target_parameters names, as far as exclude_modules and layers_to_transform leave them: PEFT knows
+// no such limits for parameters, so that a config that is kept names what is left by whole paths.
+std::vector<std::string> wanted_parameters(const LoraConfig& config, const SlotTable& table) {
+  if (config.target_parameters.empty()) return {};
+  check_parameter_config(config);
+  const std::vector<std::string> all = parameter_paths(table);
+  std::vector<std::string> unused;
+  const std::vector<std::string> matched = match_parameters(config.target_parameters, all, &unused);
+  if (!unused.empty())
+    throw ConfigError(fmt::format("target_parameters: this model has no parameter '{}' that can be adapted{}",
+                                  core::printable(unused.front()),
+                                  core::did_you_mean(unused.front(), ends_like(unused.front(), all))));
+  LoraConfig limits = config;
+  limits.target_modules = matched;
+  if (limits.layers_to_transform) {  // as for entries of a list that are no whole paths
+    std::vector<std::string> ends;
+    for (const std::string& path : matched) ends.push_back(path.substr(path.find('.') + 1));
+    limits.target_modules = ends;
+  }
+  std::vector<std::string> left = match(limits, matched, "").modules;
+  if (left.empty())
+    throw ConfigError(
+        "exclude_modules, modules_to_save and layers_to_transform leave no parameter that target_parameters names");
+  return left;
+}
+
+std::vector<std::string> portable_parameters(const LoraConfig& config, const std::vector<std::string>& matched,
+                                             const SlotTable& table) {
+  return match_parameters(config.target_parameters, parameter_paths(table)) == matched ? config.target_parameters
+                                                                                       : matched;
 }
 
 }  // namespace
@@ -127,18 +206,27 @@ std::vector<NamedTensor> Adapter::parameters() const {
     const LoraMatrices& lora = embedding_->lora(name_);
     result.push_back({peft_name(embedding_->path(), LoraPart::kA, /*embedding=*/true), lora.a});
     result.push_back({peft_name(embedding_->path(), LoraPart::kB, /*embedding=*/true), lora.b});
+    if (lora.magnitude.defined())
+      result.push_back({peft_name(embedding_->path(), LoraPart::kMagnitude), lora.magnitude});
   }
   std::set<std::string> adapted;
   for (const LinearSlot& slot : slots_) {
     result.push_back({peft_name(slot->path(), LoraPart::kA), at(slot).a});
     result.push_back({peft_name(slot->path(), LoraPart::kB), at(slot).b});
+    if (at(slot).bias.defined()) result.push_back({peft_name(slot->path(), LoraPart::kBias), at(slot).bias});
     const at::Tensor& magnitude = at(slot).magnitude;
     if (magnitude.defined()) result.push_back({peft_name(slot->path(), LoraPart::kMagnitude), magnitude});
     adapted.insert(slot->path());
   }
+  for (const ExpertsSlot& slot : experts_) {
+    const std::string path = experts_path(*slot, experts_);
+    result.push_back({peft_name(path, LoraPart::kA), at(slot).a});
+    result.push_back({peft_name(path, LoraPart::kB), at(slot).b});
+  }
   for (const WholeModule& module : whole_)
     for (const NamedTensor& copy : module->copies(name_))
       result.push_back({whole_name(module->path(), copy.name, adapted.count(module->path()) > 0), copy.tensor});
+  for (const OwnRows& own : token_rows_) result.push_back({token_rows_name(own.path), own.rows.values});
   return result;
 }
 
@@ -150,54 +238,101 @@ std::int64_t Adapter::parameter_count() const {
 
 void Adapter::set_enabled(bool enabled) {
   for (LinearSlot& slot : slots_) slot->set_enabled(enabled, name_);
+  for (ExpertsSlot& slot : experts_) slot->set_enabled(enabled, name_);
   if (embedding_ != nullptr) embedding_->set_enabled(enabled, name_);
   for (WholeModule& module : whole_) module->set_enabled(enabled, name_);
+  if (head_slot_ == nullptr) return;
+  head_slot_->set_enabled(enabled, name_);
+  head_slot_->whole()->set_enabled(enabled, name_);
 }
 
 void Adapter::merge() {
   for (LinearSlot& slot : slots_) slot->merge();
+  for (ExpertsSlot& slot : experts_) slot->merge();
 }
 
 void Adapter::unmerge() {
   for (LinearSlot& slot : slots_) slot->unmerge();
+  for (ExpertsSlot& slot : experts_) slot->unmerge();
 }
 
 void Adapter::detach() {
   for (LinearSlot& slot : slots_) slot->detach(name_);
+  for (ExpertsSlot& slot : experts_) slot->detach(name_);
   if (embedding_ != nullptr) embedding_->detach(name_);
   for (WholeModule& module : whole_) module->detach(name_);
+  if (head_slot_ != nullptr) {
+    head_slot_->detach(name_);
+    head_slot_->whole()->detach(name_);
+    head_slot_.reset();
+  }
+  token_rows_.clear();
+  active_.reset();
   slots_.clear();
+  experts_.clear();
   embedding_.reset();
   whole_.clear();
 }
 
-Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t seed, const std::string& name) {
+Adapter attach(const SlotTable& table, const LoraConfig& given, std::uint64_t seed, const std::string& name) {
+  given.validate();
+  const LoraConfig config_tied = with_tying(given, table);
+  const Tied tied = asks_for(config_tied, table);
+  LoraConfig config = with_expert_targets(config_tied, table);
   const std::vector<std::string> adaptable = adaptable_paths(table, config);
+  // PEFT makes an expression the last names of what it matches, for a model whose experts it converts: whole paths
+  // stay.
+  if (table.converts_expert_targets && !config.all_linear() &&
+      std::holds_alternative<std::string>(config.target_modules) && !config.target_parameters.empty())
+    config.target_modules = match(config, adaptable, table.head).modules;
   const std::vector<std::string> modules = match_modules(config, adaptable, table.head);
+  if (table.converts_expert_targets && std::holds_alternative<std::string>(config.target_modules) &&
+      !config.all_linear())
+    config.target_modules = modules;
+  const std::vector<std::string> parameters = wanted_parameters(config, table);
+  std::vector<std::string> adapted = modules;
+  adapted.insert(adapted.end(), parameters.begin(), parameters.end());
   check_not_saved_whole(config, modules);
-  check_patterns_used(config, modules);
+  check_patterns_used(config, adapted);
   Copied copied = copied_modules(table, config, modules);
+  std::vector<TokenPlace> places = token_places(config, table, modules);
 
   Adapter adapter;
   adapter.name_ = name;
-  adapter.slots_ = slots_named(table, modules, name);
+  adapter.slots_ = slots_named(table, adapted, name);
+  adapter.experts_ = experts_named(table, parameters, name);
   const bool on_embedding = targets_embedding(table, modules);
   LoraMatrices embedding;
   if (on_embedding) embedding = beginning(*table.embedding, config, seed);
   check_free(table, on_embedding, copied, name);
   std::vector<LoraMatrices> matrices(adapter.slots_.size());
-  const auto begin = [&](std::size_t i) { matrices[i] = beginning(*adapter.slots_[i], config, seed); };
-  if (config.splits_base()) {  // decompositions take a thread each
+  const auto begin = [&](std::size_t i) {
+    const LinearSlotImpl& slot = *adapter.slots_[i];
+    matrices[i] = beginning(slot, pattern_path(slot, table, slot.path()), config, seed);
+  };
+  if (config.corrects_base() &&
+      std::none_of(adapter.slots_.begin(), adapter.slots_.end(),
+                   [](const LinearSlot& slot) { return slot->base().original().defined(); }))
+    throw ConfigError(
+        "init_lora_weights is 'loftq', which begins with what a base in fewer bytes has lost, but none of the adapted "
+        "layers is one; load the base in int8 or nf4, or leave the initialisation out");
+  if (config.splits_base() || config.corrects_base()) {  // decompositions take a thread each
     kernels::for_row_chunks(static_cast<std::int64_t>(matrices.size()), 1,
                             [&](std::int64_t i, std::int64_t) { begin(static_cast<std::size_t>(i)); });
   } else {
     for (std::size_t i = 0; i < matrices.size(); ++i) begin(i);
   }
   for (LoraMatrices& lora : matrices) {
-    for (at::Tensor* tensor : {&lora.a, &lora.b, &lora.magnitude})
+    for (at::Tensor* tensor : {&lora.a, &lora.b, &lora.magnitude, &lora.bias})
       if (tensor->defined()) tensor->set_requires_grad(true);
   }
   for (std::size_t i = 0; i < matrices.size(); ++i) adapter.slots_[i]->attach(std::move(matrices[i]), name);
+  for (const ExpertsSlot& slot : adapter.experts_) {
+    LoraMatrices lora = beginning(*slot, config, seed);
+    lora.a.set_requires_grad(true);
+    lora.b.set_requires_grad(true);
+    slot->attach(std::move(lora), name);
+  }
   adapter.embedding_ = table.embedding;
   if (on_embedding) table.embedding->attach(std::move(embedding), name);
   for (auto& [module, copies] : copied) {
@@ -206,10 +341,19 @@ Adapter attach(const SlotTable& table, const LoraConfig& config, std::uint64_t s
   }
 
   adapter.config_ = with_portable_targets(config, modules, adaptable, table.others, table.head);
+  adapter.config_.target_parameters = portable_parameters(config, parameters, table);
   if (adapter.config_.base_model_name_or_path.empty()) adapter.config_.base_model_name_or_path = table.base_name;
   adapter.config_.fan_in_fan_out = fan_in_fan_out(adapter.slots_);
   adapter.head_ = table.head;
   adapter.head_tensor_ = head_tensor(table);
+  adapter.attach_rows(table, std::move(places), {});
+  adapter.share_with_head(table, tied);
+  try {
+    adapter.act_on_active(table);
+  } catch (...) {
+    adapter.detach();
+    throw;
+  }
   return adapter;
 }
 

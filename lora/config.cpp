@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <string_view>
 
 #include "lowrank/core/error.h"
@@ -28,9 +29,10 @@ bool key_matches(const std::string& key, const std::string& module, const char* 
 }
 
 void check_alpha(double alpha, const std::string& what) {
-  if (!std::isfinite(alpha) || alpha <= 0)
-    throw ConfigError(
-        fmt::format("{} is {}; it must be a finite number above 0 (the adapter's scale is alpha / r)", what, alpha));
+  constexpr double kMost = 1e12;  // the scale, alpha / r, is taken by numbers of single precision
+  if (!(alpha > 0 && alpha <= kMost))
+    throw ConfigError(fmt::format("{} is {}; it must be above 0 and at most {:g} (the adapter's scale is alpha / r)",
+                                  what, alpha, kMost));
 }
 
 void check_rank(std::int64_t r, const std::string& what) {
@@ -41,7 +43,8 @@ void check_init(const LoraConfig& config) {
   const std::string& init = config.init_lora_weights;
   constexpr std::string_view kFast = "pissa_niter_";
   static const std::vector<std::string> known = {"default", "gaussian",      "orthogonal",
-                                                 "pissa",   "pissa_niter_4", "olora"};
+                                                 "pissa",   "pissa_niter_4", "olora",
+                                                 "loftq"};
   bool good = std::find(known.begin(), known.end(), init) != known.end();
   if (!good && init.starts_with(kFast)) {
     const std::string_view times = std::string_view(init).substr(kFast.size());
@@ -50,7 +53,7 @@ void check_init(const LoraConfig& config) {
   if (!good)
     throw ConfigError(
         fmt::format("init_lora_weights is '{}'; known are default, gaussian, orthogonal, pissa, pissa_niter_N "
-                    "(N iterations, 0 to 999) and olora{}",
+                    "(N iterations, 0 to 999), olora and loftq{}",
                     core::printable(init), core::did_you_mean(init, known)));
   if (init == "orthogonal") {
     const auto check_even = [](std::int64_t r, const std::string& what) {
@@ -138,12 +141,30 @@ void LoraConfig::validate() const {
     throw ConfigError(fmt::format("lora_dropout is {}; it must be from 0 to below 1", lora_dropout));
   check_init(*this);
   const auto* targets = std::get_if<std::vector<std::string>>(&target_modules);
-  if (targets != nullptr && targets->empty())
+  for (const std::string& entry : target_parameters)
+    if (entry.empty()) throw ConfigError("target_parameters has an empty entry; every entry names a parameter");
+  const bool none = targets != nullptr && targets->empty();
+  if (none && target_parameters.empty())
     throw ConfigError("target_modules is empty; name at least one linear module, or 'all-linear'");
-  if (!all_linear()) check_modules(target_modules, "target_modules");
+  if (!all_linear() && !none) check_modules(target_modules, "target_modules");
   const auto* excluded = std::get_if<std::string>(&exclude_modules);
   if (excluded == nullptr || !excluded->empty()) check_modules(exclude_modules, "exclude_modules");
 
+  if (!alora_invocation_tokens.empty() && (use_dora || lora_bias || !target_parameters.empty() || splits_base()))
+    throw ConfigError("alora_invocation_tokens goes with plain A and B of linear layers only; leave out use_dora, "
+                      "lora_bias, target_parameters and an initialisation from the weight");
+  if (lora_bias && use_dora) throw ConfigError("lora_bias does not go with use_dora (PEFT refuses both); give one");
+  if (lora_bias && init_lora_weights != "default")
+    throw ConfigError(fmt::format("lora_bias goes with the default initialisation only, not with '{}' (PEFT refuses it)",
+                                  init_lora_weights));
+  for (const auto& [module, ids] : trainable_token_indices) {
+    if (ids.empty()) throw ConfigError("trainable_token_indices has an empty list; give token ids, or leave it out");
+    std::set<std::int64_t> seen;
+    for (const std::int64_t id : ids)
+      if (id < 0 || !seen.insert(id).second)
+        throw ConfigError(fmt::format("trainable_token_indices has {}{}", id,
+                                      id < 0 ? "; ids count from 0" : " twice; each id once"));
+  }
   for (const std::string& entry : modules_to_save)
     if (entry.empty()) throw ConfigError("modules_to_save has an empty entry; every entry names a module");
   static const std::vector<std::string> biases = {"none", "all", "lora_only"};

@@ -21,10 +21,13 @@ struct LoraConfig {
   bool use_rslora = false;
   bool fan_in_fan_out = false;
   bool use_dora = false;
-  std::string init_lora_weights = "default";  // default | gaussian | orthogonal | pissa | pissa_niter_N | olora
+  std::string init_lora_weights = "default";  // … | orthogonal | pissa | pissa_niter_N | olora | loftq
   /// A list: a module matches when its path is an entry or ends with ".entry"; ["all-linear"] is expanded when
   /// attached. A string: a regular expression that must match the whole path (PEFT: re.fullmatch).
   std::variant<std::vector<std::string>, std::string> target_modules = std::vector<std::string>{"all-linear"};
+  /// Parameters that are adapted beside the modules (target_parameters.h): one matches when its path is an entry or ends
+  /// with ".entry". With them target_modules may be an empty list.
+  std::vector<std::string> target_parameters;
   std::variant<std::vector<std::string>, std::string> exclude_modules = std::vector<std::string>{};
   std::optional<std::vector<std::int64_t>> layers_to_transform;  // only with a list of targets, as in PEFT
   /// Name(s) of the list of layers, regular expressions tried in order; empty: the first numbered segment of a path.
@@ -35,7 +38,16 @@ struct LoraConfig {
   /// Modules that are trained and saved whole beside A and B: those whose path ends with an entry, to the letter (PEFT:
   /// "norm" takes in input_layernorm too), and all that is inside them. They are no targets.
   std::vector<std::string> modules_to_save;
+  bool lora_bias = false;     // a bias beside B, which begins as zero and is added times the scale
   std::string bias = "none";  // trained copies of biases: none | all | lora_only (those of the targets)
+  /// Rows of the embedding or the head that are trained in the place of the base's: the end of a module's path, as in
+  /// modules_to_save (empty: the input embedding), and the ids in the order of the file.
+  std::vector<std::pair<std::string, std::vector<std::int64_t>>> trainable_token_indices;
+  /// Of an activated LoRA (aLoRA): it acts from the last occurrence of these tokens on. Empty: on all tokens.
+  std::vector<std::int64_t> alora_invocation_tokens;
+  /// What is trained of an embedding is trained of the head that is tied to it too (tying.h); without a tied head it
+  /// changes nothing.
+  bool ensure_weight_tying = false;
   std::string base_model_name_or_path;
   std::optional<std::string> revision;
   std::string task_type = "CAUSAL_LM";  // or SEQ_CLS, or empty: null in the file
@@ -47,6 +59,9 @@ struct LoraConfig {
 
   /// Whether the adapter begins as a part of the base's weight (PiSSA, OLoRA), see LoraMatrices::a0.
   bool splits_base() const;
+
+  /// Whether it begins with what a base in codes has lost (LoftQ), see loftq_from().
+  bool corrects_base() const { return init_lora_weights == "loftq"; }
 
   /// Whether modules_to_save takes in the module of this path, itself or with what it is in.
   bool saves_whole(const std::string& module) const;

@@ -10,6 +10,7 @@
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
 #include "lowrank/lora/config.h"
+#include "lowrank/lora/mlx_adapter.h"
 
 namespace lowrank::lora {
 namespace {
@@ -18,15 +19,18 @@ using core::Json;
 using core::JsonView;
 using Names = std::variant<std::vector<std::string>, std::string>;
 
-constexpr std::array kRead = {"alpha_pattern",
+constexpr std::array kRead = {"alora_invocation_tokens",
+                              "alpha_pattern",
                               "base_model_name_or_path",
                               "bias",
+                              "ensure_weight_tying",
                               "exclude_modules",
                               "fan_in_fan_out",
                               "init_lora_weights",
                               "layers_pattern",
                               "layers_to_transform",
                               "lora_alpha",
+                              "lora_bias",
                               "lora_dropout",
                               "modules_to_save",
                               "peft_type",
@@ -34,7 +38,9 @@ constexpr std::array kRead = {"alpha_pattern",
                               "rank_pattern",
                               "revision",
                               "target_modules",
+                              "target_parameters",
                               "task_type",
+                              "trainable_token_indices",
                               "use_dora",
                               "use_rslora"};
 
@@ -49,19 +55,14 @@ struct Unsupported {
   const char* meaning;
 };
 constexpr std::array kUnsupported = {
-    Unsupported{"lora_bias", "a bias on lora_B, which is not supported"},
-    Unsupported{"trainable_token_indices", "trained token rows, which are not supported"},
-    Unsupported{"target_parameters", "adapters on bare parameters, which are not supported"},
     Unsupported{"layer_replication", "layers of the base repeated, which is not supported"},
     Unsupported{"megatron_config", "Megatron's parallel layers, which are not supported"},
     Unsupported{"use_qalora", "QALoRA, which is not supported"},
-    Unsupported{"alora_invocation_tokens", "an activated LoRA, which is not supported"},
     Unsupported{"arrow_config", "Arrow routing, which is not supported"},
     Unsupported{"kasa_config", "KaSA, which changes the base's weights and is not supported"},
     Unsupported{"velora_config", "VeLoRA, which is not supported"},
     Unsupported{"monteclora_config", "MonteCLoRA, which is not supported"},
     Unsupported{"use_bdlora", "block-diagonal LoRA, which is not supported"},
-    Unsupported{"ensure_weight_tying", "adapters tied between layers, which are not supported"},
 };
 
 // null, false, 0 and whatever is empty ask for nothing.
@@ -157,10 +158,39 @@ void read_patterns(const JsonView& json, LoraConfig& config) {
   }
 }
 
+void read_token_indices(const JsonView& json, LoraConfig& config) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 31;
+  if (!json.has_value("trainable_token_indices")) return;
+  const JsonView value = json.at("trainable_token_indices");
+  const auto ids_of = [](const JsonView& list) {
+    if (!list.is_array()) list.fail("expected a list of token ids");
+    std::vector<std::int64_t> ids;
+    for (std::size_t i = 0; i < list.size(); ++i) ids.push_back(list.at(i).as_int(0, kMost));
+    return ids;
+  };
+  if (value.is_array()) {
+    if (value.size() > 0) config.trainable_token_indices.emplace_back("", ids_of(value));
+    return;
+  }
+  if (!value.is_object()) value.fail("expected a list of token ids, or an object from module names to such lists");
+  for (const std::string& key : value.keys()) config.trainable_token_indices.emplace_back(key, ids_of(value.at(key)));
+}
+
+Json token_indices_json(const LoraConfig& config) {
+  const auto& all = config.trainable_token_indices;
+  if (all.size() == 1 && all.front().first.empty()) return all.front().second;
+  Json result = Json::object();
+  for (const auto& [module, ids] : all) result[module] = ids;
+  return result;
+}
+
 void check_fixed(const JsonView& json) {
   const std::string type = json.at("peft_type").as_string();
   if (type != "LORA")
-    json.at("peft_type").fail(fmt::format("this is a {} adapter; only LORA is supported", core::printable(type)));
+    json.at("peft_type").fail(fmt::format("this is a {} adapter; only LORA is supported: convert it with PEFT's save_as_lora, where its "
+                                         "update is a sum with the weight, or merge it there (merge_and_unload) and give "
+                                         "the merged model",
+                                         core::printable(type)));
   const std::string task = json.get_string("task_type", "CAUSAL_LM");
   if (task != "CAUSAL_LM" && task != "SEQ_CLS")
     json.at("task_type")
@@ -201,14 +231,25 @@ LoraConfig parse_adapter_config(const JsonView& json) {
   config.use_dora = json.get_bool("use_dora", false);
   config.fan_in_fan_out = json.get_bool("fan_in_fan_out", false);
   config.init_lora_weights = read_init(json);
-  if (!json.has_value("target_modules"))
+  if (json.has_value("target_parameters")) config.target_parameters = json.at("target_parameters").as_strings();
+  if (!json.has_value("target_modules") && config.target_parameters.empty())
     json.fail("target_modules is missing or null; name the adapted modules, as PEFT does when it saves");
-  config.target_modules = read_names(json.at("target_modules"));
+  config.target_modules =
+      json.has_value("target_modules") ? read_names(json.at("target_modules")) : Names(std::vector<std::string>{});
   if (json.has_value("exclude_modules")) config.exclude_modules = read_names(json.at("exclude_modules"));
   read_layers(json, config);
   read_patterns(json, config);
   if (json.has_value("modules_to_save")) config.modules_to_save = json.at("modules_to_save").as_strings();
   config.bias = json.get_string("bias", "none");
+  config.lora_bias = json.get_bool("lora_bias", false);
+  config.ensure_weight_tying = json.get_bool("ensure_weight_tying", false);
+  read_token_indices(json, config);
+  if (json.has_value("alora_invocation_tokens")) {
+    const JsonView tokens = json.at("alora_invocation_tokens");
+    if (!tokens.is_array()) tokens.fail("expected a list of token ids");
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+      config.alora_invocation_tokens.push_back(tokens.at(i).as_int(0, std::int64_t{1} << 31));
+  }
   config.base_model_name_or_path = json.get_string("base_model_name_or_path", "");
   if (json.has_value("revision")) config.revision = json.at("revision").as_string();
   config.task_type = json.get_string("task_type", "");
@@ -221,6 +262,7 @@ LoraConfig parse_adapter_config(const JsonView& json) {
 }
 
 LoraConfig read_adapter_config(const std::filesystem::path& adapter_directory) {
+  if (is_mlx_adapter(adapter_directory)) return read_mlx_config(adapter_directory);
   const auto file = adapter_directory / "adapter_config.json";
   core::JsonLimits limits;
   limits.max_bytes = 16 << 20;
@@ -231,11 +273,13 @@ LoraConfig read_adapter_config(const std::filesystem::path& adapter_directory) {
 std::string adapter_config_json(const LoraConfig& given) {
   const LoraConfig config = saved_form(given);
   Json json = Json::object();  // in the order of the alphabet, as Python's sort_keys gives it
+  if (!config.alora_invocation_tokens.empty()) json["alora_invocation_tokens"] = config.alora_invocation_tokens;
   if (!config.alpha_pattern.empty()) json["alpha_pattern"] = pattern_json(config.alpha_pattern, number);
   json["auto_mapping"] = nullptr;
   json["base_model_name_or_path"] = text_or_null(config.base_model_name_or_path);
   json["bias"] = config.bias;
   const bool excludes = std::visit([](const auto& names) { return !names.empty(); }, config.exclude_modules);
+  if (config.ensure_weight_tying) json["ensure_weight_tying"] = true;
   if (excludes) json["exclude_modules"] = names_json(config.exclude_modules);
   json["fan_in_fan_out"] = config.fan_in_fan_out;
   json["inference_mode"] = true;
@@ -245,6 +289,7 @@ std::string adapter_config_json(const LoraConfig& given) {
                                                                : Json(config.layers_pattern);
   json["layers_to_transform"] = config.layers_to_transform ? Json(*config.layers_to_transform) : Json(nullptr);
   json["lora_alpha"] = number(config.lora_alpha);
+  if (config.lora_bias) json["lora_bias"] = true;
   json["lora_dropout"] = config.lora_dropout;
   json["modules_to_save"] = config.modules_to_save.empty() ? Json(nullptr) : Json(config.modules_to_save);
   json["peft_type"] = "LORA";
@@ -253,7 +298,9 @@ std::string adapter_config_json(const LoraConfig& given) {
     json["rank_pattern"] = pattern_json(config.rank_pattern, [](std::int64_t rank) { return rank; });
   json["revision"] = config.revision ? Json(*config.revision) : Json(nullptr);
   json["target_modules"] = names_json(config.target_modules);
+  if (!config.target_parameters.empty()) json["target_parameters"] = config.target_parameters;
   json["task_type"] = text_or_null(config.task_type);
+  if (!config.trainable_token_indices.empty()) json["trainable_token_indices"] = token_indices_json(config);
   if (config.use_dora) json["use_dora"] = true;
   if (config.use_rslora) json["use_rslora"] = true;
   return json.dump(2, ' ', true, Json::error_handler_t::replace);

@@ -20,7 +20,7 @@ class DeltaScale {
 
  private:
   Adapter& adapter_;
-  std::vector<double> scales_;
+  std::vector<double> scales_, of_experts_;
   double embedding_ = 1;
 };
 

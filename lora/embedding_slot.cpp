@@ -1,9 +1,7 @@
 #include "lowrank/lora/embedding_slot.h"
 
-#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "lowrank/core/error.h"
@@ -11,11 +9,10 @@
 
 namespace lowrank::lora {
 
-LoraMatrices by_rows(const LoraMatrices& embedding) {
-  LoraMatrices result = embedding;
-  result.a = embedding.b.t();
-  result.b = embedding.a.t();
-  return result;
+kernels::BaseWeight by_columns(const kernels::BaseWeight& base, const WholeModule& whole) {
+  if (whole->base().empty())
+    throw ConfigError(fmt::format("DoRA on {} needs its weight as it is, and this one is packed", whole->path()));
+  return kernels::BaseWeight::dense(whole->base().front().tensor.detach(), {}, {.transposed = !base.transposed()});
 }
 
 EmbeddingSlotImpl::EmbeddingSlotImpl(std::string path, kernels::BaseWeight base, StoredWeight stored)
@@ -27,62 +24,41 @@ kernels::BaseWeight EmbeddingSlotImpl::current() const {
   return kernels::BaseWeight::dense(whole_->current("weight"), {}, {.transposed = base_.transposed()});
 }
 
-const EmbeddingSlotImpl::Attached* EmbeddingSlotImpl::find(const std::string& adapter) const {
-  const auto found =
-      std::find_if(adapters_.begin(), adapters_.end(), [&](const Attached& one) { return one.name == adapter; });
-  return found == adapters_.end() ? nullptr : &*found;
-}
-
 at::Tensor EmbeddingSlotImpl::forward(const at::Tensor& ids, at::ScalarType dtype) const {
   at::Tensor rows = current().rows_at(ids);
-  for (const Attached& one : adapters_) {
+  for (auto& one : adapters_) {
     if (!one.enabled) continue;
-    const LoraMatrices& lora = one.matrices;
+    const LoraMatrices& lora = one.value.matrices;
     // The thin product through the kernel of the linear layers, whose gradients do not depend on the number of threads.
     const at::Tensor inner = kernels::aten::embedding(lora.a.t(), ids);
     const at::Tensor delta = kernels::lora_linear(inner, kernels::BaseWeight::dense(lora.b), {}, nullptr);
     rows = rows.to(delta.scalar_type()).add(delta, lora.scale);
+    if (!lora.magnitude.defined()) continue;
+    const at::Tensor norms = one.value.norms.of(by_columns(base_, whole_), lora.a, lora.b, lora.scale);
+    rows = rows.mul(lora.magnitude.div(norms));
   }
+  rows = with_token_rows(rows, ids, rows_);
   return rows.scalar_type() == dtype ? rows : rows.to(dtype);
 }
 
-bool EmbeddingSlotImpl::enabled() const {
-  return std::any_of(adapters_.begin(), adapters_.end(), [](const Attached& one) { return one.enabled; });
-}
-
-bool EmbeddingSlotImpl::trains() const { return enabled() || current().trains(); }
-
-bool EmbeddingSlotImpl::adapted(const std::string& adapter) const { return find(adapter) != nullptr; }
-
-const LoraMatrices& EmbeddingSlotImpl::lora(const std::string& adapter) const {
-  const Attached* const found = find(adapter);
-  if (found == nullptr) throw InternalError(fmt::format("{} has no adapter '{}'", path(), adapter));
-  return found->matrices;
-}
-
-LoraMatrices& EmbeddingSlotImpl::lora(const std::string& adapter) {
-  return const_cast<LoraMatrices&>(std::as_const(*this).lora(adapter));
-}
+bool EmbeddingSlotImpl::trains() const { return enabled() || rows_.any_enabled() || current().trains(); }
 
 void EmbeddingSlotImpl::attach(LoraMatrices matrices, const std::string& adapter) {
-  if (adapted(adapter))
-    throw ConfigError(fmt::format("{} already carries the adapter '{}'; detach it, or give the new one another name",
-                                  path(), adapter));
+  adapters_.require_free(adapter, path());
+  rows_.require_free(adapter, path());
   const std::int64_t vocabulary = base_.out_features(), width = base_.in_features();
   if (matrices.a.sizes() != at::IntArrayRef{matrices.r, vocabulary} ||
       matrices.b.sizes() != at::IntArrayRef{width, matrices.r})
     throw ModelError(fmt::format("{}: lora_embedding_A must be [{}, {}] and lora_embedding_B [{}, {}]", path(),
                                  matrices.r, vocabulary, width, matrices.r));
-  adapters_.push_back({adapter, std::move(matrices)});
+  if (matrices.magnitude.defined() && matrices.magnitude.sizes() != at::IntArrayRef{width})
+    throw ModelError(fmt::format("{}: lora_magnitude_vector must be [{}]", path(), width));
+  adapters_.add(adapter, path(), {std::move(matrices)});
 }
 
-void EmbeddingSlotImpl::detach(const std::string& adapter) {
-  std::erase_if(adapters_, [&](const Attached& one) { return one.name == adapter; });
-}
-
-void EmbeddingSlotImpl::set_enabled(bool enabled, const std::string& adapter) {
-  for (Attached& one : adapters_)
-    if (one.name == adapter) one.enabled = enabled;
+void EmbeddingSlotImpl::attach_rows(TokenRows rows, const std::string& adapter) {
+  adapters_.require_free(adapter, path());
+  rows_.add(adapter, path(), std::move(rows));
 }
 
 }  // namespace lowrank::lora

@@ -5,7 +5,6 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "lowrank/lora/linear_slot.h"
 #include "lowrank/lora/whole_module.h"
@@ -32,34 +31,43 @@ class EmbeddingSlotImpl {
   /// Whether something of it is trained now, so that what it gives carries a gradient.
   bool trains() const;
 
-  bool adapted(const std::string& adapter = kDefaultAdapter) const;
+  bool adapted(const std::string& adapter = kDefaultAdapter) const { return adapters_.has(adapter); }
   /// A [r, V] and B [d, r]. InternalError where no adapter has this name.
-  const LoraMatrices& lora(const std::string& adapter = kDefaultAdapter) const;
-  LoraMatrices& lora(const std::string& adapter = kDefaultAdapter);
+  const LoraMatrices& lora(const std::string& adapter = kDefaultAdapter) const {
+    return adapters_.at(adapter, path()).matrices;
+  }
+  LoraMatrices& lora(const std::string& adapter = kDefaultAdapter) { return adapters_.at(adapter, path()).matrices; }
   /// Whether an adapter's A and B act on forward().
-  bool enabled() const;
+  bool enabled() const { return adapters_.any_enabled(); }
+  /// With a magnitude [d] it is DoRA: rows (m/n)∘(E[id] + s·(B A)[:, id]), n the norms of E + ΔE by column.
   void attach(LoraMatrices matrices, const std::string& adapter = kDefaultAdapter);
-  void detach(const std::string& adapter = kDefaultAdapter);
-  void set_enabled(bool enabled, const std::string& adapter = kDefaultAdapter);
+  /// Rows of E in the place of its own. ConfigError when the adapter has such here already, or A and B.
+  void attach_rows(TokenRows rows, const std::string& adapter = kDefaultAdapter);
+  const TokenRowsList& rows() const { return rows_; }
+  void detach(const std::string& adapter = kDefaultAdapter) {
+    adapters_.remove(adapter);
+    rows_.remove(adapter);
+  }
+  void set_enabled(bool enabled, const std::string& adapter = kDefaultAdapter) {
+    adapters_.set_enabled(enabled, adapter);
+    rows_.set_enabled(enabled, adapter);
+  }
 
  private:
-  struct Attached {
-    std::string name;
-    LoraMatrices matrices;
-    bool enabled = true;
-  };
-  const Attached* find(const std::string& adapter) const;
-
   kernels::BaseWeight current() const;
 
   kernels::BaseWeight base_;
   WholeModule whole_;
-  std::vector<Attached> adapters_;
+  struct Adapted {
+    LoraMatrices matrices;
+    RowNorms norms = {};
+  };
+  mutable AdapterList<Adapted> adapters_;  // norms are kept by forward()
+  TokenRowsList rows_;
 };
 using EmbeddingSlot = std::shared_ptr<EmbeddingSlotImpl>;
 
-/// An embedding's matrices as those of a layer of weight [V, d]: A' = Bᵀ [r, d] and B' = Aᵀ [V, r] (views), so that ΔE
-/// = s·B' A'.
-LoraMatrices by_rows(const LoraMatrices& embedding);
+/// Eᵀ [d, V] where it lies: for DoRA an embedding is the layer of this weight.
+kernels::BaseWeight by_columns(const kernels::BaseWeight& base, const WholeModule& whole);
 
 }  // namespace lowrank::lora

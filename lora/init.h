@@ -30,4 +30,10 @@ LoraMatrices new_embedding_matrices(const std::string& name, std::int64_t vocabu
 LoraMatrices split_from(const kernels::BaseWeight& base, const std::string& name, std::int64_t r, double scale,
                         const std::string& init, std::uint64_t seed);
 
+/// LoftQ (Li et al. 2023), one iteration: A and B (which require no grad yet) such that s·B A are the r greatest terms
+/// of what a coded base has lost, original() − W, A = √S Vᵀ and B = U √S over √s. PEFT's replace_lora_weights_loftq at
+/// s = 1; it leaves s out, so that B A counts s times. Further iterations would change the base, and the adapter would
+/// fit no other. Computed as split_from does. ConfigError for a rank above W's.
+LoraMatrices loftq_from(const kernels::BaseWeight& base, const std::string& name, std::int64_t r, double scale);
+
 }  // namespace lowrank::lora

@@ -41,16 +41,39 @@ Decomposition randomised_terms(const at::Tensor& weight, std::int64_t r, int ite
   return {q.matmul(small.u), small.s, small.vt};
 }
 
-}  // namespace
-
-LoraMatrices split_from(const kernels::BaseWeight& base, const std::string& name, std::int64_t r, double scale,
-                        const std::string& init, std::uint64_t seed) {
+void check_rank(const kernels::BaseWeight& base, const std::string& name, std::int64_t r, const std::string& init) {
   const std::int64_t out = base.out_features(), in = base.in_features(), most = std::min(out, in);
   if (r > most)
     throw ConfigError(
         fmt::format("{}: its weight is [{}, {}], so the initialisation '{}' has at most rank {}, not {}; give a "
                     "lower rank, or one of its own by a rank pattern",
                     name, out, in, init, most, r));
+}
+
+}  // namespace
+
+LoraMatrices loftq_from(const kernels::BaseWeight& base, const std::string& name, std::int64_t r, double scale) {
+  check_rank(base, name, r, "loftq");
+  LoraMatrices result;
+  kernels::for_row_chunks(1, 1, [&](std::int64_t, std::int64_t) {
+    const at::Tensor lost =
+        base.original().to(at::kFloat).sub(base.rows(0, base.out_features(), at::kFloat).to(at::kCPU));
+    const Decomposition terms = greatest_terms(lost, r);
+    const at::Tensor root = terms.s.div(scale).sqrt();
+    result.a = terms.vt.mul(root.unsqueeze(1)).contiguous();
+    result.b = terms.u.mul(root).contiguous();
+  });
+  result.a = result.a.to(base.device());
+  result.b = result.b.to(base.device());
+  result.r = r;
+  result.scale = scale;
+  return result;
+}
+
+LoraMatrices split_from(const kernels::BaseWeight& base, const std::string& name, std::int64_t r, double scale,
+                        const std::string& init, std::uint64_t seed) {
+  check_rank(base, name, r, init);
+  const std::int64_t out = base.out_features();
   LoraMatrices result;
   kernels::for_row_chunks(1, 1, [&](std::int64_t, std::int64_t) {
     const at::ScalarType dtype = base.dtype() == at::kDouble ? at::kDouble : at::kFloat;

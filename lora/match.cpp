@@ -153,6 +153,8 @@ std::vector<std::string> match_modules(const LoraConfig& config, const std::vect
                                        const std::string& head) {
   config.validate();
   Match result = match(config, linears, head);
+  const auto* list = std::get_if<std::vector<std::string>>(&config.target_modules);
+  if (list != nullptr && list->empty()) return {};  // target_parameters alone
   const auto known = last_segments(linears);
   const auto names = [&] { return fmt::format("{}", fmt::join(known, ", ")); };
   for (const std::string& entry : result.unused_targets) {

@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "lowrank/core/progress.h"
+#include "lowrank/formats/safetensors.h"
 #include "lowrank/lora/adapter.h"
 
 namespace lowrank::lora {
@@ -23,14 +25,19 @@ struct MergeReport {
 /// once to the file's dtype, trained copies rounded once, others byte for byte; config, tokenizer, chat template and
 /// generation config carried along. The same shards and index, but that a tied head parts from the embedding where the
 /// adapter changes one of them: then both are stored, and config.json says tie_word_embeddings = false. A few megabytes
-/// at a time, so that a model larger than memory can be merged. `out` is made as a staged directory and appears whole.
+/// at a time, so that a model larger than memory can be merged. `out` is made as a staged directory and appears whole,
+/// after `last` has been given the folder as it is made (to look at it, and add to it): what that throws ends the merge.
+/// The adapter's own tokenizer, chat template and generation_config.json, where its folder has them, stand in for the
+/// model's. `dtype`: of every floating-point tensor instead of its own in the files (config.json says so), rounded once from the sum.
 /// Refused: out at or inside the model or the adapter (ConfigError); a tensor that the files lack, values that are not
 /// finite (ModelError).
 MergeReport merge_files(const std::filesystem::path& model, const Adapter& adapter, const std::filesystem::path& out,
-                        core::ProgressObserver* progress = nullptr);
+                        core::ProgressObserver* progress = nullptr,
+                        const std::function<void(const std::filesystem::path& made, const MergeReport&)>& last = nullptr,
+                        std::optional<formats::DType> dtype = {});
 
 /// Re-reads every element of every shard and compares it with what it must be. ModelError naming the first difference.
 void verify_merge(const std::filesystem::path& model, const Adapter& adapter, const std::filesystem::path& merged,
-                  core::ProgressObserver* progress = nullptr);
+                  core::ProgressObserver* progress = nullptr, std::optional<formats::DType> dtype = {});
 
 }  // namespace lowrank::lora

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -33,25 +34,34 @@ struct MergePlan {
   /// Of a tied head or embedding that the files do not have, once one of both is changed: its name -> the name of the
   /// stored tensor that it was.
   std::map<std::string, std::string> added;
+  /// Tensors of a resized base (SlotTable::file_rows), with the rows that the model's files do not have.
+  std::map<std::string, formats::WeightFiles::Entry> grown;
+  std::int64_t vocabulary = 0;  // rows of the result's embedding where they are more than the files'; else 0
   bool untied = false;      // head and embedding part: config.json has to say so
   std::uint64_t bytes = 0;  // of all tensors that are written
+  std::optional<formats::DType> dtype;  // of every floating-point tensor that is written; none: each as it is stored
 
   /// The stored tensor that the merged one of this name is made of.
   const formats::WeightFiles::Entry& source(const std::string& name) const;
+  /// The file of the model in whose counterpart it is written.
+  const formats::SafetensorsFile& shard(const std::string& name) const;
+  /// The type in which it is written.
+  formats::DType dtype_of(const std::string& name) const;
+  std::uint64_t bytes_of(const std::string& name) const;
   /// What becomes of it.
   Change change(const std::string& name) const;
 };
 
 /// Opens the model's files and finds every tensor in them that the adapter changes. ModelError when one is missing or
-/// has another shape or an integer type, or a tensor of the adapter is not finite.
-MergePlan plan_merge(const std::filesystem::path& model, const Adapter& adapter);
+/// has another shape or an integer type, or a tensor of the adapter is not finite. `dtype`: MergePlan::dtype.
+MergePlan plan_merge(const std::filesystem::path& model, const Adapter& adapter, std::optional<formats::DType> dtype = {});
 
 /// Whether the config.json of a model (if it has one) says that head and embedding are tied.
 bool says_tied(const std::filesystem::path& model);
 
-/// The merged tensor's bytes, in blocks of whole rows from the first to the last; block(offset in bytes, bytes).
+/// The merged tensor's bytes in `dtype`, rounded once, in blocks of whole rows from the first to the last; block(offset in bytes, bytes).
 /// ModelError when a value is not finite (an F16 overflow, say).
-void for_merged_blocks(const formats::WeightFiles::Entry& source, const Change& change,
+void for_merged_blocks(const formats::WeightFiles::Entry& source, const Change& change, formats::DType dtype,
                        const std::function<void(std::uint64_t, std::span<const std::byte>)>& block);
 
 }  // namespace lowrank::lora

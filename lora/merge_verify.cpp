@@ -51,8 +51,8 @@ void compare(const formats::WeightFiles::Entry& merged, std::uint64_t offset, st
 }  // namespace
 
 void verify_merge(const std::filesystem::path& model, const Adapter& adapter, const std::filesystem::path& merged,
-                  core::ProgressObserver* progress) {
-  const MergePlan plan = plan_merge(model, adapter);
+                  core::ProgressObserver* progress, std::optional<formats::DType> dtype) {
+  const MergePlan plan = plan_merge(model, adapter, dtype);
   const auto result = formats::WeightFiles::open(merged);
   if (result.sharded() != plan.weights.sharded() || result.files().size() != plan.weights.files().size())
     throw ModelError(fmt::format("{} has {} weight files where {} has {}", merged.string(), result.files().size(),
@@ -70,15 +70,15 @@ void verify_merge(const std::filesystem::path& model, const Adapter& adapter, co
     const auto* entry = result.find(name);
     if (entry == nullptr)
       throw ModelError(fmt::format("{} lacks the tensor '{}'", merged.string(), core::printable(name, 200)));
-    if (entry->file->path().filename() != base.file->path().filename() || entry->info->dtype != base.info->dtype ||
+    if (entry->file->path().filename() != plan.shard(name).path().filename() || entry->info->dtype != plan.dtype_of(name) ||
         entry->info->shape != base.info->shape)
       throw ModelError(fmt::format("{}: '{}' is in another shard, or of another type or shape than in the base model",
                                    entry->file->path().string(), core::printable(name, 200)));
     const bool changed = plan.changed.count(name) > 0;
-    for_merged_blocks(base, plan.change(name), [&](std::uint64_t offset, std::span<const std::byte> expected) {
+    for_merged_blocks(base, plan.change(name), plan.dtype_of(name), [&](std::uint64_t offset, std::span<const std::byte> expected) {
       compare(*entry, offset, expected, changed);
     });
-    done += base.bytes().size();
+    done += plan.bytes_of(name);
     if (progress != nullptr) progress->advance(static_cast<std::int64_t>(done));
   }
   if (plan.untied && says_tied(merged))

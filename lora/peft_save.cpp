@@ -13,6 +13,7 @@ namespace {
 // What the file holds: the adapter's parameters, of PiSSA and OLoRA those of the plain LoRA.
 std::vector<NamedTensor> saved_tensors(const Adapter& adapter) {
   std::vector<NamedTensor> result = adapter.parameters();
+  for (NamedTensor& one : adapter.saved_beside()) result.push_back(std::move(one));
   if (!adapter.config().splits_base()) return result;
   std::map<std::string, at::Tensor> converted;
   for (const LinearSlot& slot : adapter.slots()) {
@@ -30,7 +31,8 @@ std::vector<NamedTensor> saved_tensors(const Adapter& adapter) {
 }  // namespace
 
 void save_peft(const Adapter& adapter, const std::filesystem::path& directory) {
-  if (adapter.slots().empty() && !adapter.adapts_embedding())
+  if (adapter.slots().empty() && adapter.experts().empty() && !adapter.adapts_embedding() &&
+      adapter.token_rows().empty() && adapter.whole().empty())
     throw InternalError("an adapter that is attached nowhere was to be saved");
   std::vector<NamedTensor> tensors = saved_tensors(adapter);
   for (NamedTensor& saved : tensors) saved.tensor = saved.tensor.detach().to(at::kFloat);

@@ -74,6 +74,10 @@ void write(const at::Tensor& to, const at::Tensor& from) { to.detach().copy_(fro
 double RankTerms::size(std::int64_t i) const { return sizes.select(0, i).item<double>(); }
 
 std::vector<RankTerms> rank_terms(const Adapter& adapter) {
+  if (!adapter.experts().empty())
+    throw ConfigError(
+        fmt::format("{} is adapted, and the ranks of experts, which are of one size, cannot be chosen one by one",
+                    adapter.experts().front()->path()));
   const at::NoGradGuard no_grad;
   std::vector<RankTerms> all(adapter.slots().size());
   kernels::for_row_chunks(static_cast<std::int64_t>(all.size()), 1, [&](std::int64_t begin, std::int64_t end) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "lowrank/kernels/rows.h"
 #include "lowrank/lora/delta.h"
@@ -37,6 +38,20 @@ double dense_norm(const kernels::BaseWeight& weight, const LoraMatrices& lora) {
   return std::sqrt(sum);
 }
 
+// Of all experts together, each by one thread.
+UpdateNorm norm_of(const ExpertsSlotImpl& slot, const LoraMatrices& lora) {
+  const std::int64_t experts = slot.experts();
+  std::vector<double> moved(static_cast<std::size_t>(experts)), base(moved.size());
+  kernels::for_row_chunks(experts, 1, [&](std::int64_t e, std::int64_t) {
+    const double delta = delta_norm({slot.path(), lora.a, lora.b, lora.scale, experts, e});
+    moved[static_cast<std::size_t>(e)] = delta * delta;
+    for (const kernels::BaseWeight& part : slot.weight().parts(e))
+      base[static_cast<std::size_t>(e)] += squared_norm(part);
+  });
+  return {slot.path(), std::sqrt(std::accumulate(moved.begin(), moved.end(), 0.0)),
+          std::sqrt(std::accumulate(base.begin(), base.end(), 0.0))};
+}
+
 // Of a trained copy: the weight's under the module's own name, the bias's beside it.
 UpdateNorm change_of(const WholeModuleImpl& module, const NamedTensor& copy) {
   const auto rows = [](const at::Tensor& tensor) { return tensor.dim() == 1 ? tensor.unsqueeze(0) : tensor; };
@@ -64,11 +79,16 @@ std::vector<Factors> factors_of(const Adapter& adapter) {
     const LoraMatrices& matrices = adapter.at(slot);
     all.push_back({slot->path(), matrices.a, matrices.b, matrices.scale});
   }
+  for (const ExpertsSlot& slot : adapter.experts()) {
+    const LoraMatrices& matrices = adapter.at(slot);
+    for (std::int64_t e = 0; e < slot->experts(); ++e)
+      all.push_back({slot->path(), matrices.a, matrices.b, matrices.scale, slot->experts(), e});
+  }
   return all;
 }
 
 Grams grams_of(const Factors& factors) {
-  const at::Tensor a = factors.a.detach().to(at::kDouble), b = factors.b.detach().to(at::kDouble);
+  const at::Tensor a = factors.matrix_a().to(at::kDouble), b = factors.matrix_b().to(at::kDouble);
   return {a.matmul(a.t()), b.t().matmul(b)};
 }
 
@@ -90,6 +110,7 @@ std::vector<UpdateNorm> update_norms(const Adapter& adapter) {
       norms[i] = {slots[i]->path(), delta, std::sqrt(squared_norm(slots[i]->base()))};
     }
   });
+  for (const ExpertsSlot& slot : adapter.experts()) norms.push_back(norm_of(*slot, adapter.at(slot)));
   kernels::for_row_chunks(1, 1, [&](std::int64_t, std::int64_t) {  // as above, each by one thread
     if (adapter.adapts_embedding()) {
       const EmbeddingSlotImpl& embedding = *adapter.embedding();

@@ -10,14 +10,30 @@
 
 namespace lowrank::lora {
 
-/// The factors of one adapted linear layer: ΔW = scale · B A with A [r, in] and B [out, r], the trained tensors
-/// themselves.
+/// The factors of one adapted linear layer, or of one expert: ΔW = scale · B A. a and b are the trained tensors, those
+/// of all experts together.
 struct Factors {
   std::string path;
   at::Tensor a, b;
   double scale = 1;
+  std::int64_t experts = 1, expert = 0;
+
+  /// A [r, in] and B [out, r], and their gradients': views without a history, made anew each time (a trainer may move
+  /// the values of a leaf).
+  at::Tensor matrix_a() const { return part_a(a.detach()); }
+  at::Tensor matrix_b() const { return part_b(b.detach()); }
+  at::Tensor gradient_a() const { return part_a(a.grad()); }
+  at::Tensor gradient_b() const { return part_b(b.grad()); }
+
+  at::Tensor part_a(const at::Tensor& all) const {
+    return experts == 1 ? all : all.view({experts, -1, all.size(1)}).select(0, expert);
+  }
+  at::Tensor part_b(const at::Tensor& all) const {
+    return experts == 1 ? all : all.view({all.size(0), -1, experts}).select(2, expert);
+  }
 };
-/// Those of every linear slot, in the adapter's order: A and B alone of an adapter with a magnitude or a beginning.
+/// Those of every linear slot, in the adapter's order, A and B alone of an adapter with a magnitude or a beginning;
+/// then of every expert of every slot of experts.
 std::vector<Factors> factors_of(const Adapter& adapter);
 
 /// A Aᵀ and Bᵀ B in fp64 [r, r]; by one thread.

@@ -39,11 +39,11 @@ WholeModuleImpl::WholeModuleImpl(std::string path, std::vector<NamedTensor> base
 }
 
 at::Tensor WholeModuleImpl::current(const std::string& name) const {
-  const Attached* owner = nullptr;
+  const AdapterList<std::vector<NamedTensor>>::Entry* owner = nullptr;
   at::Tensor result;
-  for (const Attached& one : adapters_) {
+  for (const auto& one : adapters_) {
     if (!one.enabled) continue;
-    const NamedTensor* const copy = find(one.copies, name);
+    const NamedTensor* const copy = find(one.value, name);
     if (copy == nullptr) continue;
     if (owner != nullptr)
       throw ConfigError(
@@ -57,23 +57,9 @@ at::Tensor WholeModuleImpl::current(const std::string& name) const {
   return own == nullptr ? at::Tensor() : own->tensor;
 }
 
-bool WholeModuleImpl::enabled() const {
-  return std::any_of(adapters_.begin(), adapters_.end(), [](const Attached& one) { return one.enabled; });
-}
-
 bool WholeModuleImpl::brings(const std::string& name) const {
   return std::any_of(adapters_.begin(), adapters_.end(),
-                     [&](const Attached& one) { return one.enabled && find(one.copies, name) != nullptr; });
-}
-
-bool WholeModuleImpl::adapted(const std::string& adapter) const {
-  return std::any_of(adapters_.begin(), adapters_.end(), [&](const Attached& one) { return one.name == adapter; });
-}
-
-const std::vector<NamedTensor>& WholeModuleImpl::copies(const std::string& adapter) const {
-  for (const Attached& one : adapters_)
-    if (one.name == adapter) return one.copies;
-  throw InternalError(fmt::format("the adapter '{}' keeps no copy of {}", adapter, path_));
+                     [&](const auto& one) { return one.enabled && find(one.value, name) != nullptr; });
 }
 
 std::vector<NamedTensor> WholeModuleImpl::fresh_copies(const std::vector<std::string>& names) const {
@@ -88,9 +74,7 @@ std::vector<NamedTensor> WholeModuleImpl::fresh_copies(const std::vector<std::st
 }
 
 void WholeModuleImpl::attach(std::vector<NamedTensor> copies, const std::string& adapter) {
-  if (adapted(adapter))
-    throw ConfigError(fmt::format("{} already carries the adapter '{}'; detach it, or give the new one another name",
-                                  path_, adapter));
+  adapters_.require_free(adapter, path_);
   for (const NamedTensor& copy : copies) {
     const NamedTensor* const own = find(base_, copy.name);
     if (own == nullptr) throw ModelError(fmt::format("{} has no {} that an adapter could replace", path_, copy.name));
@@ -98,16 +82,7 @@ void WholeModuleImpl::attach(std::vector<NamedTensor> copies, const std::string&
       throw ModelError(fmt::format("{}.{} must be [{}], found [{}]", path_, copy.name,
                                    fmt::join(own->tensor.sizes(), ", "), fmt::join(copy.tensor.sizes(), ", ")));
   }
-  adapters_.push_back({adapter, std::move(copies)});
-}
-
-void WholeModuleImpl::detach(const std::string& adapter) {
-  std::erase_if(adapters_, [&](const Attached& one) { return one.name == adapter; });
-}
-
-void WholeModuleImpl::set_enabled(bool enabled, const std::string& adapter) {
-  for (Attached& one : adapters_)
-    if (one.name == adapter) one.enabled = enabled;
+  adapters_.add(adapter, path_, std::move(copies));
 }
 
 }  // namespace lowrank::lora

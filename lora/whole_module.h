@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lowrank/kernels/base_weight.h"
+#include "lowrank/lora/adapter_list.h"
 #include "lowrank/lora/stored_weight.h"
 
 namespace lowrank::lora {
@@ -23,9 +24,6 @@ struct NamedTensor {
 /// A layer's weight (where it is dense, in the shape in which it is stored) and bias, by their names in the module: the
 /// tensors themselves.
 std::vector<NamedTensor> own_tensors(const kernels::BaseWeight& base);
-
-/// What an adapter is called where nobody says otherwise, as in PEFT.
-inline constexpr const char* kDefaultAdapter = "default";
 
 /// An embedding, a norm, a head, or the own tensors of a linear layer. Adapters are known by name; what is not enabled
 /// costs nothing.
@@ -44,31 +42,30 @@ class WholeModuleImpl {
   /// where the module has none of this name. ConfigError when two enabled adapters both bring one.
   at::Tensor current(const std::string& name) const;
   /// Whether an enabled adapter brings copies, and whether one of this name.
-  bool enabled() const;
+  bool enabled() const { return adapters_.any_enabled(); }
   bool brings(const std::string& name) const;
 
-  bool adapted(const std::string& adapter = kDefaultAdapter) const;
+  bool adapted(const std::string& adapter = kDefaultAdapter) const { return adapters_.has(adapter); }
   /// An adapter's copies. InternalError where it has none here.
-  const std::vector<NamedTensor>& copies(const std::string& adapter = kDefaultAdapter) const;
+  const std::vector<NamedTensor>& copies(const std::string& adapter = kDefaultAdapter) const {
+    return adapters_.at(adapter, path_);
+  }
   /// fp32 leaves that require grad, one for each tensor of `names` ("weight", "bias"; those the module has not are
   /// passed over), equal to the base's.
   std::vector<NamedTensor> fresh_copies(const std::vector<std::string>& names = {"weight", "bias"}) const;
   /// Enabled from the start. ModelError for a name or shape that the base does not have; ConfigError when the adapter
   /// has copies here already.
   void attach(std::vector<NamedTensor> copies, const std::string& adapter = kDefaultAdapter);
-  void detach(const std::string& adapter = kDefaultAdapter);
-  void set_enabled(bool enabled, const std::string& adapter = kDefaultAdapter);
+  void detach(const std::string& adapter = kDefaultAdapter) { adapters_.remove(adapter); }
+  void set_enabled(bool enabled, const std::string& adapter = kDefaultAdapter) {
+    adapters_.set_enabled(enabled, adapter);
+  }
 
  private:
-  struct Attached {
-    std::string name;
-    std::vector<NamedTensor> copies;
-    bool enabled = true;
-  };
   std::string path_;
   StoredWeight stored_;
   std::vector<NamedTensor> base_;
-  std::vector<Attached> adapters_;
+  AdapterList<std::vector<NamedTensor>> adapters_;
 };
 using WholeModule = std::shared_ptr<WholeModuleImpl>;  // shared by a model and the adapters attached to it
 

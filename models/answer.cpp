@@ -61,8 +61,8 @@ std::string Answer::end() {
 std::string Answer::push(data::TokenId id) {
   result_.ids.push_back(id);
   sequence_.push_back(id);
-  const auto& eos = config_.eos_token_ids;
-  if (!options_.ignore_eos && std::find(eos.begin(), eos.end(), id) != eos.end()) {
+  const auto among = [&](const auto& ends) { return std::find(ends.begin(), ends.end(), id) != ends.end(); };
+  if (!options_.ignore_eos && (among(config_.eos_token_ids) || among(options_.end_ids))) {
     result_.finish = "eos";
     return end();
   }

@@ -66,7 +66,8 @@ class BeamSearch {
         batch_(batch),
         width_(static_cast<std::size_t>(beams.beams)),
         // So many that enough are left to go on with when every end token is among them.
-        candidates_(width_ * std::max<std::size_t>(2, 1 + decoder.config().eos_token_ids.size())),
+        candidates_(width_ *
+                    std::max<std::size_t>(2, 1 + decoder.config().eos_token_ids.size() + options.end_ids.size())),
         cache_(0),
         results_(prompts.size()) {}
 

@@ -1,6 +1,11 @@
 #include "lowrank/models/config.h"
 
+#include <set>
+#include <utility>
+
 #include "lowrank/core/error.h"
+#include "lowrank/core/settings_limits.h"
+#include "lowrank/models/config_keys.h"
 #include "lowrank/models/config_reader.h"
 #include "lowrank/models/description.h"
 #include "lowrank/models/families/family.h"
@@ -26,11 +31,7 @@ std::vector<std::int64_t> read_ids(const core::JsonView& value) {
   return ids;
 }
 
-}  // namespace
-
-DecoderConfig parse_config(const core::JsonView& json) {
-  if (!json.is_object()) json.fail("must be an object");
-  const Family& family = find_family(json.at("model_type").as_string(), json.where());
+DecoderConfig parse_family(const core::JsonView& json, const Family& family) {
   ConfigReader keys(json, family);
   keys.has("model_type");
   DecoderConfig config;
@@ -53,20 +54,65 @@ DecoderConfig parse_config(const core::JsonView& json) {
   return config;
 }
 
+// The keys of a model of several kinds of input that speak of its text, or of what is not run.
+std::set<std::string, std::less<>> keys_beside_text(const core::JsonView& json) {
+  std::set<std::string, std::less<>> asked = {"model_type", "text_config", "tie_word_embeddings", "initializer_range",
+                                              "dtype",      "torch_dtype", "spatial_merge_size",  "max_soft_tokens"};
+  for (const std::string& key : json.keys()) {
+    const bool part = key.ends_with("_config") && key != "quantization_config" && key != "compression_config";
+    const bool token = key.find("_token") != std::string::npos;
+    const bool input = key.starts_with("vision_") || key.starts_with("image_") || key.starts_with("audio_") ||
+                       key.starts_with("video_") || key.starts_with("mm_") || key.starts_with("projector_") ||
+                       key.starts_with("multimodal_");
+    if (part || token || input) asked.insert(key);
+  }
+  return asked;
+}
+
+// text_config is a model of its own; what stands beside it counts where it says nothing.
+DecoderConfig parse_nested(const core::JsonView& json, const Family& family) {
+  const core::JsonView text = json.at("text_config");
+  if (!text.is_object()) text.fail("must be an object");
+  const std::string type = text.get_string("model_type", std::string(family.text_type));
+  const Family& text_family = find_family(type, text.where());
+  if (!text_family.text_type.empty()) text.at("model_type").fail("must be a text model's");
+  DecoderConfig config = parse_family(text, text_family);
+  config.tied_stated = json.has_value("tie_word_embeddings");
+  config.tied = json.get_bool("tie_word_embeddings", family.default_tied);
+  for (const char* key : {"torch_dtype", "dtype"}) config.dtype = json.get_string(key, config.dtype);
+  if (json.has_value("eos_token_id")) config.eos_token_ids = read_ids(json.at("eos_token_id"));
+  if (json.has_value("bos_token_id")) config.bos_token_id = read_id(json.at("bos_token_id"));
+  if (json.has_value("pad_token_id")) config.pad_token_id = read_id(json.at("pad_token_id"));
+  check_unread_keys(json, keys_beside_text(json), config);
+  auto blocks = std::make_shared<DecoderSpec>(*config.blocks);
+  blocks->saved_prefix = blocks->prefix;
+  blocks->prefix = family.text_prefix;
+  config.blocks = std::move(blocks);
+  return config;
+}
+
+}  // namespace
+
+DecoderConfig parse_config(const core::JsonView& json) {
+  if (!json.is_object()) json.fail("must be an object");
+  const Family& family = find_family(json.at("model_type").as_string(), json.where());
+  return family.text_type.empty() ? parse_family(json, family) : parse_nested(json, family);
+}
+
+std::vector<std::int64_t> end_token_ids(const std::filesystem::path& generation_file) {
+  if (!std::filesystem::exists(generation_file)) return {};
+  const core::Json generation = core::read_json(generation_file, core::kSettings);
+  const core::JsonView view(generation, generation_file.string());
+  return view.has("eos_token_id") ? read_ids(view.at("eos_token_id")) : std::vector<std::int64_t>();
+}
+
 DecoderConfig read_config(const std::filesystem::path& model_directory) {
   const std::filesystem::path file = model_directory / "config.json";
-  const core::Json json = core::read_json(file);
+  const core::Json json = core::read_json(file, core::kSettings);
   DecoderConfig config = parse_config(core::JsonView(json, file.string()));
 
-  const std::filesystem::path generation_file = model_directory / "generation_config.json";
-  if (std::filesystem::exists(generation_file)) {
-    const core::Json generation = core::read_json(generation_file);
-    const core::JsonView view(generation, generation_file.string());
-    if (view.has("eos_token_id")) {
-      const std::vector<std::int64_t> eos = read_ids(view.at("eos_token_id"));
-      if (!eos.empty()) config.eos_token_ids = eos;
-    }
-  }
+  const std::vector<std::int64_t> eos = end_token_ids(model_directory / "generation_config.json");
+  if (!eos.empty()) config.eos_token_ids = eos;
   return config;
 }
 

@@ -33,14 +33,16 @@ struct DecoderConfig {
   core::Json family_keys = core::Json::object();
 
   std::int64_t parameter_count() const;  // tied head counted once
-  /// Values that the backward pass of a training step keeps of a token, about.
-  std::int64_t kept_per_token() const;
+  /// Those that one token passes through: of a mixture, its own experts' alone.
+  std::int64_t active_parameter_count() const;
 };
 
 /// config.json (and generation_config.json beside it). FormatError for values that cannot be; ModelError for an unknown
 /// model_type (lists the known ones) or a key that changes the mathematics and is not supported.
 DecoderConfig read_config(const std::filesystem::path& model_directory);
 DecoderConfig parse_config(const core::JsonView& json);
+/// eos_token_id of a generation_config.json, one or several; none where the file says nothing or is not there.
+std::vector<std::int64_t> end_token_ids(const std::filesystem::path& generation_file);
 /// config.json, as transformers writes it.
 std::string config_json(const DecoderConfig& config);
 std::vector<std::string> known_model_types();

@@ -9,6 +9,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/models/quantised.h"
 
 namespace lowrank::models {
 namespace {
@@ -54,6 +55,11 @@ const Names& inert_keys() {
       "resid_pdrop",
       "embd_pdrop",
       "attn_pdrop",
+      "dropout",
+      "layerdrop",
+      "residual_dropout",
+      "embedding_dropout",
+      "classifier_dropout",
       "cache_implementation",
       "n_ctx",
       "summary_type",
@@ -88,6 +94,7 @@ const Names& inert_keys() {
       "begin_suppress_tokens",
       "sep_token_id",
       "decoder_start_token_id",
+      "eod_token_id",
       "forced_bos_token_id",
       "forced_eos_token_id",
       "remove_invalid_values",
@@ -155,6 +162,7 @@ const std::vector<Rule>& rules() {
       {"moe_intermediate_size", {0}},
       {"attention_chunk_size", {}},
       {"attn_temperature_tuning", {false, 0}},
+      {"attention_temperature", {1, 1.0}},
       {"attention_sink", {false, 0}},
       {"per_layer_config", {Json::object()}},
   };
@@ -162,8 +170,9 @@ const std::vector<Rule>& rules() {
 }
 
 bool is_dropout(std::string_view key) {
-  return key == "attention_dropout" || key == "hidden_dropout" || key == "resid_pdrop" || key == "embd_pdrop" ||
-         key == "attn_pdrop";
+  static const Names names = {"attention_dropout", "hidden_dropout",   "resid_pdrop",       "embd_pdrop", "attn_pdrop",
+                              "dropout",           "residual_dropout", "embedding_dropout", "layerdrop"};
+  return names.count(key) != 0;
 }
 
 }  // namespace
@@ -177,6 +186,7 @@ void check_unread_keys(const core::JsonView& json, const std::set<std::string, s
     if (rule != rules().end()) {
       const auto& accepted = rule->accepted;
       if (value.is_null() || std::find(accepted.begin(), accepted.end(), value.raw()) != accepted.end()) continue;
+      if (key == "quantization_config" || key == "compression_config") refuse_quantised(json, key);
       std::string expected = "null";
       for (const core::Json& v : accepted) expected += fmt::format(" or {}", v.dump());
       throw ModelError(fmt::format("{}: {} changes what a {} model computes and is not supported; expected {}",

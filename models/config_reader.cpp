@@ -15,6 +15,9 @@ std::string ConfigReader::spelled(std::string_view key) {
 }
 
 std::int64_t ConfigReader::integer(std::string_view key, std::int64_t high) {
+  for (const auto& [known, fallback] : family_.defaults) {
+    if (known == key) return integer(key, fallback, 1, high);
+  }
   const std::int64_t value = at(key).as_int(1, high);
   write(key, value);
   return value;
@@ -55,6 +58,7 @@ void ConfigReader::write(std::string_view key, core::Json value) {
 void ConfigReader::finish(DecoderConfig& config) {
   check_unread_keys(json_, asked_, config);
   config.unknown_keys.insert(config.unknown_keys.begin(), unknown_.begin(), unknown_.end());
+  config.notes.insert(config.notes.begin(), notes_.begin(), notes_.end());
   config.family_keys = std::move(written_);
 }
 

@@ -6,6 +6,8 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "lowrank/core/json.h"
 #include "lowrank/models/config.h"
@@ -21,7 +23,7 @@ class ConfigReader {
 
   // Keys are asked for in the common spelling ("hidden_size") and looked up in the family's ("n_embd"), then in the
   // common one. The value is remembered for writing.
-  std::int64_t integer(std::string_view key, std::int64_t high);  // required, from 1
+  std::int64_t integer(std::string_view key, std::int64_t high);  // required unless Family::defaults has it, from 1
   std::int64_t integer(std::string_view key, std::int64_t fallback, std::int64_t low, std::int64_t high);
   double number(std::string_view key, double fallback);
   bool boolean(std::string_view key, bool fallback);
@@ -41,6 +43,8 @@ class ConfigReader {
   void finish(DecoderConfig& config);
   /// Something to warn of as an unknown key ("rope_scaling.mystery").
   void unknown(const std::string& key) { unknown_.push_back(key); }
+  /// Something that is known and not applied, in words.
+  void note(std::string text) { notes_.push_back(std::move(text)); }
 
  private:
   std::string spelled(std::string_view key);
@@ -48,7 +52,7 @@ class ConfigReader {
   const core::JsonView& json_;
   const Family& family_;
   std::set<std::string, std::less<>> asked_;
-  std::vector<std::string> unknown_;
+  std::vector<std::string> unknown_, notes_;
   core::Json written_ = core::Json::object();
 };
 

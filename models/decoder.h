@@ -9,20 +9,25 @@
 #include <vector>
 
 #include "lowrank/kernels/dropout.h"
+#include "lowrank/kernels/router_balance.h"
 #include "lowrank/kernels/segments.h"
 #include "lowrank/lora/adapter.h"
 #include "lowrank/lora/layer_modules.h"
 #include "lowrank/models/config.h"
 #include "lowrank/models/kv_cache.h"
+#include "lowrank/models/recompute.h"
 #include "lowrank/models/weight_source.h"
 
 namespace lowrank::models {
 
+struct LayerPass;
+
 struct ForwardOptions {
   const kernels::DropoutContext* dropout = nullptr;  // null: evaluation; must outlive the backward pass
   KvCache* cache = nullptr;
-  bool recompute = false;  // activation checkpointing, a layer at a time
-  double neftune = 0;      // α of kernels::neftune_noise on the embeddings; needs `dropout`'s place
+  Recompute recompute = false;                                // activation checkpointing, a layer at a time
+  std::shared_ptr<kernels::RouterBalance> balance = nullptr;  // that of this pass's routers; closed at its end
+  double neftune = 0;  // α of kernels::neftune_noise on the embeddings; needs `dropout`'s place
 };
 
 /// The decoder must outlive the backward pass of what it computed.
@@ -51,16 +56,25 @@ class DecoderImpl {
   lora::SlotTable slot_table() const;
   /// Every weight with its Hugging Face name, each once (a tied head is the embedding); for --method full and saving.
   std::vector<lora::NamedTensor> named_weights() const;
-  /// Values that the backward pass of a training step keeps of a token, about.
-  std::int64_t kept_per_token() const;
+  /// Values that the backward pass of a training step keeps of a token in each layer, about: 0 where the layer has no
+  /// gradient.
+  std::vector<std::int64_t> kept_by_layer() const;
   /// Its linear layers as LibTorch's modules (see LinearSlotImpl::module), named by path with '_' for '.'.
   const lora::ModulePtr& module() const { return module_; }
   /// Tells the slots and the tied head that weights were moved with set_data.
   void rebind();
-  std::string base_name;  // path or ORG/NAME the model was loaded from
+  std::string base_name;            // absolute path or ORG/NAME the model was loaded from
+  std::int64_t file_rows = 0;       // lora::SlotTable's
+  std::vector<std::string> beside;  // tensors in its files that are no part of it (a picture's encoder)
 
  private:
   struct Parts;
+  /// What layer i makes of x and what is carried, to be computed again in the backward pass; `keep`: what `pass` refers
+  /// to.
+  at::Tensor recomputed(std::size_t i, const std::shared_ptr<const void>& keep, const LayerPass& pass,
+                        const at::Tensor& x);
+  /// Says to the activated adapters on which tokens of a pass they act.
+  void activate(const std::vector<std::int64_t>& ids, const kernels::Segments& segments, const KvCache* cache);
   /// The first layer with something to train; the number of layers when there is none.
   std::size_t first_trained_layer() const;
 
@@ -68,6 +82,7 @@ class DecoderImpl {
   DecoderConfig config_;
   at::ScalarType dtype_;
   std::unique_ptr<Parts> parts_;
+  std::shared_ptr<lora::Activations> activations_ = std::make_shared<lora::Activations>();
 };
 using Decoder = std::shared_ptr<DecoderImpl>;
 

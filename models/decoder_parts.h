@@ -13,6 +13,7 @@ struct DecoderImpl::Parts {
   std::vector<Modules> modules;  // of the embedding, each layer, the final norm, the head
   std::vector<Layer> layers;
   Norm norm;
+  lora::LinearSlot projection;  // after the norm, or null
   std::unique_ptr<Head> head;
   std::unique_ptr<Embedding> embedding;
 };

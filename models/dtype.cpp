@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <fstream>
 #include <map>
 #include <sstream>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/files.h"
 #include "lowrank/kernels/packed_weight.h"
 
 namespace lowrank::models {
@@ -55,10 +55,7 @@ bool cpuinfo_has_bf16(std::string_view cpuinfo) {
 }
 
 bool cpu_computes_bf16() {
-  std::ifstream file("/proc/cpuinfo");
-  std::ostringstream text;
-  text << file.rdbuf();
-  return cpuinfo_has_bf16(text.str()) && kernels::onednn_allows_bf16();
+  return cpuinfo_has_bf16(core::read_file("/proc/cpuinfo")) && kernels::onednn_allows_bf16();
 }
 
 DTypeDecision choose_dtype(DTypeChoice choice, const formats::WeightFiles& weights) {

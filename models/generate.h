@@ -21,8 +21,9 @@ struct GenerateOptions {
   std::vector<std::string> stop = {};  // text that ends the answer and is not part of it
   std::uint64_t seed = 42;
   bool ignore_eos = false;
-  std::int64_t no_repeat_ngram = 0;  // no run of this many tokens twice, the prompt's included; 0: off
-  bool log_probs = false;            // Generated::log_probs is filled
+  std::vector<data::TokenId> end_ids = {};  // that end the answer, beside the model's own end tokens
+  std::int64_t no_repeat_ngram = 0;         // no run of this many tokens twice, the prompt's included; 0: off
+  bool log_probs = false;                   // Generated::log_probs is filled
 };
 
 struct Generated {

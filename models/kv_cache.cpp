@@ -8,7 +8,7 @@
 namespace lowrank::models {
 
 KvCache::KvCache(std::int64_t sequences)
-    : lengths_(static_cast<std::size_t>(sequences), 0), longest_(static_cast<std::size_t>(sequences), 0) {}
+    : lengths_(static_cast<std::size_t>(sequences), 0), longest_(static_cast<std::size_t>(sequences), 0), tokens_(lengths_.size()) {}
 KvCache::~KvCache() = default;
 KvCache::KvCache(KvCache&&) noexcept = default;
 KvCache& KvCache::operator=(KvCache&&) noexcept = default;
@@ -27,6 +27,7 @@ void KvCache::add() {
   for (const auto& state : states_) state->add();
   lengths_.push_back(0);
   longest_.push_back(0);
+  tokens_.emplace_back();
 }
 
 void KvCache::select(const std::vector<std::int64_t>& kept) {
@@ -36,6 +37,9 @@ void KvCache::select(const std::vector<std::int64_t>& kept) {
     for (const std::int64_t sequence : kept) selected.push_back(numbers->at(static_cast<std::size_t>(sequence)));
     *numbers = std::move(selected);
   }
+  std::vector<std::vector<std::int64_t>> tokens;
+  for (const std::int64_t sequence : kept) tokens.push_back(tokens_.at(static_cast<std::size_t>(sequence)));
+  tokens_ = std::move(tokens);
 }
 
 kernels::Segments KvCache::segments(const std::vector<std::int64_t>& q_lengths) const {
@@ -47,8 +51,9 @@ kernels::Segments KvCache::segments(const std::vector<std::int64_t>& q_lengths) 
   return segments;
 }
 
-void KvCache::advance(const kernels::Segments& segments) {
+void KvCache::advance(const kernels::Segments& segments, const std::vector<std::int64_t>& ids) {
   for (std::size_t s = 0; s < lengths_.size(); ++s) {
+    tokens_[s].insert(tokens_[s].end(), ids.begin() + segments.q_offsets[s], ids.begin() + segments.q_offsets[s + 1]);
     lengths_[s] += segments.q_length(static_cast<std::int64_t>(s));
     longest_[s] = std::max(longest_[s], lengths_[s]);
   }
@@ -63,6 +68,7 @@ void KvCache::truncate(std::int64_t tokens, std::int64_t sequence) {
   if (tokens >= length) return;
   const bool rewinds = std::all_of(states_.begin(), states_.end(), [](const auto& state) { return state->rewinds(); });
   length = rewinds ? tokens : 0;
+  tokens_[static_cast<std::size_t>(sequence)].resize(static_cast<std::size_t>(length));
   if (length == 0) longest_[static_cast<std::size_t>(sequence)] = 0;
 }
 

@@ -35,12 +35,17 @@ class KvCache {
   /// The state of a layer, made by its mixer when it is first asked for.
   MixerState& state(std::size_t layer, const Mixer& mixer);
   /// Counts the tokens of a pass, when the last layer has seen them.
-  void advance(const kernels::Segments& segments);
+  void advance(const kernels::Segments& segments, const std::vector<std::int64_t>& ids);
+  /// The tokens that are cached of a sequence.
+  const std::vector<std::int64_t>& tokens(std::int64_t sequence) const {
+    return tokens_.at(static_cast<std::size_t>(sequence));
+  }
 
  private:
   std::vector<std::unique_ptr<MixerState>> states_;  // by layer
   std::vector<std::int64_t> lengths_;                // tokens cached when the current pass began
   std::vector<std::int64_t> longest_;
+  std::vector<std::vector<std::int64_t>> tokens_;
 };
 
 }  // namespace lowrank::models

@@ -6,10 +6,12 @@
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
 #include "lowrank/core/random.h"
+#include "lowrank/core/settings_limits.h"
 #include "lowrank/core/text.h"
 #include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/host.h"
+#include "lowrank/models/description.h"
 
 namespace lowrank::models {
 namespace {
@@ -35,7 +37,7 @@ std::int64_t saved_labels(const fs::path& directory, const DecoderImpl& decoder)
                     "finetune --task classification`, `lowrank align reward`, or PEFT with task_type SEQ_CLS",
                     file.string(), kSavedScore));
   }
-  const std::int64_t width = decoder.config().hidden_size;
+  const std::int64_t width = state_width(decoder.config());
   if (score->shape.size() != 2 || score->shape[0] < 1 || score->shape[1] != width) {
     throw ModelError(
         fmt::format("{}: '{}' must have the shape [labels, {}] for this model", file.string(), kSavedScore, width));
@@ -45,13 +47,13 @@ std::int64_t saved_labels(const fs::path& directory, const DecoderImpl& decoder)
 
 SequenceClassifier new_classifier(const LoadedModel& model, std::int64_t labels, std::uint64_t seed) {
   const DecoderConfig& config = model.decoder->config();
-  const std::vector<std::int64_t> shape = {labels, config.hidden_size};
+  const std::vector<std::int64_t> shape = {labels, state_width(config)};
   const auto* stored = model.weights.find(kStoredScore);
   if (stored != nullptr && stored->info->shape == shape) {
     return {model.decoder, formats::tensor_view(stored->file, *stored->info).to(at::kFloat, false, /*copy=*/true)};
   }
   const core::RandomStream random(seed, "score head");
-  std::vector<float> score(static_cast<std::size_t>(labels * config.hidden_size));
+  std::vector<float> score(static_cast<std::size_t>(labels * state_width(config)));
   for (std::size_t i = 0; i < score.size(); ++i) {
     score[i] = static_cast<float>(config.initializer_range * random.normal(i));
   }
@@ -66,7 +68,7 @@ std::int64_t own_labels(const LoadedModel& model) {
 LoadedClassifier load_classifier(const Decoder& decoder, const fs::path& directory, std::vector<std::string>* notes,
                                  const std::string& name) {
   const std::int64_t labels = saved_labels(directory, *decoder);
-  SequenceClassifier classifier(decoder, kernels::aten::zeros({labels, decoder->config().hidden_size}, at::kFloat));
+  SequenceClassifier classifier(decoder, kernels::aten::zeros({labels, state_width(decoder->config())}, at::kFloat));
   lora::Adapter adapter = lora::load_peft(classifier.slot_table(), directory, notes, name);
   return {std::move(classifier), std::move(adapter)};
 }
@@ -84,9 +86,9 @@ std::vector<std::string> read_labels(const fs::path& directory, std::int64_t cou
   fs::path file = directory / kLabelFile;
   std::error_code ignored;
   if (fs::exists(file, ignored)) {
-    json = core::read_json(file);
+    json = core::read_json(file, core::kSettings);
   } else if (file = directory / "config.json"; fs::exists(file, ignored)) {
-    const core::Json config = core::read_json(file);
+    const core::Json config = core::read_json(file, core::kSettings);
     if (config.is_object() && config.contains("label2id")) json = config["label2id"];
   }
   if (json.is_null()) return labels;

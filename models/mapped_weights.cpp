@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 #include <string_view>
 
@@ -13,6 +14,17 @@
 #include "lowrank/kernels/aten.h"
 
 namespace lowrank::models {
+
+std::vector<std::int64_t> CodedWeight::shape() const {
+  std::vector<std::int64_t> result = transposed ? std::vector{in, out} : std::vector{out, in};
+  if (expert >= 0) result.insert(result.begin(), experts);
+  return result;
+}
+
+at::Tensor WeightSource::take_bytes(const std::string& name, const std::vector<std::int64_t>&) {
+  throw InternalError("packed weights are asked for where there are none: " + name);
+}
+
 namespace {
 
 // Buffers that old versions of transformers stored; they are computed from config.json.
@@ -22,7 +34,25 @@ bool inert(const std::string& name) {
   for (const std::string_view suffix : kSuffixes) {
     if (name.ends_with(suffix)) return true;
   }
-  return name.ends_with("self_attn.bias") || name.ends_with(".attn.bias");  // masks
+  return name.ends_with("self_attn.bias") || name.ends_with(".attn.bias") ||
+         name.ends_with(".attention.bias");  // masks
+}
+
+// Parts of a model beside its decoder of text: what reads pictures and sounds, what predicts tokens further on, and the
+// value head that reinforcement learning leaves.
+bool beside_text(std::string_view name) {
+  static constexpr std::array<std::string_view, 10> kParts = {"visual.",
+                                                              "vision_tower.",
+                                                              "vision_model.",
+                                                              "vision_embed_tokens.",
+                                                              "multi_modal_projector.",
+                                                              "audio_tower.",
+                                                              "embed_vision.",
+                                                              "embed_audio.",
+                                                              "mtp.",
+                                                              "v_head."};
+  if (name.starts_with("model.")) name.remove_prefix(6);
+  return std::any_of(kParts.begin(), kParts.end(), [&](std::string_view part) { return name.starts_with(part); });
 }
 
 std::string place(const formats::WeightFiles& files) {
@@ -36,15 +66,29 @@ std::string place(const formats::WeightFiles& files) {
 std::string MappedWeights::stored_name(const std::string& name) const {
   const auto alias = aliases_.find(name);
   if (alias != aliases_.end()) return alias->second;
-  return name.starts_with(prefix_) ? stored_prefix_ + name.substr(prefix_.size()) : name;
+  std::string stored = name;
+  for (const auto& [prefix, in_files] : renamed_) {
+    if (!name.starts_with(prefix)) continue;
+    stored = in_files + name.substr(prefix.size());
+    break;
+  }
+  const std::size_t at = own_.empty() || files_.find(stored) != nullptr ? std::string::npos : stored.find(own_);
+  if (at == std::string::npos) return stored;
+  std::string respelt = stored;
+  respelt.replace(at, own_.size(), stored_);
+  return files_.find(respelt) != nullptr ? respelt : stored;
 }
 
-at::Tensor MappedWeights::take(const std::string& name, const std::vector<std::int64_t>& shape, const Initial&) {
+bool MappedWeights::holds(const std::string& name) const { return files_.find(stored_name(name)) != nullptr; }
+
+// Null where it is missing.
+const formats::WeightFiles::Entry* MappedWeights::find(const std::string& name,
+                                                       const std::vector<std::int64_t>& shape) {
   const std::string stored = stored_name(name);
   const auto* entry = files_.find(stored);
   if (entry == nullptr) {
     missing_.push_back(stored);
-    return kernels::aten::zeros({}, at::TensorOptions(dtype_).device(device_)).expand(shape);
+    return nullptr;
   }
   if (entry->info->shape != shape) {
     const bool vocabulary = name == embedding_ && entry->info->shape.size() == 2 && entry->info->shape[1] == shape[1];
@@ -53,6 +97,33 @@ at::Tensor MappedWeights::take(const std::string& name, const std::vector<std::i
                                  fmt::join(shape, ", "), vocabulary ? " (its vocab_size)" : ""));
   }
   taken_.insert(stored);
+  return entry;
+}
+
+at::Tensor MappedWeights::take_bytes(const std::string& name, const std::vector<std::int64_t>& shape) {
+  const auto* entry = find(name, shape);
+  const at::TensorOptions options = at::TensorOptions(at::kByte).device(device_);
+  if (entry == nullptr) return kernels::aten::zeros(shape, options);
+  const std::string where = fmt::format("{}: tensor '{}'", entry->file->path().string(), entry->info->name);
+  if (entry->info->dtype != formats::DType::kU8)
+    throw ModelError(fmt::format("{} is of type {}; expected U8", where, formats::dtype_name(entry->info->dtype)));
+  if (trainable_)
+    throw ModelError(
+        fmt::format("{} is packed in 4 bits, which cannot be trained whole; train an adapter, or a bf16 copy of the "
+                    "model",
+                    where));
+  return formats::tensor_view(*entry).to(device_);
+}
+
+at::Tensor MappedWeights::take(const std::string& name, const std::vector<std::int64_t>& shape, const Initial&) {
+  if (const auto own = replaced_.find(name); own != replaced_.end()) {
+    taken_.insert(stored_name(name));
+    return own->second.to(device_, dtype_);
+  }
+  const auto* entry = find(name, shape);
+  if (entry == nullptr) return kernels::aten::zeros({}, at::TensorOptions(dtype_).device(device_)).expand(shape);
+  if (form_ != kernels::BaseForm::kAsStored && base_ == nullptr)  // only noted: nothing is read, or converted
+    return kernels::aten::zeros({}, at::TensorOptions(dtype_).device(device_)).expand(shape);
   const at::Tensor view = formats::tensor_view(*entry);
   if (trainable_) return view.to(device_, at::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_(true);
   // In a bf16 run the GEMMs want bf16 operands; in an fp32 run half-precision weights are widened as they are used.
@@ -62,10 +133,25 @@ at::Tensor MappedWeights::take(const std::string& name, const std::vector<std::i
   return usable ? view.to(device_) : view.to(device_, dtype_);
 }
 
-void MappedWeights::check_complete() const {
-  std::vector<std::string> left_over;
+std::shared_ptr<const kernels::BaseStorage> MappedWeights::coded(const CodedWeight& weight) {
+  if (form_ == kernels::BaseForm::kAsStored) return nullptr;
+  const auto* entry = find(weight.tensor, weight.shape());
+  if (entry == nullptr) return nullptr;  // take() says so once all are counted
+  CodedWeight stored = weight;
+  stored.tensor = stored_name(weight.tensor);
+  if (base_ == nullptr) {
+    wanted_.push_back(std::move(stored));
+    return nullptr;
+  }
+  at::Tensor original = formats::tensor_view(*entry);
+  if (weight.expert >= 0) original = original.select(0, weight.expert);
+  return base_->storage(stored, weight.transposed ? original.t() : original, device_);
+}
+
+std::vector<std::string> MappedWeights::check_complete() const {
+  std::vector<std::string> left_over, beside;
   for (const std::string& name : files_.names()) {
-    if (taken_.count(name) == 0 && !inert(name)) left_over.push_back(name);
+    if (taken_.count(name) == 0 && !inert(name)) (beside_text(name) ? beside : left_over).push_back(name);
   }
   if (!missing_.empty()) {
     const std::string others = missing_.size() > 1 ? fmt::format(", and {} more are", missing_.size() - 1) : " is";
@@ -77,6 +163,7 @@ void MappedWeights::check_complete() const {
                                  files_.find(left_over.front())->file->path().string(), left_over.front(),
                                  core::did_you_mean(left_over.front(), {taken_.begin(), taken_.end()})));
   }
+  return beside;
 }
 
 }  // namespace lowrank::models

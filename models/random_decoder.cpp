@@ -1,3 +1,4 @@
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -26,9 +27,15 @@ class RandomWeights : public WeightSource {
     if (initial.kind == Initial::Kind::kZeros) return zeros;
     if (initial.kind == Initial::Kind::kOnes) return zeros.fill_(1);
     const core::RandomStream stream(seed_, "init:" + name);
+    std::vector<float> values(static_cast<std::size_t>(zeros.numel()));
+    if (initial.kind == Initial::Kind::kLogUniform) {
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        values[i] = static_cast<float>(std::log(0.01 + (16 - 0.01) * stream.uniform(i)));
+      }
+      return kernels::from_host<float>(values, shape);
+    }
     const double deviation = deviation_ * initial.factor;
     const std::int64_t rows = shape.front(), columns = zeros.numel() / rows;
-    std::vector<float> values(static_cast<std::size_t>(zeros.numel()));
     kernels::for_row_chunks(rows, 16, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) {
         for (std::int64_t column = 0; column < columns; ++column) {

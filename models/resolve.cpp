@@ -1,14 +1,11 @@
 // What MODEL on a command line means.
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cctype>
-#include <cstdlib>
-#include <cstring>
-
 #include "lowrank/core/error.h"
-#include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/settings_limits.h"
+#include "lowrank/core/text.h"
+#include "lowrank/data/hub/cache.h"
 #include "lowrank/models/load.h"
 
 namespace lowrank::models {
@@ -19,63 +16,33 @@ namespace fs = std::filesystem;
 constexpr const char* kConfig = "config.json";
 constexpr const char* kAdapterConfig = "adapter_config.json";
 
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
-
-fs::path hub_cache() {
-  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
-    if (const std::string value = environment(name); !value.empty()) return value;
-  }
-  if (const std::string home = environment("HF_HOME"); !home.empty()) return fs::path(home) / "hub";
-  const std::string cache = environment("XDG_CACHE_HOME");
-  const fs::path base = cache.empty() ? fs::path(environment("HOME")) / ".cache" : fs::path(cache);
-  return base / "huggingface" / "hub";
-}
-
-bool plain_name(const std::string& name) {
-  return !name.empty() && name != "." && name != ".." && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return std::isalnum(c) || std::strchr("._-", c);
-  });
-}
-
-// NAME or ORG/NAME as the hub's cache spells the folder, or empty when it cannot be a name on the hub.
-std::string cache_folder(const std::string& model) {
-  const std::size_t slash = model.find('/');
-  if (slash == std::string::npos) return plain_name(model) ? "models--" + model : "";
-  const std::string org = model.substr(0, slash), name = model.substr(slash + 1);
-  return plain_name(org) && plain_name(name) ? "models--" + org + "--" + name : "";
-}
-
-// The snapshot of refs/main; without that file, the only one there is.
-std::optional<fs::path> find_snapshot(const fs::path& folder) {
-  const fs::path snapshots = folder / "snapshots";
-  if (fs::is_regular_file(folder / "refs" / "main")) {
-    std::string revision = core::read_file(folder / "refs" / "main", 4096);
-    while (!revision.empty() && std::isspace(static_cast<unsigned char>(revision.back()))) revision.pop_back();
-    if (plain_name(revision) && fs::is_directory(snapshots / revision)) return snapshots / revision;
-    return std::nullopt;
-  }
-  std::error_code error;
-  std::vector<fs::path> found;
-  for (const auto& entry : fs::directory_iterator(snapshots, error)) {
-    if (entry.is_directory()) found.push_back(entry.path());
-  }
-  return found.size() == 1 ? std::optional(found.front()) : std::nullopt;
-}
+struct Found {
+  fs::path folder;
+  bool cached = false;  // in the hub's cache, by its name there
+};
 
 // The folder that `model` names, whatever it holds. `beside`: a second place for relative paths, taken when only it has
 // a model.
-fs::path find_folder(const std::string& model, const fs::path& beside) {
+Found find_folder(const std::string& model, const fs::path& beside) {
   if (model.empty()) throw MissingError("the model's name is empty; expected a folder or ORG/NAME");
   std::vector<fs::path> places = {model};
   if (!beside.empty() && fs::path(model).is_relative()) places.push_back(beside / model);
+  std::error_code error;
   for (const fs::path& place : places) {
-    if (fs::exists(place / kConfig)) return place;
+    if (fs::exists(place / kConfig, error)) return {place};
+    if (error == std::errc::filename_too_long) {
+      throw MissingError(fmt::format("'{}': a name of {} bytes is longer than any path; expected a folder or ORG/NAME",
+                                     core::printable(model, 60), model.size()));
+    }
   }
   for (const fs::path& place : places) {
-    if (fs::is_directory(place)) return place;
+    if (fs::is_directory(place)) return {place};
+    if (place.extension() == ".gguf" && fs::exists(place)) {
+      throw MissingError(
+          fmt::format("{} is a GGUF file, which llama.cpp runs; give the model in safetensors that it was made from: "
+                      "a folder, or ORG/NAME",
+                      place.string()));
+    }
     if (fs::exists(place)) {
       throw MissingError(
           fmt::format("{} is a file; expected the folder of a model (with config.json, model.safetensors "
@@ -83,13 +50,8 @@ fs::path find_folder(const std::string& model, const fs::path& beside) {
                       place.string()));
     }
   }
-  const std::string name = cache_folder(model);
-  if (name.empty()) throw MissingError(fmt::format("{}: there is no such folder", model));
-  const fs::path cached = hub_cache() / name;
-  if (const auto snapshot = find_snapshot(cached)) return *snapshot;
-  throw MissingError(
-      fmt::format("{}: there is no such folder, and the Hugging Face cache has no snapshot of it (looked in {})", model,
-                  cached.string()));
+  if (const auto snapshot = data::hub::local_path(model, data::hub::RepoType::kModel)) return {*snapshot, true};
+  data::hub::throw_not_here(fmt::format("{}: there is no such folder", model), model, data::hub::RepoType::kModel);
 }
 
 std::string without_slash(std::string name) {
@@ -97,33 +59,50 @@ std::string without_slash(std::string name) {
   return name;
 }
 
+// A relative path would name another folder as soon as the adapter is used from elsewhere.
+std::string base_name_of(const std::string& model, const Found& found) {
+  const auto repo = found.cached ? data::hub::parse_repo(model) : std::nullopt;
+  return repo ? repo->id : without_slash(fs::absolute(found.folder).lexically_normal().string());
+}
+
 }  // namespace
 
 Resolved resolve(const std::string& model) {
-  const fs::path folder = find_folder(model, {});
-  if (fs::exists(folder / kConfig)) return {folder, std::nullopt, without_slash(model)};
+  const Found found = find_folder(model, {});
+  const fs::path& folder = found.folder;
+  if (fs::exists(folder / kConfig)) return {folder, std::nullopt, without_slash(model), base_name_of(model, found)};
   if (!fs::exists(folder / kAdapterConfig)) {
     throw MissingError(
         fmt::format("{}: has neither config.json (a model) nor adapter_config.json (an adapter)", folder.string()));
   }
   const fs::path file = folder / kAdapterConfig;
-  const core::Json json = core::read_json(file);
-  const std::string base = core::JsonView(json, file.string()).get_string("base_model_name_or_path", "");
+  const core::Json json = core::read_json(file, core::kSettings);
+  const core::JsonView config(json, file.string());
+  std::string base = config.get_string("base_model_name_or_path", "");
+  if (base.empty() && !config.has_value("peft_type")) base = config.get_string("model", "");  // mlx-lm's
   if (base.empty()) {
     throw ModelError(
         fmt::format("{}: base_model_name_or_path is empty; give the base model and the adapter apart", file.string()));
   }
-  fs::path base_folder;
+  Found base_found;
   try {
-    base_folder = find_folder(base, folder);
+    base_found = find_folder(base, folder);
   } catch (const MissingError& error) {
-    throw MissingError(fmt::format("{}: the adapter's base was not found: {}", file.string(), error.what()));
+    const std::string message = fmt::format(
+        "{}: the adapter's base was not found: {}; give the base that is on this machine as MODEL and the adapter as "
+        "`adapter` {}, or write its place into base_model_name_or_path",
+        file.string(), error.what(), folder.string());
+    if (const auto* known = dynamic_cast<const data::hub::NotDownloaded*>(&error)) {
+      throw data::hub::NotDownloaded(known->repo, message);
+    }
+    throw MissingError(message);
   }
+  const fs::path& base_folder = base_found.folder;
   if (!fs::exists(base_folder / kConfig)) {
     throw MissingError(
         fmt::format("{}: the adapter's base {} has no config.json", file.string(), base_folder.string()));
   }
-  return {base_folder, folder, without_slash(base)};
+  return {base_folder, folder, without_slash(base), base_name_of(base, base_found)};
 }
 
 }  // namespace lowrank::models

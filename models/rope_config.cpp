@@ -1,7 +1,9 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,13 +14,12 @@
 #include "lowrank/core/text.h"
 #include "lowrank/models/limits.h"
 #include "lowrank/models/rope.h"
+#include "lowrank/models/rope_dictionary.h"
 
 namespace lowrank::models {
 namespace {
 
 using Kind = RopeScaling::Kind;
-
-constexpr double kDefaultTheta = 10000;
 
 double positive(const core::JsonView& value) {
   const double x = value.as_double();
@@ -46,6 +47,7 @@ const std::vector<std::string_view>& keys_of(Kind kind) {
   switch (kind) {
     case Kind::kLinear:
     case Kind::kDynamic:
+    case Kind::kProportional:
       return linear;
     case Kind::kLlama3:
       return llama3;
@@ -58,22 +60,11 @@ const std::vector<std::string_view>& keys_of(Kind kind) {
   }
 }
 
-constexpr std::array<std::pair<std::string_view, Kind>, 6> kKinds = {{{"default", Kind::kDefault},
-                                                                      {"linear", Kind::kLinear},
-                                                                      {"dynamic", Kind::kDynamic},
-                                                                      {"yarn", Kind::kYarn},
-                                                                      {"longrope", Kind::kLongRope},
-                                                                      {"llama3", Kind::kLlama3}}};
-
 bool known_somewhere(std::string_view key) {
-  return std::any_of(kKinds.begin(), kKinds.end(), [&](const auto& kind) {
+  return std::any_of(kRopeKinds.begin(), kRopeKinds.end(), [&](const auto& kind) {
     const auto& keys = keys_of(kind.second);
     return std::find(keys.begin(), keys.end(), key) != keys.end();
   });
-}
-
-std::string_view name_of(Kind kind) {
-  return std::find_if(kKinds.begin(), kKinds.end(), [&](const auto& one) { return one.second == kind; })->first;
 }
 
 Kind read_kind(const core::JsonView& dict, const Reading& reading) {
@@ -81,11 +72,12 @@ Kind read_kind(const core::JsonView& dict, const Reading& reading) {
   for (const auto& [other, meant] : reading.rope.synonyms) {
     if (name == other) name = meant;
   }
-  for (const auto& [known, kind] : kKinds) {
+  for (const auto& [known, kind] : kRopeKinds) {
     if (known == name) return kind;
   }
   throw ModelError(
-      fmt::format("{}: rope_type '{}' is not supported; known are default, linear, dynamic, yarn, longrope and llama3",
+      fmt::format("{}: rope_type '{}' is not supported; known are default, linear, dynamic, yarn, longrope, llama3 "
+                  "and proportional",
                   dict.where(), core::printable(name)));
 }
 
@@ -123,6 +115,10 @@ void read_yarn(const core::JsonView& dict, RopeScaling& scaling) {
 
 void read_scaling(const core::JsonView& dict, const Reading& reading, std::int64_t width, RopeScaling& scaling) {
   if (scaling.kind == Kind::kDefault) return;
+  if (scaling.kind == Kind::kProportional) {
+    if (dict.has_value("factor")) scaling.factor = positive(dict.at("factor"));
+    return;
+  }
   const bool has_original = scaling.kind != Kind::kLinear && scaling.kind != Kind::kDynamic;
   if (has_original) scaling.original_max_position_embeddings = read_original(dict, reading);
   const bool by_lengths = scaling.kind == Kind::kLongRope || scaling.kind == Kind::kYarn;
@@ -163,6 +159,19 @@ std::int64_t read_width(const core::JsonView& where, std::optional<double> parti
                   *partial, width, reading.head_dim));
 }
 
+// Of a proportional rotation: how many of the frequencies, which are those of the whole head.
+double read_share(const core::JsonView& where, std::optional<double> partial) {
+  const double share = partial.value_or(1);
+  if (!(share > 0) || share > 1) where.fail(fmt::format("partial_rotary_factor {} must be in (0, 1]", share));
+  return share;
+}
+
+void read_query_growth(const core::JsonView& dict, RotarySpec& rope) {
+  rope.query_beta = dict.at("llama_4_scaling_beta").as_double();
+  if (!(*rope.query_beta >= 0)) dict.at("llama_4_scaling_beta").fail("must not be negative");
+  rope.query_original = dict.at("original_max_position_embeddings").as_int(1, kMaxPositions);
+}
+
 RotarySpec read_one(const core::JsonView& dict, const Reading& reading) {
   static constexpr std::array<std::string_view, 4> kCommon = {"rope_type", "type", "rope_theta",
                                                               "partial_rotary_factor"};
@@ -172,6 +181,11 @@ RotarySpec read_one(const core::JsonView& dict, const Reading& reading) {
   for (const std::string& key : dict.keys()) {
     if (std::find(kCommon.begin(), kCommon.end(), key) != kCommon.end()) continue;
     if (std::find(own.begin(), own.end(), key) != own.end()) continue;
+    const auto& passed_over = reading.rope.passed_over;
+    if (std::find(passed_over.begin(), passed_over.end(), key) != passed_over.end()) continue;
+    // Ministral 3 repeats its own length beside llama_4_scaling_beta.
+    if (reading.rope.alpha && key == "alpha") continue;
+    if (reading.rope.query_growth && (key == "llama_4_scaling_beta" || key == "max_position_embeddings")) continue;
     const core::JsonView value = dict.at(key);
     const bool neutral = value.is_null() || (value.is_number() && value.as_double() == 1);
     const bool other_kinds = known_somewhere(key);  // of another rope_type, and so without effect
@@ -180,8 +194,19 @@ RotarySpec read_one(const core::JsonView& dict, const Reading& reading) {
   rope.max_positions = reading.max_positions;
   rope.theta = dict.has_value("rope_theta") ? positive(dict.at("rope_theta")) : reading.theta;
   const auto stated = optional(dict, "partial_rotary_factor");
-  rope.width = read_width(dict, stated ? stated : reading.partial, reading);
+  rope.interleaved = reading.rope.interleaved;
+  const auto partial = stated ? stated : reading.partial;
+  const bool proportional = rope.scaling.kind == Kind::kProportional;
+  rope.width = proportional ? reading.head_dim : read_width(dict, partial, reading);
+  if (proportional) rope.scaling.partial = read_share(dict, partial);
+  if (reading.rope.alpha && rope.scaling.kind == Kind::kDynamic && optional(dict, "alpha").value_or(0) != 0) {
+    if (rope.width <= 2) dict.fail("'dynamic' needs heads wider than 2");
+    const double width = static_cast<double>(rope.width);
+    rope.theta *= std::pow(positive(dict.at("alpha")), width / (width - 2));
+    rope.scaling.kind = Kind::kDefault;
+  }
   read_scaling(dict, reading, rope.width, rope.scaling);
+  if (reading.rope.query_growth) read_query_growth(dict, rope);
   return rope;
 }
 
@@ -212,53 +237,36 @@ RotarySpec read_dictionary(const core::JsonView& dict, const Reading& reading) {
   return first;
 }
 
-core::Json dictionary_of(const RotarySpec& rope) {
-  const RopeScaling& scaling = rope.scaling;
-  core::Json json = core::Json::object();
-  const auto stated = [&](const char* key, const std::optional<double>& value) {
-    if (value) json[key] = *value;
-  };
-  if (scaling.kind != Kind::kDefault) json["factor"] = scaling.factor;
-  if (scaling.kind == Kind::kLlama3) {
-    json["high_freq_factor"] = scaling.high_freq_factor;
-    json["low_freq_factor"] = scaling.low_freq_factor;
+// rope_parameters of every type; in older files there is one dictionary, which is of the scaled type.
+core::Json parameters_by_type(ConfigReader& keys, const std::vector<RopeOfType>& types) {
+  core::Json by_type = core::Json::object();
+  for (const RopeOfType& type : types) by_type[std::string(type.type)] = core::Json::object();
+  if (!keys.has_value("rope_parameters")) {
+    for (const RopeOfType& type : types) {
+      if (type.absent.is_object()) by_type[std::string(type.type)] = type.absent;
+    }
+  } else {
+    const core::JsonView all = keys.at("rope_parameters");
+    for (const std::string& key : all.keys()) {
+      if (!by_type.contains(key)) {
+        std::vector<std::string_view> known;
+        for (const RopeOfType& type : types) known.push_back(type.type);
+        all.at(key).fail(fmt::format("the rotary parameters of this family stand by layer type; expected {}",
+                                     fmt::join(known, " and ")));
+      }
+      if (!all.at(key).is_null() && !all.at(key).is_object()) all.at(key).fail("must be an object or null");
+      if (all.at(key).is_object()) by_type[key] = all.at(key).raw();
+    }
   }
-  if (scaling.kind == Kind::kYarn) {
-    json["beta_fast"] = scaling.beta_fast;
-    json["beta_slow"] = scaling.beta_slow;
-    stated("mscale", scaling.mscale);
-    stated("mscale_all_dim", scaling.mscale_all_dim);
-    json["truncate"] = scaling.truncate;
+  if (keys.has_value("rope_scaling")) {
+    const core::JsonView scaling = keys.at("rope_scaling");
+    if (!scaling.is_object()) scaling.fail("must be an object or null");
+    for (const RopeOfType& type : types) {
+      if (!type.scaled) continue;
+      for (const std::string& key : scaling.keys()) by_type[std::string(type.type)][key] = scaling.at(key).raw();
+    }
   }
-  if (scaling.kind == Kind::kLongRope) {
-    json["short_factor"] = scaling.short_factor;
-    json["long_factor"] = scaling.long_factor;
-  }
-  stated("attention_factor", scaling.attention_factor);
-  if (scaling.kind == Kind::kLlama3 || scaling.kind == Kind::kYarn || scaling.kind == Kind::kLongRope) {
-    json["original_max_position_embeddings"] = scaling.original_max_position_embeddings;
-  }
-  json["rope_type"] = std::string(name_of(scaling.kind));
-  return json;
-}
-
-// In transformers 5's spelling, and beside it the older one: transformers 4 would silently rotate by the default θ
-// without it.
-void write_rope(ConfigReader& keys, const RotarySpec& rope, const RopeKeys& read, std::int64_t head_dim) {
-  core::Json json = dictionary_of(rope);
-  if (read.partial) {
-    json["partial_rotary_factor"] = static_cast<double>(rope.width) / static_cast<double>(head_dim);
-    keys.write("partial_rotary_factor", json["partial_rotary_factor"]);
-  }
-  if (read.default_original) {
-    const bool used = json.contains("original_max_position_embeddings");
-    keys.write("original_max_position_embeddings",
-               used ? rope.scaling.original_max_position_embeddings : *read.default_original);
-  }
-  keys.write("rope_scaling", rope.scaling.kind == Kind::kDefault ? core::Json(nullptr) : json);
-  keys.write("rope_theta", rope.theta);
-  json["rope_theta"] = rope.theta;
-  keys.write("rope_parameters", json);
+  return by_type;
 }
 
 }  // namespace
@@ -267,17 +275,45 @@ RotarySpec read_rope(ConfigReader& keys, const DecoderConfig& config, std::int64
   if (head_dim % 2 != 0) {
     keys.json().fail(fmt::format("head_dim {} is odd; rotary positions turn pairs of columns", head_dim));
   }
-  Reading reading{keys, read, kDefaultTheta, std::nullopt, config.max_positions, head_dim};
+  const std::optional<double> partial = read.partial ? std::optional(read.default_partial) : std::nullopt;
+  Reading reading{keys, read, read.default_theta, partial, config.max_positions, head_dim};
   if (keys.has_value("rope_theta")) reading.theta = positive(keys.at("rope_theta"));
   if (read.partial && keys.has_value("partial_rotary_factor")) {
     reading.partial = keys.at("partial_rotary_factor").as_double();
   }
   keys.has("original_max_position_embeddings");
-  const core::Json nothing = core::Json::object();
+  const core::Json nothing = read.absent.is_object() ? read.absent : core::Json::object();
   const core::JsonView none(nothing, keys.json().where());
   const RotarySpec rope = read_dictionary(find_dictionary(keys).value_or(none), reading);
   write_rope(keys, rope, read, head_dim);
   return rope;
+}
+
+std::vector<RotarySpec> read_ropes(ConfigReader& keys, const DecoderConfig& config,
+                                   const std::vector<RopeOfType>& types) {
+  const core::Json by_type = parameters_by_type(keys, types);
+  core::Json written = core::Json::object();
+  std::vector<RotarySpec> ropes;
+  for (const RopeOfType& type : types) {
+    if (type.head_dim % 2 != 0) {
+      keys.json().fail(fmt::format("head_dim {} is odd; rotary positions turn pairs of columns", type.head_dim));
+    }
+    double theta = type.default_theta;
+    if (!type.theta_key.empty() && keys.has_value(type.theta_key)) theta = positive(keys.at(type.theta_key));
+    const std::string name(type.type);
+    const core::JsonView dict(by_type.at(name), keys.json().where() + ": rope_parameters." + name);
+    const RopeKeys plain;
+    const RotarySpec rope =
+        read_one(dict, Reading{keys, plain, theta, std::nullopt, config.max_positions, type.head_dim});
+    written[name] = rope_dictionary(rope);
+    if (type.scaled)
+      keys.write("rope_scaling", written[name].at("rope_type") == "default" ? core::Json() : written[name]);
+    written[name]["rope_theta"] = rope.theta;
+    if (!type.theta_key.empty()) keys.write(type.theta_key, rope.theta);
+    ropes.push_back(rope);
+  }
+  keys.write("rope_parameters", written);
+  return ropes;
 }
 
 }  // namespace lowrank::models

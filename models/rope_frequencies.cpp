@@ -66,6 +66,10 @@ std::vector<float> inverse_frequencies(const RotarySpec& spec, std::int64_t leng
   for (std::int64_t i = 0; i < spec.width / 2; ++i) {
     const float power = std::pow(theta, static_cast<float>(2 * i) / width);
     float frequency = 1.0F / power;
+    if (scaling.kind == Kind::kProportional) {
+      const bool turns = i < static_cast<std::int64_t>(scaling.partial * static_cast<double>(spec.width)) / 2;
+      frequency = turns ? frequency / static_cast<float>(scaling.factor) : 0.0F;
+    }
     if (scaling.kind == Kind::kLinear) frequency /= static_cast<float>(scaling.factor);
     if (scaling.kind == Kind::kLlama3) frequency = llama3_frequency(frequency, scaling);
     if (scaling.kind == Kind::kYarn) frequency = yarn_frequency(power, i, range, scaling.factor);

@@ -1,5 +1,7 @@
 #include "lowrank/models/rotary_pass.h"
 
+#include <cmath>
+
 #include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/host.h"
 #include "lowrank/kernels/rows.h"
@@ -34,6 +36,21 @@ kernels::RotaryTables tables_of(const RotarySpec& spec, const std::vector<Stretc
   return {cos.to(device), sin.to(device), spec.interleaved};
 }
 
+// The tables of queries that grow with their positions.
+kernels::RotaryTables grown(const kernels::RotaryTables& tables, const RotarySpec& spec,
+                            const std::vector<Stretch>& stretches) {
+  std::vector<float> factors;
+  for (const Stretch& one : stretches) {
+    for (std::int64_t position = one.first; position < one.last; ++position) {
+      const auto periods = static_cast<float>(position / spec.query_original);
+      factors.push_back(1 + static_cast<float>(*spec.query_beta) * std::log(1 + periods));
+    }
+  }
+  const std::int64_t rows = static_cast<std::int64_t>(factors.size());
+  const at::Tensor by_row = kernels::from_host<float>(factors, {rows, 1}).to(tables.cos.device());
+  return {tables.cos.mul(by_row), tables.sin.mul(by_row), tables.interleaved};
+}
+
 }  // namespace
 
 RotaryPass::RotaryPass(const std::vector<RotarySpec>& specs, const kernels::Segments& segments, at::Device device) {
@@ -42,7 +59,10 @@ RotaryPass::RotaryPass(const std::vector<RotarySpec>& specs, const kernels::Segm
     const std::int64_t length = segments.k_length(s);
     stretches.push_back({length - segments.q_length(s), length, length});
   }
-  for (const RotarySpec& spec : specs) queries_.push_back(tables_of(spec, stretches, device));
+  for (const RotarySpec& spec : specs) {
+    keys_.push_back(tables_of(spec, stretches, device));
+    queries_.push_back(spec.query_beta.value_or(0) == 0 ? keys_.back() : grown(keys_.back(), spec, stretches));
+  }
 }
 
 }  // namespace lowrank::models

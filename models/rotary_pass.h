@@ -19,11 +19,13 @@ class RotaryPass {
   /// Tables on `device`, the same whatever the number of threads.
   RotaryPass(const std::vector<RotarySpec>& specs, const kernels::Segments& segments, at::Device device);
 
-  /// cos and sin of position · frequency of every query, [T, width/2] fp32, of the spec at this place.
+  /// cos and sin of position · frequency of every new token, [T, width/2] fp32, of the spec at this place: for queries,
+  /// and for keys.
   const kernels::RotaryTables& queries(std::size_t spec) const { return queries_.at(spec); }
+  const kernels::RotaryTables& keys(std::size_t spec) const { return keys_.at(spec); }
 
  private:
-  std::vector<kernels::RotaryTables> queries_;
+  std::vector<kernels::RotaryTables> queries_, keys_;
 };
 
 }  // namespace lowrank::models

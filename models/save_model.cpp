@@ -4,6 +4,7 @@
 #include "lowrank/core/files.h"
 #include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/models/config_write.h"
+#include "lowrank/models/description.h"
 #include "lowrank/models/load.h"
 
 namespace lowrank::models {
@@ -17,14 +18,19 @@ void save_model(DecoderImpl& decoder, const data::Tokenizer& tokenizer, const st
   DecoderConfig config = decoder.config();
   config.dtype = dtype == at::kFloat ? "float32" : "bfloat16";
 
+  const DecoderSpec& blocks = *config.blocks;
+  const auto saved_name = [&](const std::string& name) {
+    const bool renamed = !blocks.saved_prefix.empty() && name.starts_with(blocks.prefix);
+    return renamed ? blocks.saved_prefix + name.substr(blocks.prefix.size()) : name;
+  };
   std::vector<formats::TensorToWrite> tensors;
   for (const lora::NamedTensor& weight : decoder.named_weights()) {
     // Converted when its turn comes, so that a second copy of the whole model never exists.
     formats::TensorToWrite tensor;
-    tensor.name = weight.name;
+    tensor.name = saved_name(weight.name);
     tensor.dtype = formats::from_torch(dtype);
     tensor.shape = weight.tensor.sizes().vec();
-    tensor.produce = [source = weight.tensor.detach(), name = weight.name, dtype](const auto& sink) {
+    tensor.produce = [source = weight.tensor.detach(), name = tensor.name, dtype](const auto& sink) {
       formats::tensor_to_write(name, source.to(dtype)).produce(sink);
     };
     tensors.push_back(std::move(tensor));

@@ -9,12 +9,13 @@
 #include "lowrank/data/batch_torch.h"
 #include "lowrank/kernels/host.h"
 #include "lowrank/kernels/ordered_product.h"
+#include "lowrank/models/description.h"
 
 namespace lowrank::models {
 
 SequenceClassifier::SequenceClassifier(Decoder decoder, const at::Tensor& score)
     : decoder_(std::move(decoder)), labels_(score.size(0)) {
-  const std::int64_t width = decoder_->config().hidden_size;
+  const std::int64_t width = state_width(decoder_->config());
   if (score.dim() != 2 || labels_ < 1 || score.size(1) != width) {
     throw ModelError(fmt::format("the score head must be [labels, {}] for this model", width));
   }

@@ -7,10 +7,15 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
 #include "lowrank/kernels/runtime.h"
+#include "lowrank/recipes/run/adapter_facts.h"
+#include "lowrank/recipes/run/card_parts.h"
+#include "lowrank/recipes/run/chat_files.h"
 #include "lowrank/recipes/run/out_folder.h"
 #include "lowrank/recipes/run/run_data.h"
+#include "lowrank/recipes/spec/settings.h"
 
 namespace lowrank::recipes {
 
@@ -30,20 +35,27 @@ struct Opened {
 
 Opened open_adapter(const CompressSpec& spec, core::ProgressObserver& progress) {
   const fs::path directory = spec.adapter;
-  if (!fs::is_regular_file(directory / "adapter_config.json")) {
-    throw MissingError(
-        fmt::format("{}: no adapter there (adapter_config.json is missing); ADAPTER is a folder that "
-                    "`lowrank finetune --out` or PEFT's save_pretrained wrote",
-                    directory.string()));
-  }
   models::LoadOptions load;
   if (spec.dtype != "auto")
     load.dtype = spec.dtype == "float32" ? models::DTypeChoice::kFloat32 : models::DTypeChoice::kBFloat16;
   Opened opened;
+  load.adapter = directory;
   opened.model = models::load(spec.model.value_or(directory.string()), load, &progress);
   std::vector<std::string> notes;
   opened.adapter = lora::load_peft(opened.model.decoder->slot_table(), directory, &notes);
   for (const std::string& note : notes) progress.warning(note);
+  if (auto own = models::adapter_tokenizer(directory, opened.model.decoder->config()))
+    opened.model.tokenizer = std::move(own);
+  if (!opened.adapter.token_rows().empty() || opened.adapter.config().lora_bias || opened.model.grown ||
+      !opened.adapter.config().alora_invocation_tokens.empty()) {
+    throw ConfigError(fmt::format(
+        "{} trains more than low-rank updates of linear layers ({}), and compress finds ranks for those alone; merge "
+        "the adapter into its base instead (lowrank merge)",
+        directory.string(),
+        opened.adapter.config().lora_bias                               ? "a bias beside every B"
+        : !opened.adapter.config().alora_invocation_tokens.empty() ? "tokens that it acts on alone"
+                                                                    : "rows of the vocabulary"));
+  }
   if (!opened.adapter.whole().empty() || opened.adapter.adapts_embedding()) {
     throw ConfigError(fmt::format(
         "{} trains more than low-rank updates of linear layers ({}), and compress finds ranks for those "
@@ -68,7 +80,9 @@ Halves read_halves(const CompressSpec& spec, const Fields& fields, const models:
   data.seq_len = spec.seq_len;
   data::DataOptions reading;
   reading.format = data::parse_format(spec.format);
+  reading.files = file_options(spec.columns, spec.layout, data::Part::kTrain);
   reading.seq_len = sequence_length(data, fields, model.decoder->config().max_positions);
+  reading.chat = chat_layout({}, *model.tokenizer, model.path, spec.adapter);
   const data::Dataset all = spec.source ? spec.source(*model.tokenizer, reading)
                                         : data::load(paths_of(spec.data), *model.tokenizer, reading, &progress);
   data::Split parts = data::split(all, 0.5, static_cast<std::uint64_t>(spec.seed));
@@ -113,12 +127,11 @@ std::string model_card(const CompressSpec& spec, const std::string& command, con
   const lora::LoraConfig& config = adapter.config();
   const std::string& base = config.base_model_name_or_path;
   return fmt::format(
-      "---\nbase_model: {}\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- base_model:adapter:{}\n- "
-      "lora\n- lowrank\n---\n\n"
-      "# {} adapter for {}, compressed\n\nMade of `{}` with `lowrank` {} by\n\n    {}\n\n{}\n"
-      "Use it with PEFT (`PeftModel.from_pretrained(base, this_folder)`) or `lowrank generate {} --adapter THIS_FOLDER "
-      "--prompt ...`.\n",
-      base, base, config.use_dora ? "DoRA" : "LoRA", base, spec.adapter, LOWRANK_VERSION, command, facts, base);
+      "{}# {} adapter for {}, compressed\n\nMade of {} with `lowrank` {} by\n\n{}\n{}\n"
+      "Use it with PEFT (`PeftModel.from_pretrained(base, this_folder)`) or {}.\n",
+      card_front(base, "text-generation"), config.use_dora ? "DoRA" : "LoRA", card_text(shown_name(base)),
+      card_text(shown_name(spec.adapter)), LOWRANK_VERSION, card_code(without_folders(command)), facts,
+      card_inline(fmt::format("lowrank generate {} --adapter THIS_FOLDER --prompt ...", core::shell_quoted(shown_name(base)))));
 }
 
 }  // namespace
@@ -130,6 +143,8 @@ void describe(Fields& t, CompressSpec& s) {
   t.group("Data");
   t.add("data", &s.data, "PATH...", "Text or rows: half to choose by, half to measure", {.required = true});
   t.add("format", &s.format, "NAME", "What the rows are", {.choices = format_field().choices});
+  describe_columns(t, s.columns);
+  describe_layout(t, s.layout);
   t.add("seq-len", &s.seq_len, "N", "Tokens a piece or row has at most [min(1024, the model's positions)]",
         {.range = {{2, 1 << 24}}});
   t.add("seed", &s.seed, "N", "Seed of the halves and of the drawn tokens");
@@ -155,11 +170,13 @@ CompressResult compress(const CompressSpec& asked, CompressObserver& observer) {
     fields.fail("max-kl", fmt::format("is {}; it must be above 0, in nats a token (0.01, say)", *spec.max_kl));
   fields.check();
   if (out.empty()) fields.fail("out", "is missing; name a folder for the result");
+  const core::OutputLock lock(out);
   refuse_used_folder(out);
   kernels::Runtime runtime = kernels::runtime();
   if (spec.threads) runtime.threads = static_cast<std::int32_t>(*spec.threads);
   const kernels::RuntimeScope scope(runtime);
 
+  spec.adapter = adapter_folder(asked.adapter, "adapter").string();
   Opened opened = open_adapter(spec, observer);
   lora::Adapter& adapter = opened.adapter;
   models::DecoderImpl& decoder = *opened.model.decoder;
@@ -196,16 +213,16 @@ CompressResult compress(const CompressSpec& asked, CompressObserver& observer) {
       found.tries > 1 ? fmt::format(", but to tighten the bound {} times", found.tries - 1) : "", whole);
   core::StagedDirectory staged(out);
   lora::save_peft(smaller, staged.path());
+  write_carried(carried_by(spec.adapter), staged.path());
   const std::uint64_t bytes_after = fs::file_size(staged.path() / kWeights);
   result.size = fmt::format(
       "{} → {} ({:.1f} %), ranks {} at most", core::format_bytes(bytes_before), core::format_bytes(bytes_after),
       100.0 * static_cast<double>(bytes_after) / static_cast<double>(bytes_before), smaller.config().r);
-  const std::string command = spec.command.empty() ? fields.command("compress", {spec.adapter}) : spec.command;
+  const std::string command = spec.command.empty() ? fields.command("compress", {asked.adapter}) : spec.command;
   core::write_file(staged.path() / "README.md",
-                   model_card(spec, command, smaller, fmt::format("- {}\n- {}\n", result.size, result.divergence)));
-  if (fs::exists(out)) fs::remove(out);  // empty: it was looked at above
+                   model_card(asked, command, smaller, fmt::format("- {}\n- {}\n", result.size, result.divergence)));
   staged.commit();
-  result.json = {{"lowrank", LOWRANK_VERSION},   {"adapter", spec.adapter},
+  result.json = {{"lowrank", LOWRANK_VERSION},   {"adapter", asked.adapter},
                  {"model", opened.model.name},   {"out", out.string()},
                  {"bytes_before", bytes_before}, {"bytes_after", bytes_after},
                  {"kl", found.kl.mean},          {"kl_upper", found.kl.upper},

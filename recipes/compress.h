@@ -23,6 +23,7 @@ struct CompressSpec : Spec {
   std::vector<std::string> data;  // half to choose by, half to measure
   DataSource source;              // instead of `data`
   std::string format = "auto";
+  std::optional<std::string> columns, layout;
   std::optional<std::int64_t> seq_len;
   std::int64_t seed = 42;
   std::optional<std::string> model;  // the base, where not the one that the adapter names

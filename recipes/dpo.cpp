@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "lowrank/data/mixture.h"
 #include "lowrank/data/preferences.h"
+#include "lowrank/recipes/run/health.h"
+#include "lowrank/recipes/run/regularisation.h"
 #include "lowrank/recipes/run/run_data.h"
 #include "lowrank/recipes/run/training_run.h"
 #include "lowrank/train/dpo.h"
@@ -41,11 +44,14 @@ DataWords pair_words() {
 
 void describe(Fields& t, DpoSpec& s) {
   describe_data(t, s.data, pair_words());
+  describe(t, s.data.chat, false);
   t.group("Preferences");
   t.add("beta", &s.beta, "X", "How strongly the reference holds; for ipo, the tau of the paper");
   t.add("loss", &s.loss, "NAME", "Loss of a pair's margin", {.choices = {"sigmoid", "ipo", "hinge"}});
   describe(t, s.adapter);
   describe(t, s.train, {.lr = "5e-5"});
+  t.remove("eval-budget");
+  describe_router_loss(t, s.router_aux_loss);
   describe_dtype(t, s.run);
   describe(t, s.run);
 }
@@ -61,7 +67,7 @@ ModelResult dpo(const DpoSpec& asked, Observer& observer) {
   models::LoadedModel& model = run.load(*base);
   Attached attached(base);
   lora::SlotTable slots = model.decoder->slot_table();
-  slots.base_name = run.report.model_name;
+  slots.base_name = run.resolved.base_name;
   lora::Adapter& adapter = attached.put(run.make_adapter(spec.adapter, slots, seed_of(spec.train)));
   run.take(adapter);
   RunData data = read_pairs(run, spec.data, spec.train, model);
@@ -71,12 +77,18 @@ ModelResult dpo(const DpoSpec& asked, Observer& observer) {
   parts.adapter = &adapter;
   parts.weights = &model.weights;
   parts.plan = plan_options(spec.train, spec.data, fields);
+  data::weigh(parts.plan, data.train, 2);
+  run.share(parts);
   parts.loss = train::parse_dpo_loss(spec.loss);
   parts.beta = spec.beta;
+  parts.router_aux_loss = router_aux_loss(spec.router_aux_loss, *model.decoder, fields);
   parts.reference_is_start = run.start.has_value();
+  run.carry_chat(*model.tokenizer, model.decoder->config());
+  parts.save_extra = run.save_carried();
   parts.seed = parts.plan.seed;
-  parts.recompute = run.choose_recompute(model.decoder->config(), parts.plan, train::pair_lengths(data.train),
-                                         model.decoder->dtype());
+  parts.recompute = run.choose_recompute(*model.decoder, parts.plan, train::pair_lengths(data.train));
+  check_health(run, data.train, data.evaluation, *model.tokenizer, model.decoder->config(), spec.train,
+               data::Learns::kPairs);
   std::vector<std::pair<std::string, double>> shorter;
   for (const auto& [name, set] : data.evaluation) shorter.emplace_back(name, data::shorter_wins(set));
   parts.train = std::move(data.train);

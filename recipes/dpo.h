@@ -14,6 +14,7 @@ struct DpoSpec : Spec {
   DataSpec data;      // pairs: files as data::load_preferences reads them
   double beta = 0.1;
   std::string loss = "sigmoid";
+  double router_aux_loss = 0;
   AdapterSpec adapter;
   TrainSpec train;
   RunSpec run;

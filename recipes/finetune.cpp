@@ -4,8 +4,11 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/mixture.h"
 #include "lowrank/recipes/classification/classification.h"
 #include "lowrank/recipes/images/image_classification.h"
+#include "lowrank/recipes/run/evaluation_plan.h"
+#include "lowrank/recipes/run/health.h"
 #include "lowrank/recipes/run/preset.h"
 #include "lowrank/recipes/run/regularisation.h"
 #include "lowrank/recipes/run/run_data.h"
@@ -43,7 +46,7 @@ ModelResult finetune_text(const FinetuneSpec& spec, const Fields& fields, Observ
   lora::Adapter* adapter = nullptr;
   if (!full) {
     lora::SlotTable slots = model.decoder->slot_table();
-    slots.base_name = run.resolved.name;
+    slots.base_name = run.resolved.base_name;
     adapter = &attached.put(run.make_adapter(spec.adapter, slots, seed_of(spec.train)));
     run.take(*adapter);
   } else {
@@ -57,25 +60,34 @@ ModelResult finetune_text(const FinetuneSpec& spec, const Fields& fields, Observ
   parts.tokenizer = model.tokenizer.get();
   parts.weights = &model.weights;
   parts.plan = plan_options(spec.train, spec.data, fields);
+  data::weigh(parts.plan, data.train);
+  run.share(parts);
   parts.label_smoothing = spec.regularisation.label_smoothing;
   parts.neftune = spec.regularisation.neftune;
+  parts.router_aux_loss = router_aux_loss(spec.regularisation.router_aux_loss, *model.decoder, fields);
   parts.seed = seed_of(spec.train);
   parts.recompute = run.choose_recompute(model, parts.plan, data.train);
+  run.carry_chat(*model.tokenizer, model.decoder->config());
+  parts.save_extra = run.save_carried();
+  check_health(run, data.train, data.evaluation, *model.tokenizer, model.decoder->config(), spec.train,
+               data::Learns::kAnswers, true, full);
   run.report.masks = label_masks(data.train, *model.tokenizer);
+  train::TrainOptions options = train_options(spec.train, spec.adapter, spec.run, full ? 2e-5 : 2e-4);
+  regularise(options, spec.regularisation, fields);
+  fit_evaluation(run, data, spec.train, parts.plan, model.decoder->config().parameter_count(), full, options);
   const bool held_out = !data.evaluation.empty() && data.evaluation.front().first == "validation";
   run.report.samples =
       before_and_after(model, adapter, run.start, held_out ? data.evaluation.front().second : data.train,
-                       static_cast<int>(spec.samples));
+                       static_cast<int>(spec.samples), run.turn_ends);
   parts.train = std::move(data.train);
   parts.evaluation = std::move(data.evaluation);
+  parts.whole = std::move(data.whole);
   train::CausalLm objective(std::move(parts));
-  train::TrainOptions options = train_options(spec.train, spec.adapter, spec.run, full ? 2e-5 : 2e-4);
-  regularise(options, spec.regularisation, fields);
   if (spec.little.preset) stop_by_validation_only(options, objective.has_validation(), observer);
   const auto afterwards = [&](RunReport& report, train::TrainResult& trained) {
     if (bound)
       bound_forgetting(report, trained, objective, *model.decoder, *adapter, data.choosing, *bound, spec.run.out,
-                       observer);
+                       observer, run.sync);
     report_overfitting(report, trained, objective, adapter);
   };
   run.train(result, objective, options, afterwards);

@@ -1,43 +1,16 @@
 #include "lowrank/recipes/merge.h"
 
-#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
 
-#include "lowrank/kernels/host.h"
-#include "lowrank/kernels/segments.h"
+#include "lowrank/core/error.h"
+#include "lowrank/core/files.h"
+#include "lowrank/core/text.h"
+#include "lowrank/recipes/merged_card.h"
 #include "lowrank/recipes/spec/fields.h"
 
 namespace lowrank::recipes {
 
 namespace fs = std::filesystem;
-
-const char* const kProbe =
-    "The painter mixed the colours on the wet plaster before the light had gone. Once upon a time there was a small "
-    "house "
-    "at the edge of the wood, and in 1504 nobody lived there.";
-
-namespace {
-
-using Difference = MergeResult::Difference;
-
-/// Logits [T, V] fp32 of a text, cut to the model's positions.
-at::Tensor logits_of(models::DecoderImpl& decoder, const std::vector<data::TokenId>& ids) {
-  const at::NoGradGuard no_grad;
-  const auto length = static_cast<std::int64_t>(ids.size());
-  const std::vector<std::int64_t> wide(ids.begin(), ids.end());
-  const at::Tensor tokens = kernels::from_host<std::int64_t>(wide, {length});
-  return decoder.logits(decoder.hidden(tokens, kernels::Segments::of_lengths({length})));
-}
-
-Difference compare(const at::Tensor& a, const at::Tensor& b) {
-  const at::NoGradGuard no_grad;
-  const at::Tensor log_p = a.log_softmax(1, at::kDouble), log_q = b.log_softmax(1, at::kDouble);
-  Difference difference;
-  difference.largest = a.to(at::kDouble).sub(b.to(at::kDouble)).abs().max().item<double>();
-  difference.kl = log_p.exp().mul(log_p.sub(log_q)).sum(1).mean().item<double>();
-  return difference;
-}
-
-}  // namespace
 
 models::DTypeChoice dtype_of_files(const fs::path& model) {
   const auto weights = formats::WeightFiles::open(model);
@@ -49,40 +22,78 @@ models::DTypeChoice dtype_of_files(const fs::path& model) {
   return 2 * brain > weights.total_bytes() ? models::DTypeChoice::kBFloat16 : models::DTypeChoice::kFloat32;
 }
 
+std::optional<formats::DType> dtype_to_write(const std::string& name) {
+  if (name == "auto") return std::nullopt;
+  if (name == "float32") return formats::DType::kF32;
+  if (name == "float16") return formats::DType::kF16;
+  if (name == "bfloat16") return formats::DType::kBF16;
+  throw FieldError("dtype", fmt::format("'{}' is no type of a safetensors model; expected auto, float32, float16 or bfloat16 (blocks of 4 and 8 bits are a GGUF file's)",
+                                        core::printable(name)));
+}
+
 std::string what_is_written(const lora::Adapter& adapter) {
   std::string text = adapter.config().use_dora ? "round(m/n · (W + s·BA))" : "round(W + s·BA)";
+  if (!adapter.token_rows().empty()) text += ", the trained rows";
   if (!adapter.whole().empty()) text += " and the trained copies, rounded once";
   return text;
 }
 
+namespace {
+
+core::Json report_of(const MergeResult& merged, const models::LoadedModel& model, const lora::Adapter& adapter,
+                     const fs::path& out, const std::string& probe) {
+  const lora::MergeReport& report = merged.report;
+  return {
+      {"lowrank", LOWRANK_VERSION},
+      {"model", model.name},
+      {"adapter", adapter.directory().string()},
+      {"out", out.string()},
+      {"files", report.files},
+      {"tensors", report.tensors},
+      {"changed_tensors", report.changed},
+      {"elements", report.elements},
+      {"bytes", report.bytes},
+      {"untied", report.untied},
+      {"verified", true},
+      {"probe",
+       {{"text", probe},
+        {"tokens", merged.probe_tokens},
+        {"dtype", model.decoder->dtype() == at::kBFloat16 ? "bfloat16" : "float32"},
+        {"max_logit_difference", merged.error.largest},
+        {"mean_kl", merged.error.kl},
+        {"adapter_max_logit_change", merged.effect.largest},
+        {"adapter_mean_kl", merged.effect.kl}}},
+  };
+}
+
+}  // namespace
+
 MergeResult merge(const models::LoadedModel& model, lora::Adapter& adapter, const fs::path& out,
-                  const std::string& probe, core::ProgressObserver& progress) {
+                  const std::string& probe, core::ProgressObserver& progress, std::optional<formats::DType> dtype) {
+  const core::OutputLock lock(out);
   // What base + adapter says, before anything is written.
-  std::vector<data::TokenId> ids = model.tokenizer->encode(probe);
-  if (ids.empty()) throw FieldError("probe", "the text has no tokens; give a sentence");
-  const auto positions = static_cast<std::size_t>(model.decoder->config().max_positions);
-  if (ids.size() > positions) ids.resize(positions);
+  const std::vector<data::TokenId> ids = probe_ids(model, probe);
   MergeResult result;
   result.probe_tokens = static_cast<std::int64_t>(ids.size());
-  const at::Tensor with_adapter = logits_of(*model.decoder, ids);
+  const at::Tensor with_adapter = probe_logits(*model.decoder, ids);
   adapter.set_enabled(false);
-  result.effect = compare(logits_of(*model.decoder, ids), with_adapter);
+  result.effect = difference(probe_logits(*model.decoder, ids), with_adapter);
   adapter.set_enabled(true);
 
-  if (fs::exists(out)) fs::remove(out);  // empty, or this throws
-  result.report = lora::merge_files(model.path, adapter, out, &progress);
-  try {
-    lora::verify_merge(model.path, adapter, out, &progress);
+  lora::merge_files(model.path, adapter, out, &progress, [&](const fs::path& made, const lora::MergeReport& report) {
+    lora::verify_merge(model.path, adapter, made, &progress, dtype);
     models::LoadOptions load;
     load.dtype =
         model.decoder->dtype() == at::kBFloat16 ? models::DTypeChoice::kBFloat16 : models::DTypeChoice::kFloat32;
-    const models::LoadedModel merged = models::load(out.string(), load, &progress);
-    result.error = compare(with_adapter, logits_of(*merged.decoder, ids));
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove_all(out, ignored);
-    throw;
-  }
+    const models::LoadedModel merged = models::load(made.string(), load);
+    result.error = difference(with_adapter, probe_logits(*merged.decoder, ids));
+    result.report = report;
+    result.json = report_of(result, model, adapter, out, probe);
+    result.json["dtype"] = dtype ? core::Json(std::string(formats::dtype_name(*dtype))) : core::Json("as in the files");
+    core::write_file(made / "README.md", merged_card(model, adapter, result));
+    core::write_file(made / "merge_report.json",
+                     result.json.dump(2, ' ', false, core::Json::error_handler_t::replace) + "\n");
+  }, dtype);
   return result;
 }
 

@@ -7,6 +7,7 @@
 
 #include "lowrank/core/json.h"
 #include "lowrank/core/progress.h"
+#include "lowrank/train/grad_sync.h"
 #include "lowrank/train/trainer.h"
 
 namespace lowrank::recipes {
@@ -21,11 +22,15 @@ class Observer : public train::TrainObserver, public core::ProgressObserver {
   /// Trained to its end; all files are written.
   virtual void on_closing(const RunReport&, const train::TrainResult&) {}
   void on_note(const std::string& text) override { note(text); }
+  core::ProgressObserver* evaluation_progress() override { return this; }
 
   /// The run ends after the step that it is in, with a checkpoint: a later run with `resume` goes on from there.
   void stop(int reason = 1) { *stop_flag() = reason; }
   /// Not 0: stop. Asked for when training is about to begin.
   virtual std::atomic<int>* stop_flag() { return &stop_; }
+  /// The other processes that run this recipe with the same spec (train::join of train/ranks/); null: none. Each has an
+  /// observer; what is told to those after the first is for nobody's eyes.
+  virtual train::GradSync* ranks() { return nullptr; }
 
   /// {name: value} of its own options, which stand beside the fields in run.json.
   virtual core::Json own_options() const { return core::Json::object(); }
@@ -45,6 +50,7 @@ class QuietObserver : public Observer {
  public:
   explicit QuietObserver(Observer& others) : others_(others) {}
   std::atomic<int>* stop_flag() override { return others_.stop_flag(); }
+  train::GradSync* ranks() override { return others_.ranks(); }
   std::string spelled(const std::string& field) const override { return others_.spelled(field); }
 
  private:

@@ -2,10 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "lowrank/core/error.h"
+#include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
+#include "lowrank/models/description.h"
 #include "lowrank/models/load_classifier.h"
 #include "lowrank/recipes/run/adapter_facts.h"
+#include "lowrank/recipes/run/health.h"
 #include "lowrank/recipes/run/run_data.h"
 #include "lowrank/recipes/run/training_run.h"
 #include "lowrank/train/ppo.h"
@@ -45,14 +50,19 @@ void read_prompts(TrainingRun& run, const PpoSpec& spec, const models::LoadedMod
                                                    parts.response_length, longest + parts.response_length));
   }
   if (spec.data.data.empty() && !spec.prompt_source) run.fields.fail("data", "is missing; name files of prompts");
-  const auto load = [&](const std::vector<std::string>& paths, const PromptSource& source) {
-    return source ? source(*model.tokenizer, longest) : data::load_prompts(paths_of(paths), *model.tokenizer, longest);
+  const auto layout = run.chat_layout(spec.data.chat, *model.tokenizer);
+  const auto load = [&](const std::vector<fs::path>& paths, const PromptSource& source, data::Part part) {
+    return source ? source(*model.tokenizer, longest)
+                  : data::load_prompts(paths, *model.tokenizer, longest, layout,
+                                       file_options(spec.data.columns, {}, part));
   };
-  data::Prompts train = load(spec.data.data, spec.prompt_source), held;
+  data::Prompts train = load(paths_of(spec.data.data), spec.prompt_source, data::Part::kTrain), held;
   std::string how;
-  if (!spec.data.val_data.empty() || spec.validation_source) {
-    held = load(spec.data.val_data, spec.validation_source);
-    how = "on the prompts of `val-data`";
+  ValidationPaths held_paths;
+  if (!spec.prompt_source && !spec.validation_source) held_paths = validation_paths(run.fields, spec.data);
+  if (!held_paths.paths.empty() || spec.validation_source) {
+    held = load(held_paths.paths, spec.validation_source, data::Part::kValidation);
+    how = spec.validation_source || !spec.data.val_data.empty() ? "on the prompts of `val-data`" : held_paths.how;
   } else if (spec.data.val_split > 0) {
     held = data::hold_out(train, spec.data.val_split, parts.seed);
     how = fmt::format("{} prompts held out, chosen by the seed", core::format_count(held.report.examples));
@@ -62,6 +72,9 @@ void read_prompts(TrainingRun& run, const PpoSpec& spec, const models::LoadedMod
   run.report.validation_how = run.spelled(how);
   run.used("train", train.report);
   if (!held.prompts.empty()) run.used("validation", held.report);
+  run.carry_chat(*model.tokenizer, model.decoder->config());
+  parts.save_extra = run.save_carried();
+  parts.end_ids = run.turn_ends;
   parts.prompts = std::move(train.prompts);
   parts.validation = std::move(held.prompts);
 }
@@ -143,12 +156,15 @@ void describe(Fields& t, PpoSpec& s) {
   words.val_split = "Share of `data` held out without `val-data`; 0: none";
   words.no_shuffle = "Take the prompts in file order";
   describe_data(t, s.data, words);
+  describe(t, s.data.chat, false);
   t.group("Rewards");
   t.add("reward", &s.reward, "WHAT",
         "adapter:DIR (of align reward), length:N (tokens), regex:RE, words:FILE, exact, or exec:COMMAND (JSON "
         "lines: prompt and response in, score out)",
         {.required = true});
   t.add("reward-timeout", &s.reward_timeout, "S", "Seconds that exec: has for a score", {.range = {{0.001, 1e6}}});
+  t.add("reward-env", &s.reward_env, "NAME...",
+        "Variables of the environment that exec: gets beside PATH, HOME, LANG and TMPDIR");
   t.add("missing-eos-penalty", &s.missing_eos_penalty, "X", "Taken from the score of an answer without end token",
         {.range = {{0, 1e6}}});
   t.add("whiten-rewards", &s.whiten_rewards, "", "Scale the rewards of a rollout to unit variance");
@@ -169,6 +185,7 @@ void describe(Fields& t, PpoSpec& s) {
   describe(t, s.adapter);
   describe(t, s.train, {.lr = "5e-5", .batch_size = "Answers in a micro-batch"});
   t.remove("batch-tokens");
+  t.remove("eval-budget");
   describe_dtype(t, s.run);
   describe(t, s.run);
 }
@@ -176,15 +193,18 @@ void describe(Fields& t, PpoSpec& s) {
 ModelResult ppo(const PpoSpec& asked, Observer& observer) {
   PpoSpec spec = asked;
   const Fields fields = fields_of(spec);
+  if (spec.train.lr.automatic)
+    fields.fail("lr", "auto tries rates on a batch of the data, and here the model makes its own; give a number");
   ModelResult result;
   TrainingRun run("align ppo", spec.model, fields, spec.run, observer);
   check_before_reading(spec, fields);
-  const std::optional<fs::path> judge = reward_path(spec, "adapter:"), words = reward_path(spec, "words:");
+  std::optional<fs::path> judge = reward_path(spec, "adapter:");
+  const std::optional<fs::path> words = reward_path(spec, "words:");
   train::Reward reward = spec.reward_function;
   if (judge) {
-    require_adapter(*judge, "reward");
+    judge = adapter_folder(*judge, "reward");
   } else if (!reward) {
-    reward = train::make_reward(spec.reward, spec.reward_timeout);
+    reward = train::make_reward(spec.reward, spec.reward_timeout, spec.reward_env);
   }
   run.resolve(spec.adapter);
   if (!run.open(result)) return result;
@@ -192,13 +212,13 @@ ModelResult ppo(const PpoSpec& asked, Observer& observer) {
   models::LoadedModel& model = run.load(*base);
   Attached attached(base);
   lora::SlotTable slots = model.decoder->slot_table();
-  slots.base_name = run.report.model_name;
+  slots.base_name = run.resolved.base_name;
   lora::Adapter& policy = attached.put(run.make_adapter(spec.adapter, slots, seed_of(spec.train)));
   run.take(policy);
   if (judge) reward = load_reward(run, *judge, model, policy);
   // A checkpoint of a version whose runs did not know their words is gone on with all the same.
   if (words && (run.earlier.empty() || run.earlier.contains("reward words")))
-    run.facts["reward words"] = core::sha256_file(*words);
+    run.facts["reward words"] = core::sha256_file(core::FileRef::named(*words));
   lora::LoraConfig config = policy.config();
   config.init_lora_weights = "default";
   lora::Adapter value = lora::attach(model.decoder->slot_table(), config, seed_of(spec.train), kValueAdapter);
@@ -215,6 +235,7 @@ ModelResult ppo(const PpoSpec& asked, Observer& observer) {
   parts.seed = seed_of(spec.train);
   parts.response_length = spec.response_length;
   parts.plan = rollout_plan(spec, fields);
+  run.share(parts);
   parts.mini_batches = static_cast<int>(spec.num_mini_batches);
   parts.epochs = static_cast<int>(spec.num_ppo_epochs);
   parts.max_steps = spec.train.max_steps;
@@ -226,18 +247,34 @@ ModelResult ppo(const PpoSpec& asked, Observer& observer) {
   for (const data::Prompt& prompt : parts.prompts) {
     lengths.push_back(static_cast<std::int64_t>(prompt.ids.size()) + parts.response_length);
   }
-  parts.recompute = run.choose_recompute(model.decoder->config(), parts.plan, lengths, model.decoder->dtype());
+  data::PlanOptions micro_batches = parts.plan;  // a rollout's cut is its own
+  // In a pass one of them is on, and each keeps as much.
+  value.set_enabled(false);
+  if (reference) reference->set_enabled(false);
+  parts.recompute = run.choose_recompute(*model.decoder, micro_batches, lengths);
+  value.set_enabled(true);
+  if (reference) reference->set_enabled(true);
+  if (micro_batches.batch_size != parts.plan.batch_size)
+    fields.fail("batch-size", fmt::format("{} answers do not fit into memory, and PPO's rollouts are not cut by `fit`; "
+                                          "give {} with `grad-accum` {}",
+                                          parts.plan.batch_size, micro_batches.batch_size,
+                                          spec.train.grad_accum * (parts.plan.batch_size / micro_batches.batch_size)));
+  run.planned_steps *= std::int64_t{parts.epochs} * parts.mini_batches;  // of rollouts
+  if (parts.max_steps) run.planned_steps = std::min(run.planned_steps, *parts.max_steps);
+  check_health(run, {}, {}, *model.tokenizer, model.decoder->config(), spec.train, data::Learns::kNothing);
 
-  const std::int64_t rollout = std::int64_t{parts.plan.batch_size} * parts.plan.grad_accum;
+  const std::int64_t rollout = std::int64_t{parts.plan.batch_size} * parts.plan.grad_accum *
+                               (parts.plan.batch_ranks > 0 ? parts.plan.batch_ranks : parts.plan.ranks);
   RunReport& report = run.report;
-  report.trainable_parameters += value.parameter_count() + model.decoder->config().hidden_size;
+  report.trainable_parameters += value.parameter_count() + models::state_width(model.decoder->config());
   report.shown_metrics = {"objective/scores", "objective/kl"};
   report.remarks.emplace_back("reward", spec.reward);
   report.remarks.emplace_back(
       "objective",
-      fmt::format("PPO: rollouts of {} answers of at most {} tokens, {} epochs of {} mini-batches over each; KL "
+      fmt::format("PPO: rollouts of {} of at most {}, {} of {} over each; KL "
                   "coefficient {}{}",
-                  core::format_count(rollout), parts.response_length, parts.epochs, parts.mini_batches,
+                  core::counted(rollout, "answer"), core::counted(parts.response_length, "token"), core::counted(parts.epochs, "epoch"),
+                  parts.mini_batches == 1 ? "1 mini-batch" : fmt::format("{} mini-batches", parts.mini_batches),
                   parts.ppo.kl_coef,
                   parts.ppo.target_kl > 0 ? fmt::format(", adapted to a KL of {}", parts.ppo.target_kl) : ""));
   report.remarks.emplace_back(

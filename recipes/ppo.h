@@ -24,6 +24,7 @@ struct PpoSpec : Spec {
   std::string model;   // a folder, ORG/NAME in the Hugging Face cache, or an adapter
   DataSpec data;       // prompts: files as data::load_prompts reads them
   std::string reward;  // adapter:DIR, length:N, regex:RE, words:FILE, exact, exec:COMMAND
+  std::vector<std::string> reward_env;  // variables that exec: gets beside PATH, HOME, LANG, TMPDIR
   double reward_timeout = 30, missing_eos_penalty = 0;
   bool whiten_rewards = false;
   std::int64_t response_length = 53, num_ppo_epochs = 4, num_mini_batches = 2;

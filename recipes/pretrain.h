@@ -1,6 +1,7 @@
 // A small model trained from a random start.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "lowrank/recipes/observer.h"
@@ -14,6 +15,7 @@ struct PretrainSpec : Spec {
   std::string tokenizer;  // tokenizer.json or tokenizer.model, or the folder of it
   std::string save_dtype = "bfloat16";
   DataSpec data;
+  std::optional<double> router_aux_loss;  // none: as config.json says
   TrainSpec train;
   RunSpec run;
 };

@@ -1,14 +1,19 @@
 #include "lowrank/recipes/repeated_runs.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <thread>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/recipes/run/preset.h"
 #include "lowrank/recipes/run/training_run.h"
+#include "lowrank/recipes/search/ledger.h"
+#include "lowrank/train/out_place.h"
 #include "lowrank/train/run_folder.h"
 
 namespace lowrank::recipes {
@@ -18,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 using core::Json;
 constexpr double kWorthwhile = 0.01;  // of perplexity, by another doubling of the data
+constexpr auto kLook = std::chrono::milliseconds(300);  // for runs of other processes
 
 struct Repetition {
   std::string name;  // of its folder, and its row
@@ -45,6 +51,9 @@ std::vector<Repetition> repetitions(const FinetuneSpec& spec, const Fields& fiel
                      {{"learning-curve", false}, {"share", 1.0 / part}}});
     }
   }
+  // They are compared with each other: on the whole of the same data.
+  if (!spec.task && !spec.given.contains("eval-budget"))
+    for (Repetition& one : all) one.changes["eval-budget"] = 1.0;
   for (Repetition& one : all) one.changes["out"] = (fs::path(spec.run.out) / one.name).string();
   return all;
 }
@@ -81,6 +90,61 @@ Json outcome(const Repetition& one, const fs::path& folder) {
           {"train_tokens", run["data"]["train"]["tokens"]}};
 }
 
+/// The runs as a space of one option: which of them.
+train::SearchSpace names_of(const std::vector<Repetition>& all) {
+  train::Dimension run;
+  run.name = "run";
+  for (const Repetition& one : all) run.choices.emplace_back(one.name);
+  return {{run}, "the runs"};
+}
+
+const Repetition& named(const std::vector<Repetition>& all, const train::Assignment& options) {
+  const Json* const name = train::value_of(options, "run");
+  for (const Repetition& one : all)
+    if (name != nullptr && *name == one.name) return one;
+  throw ConfigError("the study has a trial that is none of these runs; name another `study-name`");
+}
+
+std::unique_ptr<Ledger> own_runs(const train::SearchSpace& space) {
+  return list_of_trials({}, [grid = space.grid()](std::int64_t number, const std::vector<train::Trial>&) {
+    return std::optional(grid.at(static_cast<std::size_t>(number)));
+  });
+}
+
+std::unique_ptr<Ledger> shared_runs(const FinetuneSpec& spec, const StudySpec& study, const Fields& fields,
+                                    const train::SearchSpace& space) {
+  if (spec.run.overwrite)
+    fields.fail("overwrite", "does not go with `storage`, on which other processes may be at work; give another "
+                             "`study-name` and `out`");
+  Json identity = {{"model", spec.model}};
+  for (const FieldInfo& field : fields.info())
+    if (field.identity != Identity::kFree) identity["--" + field.name] = fields.get(field.name);
+  const fs::path out = spec.run.out;
+  const auto choose = [grid = space.grid()](std::int64_t, const std::vector<train::Trial>&,
+                                            const std::vector<train::Assignment>& taken) {
+    for (const train::Assignment& one : grid)
+      if (std::find(taken.begin(), taken.end(), one) == taken.end()) return std::optional(one);
+    return std::optional<train::Assignment>();
+  };
+  const auto folder = [out, grid = space.grid()](std::int64_t number) {
+    return out / train::value_of(grid.at(static_cast<std::size_t>(number) % grid.size()), "run")->get<std::string>();
+  };
+  return shared_study(study, out, space, identity, choose, folder);
+}
+
+/// Of the runs that ended, in order.
+Json outcomes(const std::vector<Repetition>& all, const std::vector<train::Trial>& ended) {
+  Json runs = Json::array();
+  for (const Repetition& one : all) {
+    const bool has_ended = std::any_of(ended.begin(), ended.end(), [&](const train::Trial& trial) {
+      const Json* const name = train::value_of(trial.options, "run");
+      return name != nullptr && *name == one.name && trial.state == train::Trial::State::kComplete;
+    });
+    if (has_ended) runs.push_back(outcome(one, one.changes.at("out").get<std::string>()));
+  }
+  return runs;
+}
+
 }  // namespace
 
 std::optional<double> loss_of(const Json& results, const std::string& split) {
@@ -113,7 +177,7 @@ LearningCurve learning_curve(const std::vector<double>& losses) {
   return curve;
 }
 
-RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer) {
+RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer, const StudySpec& study) {
   FinetuneSpec spec = asked;
   apply_preset(spec, observer);
   const Fields fields = fields_of(spec);
@@ -128,37 +192,99 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
     static_cast<RunResult&>(result) = finetune(changed(spec, all.front()), observer, base);
     return result;
   }
-  if (spec.run.resume && train::run_state(out) == train::RunState::kFinished) {
+  train::GradSync& sync = train::or_alone(observer.ranks());
+  const bool shared = study.storage.has_value();
+  const bool finished =
+      !shared && sync.rank() == 0 && spec.run.resume && train::run_state(out) == train::RunState::kFinished;
+  if (train::largest(sync, finished ? 1 : 0) != 0) {
     observer.note(out.string() + " holds finished runs; nothing was done");
     result.state = RunResult::State::kWasFinished;
     return result;
   }
   const models::Resolved resolved = models::resolve(spec.model);
-  const auto lock = train::open_run_folder(out, spec.run.resume, spec.run.overwrite, {resolved.model});
+  std::vector<fs::path> inputs = {resolved.model};
+  for (const std::string& path : spec.data.data) inputs.emplace_back(path);
+  std::unique_ptr<core::DirectoryLock> lock;
+  if (shared) {
+    train::check_place(out, inputs);
+    core::make_folder(out);
+  } else {
+    train::together(sync, [&] {
+      if (sync.rank() == 0) lock = train::open_run_folder(out, spec.run.resume, spec.run.overwrite, inputs);
+    });
+  }
+  const train::SearchSpace space = names_of(all);
+  const std::unique_ptr<Ledger> ledger = shared ? shared_runs(spec, study, fields, space) : own_runs(space);
   Json& json = result.run = {{"lowrank", LOWRANK_VERSION},
                              {"finished", false},
                              {"verb", "finetune"},
                              {"command", command_of("finetune", {spec.model}, fields, spec.run, observer)},
                              {"options", options_of(fields, observer)},
                              {"runs", Json::array()}};
-  train::write_run_json(out, json);
+  const auto write = [&] {
+    json["runs"] = outcomes(all, ledger->ended());
+    if (sync.rank() == 0) train::write_run_json(out, json);
+  };
+  const auto write_alone = [&] {
+    if (shared) {
+      write_together(out, write);
+    } else {
+      write();
+    }
+  };
+  write_alone();
 
   const std::unique_ptr<Observer> of_part = observer.of_part();
-  for (const Repetition& one : all) {
-    const FinetuneSpec its = changed(spec, one);
-    const ModelResult ended = finetune(its, *of_part, base);
-    if (ended.state == RunResult::State::kStopped) {
-      result.state = ended.state;
-      result.training = ended.training;
-      result.stopped_in = one.name;
+  std::string waits_for;
+  while (true) {
+    const train::Next next = ledger->next(static_cast<std::int64_t>(all.size()));
+    if (!next.claim && next.others.empty()) break;
+    if (!next.claim) {
+      const std::string text = fmt::format("waiting for {}", fmt::join(next.others, ", "));
+      if (text != waits_for) observer.note(waits_for = text);
+      std::this_thread::sleep_for(kLook);
+      result.reason = observer.stop_flag()->load();
+      if (result.reason == 0) continue;
+      result.state = RunResult::State::kStopped;
       return result;
     }
-    json["runs"].push_back(outcome(one, its.run.out));
-    train::write_run_json(out, json);
-    const Json& run = json["runs"].back();
-    observer.note(fmt::format("{} of {}: validation {}", one.name, all.size(),
-                              loss_change(loss_of(run["before"], "validation"), loss_of(run["after"], "validation"))));
+    const Repetition& one = named(all, next.claim->options);
+    FinetuneSpec its = changed(spec, one);
+    its.run.resume = its.run.resume || next.claim->again;
+    try {
+      core::refuse_link(its.run.out);  // within `out`, which nobody named
+      const ModelResult ended = finetune(its, *of_part, base);
+      if (ended.state == RunResult::State::kStopped) {
+        ledger->give_back(*next.claim);
+        result.state = ended.state;
+        result.training = ended.training;
+        result.reason = ended.training->signal;
+        result.stopped_in = one.name;
+        return result;
+      }
+      const Json run = outcome(one, its.run.out);
+      const std::optional<double> loss = loss_of(run["after"], "validation");
+      if (shared && !loss) throw FieldError("storage", "a study keeps validation losses, and there are none; give `val-data`");
+      train::Trial trial;
+      trial.number = next.claim->number;
+      trial.options = next.claim->options;
+      trial.value = loss;
+      trial.steps = run["steps"].get<std::int64_t>();
+      ledger->end(*next.claim, trial);
+      write_alone();
+      observer.note(fmt::format("{} of {}: validation {}", one.name, all.size(),
+                                loss_change(loss_of(run["before"], "validation"), loss)));
+    } catch (const TrialTaken& taken) {
+      observer.note(one.name + ": " + taken.what());
+    } catch (...) {
+      ledger->give_back(*next.claim);
+      throw;
+    }
   }
+  json["runs"] = outcomes(all, ledger->ended());
+  if (json["runs"].size() != all.size())
+    throw FieldError("storage", "a trial of this study was failed by another program, so that a run is missing; give "
+                                "another `study-name`");
 
   json["summary"] = Json::object();
   for (const char* split : {"validation", "general"}) {
@@ -180,7 +306,7 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
         {"last_gain", curve.last_gain}, {"next_gain", curve.next_gain}, {"more_helps", curve.more_helps}};
   }
   json["finished"] = true;
-  train::write_run_json(out, json);
+  write_alone();
   return result;
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lowrank/recipes/finetune.h"
+#include "lowrank/recipes/search/study_spec.h"
 
 namespace lowrank::recipes {
 
@@ -13,12 +14,14 @@ bool asks_for_several_runs(const LittleDataSpec& spec);
 
 struct RepeatedResult : RunResult {
   /// `run` is run.json: "runs" (name, losses before and after), "summary" (mean and spread by set), "learning_curve".
-  std::string stopped_in;  // kStopped: the run that was stopped; `training` is its result
+  std::string stopped_in;  // kStopped: the run that was stopped; empty: while waiting for other processes
+  int reason = 0;          // of kStopped
 };
 
 /// Each run in a folder of its own under `out`, one after another on one base; finished ones are not run again with
-/// `resume`. run.json in `out` has all of it. With dry_run: the first alone.
-RepeatedResult finetune_repeatedly(const FinetuneSpec& spec, Observer& observer);
+/// `resume`. run.json in `out` has all of it. With dry_run: the first alone. With `study.storage` other processes may share
+/// the runs: this one takes its part, and returns when all have ended.
+RepeatedResult finetune_repeatedly(const FinetuneSpec& spec, Observer& observer, const StudySpec& study = {});
 
 struct LearningCurve {
   double last_gain = 0;  // nats that the last doubling of the data lowered the validation loss by

@@ -5,7 +5,7 @@
 #
 # debootstrap makes the root (from apt's own source where this machine is of that distribution, else from debootstrap's), a clone of HEAD
 # is put into it, and what the commands say comes out with their times. Of this machine it gets the way to the registries (resolv.conf,
-# apt's and pip's settings, certificates) and $LOWRANK_ASSETS, if set, to read. CLEAN_ROOT names a folder that is kept for the next time.
+# apt's and pip's settings, folders of packages that those name, certificates) and $LOWRANK_ASSETS, if set, to read. CLEAN_ROOT names a folder that is kept for the next time.
 set -euo pipefail
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
 [ "$(id -u)" -eq 0 ] || { echo "clean_root: debootstrap and chroot need root"; exit 1; }
@@ -52,9 +52,23 @@ cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 cp /etc/apt/apt.conf.d/*proxy* "$root/etc/apt/apt.conf.d/" 2> /dev/null || true
 cp /etc/pip.conf "$root/etc/pip.conf" 2> /dev/null || true
 cp -r /etc/xdg/pip "$root/etc/xdg/" 2> /dev/null || true
-if [ -f /etc/ssl/certs/ca-certificates.crt ]; then
+user_config=${XDG_CONFIG_HOME:-${HOME:-/nowhere}/.config}/pip/pip.conf
+if [ -f "$user_config" ]; then
+  mkdir -p "$root/root/.config/pip"
+  cp -L "$user_config" "$root/root/.config/pip/pip.conf"
+fi
+for place in $(cat /etc/pip.conf /etc/xdg/pip/pip.conf "$user_config" 2> /dev/null | grep -oE '(=|[[:space:]])(file://)?/[^[:space:]]+' | sed -E 's#^[=[:space:]]##; s#^file://##; s#/simple/?$##') \
+             ${PIP_FIND_LINKS:-}; do
+  if [ -d "$place" ] && ! mountpoint -q "$root$place"; then
+    mkdir -p "$root$place"
+    mount --bind -o ro "$place" "$root$place"
+  fi
+done
+certificates=/etc/ssl/certs/ca-certificates.crt
+if [ -f $certificates ]; then
   mkdir -p "$root/etc/ssl/certs"
-  cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
+  cp -L $certificates "$root$certificates"
+  cp -L $certificates "$root/etc/clean_root.pem"  # installing ca-certificates writes the other anew
 fi
 rm -rf "$root/root/lowrank"
 git clone --quiet --no-hardlinks "$source_dir" "$root/root/lowrank"
@@ -66,6 +80,9 @@ if [ -n "${LOWRANK_ASSETS:-}" ]; then
 fi
 
 . "$source_dir/scripts/clean_env.sh"
+if [ -f $certificates ]; then
+  for name in SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE PIP_CERT; do clean_env+=("$name=/etc/clean_root.pem"); done
+fi
 inside() { chroot "$root" /usr/bin/env -i "${clean_env[@]}" HOME=/root LOWRANK_ASSETS="$assets" bash -ec "cd /root/lowrank; $*"; }
 timed() {
   local began=$SECONDS status=0

@@ -13,6 +13,6 @@ if [ ! -x .deps/python/bin/python ] || ! .deps/python/bin/python -c "$needs" 2> 
     .deps/python/bin/pip install --quiet --disable-pip-version-check transformers peft tokenizers safetensors sentencepiece numpy
   fi
 fi
-if ! .deps/python/bin/python -c 'import trl, PIL, sacrebleu, rouge_score, sklearn, tiktoken' 2> /dev/null; then
-  .deps/python/bin/pip install --quiet --disable-pip-version-check trl pillow sacrebleu rouge-score scikit-learn tiktoken
+if ! .deps/python/bin/python -c 'import trl, PIL, sacrebleu, rouge_score, sklearn, tiktoken, gguf, optuna' 2> /dev/null; then
+  .deps/python/bin/pip install --quiet --disable-pip-version-check trl pillow sacrebleu rouge-score scikit-learn tiktoken gguf optuna
 fi

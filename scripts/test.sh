@@ -15,6 +15,12 @@ OMP_NUM_THREADS=1 ctest --test-dir "$build" --output-on-failure -j "$(nproc)"
 
 say "the demo learns its subject"
 python3 tests/e2e/demo.py "$build/bin/lowrank"
+say "what writes is killed, starved and cut off from power"
+python3 tests/e2e/faults.py "$build/bin/lowrank" "$build/tests/libfault_shim.so" --thin
+say "several processes train one adapter"
+python3 tests/e2e/ranks.py "$build/bin/lowrank"
+say "several processes on one search"
+python3 tests/e2e/study.py "$build/bin/lowrank"
 say "the C++ examples"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -24,6 +30,10 @@ trap 'rm -rf "$scratch"' EXIT
 if [ -n "${LOWRANK_ASSETS:-}" ]; then
   say "whole runs of the command"
   python3 tests/e2e/runs.py "$build/bin/lowrank" "$LOWRANK_ASSETS"
+  say "what a run leaves on a terminal"
+  python3 tests/e2e/terminal.py "$build/bin/lowrank" "$LOWRANK_ASSETS"
+  say "the first day of someone new"
+  python3 tests/e2e/newcomer.py "$build/bin/lowrank" "$LOWRANK_ASSETS"
   say "reports in a browser, events in TensorBoard"
   python3 tests/e2e/report.py "$build/bin/lowrank" "$LOWRANK_ASSETS"
 fi

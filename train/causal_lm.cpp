@@ -23,16 +23,21 @@ CausalLm::CausalLm(Parts parts)
     : TextObjective(parts, parts.adapter, std::move(parts.train)),
       tokenizer_(parts.tokenizer),
       evaluation_(std::move(parts.evaluation)),
+      whole_(std::move(parts.whole)),
       save_dtype_(parts.save_dtype),
       label_smoothing_(parts.label_smoothing),
-      neftune_(parts.neftune) {
+      neftune_(parts.neftune),
+      router_aux_loss_(parts.router_aux_loss) {
   if (adapter() == nullptr && tokenizer_ == nullptr) {
     throw InternalError("CausalLm needs a tokenizer to save a full model");
   }
 }
 
 std::vector<lora::NamedTensor> CausalLm::parameters() {
-  return adapter() != nullptr ? adapter()->parameters() : decoder().named_weights();
+  if (adapter() != nullptr) return adapter()->parameters();
+  std::vector<lora::NamedTensor> trained = decoder().named_weights();
+  std::erase_if(trained, [](const lora::NamedTensor& weight) { return !weight.tensor.requires_grad(); });  // buffers
+  return trained;
 }
 
 void CausalLm::parameters_moved() {
@@ -40,29 +45,46 @@ void CausalLm::parameters_moved() {
 }
 
 MicroLoss CausalLm::forward(std::int64_t step, std::int64_t micro) {
-  const at::Tensor states = hidden(step, micro, neftune_);
+  const at::Tensor states = hidden(step, micro, neftune_, router_aux_loss_);
   const at::Tensor losses = decoder().token_losses(states, batch().labels, &dropout(), label_smoothing_);
   // The sum of LibTorch depends on the thread count: it only carries the gradient (of ones); the value is ours.
-  return {losses.sum(), ordered_total(losses), batch().counted, batch().segments.tokens()};
+  MicroLoss result{losses.sum(), ordered_total(losses), batch().counted, batch().segments.tokens()};
+  if (router_aux_loss_ != 0) result.metrics = {{"router_aux_loss", router_aux_loss()}};
+  return result;
 }
 
 EvalResult CausalLm::measure(const std::string& split, const data::Dataset& set) {
-  std::vector<double> own;
+  std::vector<double> own, own_counts;
   together(sync(), [&] {
     const Share share = share_of(set.examples, kBatchTokens, sync());
-    for (const std::vector<double>& logps : token_logps(decoder(), set.examples, share, kBatchTokens)) {
+    for (const std::vector<double>& logps :
+         token_logps(decoder(), set.examples, share, kBatchTokens, evaluation_progress())) {
       own.insert(own.end(), logps.begin(), logps.end());
+      own_counts.push_back(static_cast<double>(logps.size()));
     }
   });
   const std::vector<double> all = gather(sync(), own);
   if (all.empty()) throw DataError("there is nothing to evaluate: no token of the " + split + " data is predicted");
   const double sum = -std::accumulate(all.begin(), all.end(), 0.0);
-  return {split, sum / static_cast<double>(all.size()), static_cast<std::int64_t>(all.size())};
+  EvalResult result{split, sum / static_cast<double>(all.size()), static_cast<std::int64_t>(all.size())};
+  auto next = all.begin();
+  for (const double count : gather(sync(), own_counts)) {
+    const auto end = next + static_cast<std::ptrdiff_t>(count);
+    result.units.push_back({-std::accumulate(next, end, 0.0), static_cast<std::int64_t>(count)});
+    next = end;
+  }
+  return result;
 }
 
-std::vector<EvalResult> CausalLm::evaluate() {
+std::vector<EvalResult> CausalLm::measure(const std::vector<std::pair<std::string, data::Dataset>>& sets) {
   std::vector<EvalResult> results;
-  for (const auto& [split, set] : evaluation_) results.push_back(measure(split, set));
+  for (const auto& [split, set] : sets) {
+    if (evaluation_progress() != nullptr)
+      evaluation_progress()->begin("measuring " + (split == "train" ? "training data" : split),
+                                   static_cast<std::int64_t>(set.examples.size()), "pieces");
+    results.push_back(measure(split, set));
+    if (evaluation_progress() != nullptr) evaluation_progress()->end();
+  }
   return results;
 }
 
@@ -73,7 +95,9 @@ EvalResult CausalLm::evaluate_train(std::int64_t tokens) {
   const std::int64_t every = std::max<std::int64_t>(1, total / std::max<std::int64_t>(1, tokens));
   data::Dataset sample;
   for (std::size_t i = 0; i < all.size(); i += static_cast<std::size_t>(every)) sample.examples.push_back(all[i]);
-  return measure("train", sample);
+  std::vector<std::pair<std::string, data::Dataset>> sets;
+  sets.emplace_back("train", std::move(sample));
+  return measure(sets).front();
 }
 
 void CausalLm::save(const std::filesystem::path& directory) {

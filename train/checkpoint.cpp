@@ -1,8 +1,6 @@
 #include "lowrank/train/checkpoint.h"
 
 #include <algorithm>
-#include <charconv>
-#include <cstring>
 #include <memory>
 
 #include "lowrank/core/error.h"
@@ -20,16 +18,6 @@ constexpr const char* kState = "trainer_state.json";
 constexpr const char* kTensors = "optimizer.safetensors";
 // A checkpoint on its way out gets this suffix before its files go, so that a kill leaves no half checkpoint.
 constexpr const char* kRemoving = ".removing";
-
-std::optional<std::int64_t> step_of(const std::string& name) {
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  const char* begin = name.data() + std::strlen(kPrefix);
-  const char* end = name.data() + name.size();
-  std::int64_t step = 0;
-  const auto [stop, error] = std::from_chars(begin, end, step);
-  if (error != std::errc() || stop != end || step < 0) return std::nullopt;
-  return step;
-}
 
 void remove_tree(const fs::path& folder) {
   std::error_code error;
@@ -68,24 +56,6 @@ void read_tensor(const std::shared_ptr<const formats::SafetensorsFile>& file, co
   tensor.detach().copy_(formats::tensor_view(file, *info));
 }
 
-core::Json state_json(const CheckpointState& state, const std::string& layout) {
-  core::Json json;
-  json["step"] = state.step;
-  json["tokens"] = state.tokens;
-  json["metrics_bytes"] = state.metrics_bytes;
-  json["last_loss"] = state.last_loss;
-  json["best_loss"] = state.best_loss ? core::Json(*state.best_loss) : core::Json(nullptr);
-  json["best_step"] = state.best_step;
-  json["evals_without_gain"] = state.evals_without_gain;
-  json["best"] = state.best;
-  json["last"] = state.last;
-  json["before"] = state.before;
-  json["seconds"] = state.seconds;
-  json["layout"] = layout;
-  json["identity"] = state.identity;
-  return json;
-}
-
 }  // namespace
 
 fs::path checkpoint_path(const fs::path& run, std::int64_t step) {
@@ -96,15 +66,15 @@ std::vector<std::pair<std::int64_t, fs::path>> list_checkpoints(const fs::path& 
   std::vector<std::pair<std::int64_t, fs::path>> found;
   std::error_code none;
   for (const auto& entry : fs::directory_iterator(run / "checkpoints", none)) {
-    const auto step = step_of(entry.path().filename().string());
-    if (step && entry.is_directory()) found.emplace_back(*step, entry.path());
+    const auto step = step_of_checkpoint(entry.path().filename().string());
+    if (step && entry.is_directory() && !entry.is_symlink()) found.emplace_back(*step, entry.path());
   }
   std::sort(found.begin(), found.end());
   return found;
 }
 
 std::string checkpoint_fault(const fs::path& checkpoint) {
-  const auto step = step_of(checkpoint.filename().string());
+  const auto step = step_of_checkpoint(checkpoint.filename().string());
   if (!step) return "its name is not checkpoint-N";
   return manifest_fault(checkpoint, *step, {kState, kTensors});
 }
@@ -117,6 +87,7 @@ void save_checkpoint(const fs::path& run, const CheckpointState& state, FlatPara
   }
   const fs::path destination = checkpoint_path(run, state.step);
   std::error_code error;
+  core::refuse_link(destination.parent_path());
   if (fs::create_directories(destination.parent_path(), error)) core::sync_directory(run);
   if (error) throw IoError(destination.parent_path().string() + " could not be made: " + error.message());
 
@@ -131,7 +102,7 @@ void save_checkpoint(const fs::path& run, const CheckpointState& state, FlatPara
   for (const auto& [name, tensor] : optimizer.state()) tensors.push_back(formats::tensor_to_write(name, tensor));
   if (ema != nullptr) tensors.push_back(formats::tensor_to_write("ema", ema->average()));
   formats::write_safetensors(staged.path() / kTensors, std::move(tensors));
-  core::write_file(staged.path() / kState, state_json(state, layout_of(parameters)).dump(2) + "\n");
+  core::write_file(staged.path() / kState, checkpoint_state_text(state, layout_of(parameters)));
   write_manifest(staged.path(), state.step);
   staged.commit();
 }
@@ -147,30 +118,11 @@ std::optional<fs::path> newest_checkpoint(const fs::path& run, std::vector<std::
   return std::nullopt;
 }
 
-CheckpointState read_checkpoint_state(const fs::path& checkpoint) {
-  const core::Json json = core::read_json(checkpoint / kState);
-  const core::JsonView view(json, (checkpoint / kState).string());
-  CheckpointState state;
-  state.step = view.at("step").as_int(0);
-  state.tokens = view.at("tokens").as_int(0);
-  state.metrics_bytes = view.at("metrics_bytes").as_int(0);
-  state.last_loss = view.at("last_loss").as_double();
-  if (view.has_value("best_loss")) state.best_loss = view.at("best_loss").as_double();
-  state.best_step = view.at("best_step").as_int(0);
-  state.evals_without_gain = view.at("evals_without_gain").as_int(0);
-  if (view.has("seconds")) state.seconds = view.at("seconds").as_double();
-  state.best = view.at("best").raw();
-  state.last = view.at("last").raw();
-  state.before = view.at("before").raw();
-  state.identity = view.at("identity").raw();
-  return state;
-}
-
 CheckpointState load_checkpoint(const fs::path& checkpoint, FlatParameters& parameters, Optimizer& optimizer,
                                 Ema* ema) {
-  const CheckpointState state = read_checkpoint_state(checkpoint);
-  const core::Json json = core::read_json(checkpoint / kState);
-  if (core::JsonView(json, kState).at("layout").as_string() != layout_of(parameters)) {
+  std::string layout;
+  const CheckpointState state = read_checkpoint_state(checkpoint, &layout);
+  if (layout != layout_of(parameters)) {
     throw ModelError(checkpoint.string() + " holds other parameters than this run trains (names or shapes differ): " +
                      "use the options it was started with");
   }

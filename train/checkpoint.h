@@ -1,4 +1,6 @@
-// checkpoints/checkpoint-N/: the state after optimiser step N, complete or absent.
+// checkpoints/checkpoint-N/: the state after optimiser step N, complete or absent. Beside the adapter's own files:
+// optimizer.safetensors (parameters, flat; the optimiser's state by its names; and ema where one is kept: fp32),
+// trainer_state.json, and manifest.json, written last, with the size and SHA-256 of every file.
 #pragma once
 
 #include <cstdint>
@@ -8,27 +10,12 @@
 #include <utility>
 #include <vector>
 
-#include "lowrank/core/json.h"
+#include "lowrank/train/checkpoint_state.h"
 #include "lowrank/train/ema.h"
 #include "lowrank/train/flat_parameters.h"
 #include "lowrank/train/optimizer.h"
 
 namespace lowrank::train {
-
-/// Beside the adapter's own files: optimizer.safetensors (parameters, flat; the optimiser's state by its names; and ema
-/// where one is kept: fp32), trainer_state.json, and manifest.json, written last, with the size and SHA-256 of every
-/// file.
-struct CheckpointState {
-  std::int64_t step = 0;  // completed
-  std::int64_t tokens = 0;
-  std::int64_t metrics_bytes = 0;  // length of metrics.jsonl at this step
-  std::optional<double> best_loss;
-  std::int64_t best_step = 0, evals_without_gain = 0;
-  core::Json identity, before;                                        // see Trainer; evaluation of the start
-  core::Json best = core::Json::array(), last = core::Json::array();  // evaluation at best_step, and the latest
-  double last_loss = 0;
-  double seconds = 0;  // of training until then; 0 in a checkpoint of before this was kept
-};
 
 /// checkpoints/checkpoint-N of a run.
 std::filesystem::path checkpoint_path(const std::filesystem::path& run, std::int64_t step);
@@ -47,8 +34,6 @@ void save_checkpoint(const std::filesystem::path& run, const CheckpointState& st
 /// The newest checkpoint whose manifest holds; `skipped` tells of broken ones. Nothing: no valid checkpoint.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& run,
                                                        std::vector<std::string>* skipped);
-/// trainer_state.json alone.
-CheckpointState read_checkpoint_state(const std::filesystem::path& checkpoint);
 /// The state, and the tensors into the buffers. ModelError when it holds other parameters than these, or another
 /// optimiser's state. An average that the checkpoint lacks starts from its parameters.
 CheckpointState load_checkpoint(const std::filesystem::path& checkpoint, FlatParameters& parameters,

@@ -60,6 +60,7 @@ std::vector<EvalResult> Classification::evaluate() {
                       {"accuracy_high", right.high},
                       {"macro_f1", found.scores.macro_f1},
                       {"matthews", found.scores.matthews}};
+    for (const double loss : found.losses) result.units.push_back({loss, 1});
     results.push_back(std::move(result));
   }
   return results;

@@ -26,13 +26,13 @@ struct Gradients {
 
 double add_l2(const lora::Factors& layer, const lora::Grams& grams, double weight, Gradients& out) {
   const double factor = weight * layer.scale * layer.scale;
-  out.a.add_(grams.b.matmul(layer.a.detach().to(at::kDouble)), factor);
-  out.b.add_(layer.b.detach().to(at::kDouble).matmul(grams.a), factor);
+  out.a.add_(grams.b.matmul(layer.matrix_a().to(at::kDouble)), factor);
+  out.b.add_(layer.matrix_b().to(at::kDouble).matmul(grams.a), factor);
   return factor / 2 * grams.a.mul(grams.b).sum().item<double>();
 }
 
 double add_l1(const lora::Factors& layer, double weight, Gradients& out) {
-  const at::Tensor a = layer.a.detach().to(at::kDouble), b = layer.b.detach().to(at::kDouble);
+  const at::Tensor a = layer.matrix_a().to(at::kDouble), b = layer.matrix_b().to(at::kDouble);
   const std::int64_t rows = b.size(0), block = lora::rows_per_block(a.size(1));
   const double factor = weight * std::abs(layer.scale);
   double sum = 0;
@@ -51,20 +51,21 @@ double add_l1(const lora::Factors& layer, double weight, Gradients& out) {
 double add_orthogonality(const lora::Factors& layer, const lora::Grams& grams, double weight, Gradients& out) {
   const at::Tensor one = grams.a.new_zeros(grams.a.sizes()).fill_diagonal_(1);
   const at::Tensor off_a = grams.a.sub(one), off_b = grams.b.sub(one);
-  out.a.add_(off_a.matmul(layer.a.detach().to(at::kDouble)), 4 * weight);
-  out.b.add_(layer.b.detach().to(at::kDouble).matmul(off_b), 4 * weight);
+  out.a.add_(off_a.matmul(layer.matrix_a().to(at::kDouble)), 4 * weight);
+  out.b.add_(layer.matrix_b().to(at::kDouble).matmul(off_b), 4 * weight);
   return weight * (off_a.square().sum().item<double>() + off_b.square().sum().item<double>());
 }
 
 double add_penalties(const lora::Factors& layer, const DeltaPenalties& penalties) {
-  Gradients gradients{layer.a.new_zeros(layer.a.sizes(), at::kDouble), layer.b.new_zeros(layer.b.sizes(), at::kDouble)};
+  const at::Tensor a = layer.matrix_a(), b = layer.matrix_b();
+  Gradients gradients{a.new_zeros(a.sizes(), at::kDouble), b.new_zeros(b.sizes(), at::kDouble)};
   const lora::Grams grams = lora::grams_of(layer);
   double value = 0;
   if (penalties.l1 != 0) value += add_l1(layer, penalties.l1, gradients);
   if (penalties.l2 != 0) value += add_l2(layer, grams, penalties.l2, gradients);
   if (penalties.orthogonality != 0) value += add_orthogonality(layer, grams, penalties.orthogonality, gradients);
-  layer.a.grad().add_(gradients.a.to(at::kFloat));
-  layer.b.grad().add_(gradients.b.to(at::kFloat));
+  layer.gradient_a().add_(gradients.a.to(at::kFloat));
+  layer.gradient_b().add_(gradients.b.to(at::kFloat));
   return value;
 }
 
@@ -85,8 +86,8 @@ void cap_delta_norms(const std::vector<lora::Factors>& layers, double largest) {
     const double norm = lora::delta_norm(layers[i]);
     if (!(norm > largest)) return;
     const double factor = std::sqrt(largest / norm);
-    layers[i].a.detach().mul_(factor);
-    layers[i].b.detach().mul_(factor);
+    layers[i].matrix_a().mul_(factor);
+    layers[i].matrix_b().mul_(factor);
   });
 }
 

@@ -9,7 +9,7 @@ std::string documents_of(const data::Dataset& dataset, std::span<const std::uint
   constexpr std::size_t kNamed = 8;
   std::vector<std::string> names;
   for (const std::uint32_t i : examples) {
-    const std::string& name = dataset.documents.at(dataset.examples[i].document).where;
+    const std::string name = dataset.documents.at(dataset.examples[i].document).where;
     if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
   }
   std::string text;

@@ -12,7 +12,8 @@ Dpo::Dpo(Parts parts)
     : TextObjective(parts, parts.adapter, std::move(parts.train), 2),
       evaluation_(std::move(parts.evaluation)),
       loss_(parts.loss),
-      beta_(parts.beta) {
+      beta_(parts.beta),
+      router_aux_loss_(parts.router_aux_loss) {
   if (!(beta_ > 0) || !std::isfinite(beta_)) {
     throw ConfigError("`beta` must be more than 0, found " + std::to_string(beta_));
   }
@@ -59,8 +60,11 @@ double Dpo::reference_accuracy(std::size_t index) const {
 
 MicroLoss Dpo::forward(std::int64_t step, std::int64_t micro) {
   const std::vector<std::uint32_t> pairs = items(step, micro);
-  const at::Tensor losses = decoder().token_losses(hidden(step, micro), batch().labels, &dropout());
+  const at::Tensor states =
+      hidden(step, micro, /*neftune=*/0, router_aux_loss_, static_cast<std::int64_t>(pairs.size()));
+  const at::Tensor losses = decoder().token_losses(states, batch().labels, &dropout());
   MicroLoss result;
+  if (router_aux_loss_ != 0) result.metrics["router_aux_loss"] = router_aux_loss();
   const std::vector<double> logps = totals(token_logps(losses, batch()));
   std::vector<double> slopes;  // of the loss by each answer's log-probability
   for (std::size_t k = 0; k < pairs.size(); ++k) {
@@ -79,10 +83,12 @@ std::vector<EvalResult> Dpo::evaluate() {
     const auto& [name, set] = evaluation_[i];
     const std::vector<double> logps = answer_logps(decoder(), set.examples, sync());
     MicroLoss totals;
+    std::vector<double> losses;
     for (std::size_t pair = 0; 2 * pair < logps.size(); ++pair) {
-      judge(set, evaluation_reference_[i], pair, logps[2 * pair], logps[2 * pair + 1], totals);
+      losses.push_back(
+          judge(set, evaluation_reference_[i], pair, logps[2 * pair], logps[2 * pair + 1], totals).loss);
     }
-    results.push_back(result_of_pairs(name, set, totals, "rewards/accuracies"));
+    results.push_back(result_of_pairs(name, set, totals, "rewards/accuracies", losses));
   }
   return results;
 }

@@ -24,6 +24,7 @@ class Dpo : public TextObjective {
     std::vector<std::pair<std::string, data::Dataset>> evaluation;  // "validation" first where there is one
     DpoLoss loss = DpoLoss::kSigmoid;
     double beta = 0.1;
+    double router_aux_loss = 0;  // weight of the load-balancing loss of a mixture's routers, in each micro-batch
     /// The reference is the adapter as it stands now (a run that goes on from a trained one), not the base alone.
     bool reference_is_start = false;
     core::ProgressObserver* progress = nullptr;  // of the reference's pass
@@ -35,7 +36,7 @@ class Dpo : public TextObjective {
   double reference_accuracy(std::size_t index) const;
 
   /// Its backward must come before the next call. Metrics, named as in TRL: rewards/chosen, rewards/rejected,
-  /// rewards/accuracies, rewards/margins, logps/chosen, logps/rejected.
+  /// rewards/accuracies, rewards/margins, logps/chosen, logps/rejected; router_aux_loss where it has a weight.
   MicroLoss forward(std::int64_t step, std::int64_t micro) override;
   std::vector<EvalResult> evaluate() override;
   bool has_validation() const override { return begins_with_validation(evaluation_); }
@@ -46,7 +47,7 @@ class Dpo : public TextObjective {
 
   std::vector<std::pair<std::string, data::Dataset>> evaluation_;
   DpoLoss loss_;
-  double beta_;
+  double beta_, router_aux_loss_;
   std::vector<double> train_reference_;
   std::vector<std::vector<double>> evaluation_reference_;
 };

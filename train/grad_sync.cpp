@@ -6,8 +6,15 @@
 #include <exception>
 
 #include "lowrank/core/error.h"
+#include "lowrank/train/identity.h"
 
 namespace lowrank::train {
+
+namespace {
+
+constexpr int kNamed = 4;  // differences in a message
+
+}  // namespace
 
 GradSync& or_alone(GradSync* sync) {
   static OneRank alone;
@@ -57,20 +64,25 @@ void together(GradSync& sync, const std::function<void()>& work) {
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
     if (all[rank].empty()) continue;
     throw Error(static_cast<ErrorKind>(all[rank][0] - '0'),
-                "rank " + std::to_string(rank) + " stopped: " + all[rank].substr(1));
+                sync.name(static_cast<int>(rank)) + " stopped: " + all[rank].substr(1));
   }
 }
 
-void require_equal(GradSync& sync, const std::string& own) {
-  const std::vector<std::string> all = sync.gather(own);
+void require_equal(GradSync& sync, const core::Json& own) {
+  if (sync.ranks() == 1) return;
+  const std::vector<std::string> all = sync.gather(own.dump(-1, ' ', false, core::Json::error_handler_t::replace));
   for (std::size_t rank = 1; rank < all.size(); ++rank) {
     if (all[rank] == all[0]) continue;
-    const auto differs = static_cast<std::size_t>(
-        std::mismatch(all[0].begin(), all[0].end(), all[rank].begin(), all[rank].end()).first - all[0].begin());
-    const std::size_t from = differs > 40 ? differs - 40 : 0;
-    throw ConfigError("rank " + std::to_string(rank) + " begins with other options, data or parameters than rank 0 (…" +
-                      all[rank].substr(from, 80) + "… instead of …" + all[0].substr(from, 80) +
-                      "…): start all ranks with the same command on the same inputs");
+    const core::Json first = core::parse_json(all[0], "rank 0"), other = core::parse_json(all[rank], "a rank");
+    std::string list;
+    int count = 0;
+    const std::string here = "on rank " + std::to_string(rank);
+    for (const std::string& difference : identity_differences(first, other, "on rank 0", here)) {
+      if (++count <= kNamed) list += (list.empty() ? "" : "; ") + difference;
+    }
+    if (count > kNamed) list += "; and " + std::to_string(count - kNamed) + " more";
+    throw ConfigError(sync.name(static_cast<int>(rank)) + " does not have what rank 0 has (" + list +
+                      "): start all ranks with the same command, program and files");
   }
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "lowrank/core/json.h"
 #include "lowrank/data/plan.h"
 #include "lowrank/train/metrics.h"
 
@@ -31,6 +32,12 @@ class GradSync {
   virtual void sum(at::Tensor& gradients, StepTotals& totals) = 0;
   /// What each rank gives, in the order of the ranks.
   virtual std::vector<std::string> gather(const std::string& bytes) = 0;
+  /// A rank as people know it: "rank 1 (node-b, pid 4711)".
+  virtual std::string name(int rank) const { return "rank " + std::to_string(rank); }
+  /// Throws where it is known that another rank has ended or stopped: to be called in long work between two meetings.
+  virtual void look() {}
+  /// What went between the ranks, for run.json; null: nothing.
+  virtual core::Json traffic_json() const { return nullptr; }
 };
 
 /// One process: nothing to sum.
@@ -58,8 +65,9 @@ std::string from_first(GradSync& sync, const std::string& own);
 /// the others an Error that names the rank. What `work` calls must not wait for other ranks.
 void together(GradSync& sync, const std::function<void()>& work);
 
-/// ConfigError where a rank gives another text than rank 0: it was started with other options or inputs.
-void require_equal(GradSync& sync, const std::string& own);
+/// ConfigError naming the keys by which a rank's object differs from rank 0's: it was started with other options, on
+/// other files, or runs another program.
+void require_equal(GradSync& sync, const core::Json& own);
 
 /// The run [first, last) of `count` items that falls to this rank.
 struct Share {

@@ -80,13 +80,15 @@ std::string ImageClassification::describe(std::int64_t step) const {
 
 std::vector<EvalResult> ImageClassification::evaluate() {
   std::vector<EvalResult> results;
-  for (const auto& [split, found] : scores())
+  for (const auto& [split, found] : scores()) {
     results.push_back({split,
                        found.loss,
                        found.scores.examples,
                        {{"accuracy", found.scores.accuracy},
                         {"macro_f1", found.scores.macro_f1},
                         {"matthews", found.scores.matthews}}});
+    for (const double loss : found.losses) results.back().units.push_back({loss, 1});
+  }
   return results;
 }
 
@@ -94,19 +96,23 @@ bool ImageClassification::has_validation() const {
   return !parts_.evaluation.empty() && parts_.evaluation.front().first == "validation";
 }
 
-eval::ImageScores ImageClassification::score(const data::ImageSet& images) {
+eval::ImageScores score_images(models::ResNet& model, const data::ImageSet& images, GradSync& sync,
+                               core::ProgressObserver* progress) {
   eval::ImageLosses own;
-  together(sync_, [&] {
+  together(sync, [&] {
     // Whole batches, so that each has the same numbers for any number of ranks.
-    const Share share = share_of(static_cast<std::size_t>((images.size() + kBatch - 1) / kBatch), sync_);
-    own = eval::image_losses(*parts_.model, images,
-                             std::min(images.size(), static_cast<std::int64_t>(share.first) * kBatch),
-                             std::min(images.size(), static_cast<std::int64_t>(share.last) * kBatch));
+    const Share share = share_of(static_cast<std::size_t>((images.size() + kBatch - 1) / kBatch), sync);
+    own = eval::image_losses(model, images, std::min(images.size(), static_cast<std::int64_t>(share.first) * kBatch),
+                             std::min(images.size(), static_cast<std::int64_t>(share.last) * kBatch), progress);
   });
-  eval::ImageLosses all{gather(sync_, own.losses), {}};
-  for (const double predicted : gather(sync_, {own.predicted.begin(), own.predicted.end()}))
+  eval::ImageLosses all{gather(sync, own.losses), {}};
+  for (const double predicted : gather(sync, {own.predicted.begin(), own.predicted.end()}))
     all.predicted.push_back(static_cast<std::int64_t>(predicted));
   return eval::image_scores(images, all);
+}
+
+eval::ImageScores ImageClassification::score(const data::ImageSet& images) {
+  return score_images(*parts_.model, images, sync_);
 }
 
 std::vector<std::pair<std::string, eval::ImageScores>> ImageClassification::scores() {

@@ -46,6 +46,7 @@ class ImageClassification : public Objective {
   std::int64_t steps() const override { return plan_.steps(); }
   std::int64_t planned_tokens() const override { return plan_.total_tokens(); }  // pictures
   double epoch_after(std::int64_t step) const override { return plan_.step(step).epoch; }
+  int batch_ranks() const override { return plan_.batch_ranks(); }
   std::int64_t micro_batches(std::int64_t step) const override;
   /// Metrics: accuracy.
   MicroLoss forward(std::int64_t step, std::int64_t micro) override;
@@ -70,5 +71,9 @@ class ImageClassification : public Objective {
   std::string start_, settled_;  // hashes of the weights at the start, and of those the statistics are of
   std::vector<lora::NamedTensor> start_statistics_;
 };
+
+/// The ranks each doing their share.
+eval::ImageScores score_images(models::ResNet& model, const data::ImageSet& images, GradSync& sync,
+                               core::ProgressObserver* progress = nullptr);
 
 }  // namespace lowrank::train

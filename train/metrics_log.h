@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 
+#include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
 
 namespace lowrank::train {
@@ -12,21 +13,17 @@ class MetricsLog {
  public:
   /// Opens (or makes) the file and cuts it to its first `keep_bytes`. IoError naming the file.
   MetricsLog(std::filesystem::path file, std::int64_t keep_bytes);
-  ~MetricsLog();
-  MetricsLog(const MetricsLog&) = delete;
-  MetricsLog& operator=(const MetricsLog&) = delete;
 
   void row(const core::Json& object);
-  void sync();
-  std::int64_t bytes() const { return bytes_; }
+  void sync() { file_.sync(); }
+  /// Ends it; IoError for a write that the system reports only now.
+  void close() { file_.close(); }
+  std::int64_t bytes() const { return static_cast<std::int64_t>(file_.bytes()); }
   /// The file was shorter than keep_bytes: someone else has cut it.
-  bool was_short() const { return was_short_; }
+  bool was_short() const { return file_.was_short(); }
 
  private:
-  std::filesystem::path file_;
-  int fd_ = -1;
-  std::int64_t bytes_ = 0;
-  bool was_short_ = false;
+  core::AppendFile file_;
 };
 
 /// The largest resident set that this process has had (VmHWM), in bytes.

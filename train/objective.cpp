@@ -4,11 +4,18 @@
 
 namespace lowrank::train {
 
+namespace {
+constexpr std::size_t kKeptUnits = 4096;  // 100 kB of a checkpoint
+}
+
 core::Json to_json(const std::vector<EvalResult>& results) {
   core::Json json = core::Json::array();
   for (const EvalResult& r : results) {
     json.push_back({{"split", r.split}, {"loss", r.loss}, {"tokens", r.tokens}});
     if (!r.metrics.empty()) json.back()["metrics"] = r.metrics;
+    if (r.units.empty() || r.units.size() > kKeptUnits) continue;
+    core::Json& units = json.back()["units"] = core::Json::array();
+    for (const UnitLoss& unit : r.units) units.push_back({unit.loss, unit.weight});
   }
   return json;
 }
@@ -18,7 +25,12 @@ std::vector<EvalResult> evaluation_from_json(const core::Json& json) {
   const core::JsonView view(json, "trainer_state.json: evaluation");
   for (std::size_t i = 0; i < view.size(); ++i) {
     const core::JsonView one = view.at(i);
-    results.push_back({one.at("split").as_string(), one.at("loss").as_double(), one.at("tokens").as_int(0), {}});
+    results.push_back({one.at("split").as_string(), one.at("loss").as_double(), one.at("tokens").as_int(0)});
+    if (one.has("units")) {
+      const core::JsonView units = one.at("units");
+      for (std::size_t k = 0; k < units.size(); ++k)
+        results.back().units.push_back({units.at(k).at(0).as_double(), units.at(k).at(1).as_int(0)});
+    }
     if (!one.has("metrics")) continue;
     const core::JsonView metrics = one.at("metrics");
     for (const std::string& name : metrics.keys()) results.back().metrics[name] = metrics.at(name).as_double();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lowrank/core/json.h"
+#include "lowrank/core/progress.h"
 #include "lowrank/lora/adapter.h"
 #include "lowrank/lora/update_norms.h"
 #include "lowrank/train/metrics.h"
@@ -24,14 +25,21 @@ struct MicroLoss {
   Metrics metrics = {};     // sums, as `value`: the step's row has them divided by the step's count
 };
 
+/// What one unit of a set (a piece of text, a pair, a picture) adds to its loss, which is sum(loss) / sum(weight).
+struct UnitLoss {
+  double loss = 0;
+  std::int64_t weight = 1;
+};
+
 struct EvalResult {
   std::string split;  // "validation", "general"
   double loss = 0;    // mean nats a token, or the objective's own loss where there are metrics
   std::int64_t tokens = 0;
-  Metrics metrics = {};  // further measures; "x_low" and "x_high" bound "x" with 95 % confidence
+  Metrics metrics = {};              // further measures; "x_low" and "x_high" bound "x" with 95 % confidence
+  std::vector<UnitLoss> units = {};  // in the set's order, so that two evaluations can be paired; empty: not kept
 };
 
-/// For checkpoints; every number comes back as it was.
+/// For checkpoints; every number comes back as it was, but for the units of a set of more than 4,096.
 core::Json to_json(const std::vector<EvalResult>& results);
 std::vector<EvalResult> evaluation_from_json(const core::Json& json);
 
@@ -57,6 +65,8 @@ class Objective {
   /// Tokens of all steps together; 0: not known beforehand.
   virtual std::int64_t planned_tokens() const { return 0; }
   virtual double epoch_after(std::int64_t step) const = 0;  // step from 0
+  /// Ranks whose micro-batches a step takes, which decides what it learns from; 0: as many as there are.
+  virtual int batch_ranks() const { return 0; }
   /// Of this rank; with several ranks one may have none.
   virtual std::int64_t micro_batches(std::int64_t step) const = 0;
   /// Called once a step before its first micro-batch, on every rank: the place for what the ranks do together.
@@ -68,6 +78,10 @@ class Objective {
   virtual std::string describe(std::int64_t step) const = 0;
   /// Evaluation sets; the first is the one that the best checkpoint and early stopping go by. Empty: none.
   virtual std::vector<EvalResult> evaluate() = 0;
+  /// The same sets in whole, where evaluate() measures a part of them; empty where that is the whole.
+  virtual std::vector<EvalResult> evaluate_whole() { return {}; }
+  /// Who hears how far an evaluation is; null: nobody.
+  void watch_evaluation(core::ProgressObserver* progress) { progress_ = progress; }
   virtual bool has_validation() const = 0;
   /// The adapter (or model) into a folder, as a user of PEFT (or transformers) would load it. On rank 0 alone, as
   /// save_state: neither may wait for other ranks.
@@ -78,6 +92,12 @@ class Objective {
   virtual void load_state(const std::filesystem::path& /*checkpoint*/) {}
   /// Throws when a file that is in use (base weights) is no longer the one that was opened.
   virtual void check_inputs() {}
+
+ protected:
+  core::ProgressObserver* evaluation_progress() const { return progress_; }
+
+ private:
+  core::ProgressObserver* progress_ = nullptr;
 };
 
 }  // namespace lowrank::train

@@ -14,10 +14,10 @@ namespace lowrank::train {
 /// Tokens of each pair, both sides, for a plan.
 std::vector<std::int64_t> pair_lengths(const data::Dataset& pairs);
 
-/// The means of `totals` over the pairs of `set`; metric `accuracy`, a count of hits, with its interval (accuracy +
+/// The means of `totals` over the pairs of `set`, whose losses one by one are `losses`; metric `accuracy`, a count of hits, with its interval (accuracy +
 /// "_low",
 /// "_high", as eval::proportion).
 EvalResult result_of_pairs(const std::string& split, const data::Dataset& set, const MicroLoss& totals,
-                           const std::string& accuracy);
+                           const std::string& accuracy, const std::vector<double>& losses);
 
 }  // namespace lowrank::train

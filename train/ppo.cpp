@@ -8,6 +8,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/random.h"
+#include "lowrank/models/description.h"
 #include "lowrank/train/sequences.h"
 
 namespace lowrank::train {
@@ -57,10 +58,11 @@ Ppo::Ppo(Parts parts)
       epochs_(parts.epochs),
       max_steps_(parts.max_steps),
       response_length_(parts.response_length),
+      end_ids_(std::move(parts.end_ids)),
       ppo_(parts.ppo),
       reward_(std::move(parts.reward)),
       samples_file_(std::move(parts.samples)),
-      head_(decoder().config().hidden_size, decoder().device()),
+      head_(models::state_width(decoder().config()), decoder().device()),
       kl_coef_(parts.ppo.kl_coef) {
   if (value_->config().splits_base()) {
     throw ConfigError("the value adapter of PPO cannot begin with a part of the base (" +
@@ -130,7 +132,7 @@ Rollout Ppo::roll_share(const std::vector<data::Prompt>& prompts, std::span<cons
                         std::uint64_t seed, std::uint64_t first) {
   act_as(Role::kPolicy);
   const std::vector<DrawnAnswer> answers =
-      draw_answers(decoder(), *tokenizer_, prompts, which, response_length_, seed, first);
+      draw_answers(decoder(), *tokenizer_, prompts, which, response_length_, seed, first, end_ids_);
   Rollout rollout;
   for (const DrawnAnswer& one : answers) {
     rollout.ended += one.ended ? 1 : 0;
@@ -301,9 +303,13 @@ std::vector<EvalResult> Ppo::evaluate() {
   rollout.kl_coef = ppo_.kl_coef;  // the first, so that evaluations can be compared
   Metrics metrics = rollout_metrics(rollout);
   std::int64_t tokens = 0;
-  for (const Episode& episode : rollout.episodes) tokens += static_cast<std::int64_t>(episode.logprobs.size());
+  std::vector<UnitLoss> units;
+  for (const Episode& episode : rollout.episodes) {
+    tokens += static_cast<std::int64_t>(episode.logprobs.size());
+    units.push_back({rollout.kl_coef * mean_kl({episode}) - episode.score, 1});
+  }
   const double loss = -metrics["objective/rlhf_reward"];
-  return {{"validation", loss, tokens, std::move(metrics)}};
+  return {{"validation", loss, tokens, std::move(metrics), std::move(units)}};
 }
 
 void Ppo::save_state(const std::filesystem::path& checkpoint) {

@@ -40,6 +40,7 @@ class Ppo : public TextObjective {
     int epochs = 4;        // over a rollout
     std::optional<std::int64_t> max_steps;
     std::int64_t response_length = 53;
+    std::vector<data::TokenId> end_ids;  // that end an answer, beside the model's own end tokens
     PpoOptions ppo;
     Reward reward;
     std::filesystem::path samples;  // file for the first answers of every rollout; empty: none
@@ -90,6 +91,7 @@ class Ppo : public TextObjective {
   int mini_batches_, epochs_;
   std::optional<std::int64_t> max_steps_;
   std::int64_t response_length_;
+  std::vector<data::TokenId> end_ids_;
   PpoOptions ppo_;
   Reward reward_;
   std::filesystem::path samples_file_;

@@ -61,7 +61,7 @@ Reward length_reward(const std::string& text) {
 }
 
 Reward words_reward(const std::string& file) {
-  const std::set<std::string> wanted = words_of(core::read_file(file));
+  const std::set<std::string> wanted = words_of(core::read_file(core::FileRef::named(file)));
   if (wanted.empty()) throw DataError(file + " holds no words; `reward` words:FILE expects one a line");
   return each([wanted](const Answer& answer) {
     double found = 0;
@@ -88,7 +88,7 @@ double exact(const Answer& answer) {
 
 }  // namespace
 
-Reward make_reward(const std::string& spec, double timeout_seconds) {
+Reward make_reward(const std::string& spec, double timeout_seconds, const std::vector<std::string>& environment) {
   const std::size_t colon = spec.find(':');
   const std::string kind = spec.substr(0, colon), rest = colon == std::string::npos ? "" : spec.substr(colon + 1);
   if (kind == "exact" && colon == std::string::npos) return each(exact);
@@ -97,7 +97,7 @@ Reward make_reward(const std::string& spec, double timeout_seconds) {
     if (kind == "words") return words_reward(rest);
     if (kind == "regex") return regex_reward(rest);
     if (kind == "exec") {
-      const auto program = std::make_shared<RewardProgram>(rest, timeout_seconds);
+      const auto program = std::make_shared<RewardProgram>(rest, timeout_seconds, environment);
       return each([program](const Answer& answer) { return program->score(answer); });
     }
   }

@@ -30,7 +30,7 @@ using Reward = std::function<std::vector<double>(const std::vector<Answer>&)>;
 /// exact        1 where the response is the row's "answer", white space at both ends aside, else 0
 /// exec:COMMAND a program of the user's (reward_program.h)
 /// (adapter:DIR needs the model too: reward_adapter.h.) ConfigError for anything else, with the nearest name;
-/// MissingError, DataError for the words' file.
-Reward make_reward(const std::string& spec, double timeout_seconds);
+/// MissingError, DataError for the words' file. `environment`: variables that a program gets beside the usual four.
+Reward make_reward(const std::string& spec, double timeout_seconds, const std::vector<std::string>& environment = {});
 
 }  // namespace lowrank::train

@@ -30,7 +30,8 @@ RewardModel::RewardModel(Parts parts)
   if (classifier_.labels() != 1) throw InternalError("a reward model has a score head of one label");
 }
 
-std::vector<double> RewardModel::judge(const std::vector<double>& rewards, MicroLoss& totals) const {
+std::vector<double> RewardModel::judge(const std::vector<double>& rewards, MicroLoss& totals,
+                                       std::vector<double>* losses) const {
   std::vector<double> slopes;
   double lowest = rewards.front(), highest = rewards.front();
   for (std::size_t i = 0; i + 1 < rewards.size(); i += 2) {
@@ -38,6 +39,7 @@ std::vector<double> RewardModel::judge(const std::vector<double>& rewards, Micro
     const RewardPairLoss one = reward_pair_loss(chosen, rejected, center_);
     slopes.insert(slopes.end(), {one.chosen_slope, one.rejected_slope});
     totals.value += one.loss;
+    if (losses != nullptr) losses->push_back(one.loss);
     ++totals.count;
     totals.metrics["accuracy"] += chosen > rejected ? 1 : 0;
     totals.metrics["margin"] += chosen - rejected;
@@ -62,8 +64,9 @@ std::vector<EvalResult> RewardModel::evaluate() {
   std::vector<EvalResult> results;
   for (const auto& [name, set] : evaluation_) {
     MicroLoss totals;
-    judge(text_scores(classifier_, set.examples, sync()), totals);
-    results.push_back(result_of_pairs(name, set, totals, "accuracy"));
+    std::vector<double> losses;
+    judge(text_scores(classifier_, set.examples, sync()), totals, &losses);
+    results.push_back(result_of_pairs(name, set, totals, "accuracy", losses));
   }
   return results;
 }

@@ -41,8 +41,9 @@ class RewardModel : public TextObjective {
   bool has_validation() const override { return begins_with_validation(evaluation_); }
 
  private:
-  /// `rewards`: chosen and rejected of each pair in turn. The slopes by them.
-  std::vector<double> judge(const std::vector<double>& rewards, MicroLoss& totals) const;
+  /// `rewards`: chosen and rejected of each pair in turn. The slopes by them. `losses`: those of the pairs, in order.
+  std::vector<double> judge(const std::vector<double>& rewards, MicroLoss& totals,
+                            std::vector<double>* losses = nullptr) const;
 
   models::SequenceClassifier classifier_;
   std::vector<std::pair<std::string, data::Dataset>> evaluation_;

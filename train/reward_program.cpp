@@ -13,13 +13,13 @@
 #include <cerrno>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
 #include "lowrank/core/text.h"
-
-extern char** environ;
+#include "lowrank/train/reward_reply.h"
 
 namespace lowrank::train {
 namespace {
@@ -47,57 +47,99 @@ Clock::time_point after(double seconds) {
   return Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
 }
 
-}  // namespace
-
-RewardProgram::RewardProgram(std::string command, double timeout_seconds)
-    : command_(std::move(command)), timeout_(timeout_seconds) {}
-
-RewardProgram::~RewardProgram() { stop(); }
-
-void RewardProgram::start() {
-  // A socket, since writing to a pipe whose reader has died raises a signal.
-  int pair[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
-    throw IoError(std::string("no socket for the reward program: ") + std::strerror(errno));
+/// What a shell is started with: `input` and `output` as its descriptors 0 and 1 (-1: ours), the leader of a process
+/// group of its own: what it starts can be ended with it, and Ctrl-C in a terminal is ours to handle.
+pid_t spawn_shell(const std::vector<std::string>& words, int input, int output, const std::vector<std::string>& names) {
+  std::vector<std::string> arguments = {"/bin/sh", "-c"}, variables = {};
+  arguments.insert(arguments.end(), words.begin(), words.end());
+  for (const std::string& name : names) {
+    if (const char* value = std::getenv(name.c_str())) variables.push_back(name + "=" + value);
   }
-  socket_ = pair[0];
+  const auto pointers = [](std::vector<std::string>& texts) {
+    std::vector<char*> result;
+    for (std::string& text : texts) result.push_back(text.data());
+    result.push_back(nullptr);
+    return result;
+  };
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
   ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_adddup2(&actions, pair[1], 0);
-  ::posix_spawn_file_actions_adddup2(&actions, pair[1], 1);
+  ::posix_spawn_file_actions_adddup2(&actions, input, 0);
+  if (output >= 0) ::posix_spawn_file_actions_adddup2(&actions, output, 1);
   ::posix_spawnattr_init(&attributes);
-  // A process group of its own: what the shell starts can be ended with it, and Ctrl-C in a terminal is ours to handle.
   ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   ::posix_spawnattr_setpgroup(&attributes, 0);
   sigset_t none, defaults;
   ::sigemptyset(&none);
   ::sigemptyset(&defaults);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) ::sigaddset(&defaults, signal);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ}) ::sigaddset(&defaults, signal);
   ::posix_spawnattr_setsigmask(&attributes, &none);
   ::posix_spawnattr_setsigdefault(&attributes, &defaults);
-  std::string shell = "/bin/sh", flag = "-c";
-  char* arguments[] = {shell.data(), flag.data(), command_.data(), nullptr};
-  const int error = ::posix_spawn(&child_, shell.c_str(), &actions, &attributes, arguments, environ);
+  pid_t child = -1;
+  const int error = ::posix_spawn(&child, "/bin/sh", &actions, &attributes, pointers(arguments).data(),
+                                  pointers(variables).data());
   ::posix_spawn_file_actions_destroy(&actions);
   ::posix_spawnattr_destroy(&attributes);
-  ::close(pair[1]);
-  if (error != 0) {
-    child_ = -1;
-    stop();
-    throw IoError("the reward program could not be started: " + std::string(std::strerror(error)));
+  if (error != 0) throw IoError("the reward program could not be started: " + std::string(std::strerror(error)));
+  return child;
+}
+
+void reap(pid_t child) {
+  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
   }
 }
 
-void RewardProgram::stop() {
-  if (socket_ >= 0) ::close(socket_);
-  socket_ = -1;
-  received_.clear();
-  if (child_ < 0) return;
-  ::kill(-child_, SIGKILL);
-  while (::waitpid(child_, nullptr, 0) < 0 && errno == EINTR) {
+void close_if_open(int& descriptor) {
+  if (descriptor >= 0) ::close(descriptor);
+  descriptor = -1;
+}
+
+}  // namespace
+
+RewardProgram::RewardProgram(std::string command, double timeout_seconds, std::vector<std::string> environment)
+    : command_(std::move(command)), timeout_(timeout_seconds), environment_(std::move(environment)) {
+  environment_.insert(environment_.end(), {"PATH", "HOME", "LANG", "TMPDIR"});
+}
+
+RewardProgram::~RewardProgram() { stop(); }
+
+void RewardProgram::start() {
+  // A socket, since writing to a pipe whose reader has died raises a signal.
+  int pair[2], line[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+    throw IoError(std::string("no socket for the reward program: ") + std::strerror(errno));
   }
-  child_ = -1;
+  socket_ = pair[0];
+  if (::pipe2(line, O_CLOEXEC) != 0) {
+    const std::string problem = std::strerror(errno);
+    ::close(pair[1]);
+    stop();
+    throw IoError("no pipe for the reward program: " + problem);
+  }
+  lifeline_ = line[1];
+  try {
+    child_ = spawn_shell({command_}, pair[1], pair[1], environment_);
+    // However we end, the pipe's other end closes, and the watcher's read comes back.
+    watcher_ = spawn_shell({"read -r line; kill -s KILL -- \"-$0\"", std::to_string(child_)}, line[0], -1, {"PATH"});
+  } catch (const Error&) {
+    ::close(pair[1]);
+    ::close(line[0]);
+    stop();
+    throw;
+  }
+  ::close(pair[1]);
+  ::close(line[0]);
+}
+
+void RewardProgram::stop() {
+  close_if_open(socket_);
+  received_.clear();
+  if (child_ >= 0) ::kill(-child_, SIGKILL);
+  if (watcher_ >= 0) ::kill(watcher_, SIGKILL);  // before the program's number is free for another
+  if (watcher_ >= 0) reap(watcher_);
+  if (child_ >= 0) reap(child_);
+  child_ = watcher_ = -1;
+  close_if_open(lifeline_);
 }
 
 void RewardProgram::fail(const Answer& answer, const std::string& problem) {
@@ -140,15 +182,27 @@ std::string RewardProgram::receive(const Answer& answer) {
   }
 }
 
+/// Nothing may have come that was not asked for: it would be taken for the next answer.
+void RewardProgram::check_silence(const Answer& answer) {
+  pollfd entry = {socket_, POLLIN, 0};
+  if (received_.empty() && ::poll(&entry, 1, 0) > 0 && (entry.revents & POLLIN) != 0) {
+    char byte = 0;
+    if (::recv(socket_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1) received_ += byte;
+  }
+  if (!received_.empty()) fail(answer, "wrote more than one line for one request");
+}
+
 double RewardProgram::score(const Answer& answer) {
   if (child_ < 0) start();
-  core::Json request = {{"prompt", answer.prompt}, {"response", answer.response}};
+  check_silence(answer);
+  core::Json request = {{"id", ++asked_}, {"prompt", answer.prompt}, {"response", answer.response}};
   if (answer.expected) request["answer"] = *answer.expected;
   send(request.dump(-1, ' ', false, core::Json::error_handler_t::replace) + "\n", answer);
   const std::string line = receive(answer);
   try {
-    const core::Json reply = core::parse_json(line, "its reply");
-    return core::JsonView(reply, "its reply").at("score").as_double();
+    const double score = score_of_reply(line, asked_);
+    check_silence(answer);
+    return score;
   } catch (const FormatError& error) {
     fail(answer, fmt::format("wrote '{}' ({})", core::printable(line, 80), error.what()));
   }

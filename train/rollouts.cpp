@@ -12,12 +12,14 @@ namespace lowrank::train {
 
 std::vector<DrawnAnswer> draw_answers(models::DecoderImpl& decoder, const data::Tokenizer& tokenizer,
                                       const std::vector<data::Prompt>& prompts, std::span<const std::uint32_t> which,
-                                      std::int64_t longest, std::uint64_t seed, std::uint64_t first) {
+                                      std::int64_t longest, std::uint64_t seed, std::uint64_t first,
+                                      const std::vector<data::TokenId>& ends) {
   const at::NoGradGuard no_grad;
   models::GenerateOptions options;
   options.max_new_tokens = longest;
   options.temperature = 1;
   options.seed = seed;
+  options.end_ids = ends;
   std::vector<models::BatchPrompt> starts;
   for (std::size_t i = 0; i < which.size(); ++i) starts.push_back({prompts[which[i]].ids, first + i});
   const std::vector<models::Generated> all = models::generate_batch(decoder, tokenizer, starts, options);

@@ -24,10 +24,12 @@ struct DrawnAnswer {
 
 /// An answer of at most `longest` tokens to each of prompts[which[i]], drawn at temperature 1, so that their
 /// probabilities are those of the model itself. `first`: the number of the first among all that are drawn with this
-/// seed; an answer depends on (seed, its number, the prompt, the model) alone, but for the rounding of products.
+/// seed; `ends`: tokens that end an answer beside the model's own; an answer depends on (seed, its number, the prompt,
+/// the model) alone, but for the rounding of products.
 std::vector<DrawnAnswer> draw_answers(models::DecoderImpl& decoder, const data::Tokenizer& tokenizer,
                                       const std::vector<data::Prompt>& prompts, std::span<const std::uint32_t> which,
-                                      std::int64_t longest, std::uint64_t seed, std::uint64_t first = 0);
+                                      std::int64_t longest, std::uint64_t seed, std::uint64_t first = 0,
+                                      const std::vector<data::TokenId>& ends = {});
 
 /// A finite score for each. InternalError where the reward gives another number of them, DataError, which names the
 /// prompt, where one is not finite.

@@ -1,37 +1,22 @@
 #include "lowrank/train/run_folder.h"
 
-#include <algorithm>
 #include <set>
 #include <string>
 
 #include "lowrank/core/error.h"
 #include "lowrank/train/checkpoint.h"
+#include "lowrank/train/out_place.h"
 
 namespace lowrank::train {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// Whether `path` is `folder` or lies under it; both absolute and free of links.
-bool at_or_inside(const fs::path& path, const fs::path& folder) {
-  const auto [end, rest] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
-  return end == folder.end();
-}
-
-fs::path true_path(const fs::path& path) {
-  fs::path full = fs::weakly_canonical(fs::absolute(path));
-  return full.has_filename() ? full : full.parent_path();  // "dir/" is "dir"
-}
-
 void check_inputs(const fs::path& out, bool overwrite, const std::vector<fs::path>& inputs) {
+  check_place(out, inputs);
   const fs::path target = true_path(out);
   for (const fs::path& input : inputs) {
-    const fs::path source = true_path(input);
-    if (at_or_inside(target, source)) {
-      throw ConfigError("`out` " + out.string() + " lies at or inside the input " + input.string() +
-                        ": choose another folder");
-    }
-    if (overwrite && at_or_inside(source, target)) {
+    if (overwrite && at_or_inside(true_path(input), target)) {
       throw ConfigError("`overwrite` would remove the run in " + out.string() + ", and the input " + input.string() +
                         " is part of that folder: choose another `out`");
     }
@@ -70,8 +55,9 @@ void remove_run(const fs::path& out) {
 RunState run_state(const fs::path& out) {
   std::error_code none;
   if (fs::is_regular_file(out / "run.json", none)) {
+    const std::string text = core::read_file(out / "run.json");
     try {
-      const core::Json run = core::read_json(out / "run.json");
+      const core::Json run = core::parse_json(text, (out / "run.json").string());
       if (run.is_object() && run.value("finished", core::Json(false)) == core::Json(true)) return RunState::kFinished;
     } catch (const FormatError&) {
       return RunState::kStarted;  // somebody's half-written file; ours are renamed into place
@@ -93,7 +79,12 @@ std::unique_ptr<core::DirectoryLock> open_run_folder(const fs::path& out, bool r
   core::make_folder(out);
   auto lock = std::make_unique<core::DirectoryLock>(out);
   core::sweep_temporaries(out);
-  if (fs::is_directory(out / "checkpoints")) core::sweep_temporaries(out / "checkpoints");
+  const fs::path checkpoints = out / "checkpoints";
+  core::refuse_link(checkpoints);
+  if (fs::is_directory(checkpoints)) {
+    core::sweep_temporaries(checkpoints);
+    for (const auto& entry : fs::directory_iterator(checkpoints)) core::refuse_link(entry.path());
+  }
 
   const RunState state = run_state(out);
   if (state == RunState::kEmpty || resume) return lock;

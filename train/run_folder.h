@@ -18,8 +18,8 @@ RunState run_state(const std::filesystem::path& out);
 void write_run_json(const std::filesystem::path& out, const core::Json& run);
 
 /// Makes the folder, locks it, sweeps leftovers. ConfigError (exit 2) when it holds a finished run or a valid
-/// checkpoint and neither `resume` nor `overwrite`, or lies at or inside one of `inputs`. `overwrite` removes the files
-/// of the run that is there.
+/// checkpoint and neither `resume` nor `overwrite`, or lies where check_place() (out_place.h) refuses it. `overwrite`
+/// removes the files of the run that is there.
 std::unique_ptr<core::DirectoryLock> open_run_folder(const std::filesystem::path& out, bool resume, bool overwrite,
                                                      const std::vector<std::filesystem::path>& inputs);
 

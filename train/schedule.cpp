@@ -53,4 +53,10 @@ double learning_rate(Schedule schedule, double lr, std::int64_t step, std::int64
   throw InternalError("learning_rate was given a value that is no schedule");
 }
 
+double run_rate(Schedule schedule, double lr, std::int64_t step, std::int64_t steps, std::int64_t warmup) {
+  constexpr std::int64_t kFewSteps = 200;
+  if (steps >= kFewSteps || step >= warmup) return learning_rate(schedule, lr, step, steps, warmup);
+  return lr * (static_cast<double>(step + 1) / static_cast<double>(warmup + 1));
+}
+
 }  // namespace lowrank::train

@@ -34,7 +34,13 @@ void check(const Dimension& d, const std::string& where) {
   if (!(d.low < d.high)) fail(fmt::format("expected [low, high] with low < high, found [{}, {}]", d.low, d.high));
   if (d.scale == Dimension::Scale::kLog && d.low <= 0)
     fail(fmt::format("a log scale begins above 0, found {}; use uniform, or a small number", d.low));
+  if (!std::isfinite(d.high - d.low)) fail(fmt::format("[{}, {}] is too wide to be searched", d.low, d.high));
+  if (d.integer && std::max(std::abs(d.low), std::abs(d.high)) > 0x1p53)
+    fail(fmt::format("[{}, {}] goes beyond the whole numbers that are told apart, 2^53", d.low, d.high));
   if (d.points == 1 || d.points < 0) fail("points must be 2 or more, for both ends are taken");
+  if (d.points > static_cast<std::int64_t>(kMostCombinations))
+    fail(fmt::format("{} points; a grid has at most {} combinations", core::format_count(d.points),
+                     core::format_count(kMostCombinations)));
 }
 
 void check_condition(const Dimension& d, const std::vector<Dimension>& all, const std::string& where) {

@@ -11,7 +11,7 @@
 namespace lowrank::train {
 namespace {
 
-constexpr std::int64_t kBatchTokens = 4096, kScoreTokens = 2048;  // of a batch without gradients
+constexpr std::int64_t kBatchTokens = 4096;  // of a batch without gradients
 constexpr std::int64_t kNotLearned = -100;
 constexpr std::size_t kLogitRows = 256;  // whose logits are whole in memory
 
@@ -113,14 +113,14 @@ double total_entropy(models::DecoderImpl& decoder, const at::Tensor& hidden, con
 }
 
 std::vector<double> text_scores(const models::SequenceClassifier& classifier, const std::vector<data::Example>& texts,
-                                GradSync& sync) {
+                                GradSync& sync, std::int64_t batch_tokens) {
   std::vector<double> own;
   together(sync, [&] {
-    const Share share = share_of(texts, kScoreTokens, sync);
+    const Share share = share_of(texts, batch_tokens, sync);
     const auto begin = texts.begin();
     own = models::score_texts(
         classifier, {begin + static_cast<std::ptrdiff_t>(share.first), begin + static_cast<std::ptrdiff_t>(share.last)},
-        kScoreTokens);
+        batch_tokens);
   });
   return gather(sync, own);
 }

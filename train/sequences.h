@@ -42,7 +42,7 @@ double total_entropy(models::DecoderImpl& decoder, const at::Tensor& hidden, con
 
 /// The scores [examples * labels] of all texts, the ranks each having done their share.
 std::vector<double> text_scores(const models::SequenceClassifier& classifier, const std::vector<data::Example>& texts,
-                                GradSync& sync);
+                                GradSync& sync, std::int64_t batch_tokens = 2048);
 
 /// A scalar whose gradient is that of a loss with these slopes by the log-probability of each learned token. Its value
 /// means nothing.

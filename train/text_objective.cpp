@@ -58,7 +58,14 @@ std::vector<std::uint32_t> TextObjective::examples_of(const std::vector<std::uin
   return examples;
 }
 
-at::Tensor TextObjective::hidden(std::int64_t step, std::int64_t micro, double neftune) {
+double TextObjective::router_aux_loss() const {
+  return balance_ == nullptr ? 0 : balance_->loss() * static_cast<double>(balance_count_);
+}
+
+at::Tensor TextObjective::hidden(std::int64_t step, std::int64_t micro, double neftune, double router_aux_loss,
+                                 std::int64_t count) {
+  constexpr std::int64_t kRelease = 64;  // steps: some megabytes of a mapped data set
+  if (train_.storage != nullptr && micro == 0 && step % kRelease == 0) train_.storage->release();
   const auto batches = plan_.micro_batches(step, sync_.rank());
   std::int64_t before = plan_.first_token(step, sync_.rank());  // dropout counts tokens by their place in the step
   for (std::int64_t m = 0; m < micro; ++m) {
@@ -72,6 +79,13 @@ at::Tensor TextObjective::hidden(std::int64_t step, std::int64_t micro, double n
   options.dropout = &dropout_;
   options.recompute = parts_.recompute;
   options.neftune = neftune;
+  // Beside the batch's mean loss, whose sum is what is differentiated.
+  balance_count_ = count == 0 ? batch_.counted : count;
+  balance_.reset();
+  if (router_aux_loss != 0) {
+    balance_ = std::make_shared<kernels::RouterBalance>(router_aux_loss * static_cast<double>(balance_count_));
+  }
+  options.balance = balance_;
   return parts_.decoder->hidden(batch_.ids, batch_.segments, options);
 }
 

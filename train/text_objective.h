@@ -24,7 +24,7 @@ struct TextParts {
   models::Decoder decoder{nullptr};
   const formats::WeightFiles* weights = nullptr;  // for check_inputs(); may be null
   data::PlanOptions plan = {};                    // `ranks` is taken from `sync`
-  bool recompute = false;
+  models::Recompute recompute = false;
   std::uint64_t seed = 42;
   GradSync* sync = nullptr;  // the other ranks, those of the trainer; null: one rank
   std::function<void(const std::filesystem::path&)> save_extra = {};  // model card and the like, beside the adapter
@@ -42,6 +42,7 @@ class TextObjective : public Objective {
   std::int64_t steps() const override { return plan_.steps(); }
   std::int64_t planned_tokens() const override { return plan_.total_tokens(); }
   double epoch_after(std::int64_t step) const override { return plan_.step(step).epoch; }
+  int batch_ranks() const override { return plan_.batch_ranks(); }
   /// Those of this rank.
   std::int64_t micro_batches(std::int64_t step) const override;
   std::string describe(std::int64_t step) const override;
@@ -67,7 +68,11 @@ class TextObjective : public Objective {
   std::vector<std::uint32_t> items(std::int64_t step, std::int64_t micro) const;
   /// The final hidden states [T, d] of a micro-batch of this rank, in training; batch() and dropout() are its own until
   /// the next call, before which its backward must come.
-  at::Tensor hidden(std::int64_t step, std::int64_t micro, double neftune = 0);
+  /// `count`: what the micro-batch's loss is a sum over, which the routers' loss is weighed with; 0: counted tokens.
+  at::Tensor hidden(std::int64_t step, std::int64_t micro, double neftune = 0, double router_aux_loss = 0,
+                    std::int64_t count = 0);
+  /// The load-balancing loss of the routers in the last such pass, times that count; 0 where none was asked for.
+  double router_aux_loss() const;
   /// The same of a batch that was made otherwise, without dropout, with the adapters that are on; take() comes first.
   at::Tensor hidden_of_batch();
   void take(data::Batch batch) { batch_ = std::move(batch); }
@@ -86,6 +91,8 @@ class TextObjective : public Objective {
   // Of the last forward pass: with recomputation its backward reads them again.
   data::Batch batch_;
   kernels::DropoutContext dropout_;
+  std::shared_ptr<kernels::RouterBalance> balance_;
+  std::int64_t balance_count_ = 0;
 };
 
 /// Whether the first of these evaluation sets is the one that the best checkpoint and early stopping go by.

@@ -1,13 +1,16 @@
 #include "lowrank/train/trainer.h"
 
 #include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
 
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <memory>
 
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/flat_buffer.h"
+#include "lowrank/kernels/profile.h"
 #include "lowrank/train/checkpoint.h"
 #include "lowrank/train/ema.h"
 #include "lowrank/train/flat_parameters.h"
@@ -16,6 +19,7 @@
 #include "lowrank/train/metrics_log.h"
 #include "lowrank/train/optimizer.h"
 #include "lowrank/train/penalties.h"
+#include "lowrank/train/rate_test.h"
 
 namespace lowrank::train {
 namespace {
@@ -47,22 +51,31 @@ class Run {
             parameters_,
             kernels::AdamWOptions{options.lr, options.beta1, options.beta2, options.eps, options.weight_decay},
             rate_ranges(parameters_.parameters(), options.lora_plus_ratio))),
+        spikes_(options.on_spike),
+        lr_(options.lr),
         steps_(objective.steps()),
         warmup_(warmup_steps(options.warmup, steps_)),
         eval_every_(interval(options.eval_every, steps_, 10)),
         save_every_(interval(options.save_every, steps_, 5)) {
     objective_.parameters_moved();
+    objective_.watch_evaluation(observer_.evaluation_progress());
+    observer_.on_evaluations(eval_every_);
     if (options.ema > 0) ema_.emplace(options.ema, parameters_.values());
-    state_.identity = complete_identity(std::move(identity), options, steps_, sync_.ranks());
-    require_equal(sync_, state_.identity.dump() + ", parameters " +
-                             std::to_string(kernels::sum_of_squares(parameters_.values())));
+    const int batch_ranks = objective.batch_ranks() > 0 ? objective.batch_ranks() : sync_.ranks();
+    state_.identity = complete_identity(std::move(identity), options, steps_, batch_ranks, sync_.ranks());
+    core::Json begins = state_.identity;
+    begins["parameters"] = kernels::sum_of_squares(parameters_.values());
+    require_equal(sync_, begins);
   }
 
   TrainResult run(bool resume, bool force) {
     start(resume, force);
     penalties_.emplace(parameters_, objective_.penalised());  // now: a beginning comes with the checkpoint
     while (state_.step < steps_ && !stopped_early()) {
-      if (asked_to_stop() || !step()) return interrupted();
+      if (asked_to_stop()) return interrupted();
+      const Step done = step();
+      if (done == Step::kInterrupted) return interrupted();
+      if (done == Step::kRolledBack) continue;
       const bool ends = state_.step == steps_;
       bool better = false;
       if (ends || state_.step % eval_every_ == 0) better = evaluate();
@@ -92,6 +105,13 @@ class Run {
       return;
     }
     if (resume) observer_.on_note("there is no valid checkpoint in " + out_.string() + ": starting from the beginning");
+    if (options_.lr_auto) {
+      const RateTest test = test_rates(objective_, parameters_, options_, rate_test_steps(steps_), sync_,
+                                       observer_.evaluation_progress());
+      state_.lr_test = to_json(test);
+      lr_ = test.rate;
+      observer_.on_note("`lr` " + test.reason);
+    }
     observer_.on_start(0, steps_);
     together(sync_, [&] {
       if (!first_rank()) return;
@@ -99,14 +119,21 @@ class Run {
       metrics_.emplace(out_ / "metrics.jsonl", 0);
     });
     const bool has_validation = evaluate();
-    state_.before = to_json(last_evaluation_);
+    state_.before = to_json(evaluated_in_whole(last_evaluation_));
     // The start is the best so far, and must be recoverable should training only make it worse.
-    if (has_validation) save();
+    if (has_validation || options_.on_spike == OnSpike::kRollback) save();
   }
 
   void continue_from(const fs::path& checkpoint, bool force) {
     const core::Json now = state_.identity;
-    const auto differences = identity_differences(read_checkpoint_state(checkpoint).identity, now);
+    const CheckpointState saved = read_checkpoint_state(checkpoint);
+    if (saved.step > steps_) {
+      throw FormatError(checkpoint.string() + " says that it was saved after step " + std::to_string(saved.step) +
+                        ", but the run has " + std::to_string(steps_) +
+                        ": it is not of this run, or was altered; remove it to go on from the one before it");
+    }
+    const auto differences = options_.longer ? identity_differences(without_length(saved.identity), without_length(now))
+                                             : identity_differences(saved.identity, now);
     std::string list;
     for (const std::string& difference : differences) list += (list.empty() ? "" : "; ") + difference;
     if (!differences.empty() && !force) {
@@ -114,39 +141,54 @@ class Run {
                         "): resume with those, or give `force` to go on without bit-exactness");
     }
     if (!differences.empty()) observer_.on_note("not bit-exact: resumed although these differ: " + list);
-    together(sync_, [&] {
-      state_ = load_checkpoint(checkpoint, parameters_, *optimizer_, ema());
-      objective_.load_state(checkpoint);
-    });
+    if (const std::int64_t before = processes_of(saved.identity); before != sync_.ranks())
+      observer_.on_note("resumed on " + std::to_string(sync_.ranks()) + (sync_.ranks() == 1 ? " rank" : " ranks") +
+                        " after " + std::to_string(before) +
+                        ": the same steps, whose sums round otherwise, so that bytes may differ");
+    take_state(checkpoint);
     state_.identity = now;
-    saved_step_ = state_.step;
-    last_evaluation_ = evaluation_from_json(state_.last);
-    together(sync_, [&] {
-      if (!first_rank()) return;
-      discard_checkpoints_after(out_, state_.step);
-      prune();  // the kill may have come between a save and its pruning
-      metrics_.emplace(out_ / "metrics.jsonl", state_.metrics_bytes);
-      if (metrics_->was_short()) observer_.on_note("metrics.jsonl lacks rows that were there at the checkpoint");
-    });
+    if (state_.spikes.is_object()) {
+      spikes_.restore(core::JsonView(state_.spikes, (checkpoint / "trainer_state.json").string() + ": spikes"));
+    }
+    if (options_.lr_auto && state_.lr_test.is_object()) lr_ = state_.lr_test.at("lr").get<double>();
     observer_.on_note("resumed from " + checkpoint.string());
     observer_.on_start(state_.step, steps_);
     observer_stops_ = observer_asks_to_stop();  // the kill may have come between that evaluation and the end
   }
 
-  // One optimiser step. False when a signal came to any rank: the partial sum is dropped, the state is that after the
-  // last step.
-  bool step() {
+  // Parameters, optimiser, objective and log as they were at a checkpoint.
+  void take_state(const fs::path& checkpoint) {
+    together(sync_, [&] {
+      state_ = load_checkpoint(checkpoint, parameters_, *optimizer_, ema());
+      objective_.load_state(checkpoint);
+    });
+    saved_step_ = state_.step;
+    last_evaluation_ = evaluation_from_json(state_.last);
+    together(sync_, [&] {
+      if (!first_rank()) return;
+      discard_checkpoints_after(out_, state_.step);
+      prune();  // a kill may have come between a save and its pruning
+      metrics_.emplace(out_ / "metrics.jsonl", state_.metrics_bytes);
+      if (metrics_->was_short()) observer_.on_note("metrics.jsonl lacks rows that were there at the checkpoint");
+    });
+  }
+
+  // kInterrupted: a signal came to any rank, the partial sum is dropped, the state is that after the last step.
+  // kRolledBack: the state is that of a checkpoint.
+  enum class Step { kTaken, kInterrupted, kRolledBack };
+
+  // One optimiser step.
+  Step step() {
     const auto began = Clock::now();
+    const kernels::ProfileScope profiled("step", 0, 0, /*around=*/true);
     const std::int64_t index = state_.step;
     parameters_.zero_gradients();
     StepTotals totals;
     objective_.prepare(index);
     together(sync_, [&] { add_up(index, totals); });
-    if (asked_to_stop()) return false;
+    if (asked_to_stop()) return Step::kInterrupted;
     parameters_.check_aliasing();
     at::Tensor& gradients = parameters_.gradients();
-    at::Tensor& values = parameters_.values();
-
     sync_.sum(gradients, totals);
     divide_by_count(gradients, totals.count);
     StepMetrics metrics;
@@ -157,23 +199,28 @@ class Run {
     metrics.loss = totals.loss / count;
     for (const auto& [name, sum] : totals.metrics) metrics.metrics[name] = sum / count;
     objective_.complete_metrics(index, metrics.metrics);
-    metrics.grad_norm = parameters_.gradient_norm();
-    check_finite(index, metrics);
-    clip_gradients(gradients, metrics.grad_norm, options_.clip);
-    metrics.lr = learning_rate(options_.schedule, options_.lr, index, steps_, warmup_);
-    optimizer_->step(parameters_, index + 1, metrics.lr);
-    if (options_.l1 != 0) penalties_->shrink(metrics.lr * options_.l1);
-    if (options_.max_delta_norm > 0) cap_delta_norms(factors_, options_.max_delta_norm);
-    if (ema_) ema_->update(values, index + 1);
-    if (ema_ && options_.max_delta_norm > 0) {
-      // The product of two averages may be larger than the average of the products.
-      const Averaged averaged(ema(), values);
-      cap_delta_norms(factors_, options_.max_delta_norm);
+    {
+      const kernels::ProfileScope profiled_norm("gradient norm", 0, 4.0 * static_cast<double>(gradients.numel()));
+      metrics.grad_norm = parameters_.gradient_norm();
+    }
+    const std::string fault = spikes_.fault(metrics.loss, metrics.grad_norm);
+    if (!fault.empty() && options_.on_spike != OnSpike::kSkip) {
+      roll_back(index, fault);
+      return Step::kRolledBack;
+    }
+    metrics.lr = spikes_.rate() * run_rate(options_.schedule, lr_, index, steps_, warmup_);
+    metrics.left_out = !fault.empty();
+    if (metrics.left_out) {
+      leave_out(index, fault);
+    } else {
+      check_finite(index, metrics);
+      spikes_.took(metrics.loss, metrics.grad_norm);
+      update(index, metrics);
     }
 
     state_.step = metrics.step = index + 1;
     state_.tokens += totals.tokens;
-    state_.last_loss = metrics.loss;
+    if (!metrics.left_out) state_.last_loss = metrics.loss;
     metrics.epoch = objective_.epoch_after(index);
     metrics.tokens = state_.tokens;
     const double seconds = seconds_since(began);
@@ -182,13 +229,77 @@ class Run {
     metrics.peak_rss_bytes = peak_rss_bytes();
     log(metrics);
     observer_.on_step(metrics);
-    return true;
+    return Step::kTaken;
+  }
+
+  void update(std::int64_t index, const StepMetrics& metrics) {
+    at::Tensor& values = parameters_.values();
+    {
+      const kernels::ProfileScope profiled("clipping", 0, 8.0 * static_cast<double>(values.numel()));
+      clip_gradients(parameters_.gradients(), metrics.grad_norm, options_.clip);
+    }
+    {
+      const kernels::ProfileScope profiled("optimizer", 0, 28.0 * static_cast<double>(values.numel()));
+      optimizer_->step(parameters_, index + 1, metrics.lr);
+    }
+    if (options_.l1 != 0) penalties_->shrink(metrics.lr * options_.l1);
+    if (options_.max_delta_norm > 0) cap_delta_norms(factors_, options_.max_delta_norm);
+    if (ema_) ema_->update(values, index + 1);
+    if (ema_ && options_.max_delta_norm > 0) {
+      // The product of two averages may be larger than the average of the products.
+      const Averaged averaged(ema(), values);
+      cap_delta_norms(factors_, options_.max_delta_norm);
+    }
+  }
+
+  // A step of whose batch nothing is learned.
+  void leave_out(std::int64_t index, const std::string& fault) {
+    constexpr std::int64_t kMost = 10;  // then it is no spike
+    spikes_.left_out(index + 1, fault, "left out");
+    const std::string said = spike_text(index, fault);
+    if (spikes_.in_a_row() >= kMost) {
+      throw DataError(said + ", as in the " + std::to_string(kMost - 1) +
+                      " steps before: the run has diverged; lower `lr` and `resume` from the last checkpoint with `force`");
+    }
+    observer_.on_note(said + ": the step is left out");
+  }
+
+  // The state of the newest checkpoint, to go on from at half the rate; or the end of the run.
+  void roll_back(std::int64_t index, const std::string& fault) {
+    constexpr std::int64_t kMost = 3;
+    const std::string said = spike_text(index, fault);
+    if (options_.on_spike == OnSpike::kStop || spikes_.rollbacks() >= kMost) {
+      throw DataError(said + (spikes_.rollbacks() >= kMost ? ", after " + std::to_string(kMost) + " rollbacks" : "") +
+                      "; nothing of it was saved; look at these documents, or lower `lr` and `resume` from the last "
+                      "checkpoint with `force`");
+    }
+    std::string newest;
+    together(sync_, [&] {
+      if (!first_rank()) return;
+      if (const auto found = newest_checkpoint(out_, nullptr)) newest = found->string();
+    });
+    newest = from_first(sync_, newest);
+    if (newest.empty()) throw DataError(said + "; there is no checkpoint to roll back to; lower `lr`");
+    const core::Json identity = state_.identity;
+    take_state(newest);
+    state_.identity = identity;
+    spikes_.back_to(core::JsonView(state_.spikes, newest + ": spikes"));
+    spikes_.left_out(index + 1, fault, "rolled back");
+    state_.spikes = spikes_.to_json();
+    observer_.on_note(said + ": rolled back to " + newest + ", to go on from at " +
+                      fmt::format("{:g}", spikes_.rate()) + " of the learning rate");
+  }
+
+  std::string spike_text(std::int64_t index, const std::string& fault) const {
+    return "at step " + std::to_string(index + 1) + " of " + std::to_string(steps_) + " " + fault + " (batch: " +
+           objective_.describe(index) + ")";
   }
 
   // This rank's micro-batches, forward and backward, until a signal.
   void add_up(std::int64_t index, StepTotals& totals) {
     const std::int64_t micro_batches = objective_.micro_batches(index);
     for (std::int64_t micro = 0; micro < micro_batches && !signalled(); ++micro) {
+      sync_.look();
       observer_.on_micro(index + 1, micro, micro_batches);
       const MicroLoss loss = objective_.forward(index, micro);
       if (loss.count > 0) loss.loss_sum.backward();
@@ -197,6 +308,12 @@ class Run {
       totals.tokens += loss.tokens;
       for (const auto& [name, sum] : loss.metrics) totals.metrics[name] += sum;
     }
+    if (sync_.ranks() == 1 || signalled() || options_.on_spike != OnSpike::kIgnore) return;
+    // What is not finite is told by the rank that computed it: after the sum all would have it.
+    StepMetrics own;
+    own.loss = totals.loss;
+    own.grad_norm = kernels::all_finite(parameters_.gradients()) ? 0 : std::numeric_limits<double>::quiet_NaN();
+    check_finite(index, own);
   }
 
   void check_finite(std::int64_t index, const StepMetrics& metrics) const {
@@ -221,6 +338,7 @@ class Run {
                       {"tokens_per_second", m.tokens_per_second},
                       {"peak_rss_bytes", m.peak_rss_bytes}};
     if (options_.l1 != 0 || options_.l2 != 0 || options_.delta.any()) row["penalty"] = m.penalty;
+    if (m.left_out) row["left_out"] = true;
     for (const auto& [name, value] : m.metrics) row[name] = value;
     metrics_->row(row);
   }
@@ -261,6 +379,19 @@ class Run {
     return better;
   }
 
+  /// What evaluate() measured a part of, in whole; `part` where that was the whole.
+  std::vector<EvalResult> evaluated_in_whole(std::vector<EvalResult> part) {
+    std::vector<EvalResult> whole;
+    {
+      at::NoGradGuard no_grad;
+      const Averaged averaged(ema(), parameters_.values());
+      whole = objective_.evaluate_whole();
+    }
+    if (whole.empty()) return part;
+    observer_.on_whole_eval(state_.step, whole);
+    return whole;
+  }
+
   bool stopped_early() const {
     return observer_stops_ || (options_.early_stopping > 0 && state_.evals_without_gain >= options_.early_stopping);
   }
@@ -282,6 +413,7 @@ class Run {
       if (!first_rank()) return;
       metrics_->sync();
       state_.metrics_bytes = metrics_->bytes();
+      if (options_.on_spike != OnSpike::kIgnore) state_.spikes = spikes_.to_json();
       save_checkpoint(out_, state_, parameters_, *optimizer_, objective_, ema());
       prune();
     });
@@ -307,12 +439,14 @@ class Run {
     result.top_is_best = state_.best_loss && state_.best_step == state_.step;
     if (state_.best_loss && !result.top_is_best) result.top_is_best = take_best();
     if (result.top_is_best && state_.best_step != state_.step) result.after = evaluation_from_json(state_.best);
+    result.after = evaluated_in_whole(std::move(result.after));
     if (ema_) ema_->exchange(parameters_.values());  // for good: the model holds what is saved
     together(sync_, [&] {
       objective_.check_inputs();
       if (!first_rank()) return;
       objective_.save(out_);
       metrics_->sync();
+      metrics_->close();
     });
     result.exact_zeros = penalties_->share_of_zeros();
     return result;
@@ -341,6 +475,9 @@ class Run {
     result.best_loss = state_.best_loss;
     result.before = evaluation_from_json(state_.before);
     result.last_loss = state_.last_loss;
+    result.lr = lr_;
+    result.lr_test = state_.lr_test;
+    result.spikes = spikes_.events();
     return result;
   }
 
@@ -356,6 +493,8 @@ class Run {
   std::optional<Ema> ema_;
   std::unique_ptr<Optimizer> optimizer_;
   std::optional<Penalties> penalties_;
+  SpikeWatch spikes_;
+  double lr_;  // the highest rate
   std::int64_t steps_, warmup_, eval_every_, save_every_;
   CheckpointState state_;
   std::optional<MetricsLog> metrics_;

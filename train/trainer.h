@@ -11,15 +11,18 @@
 #include <vector>
 
 #include "lowrank/core/json.h"
+#include "lowrank/core/progress.h"
 #include "lowrank/train/delta_penalties.h"
 #include "lowrank/train/grad_sync.h"
 #include "lowrank/train/objective.h"
 #include "lowrank/train/schedule.h"
+#include "lowrank/train/spikes.h"
 
 namespace lowrank::train {
 
 struct TrainOptions {
   double lr = 2e-4;
+  bool lr_auto = false;  // chosen by a range test (rate_test.h); `lr` is the fallback
   Schedule schedule = Schedule::kCosine;
   double warmup = 0.03;
   double clip = 1.0;  // 0: off
@@ -34,8 +37,11 @@ struct TrainOptions {
   std::int64_t eval_every = 0;      // steps; 0: ten a run
   std::int64_t early_stopping = 0;  // evaluations without a gain in validation loss; 0: off
   double min_gain = 0;              // nats a token below the best so far that early stopping counts as a gain
+  OnSpike on_spike = OnSpike::kIgnore;  // a loss or gradient far from those before; what is not finite always stops
   std::int64_t save_every = 0;      // steps; 0: five a run
   std::int64_t keep_last = 2;
+  /// A finished run of a constant rate goes on: how many steps there are may differ from the checkpoint's.
+  bool longer = false;
 };
 
 struct StepMetrics {
@@ -44,18 +50,25 @@ struct StepMetrics {
   std::int64_t tokens = 0;  // so far
   double tokens_per_second = 0;
   std::int64_t peak_rss_bytes = 0;
-  Metrics metrics;  // the objective's own
+  bool left_out = false;  // a spike: nothing was learned of it
+  Metrics metrics;        // the objective's own
 };
 
 /// What the app draws.
 class TrainObserver {
  public:
   virtual ~TrainObserver() = default;
+  /// Before on_start(): evaluations come every so many steps, and after the last.
+  virtual void on_evaluations(std::int64_t /*every*/) {}
   virtual void on_start(std::int64_t /*first_step*/, std::int64_t /*steps*/) {}
   virtual void on_micro(std::int64_t /*step*/, std::int64_t /*micro*/, std::int64_t /*of*/) {}
   virtual void on_step(const StepMetrics&) {}
   virtual void on_eval_begin(std::int64_t /*step*/) {}
   virtual void on_eval(std::int64_t /*step*/, const std::vector<EvalResult>&, bool /*best*/) {}
+  /// Of the start, and of what is at the top of `out` in the end, where evaluations on the way measure a part.
+  virtual void on_whole_eval(std::int64_t /*step*/, const std::vector<EvalResult>&) {}
+  /// Hears how far an evaluation is; may be null.
+  virtual core::ProgressObserver* evaluation_progress() { return nullptr; }
   virtual void on_checkpoint(const std::filesystem::path&) {}
   virtual void on_note(const std::string&) {}
   /// Asked after every evaluation, and when a run is gone on with: whether to end it here, as early stopping would.
@@ -74,6 +87,9 @@ struct TrainResult {
   std::vector<EvalResult> before, after;  // evaluation of the start, and of what is at the top of `out`
   bool top_is_best = false;               // the adapter at the top of `out` is the best by validation, else the last
   double last_loss = 0;
+  double lr = 0;       // the highest rate of the run
+  core::Json lr_test;  // how it was chosen, where it was (to_json(RateTest)); else null
+  core::Json spikes;   // [{"step", "what", "done"}]: steps that were left out or rolled back
 };
 
 /// One run into a folder that the caller has locked and prepared (see run_folder.h).

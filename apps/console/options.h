@@ -74,11 +74,17 @@ class Options {
 };
 
 /// Parses argv (without the verb's words). ConfigError for every mistake, with our name for options that users of PEFT,
-/// TRL, mlx-lm or LLaMA-Factory would type, else the nearest. Nothing when --help was asked for (it is printed).
-std::optional<Options> parse_options(const Verb& verb, const std::vector<std::string>& arguments);
+/// TRL, mlx-lm or LLaMA-Factory would type, else the nearest.
+Options parse_options(const Verb& verb, const std::vector<std::string>& arguments);
 
+/// The option of this name in a verb's table, or null.
+const OptionSpec* find_option(const Verb& verb, const std::string& name);
 /// The option of this name in a verb's table; ConfigError with our name for it, or the nearest.
 const OptionSpec& option_named(const Verb& verb, const std::string& name, const std::string& where);
+
+/// What is said of a name that is not in a verb's table, to be put behind it: our name for it (`value`: what it was
+/// given, where that is known), or the nearest; empty where there is neither.
+std::string answer_to(const Verb& verb, const std::string& name, const std::string& value = {});
 
 /// What other tools call the thing: our option for `foreign` ("learning-rate" -> "--lr"), or nothing.
 std::optional<std::string> translate_option(const std::string& foreign);
@@ -91,10 +97,15 @@ std::string as_flags(const Verb& verb, const std::string& text);
 // Options that several verbs share.
 OptionSpec option_json();
 OptionSpec option_quiet();
+OptionSpec option_plain();
+OptionSpec option_follow_links();
 OptionSpec option_threads();
 OptionSpec option_dtype();
+OptionSpec option_base_dtype();
 OptionSpec option_adapter();
 OptionSpec option_format();
+OptionSpec option_columns();
+OptionSpec option_layout();
 OptionSpec option_seq_len(const std::string& help);
 
 }  // namespace lowrank::apps

@@ -1,101 +1,131 @@
 #include "lowrank/apps/console/terminal.h"
 
 #include <fmt/format.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
 
+#include "lowrank/apps/console/live_lines.h"
+#include "lowrank/apps/console/standard_streams.h"
+#include "lowrank/apps/console/style.h"
 #include "lowrank/core/text.h"
+#include "lowrank/core/visible.h"
 
 namespace lowrank::apps {
 
+void print_out(std::string_view lines) {
+  clear_live();
+  write_stdout(with_styles(core::visible_lines(lines)));
+}
+void print_error(std::string_view lines) {
+  clear_live();
+  write_stderr(core::visible_lines(lines));
+}
+void print_error_line(std::string_view line) {
+  clear_live();
+  write_stderr(core::visible_line(line) + "\n");
+}
+void print_answer(std::string_view text) {
+  clear_live();
+  write_stdout(stdout_is_terminal() ? core::visible_prose(text) : std::string(text));
+}
+
 namespace {
 
-void write_all(std::FILE* stream, std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stream);
-  std::fflush(stream);
-}
+bool others_are_speaking = false;  // set once, before there is a console
 
 }  // namespace
 
-void print_out(std::string_view text) { write_all(stdout, text); }
-void print_error(std::string_view text) { write_all(stderr, text); }
+void leave_speaking_to_others() { others_are_speaking = true; }
 
 Console::Console(const Options& options)
     : verb_(&options.verb()),
       json_(options.has("json") && options.flag("json")),
-      quiet_(options.has("quiet") && options.flag("quiet")) {}
+      quiet_(others_are_speaking || (options.has("quiet") && options.flag("quiet"))),
+      plain_(options.has("plain") && options.flag("plain")) {}
 
 bool Console::live() const {
   const char* term = std::getenv("TERM");
-  return !quiet_ && !json_ && ::isatty(STDERR_FILENO) == 1 && (term == nullptr || std::string_view(term) != "dumb");
+  return !quiet_ && !json_ && !plain_ && ::isatty(STDERR_FILENO) == 1 && (term == nullptr || std::string_view(term) != "dumb");
 }
 
-void Console::line(std::string_view text) const {
-  if (silent()) return;
-  print_out(fmt::format("{}\n", text));
+void Console::line(std::string_view one) const {
+  text(core::visible_line(one) + "\n");
+}
+
+void Console::text(std::string_view lines) const {
+  if (!silent()) print_out(lines);
 }
 
 void Console::note(const std::string& text) const { line(as_flags(*verb_, text)); }
 
 void Console::warning(std::string_view text) const {
   if (quiet_) return;
+  clear_live();
   const bool colour = ::isatty(STDERR_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
-  print_error(colour ? fmt::format("\033[33mwarning:\033[0m {}\n", text) : fmt::format("warning: {}\n", text));
+  write_stderr(fmt::format("{} {}\n", colour ? "\033[33mwarning:\033[0m" : "warning:", core::visible_line(text)));
 }
 
 void Console::result(const core::Json& object) const {
-  if (json_) print_out(object.dump(2, ' ', false, core::Json::error_handler_t::replace) + "\n");
+  if (json_ && !others_are_speaking) write_result(core::visible_json(object.dump(2, ' ', false, core::Json::error_handler_t::replace)) + "\n");
 }
 
 double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-void Bar::draw(std::int64_t done, std::int64_t total, const std::string& text, bool force) {
-  if (!live_) return;
+bool Bar::due(bool force) {
   const double now = now_seconds();
-  if (!force && drawn_ && now - last_ < 0.1) return;
+  if (!live_ || (!force && drawn_ && now - last_ < 0.1)) return false;
   last_ = now;
   drawn_ = true;
-  winsize size{};
-  const std::size_t columns = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-  std::string bar;
-  if (total > 0) {
-    const int cells = 20;
-    const int full =
-        static_cast<int>(cells * std::clamp<double>(static_cast<double>(done) / static_cast<double>(total), 0, 1));
-    for (int i = 0; i < cells; ++i) bar += i < full ? "█" : "░";
-    bar += fmt::format(" {:3.0f} %  ", 100.0 * static_cast<double>(done) / static_cast<double>(total));
-  }
-  std::string line = bar + text;
-  while (core::width_of(line) >= columns && !line.empty()) {  // cut by whole characters
-    do {
-      line.pop_back();
-    } while (!line.empty() && (static_cast<unsigned char>(line.back()) & 0xC0) == 0x80);
-  }
-  print_error("\r\033[K" + line);
+  return true;
+}
+
+void Bar::draw(std::int64_t done, std::int64_t total, const std::string& text, bool force) {
+  if (due(force)) draw_live({bar_text(done, total) + text});
+}
+
+void Bar::draw(const std::vector<std::string>& lines, bool force) {
+  if (due(force)) draw_live(lines);
 }
 
 void Bar::clear() {
-  if (drawn_) print_error("\r\033[K");
+  if (drawn_) clear_live();
   drawn_ = false;
+}
+
+std::string bar_text(std::int64_t done, std::int64_t total) {
+  if (total <= 0) return "";
+  constexpr int kCells = 20;
+  const double share = std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0);
+  std::string bar;
+  for (int i = 0; i < kCells; ++i) bar += i < static_cast<int>(kCells * share) ? "█" : "░";
+  return bar + fmt::format(" {:3.0f} %  ", 100.0 * share);
 }
 
 void ConsoleProgress::begin(const std::string& what, std::int64_t total, const std::string& unit) {
   what_ = what;
   unit_ = unit;
   total_ = total;
+  begun_ = now_seconds();
+  bar_.draw(0, total_, what_ + " …", true);
 }
 
 void ConsoleProgress::advance(std::int64_t done) {
+  constexpr double kLong = 2;  // seconds
+  if (!console_.live()) {
+    if (!console_.silent() && now_seconds() - begun_ > kLong && said_.insert(what_).second) print_error_line(what_ + " …");
+    return;
+  }
+  const bool bytes = unit_ == "bytes";
+  const auto shown = [&](std::int64_t n) {
+    return bytes ? core::format_bytes(static_cast<std::uint64_t>(n)) : core::format_count(n);
+  };
   bar_.draw(done, total_,
-            fmt::format("{}  {}{} {}", what_, core::format_count(done),
-                        total_ > 0 ? " of " + core::format_count(total_) : "", unit_));
+            fmt::format("{}  {}{}{}", what_, shown(done), total_ > 0 ? " of " + shown(total_) : "", bytes ? "" : " " + unit_));
 }
 
 void ConsoleProgress::end() { bar_.clear(); }

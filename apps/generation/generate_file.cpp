@@ -10,6 +10,7 @@
 #include "lowrank/apps/generation/sampling_options.h"
 #include "lowrank/apps/generation/search_options.h"
 #include "lowrank/apps/inputs/opening.h"
+#include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
 #include "lowrank/recipes/generation/answer_file.h"
 
@@ -45,11 +46,14 @@ int generate_file(const Options& options) {
   recipes::AnswerFileSpec spec;
   spec.model = options.positional(0);
   spec.load.dtype = dtype_asked_for(options);
+  spec.load.form = form_asked_for(options);
   spec.input = options.text("input");
   spec.output = options.text("output");
+  spec.map = row_map_asked_for(options);
   spec.resume = options.flag("resume");
   spec.overwrite = options.flag("overwrite");
   spec.layout = layout_asked_for(options);
+  spec.chat = chat_asked_for(options);
   spec.sampling = sampling_options(options);
   spec.beams = search_options(options);
   spec.batch_size = options.integer_in("batch-size", 1, 1 << 20);
@@ -76,8 +80,8 @@ int generate_file(const Options& options) {
   if (done.before > 0)
     console.line(fmt::format("{} of {} prompts were answered already", core::format_count(done.before),
                              core::format_count(done.prompts)));
-  console.line(fmt::format("{} answers, {} tokens in {:.1f} s ({:.1f} tokens/s), written to {}",
-                           core::format_count(done.answers - done.before), core::format_count(done.tokens),
+  console.line(fmt::format("{}, {} in {:.1f} s ({:.1f} tokens/s), written to {}",
+                           core::counted(done.answers - done.before, "answer"), core::counted(done.tokens, "token"),
                            done.seconds, rate, spec.output.string()));
   console.result({{"output", spec.output.string()},
                   {"prompts", done.prompts},
@@ -88,7 +92,7 @@ int generate_file(const Options& options) {
   if (done.stopped == 0) return 0;
   console.warning(fmt::format("stopped with {} of {} prompts answered; the same command with --resume goes on",
                               core::format_count(done.answers), core::format_count(done.prompts)));
-  return 128 + done.stopped;
+  return exit_code_of(done.stopped);
 }
 
 }  // namespace lowrank::apps

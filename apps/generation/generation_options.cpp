@@ -51,8 +51,8 @@ void append_file_options(Verb& verb) {
            "FILE",
            nullptr,
            "Files",
-           "Prompts: .jsonl rows with \"prompt\" (other keys are carried through, \"adapter\" picks one), or .txt "
-           "lines",
+           "Prompts: .jsonl rows with \"prompt\" or, for a conversation, \"messages\" (other keys are carried through, "
+           "\"adapter\" picks one), or .txt lines",
            {}},
           {"output",
            OptionType::kText,
@@ -61,6 +61,7 @@ void append_file_options(Verb& verb) {
            "Files",
            "Their answers: the same rows with \"generated\" and \"finish\", in the same order",
            {}},
+          option_columns(),
           {"batch-size", OptionType::kInt, "N", 16, "Files", "Prompts that are answered at the same time", {}},
           {"resume", OptionType::kFlag, "", false, "Files", "Go on after the answers that --output holds", {}},
           {"overwrite", OptionType::kFlag, "", false, "Files", "Start anew whatever --output holds", {}},

@@ -11,15 +11,27 @@ namespace fs = std::filesystem;
 
 models::DTypeChoice dtype_asked_for(const Options& options) { return recipes::dtype_choice(options.text("dtype")); }
 
+kernels::BaseForm form_asked_for(const Options& options) { return recipes::base_form(options.text("base-dtype")); }
+
 std::optional<fs::path> adapter_asked_for(const Options& options) {
   return recipes::adapter_of(options.positional(0),
                              options.given("adapter") ? std::optional(options.text("adapter")) : std::nullopt);
 }
 
-Opened open_base(const Options& options, const Console& console) {
+Opened open_base(const Options& options, const Console& console, const std::vector<recipes::NamedAdapter>& to_come) {
   set_threads(options);
   ConsoleProgress progress(console);
-  return recipes::open_model(options.positional(0), std::nullopt, dtype_asked_for(options), progress);
+  models::LoadOptions load;
+  load.dtype = dtype_asked_for(options);
+  load.form = form_asked_for(options);
+  if (to_come.size() == 1) load.adapter = to_come.front().directory;
+  Opened opened;
+  opened.model = models::load(options.positional(0), load, &progress);
+  for (const recipes::NamedAdapter& one : to_come) {
+    const std::string note = recipes::other_form(one.directory, load.form);
+    if (!note.empty()) progress.note(note);
+  }
+  return opened;
 }
 
 Opened open_model(const Options& options, const Console& console, models::DTypeChoice dtype) {
@@ -29,11 +41,32 @@ Opened open_model(const Options& options, const Console& console, models::DTypeC
   return recipes::open_model(options.positional(0), adapter, dtype, progress);
 }
 
-std::shared_ptr<const data::Tokenizer> open_tokenizer(const std::string& model) {
-  for (const char* file : {"tokenizer.json", "tokenizer.model"}) {
-    if (fs::is_regular_file(fs::path(model) / file)) return data::Tokenizer::load(model);
+namespace {
+
+struct Chat : recipes::Spec {
+  recipes::ChatSpec chat;
+};
+void describe(recipes::Fields& table, Chat& spec) { recipes::describe(table, spec.chat); }
+
+}  // namespace
+
+recipes::ChatSpec chat_asked_for(const Options& options) {
+  Chat asked;
+  recipes::Fields fields = recipes::fields_of(asked);
+  for (const OptionSpec& field : fields.info()) {
+    if (options.given(field.name)) fields.set(field.name, options.value(field.name), options.source(field.name));
   }
+  return asked.chat;
+}
+
+std::shared_ptr<const data::Tokenizer> open_tokenizer(const std::string& model) {
+  if (data::Tokenizer::is_in(model)) return data::Tokenizer::load(model);
   return data::Tokenizer::load(models::resolve(model).model);
+}
+
+std::shared_ptr<const data::RowMap> row_map_asked_for(const Options& options) {
+  const auto text = [&](const char* name) { return options.has(name) ? options.text(name) : std::string(); };
+  return data::RowMap::parse(text("columns"), text("layout"));
 }
 
 void set_threads(const Options& options) {

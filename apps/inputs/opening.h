@@ -6,10 +6,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "lowrank/apps/console/options.h"
 #include "lowrank/apps/console/terminal.h"
+#include "lowrank/data/row_map.h"
+#include "lowrank/recipes/generation/adapter_switch.h"
 #include "lowrank/recipes/run/opened.h"
+#include "lowrank/recipes/spec/specs.h"
 
 namespace lowrank::apps {
 
@@ -21,14 +25,22 @@ using recipes::Opened;
 std::optional<std::filesystem::path> adapter_asked_for(const Options& options);
 
 models::DTypeChoice dtype_asked_for(const Options& options);
+kernels::BaseForm form_asked_for(const Options& options);
 
-/// --threads, --dtype and positional 0, without an adapter.
-Opened open_base(const Options& options, const Console& console);
-/// --threads, positional 0 and --adapter. Warnings and notes go to the console.
+/// --threads, --dtype, --base-dtype and positional 0, without an adapter; with the rows of the one that is `to_come`, where it brings
+/// more of them.
+Opened open_base(const Options& options, const Console& console, const std::vector<recipes::NamedAdapter>& to_come);
+/// --threads, positional 0 (as the files have it) and --adapter. Warnings and notes go to the console.
 Opened open_model(const Options& options, const Console& console, models::DTypeChoice dtype);
+
+/// --chat-template, --template-arg, --date and, where the verb has it, --loss-on.
+recipes::ChatSpec chat_asked_for(const Options& options);
 
 /// The tokenizer of MODEL; a folder with tokenizer files alone will do.
 std::shared_ptr<const data::Tokenizer> open_tokenizer(const std::string& model);
+
+/// What --columns and --layout make of rows, where the verb has them; null: nothing.
+std::shared_ptr<const data::RowMap> row_map_asked_for(const Options& options);
 
 /// --threads for LibTorch's pool.
 void set_threads(const Options& options);

@@ -1,13 +1,12 @@
 #include "lowrank/apps/search/sweep_space.h"
 
 #include <fmt/format.h>
-#include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "lowrank/apps/console/yaml_file.h"
 #include "lowrank/core/error.h"
-#include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::apps {
@@ -23,12 +22,11 @@ struct Reader {
   const Verb& verb;
 
   [[noreturn]] void fail(const YAML::Node& node, const std::string& problem) const {
-    throw ConfigError(fmt::format("{} line {}: {}", file, node.Mark().line + 1, problem));
+    throw ConfigError(place_of(file, node) + ": " + problem);
   }
 
   const OptionSpec& option(const YAML::Node& key) const {
-    const std::string name = key.as<std::string>();
-    const std::string where = fmt::format("{} line {}", file, key.Mark().line + 1);
+    const std::string name = scalar(key), where = place_of(file, key);
     const OptionSpec& found = option_named(verb, name, where);
     if (!found.searched) fail(key, fmt::format("'{}' is the same for all trials; give it as --{}", name, name));
     return found;
@@ -36,7 +34,7 @@ struct Reader {
 
   /// The value of an option, one by one checked as the command line's are; lists become the list's words.
   Json value(const OptionSpec& option, const YAML::Node& node) const {
-    const std::string where = fmt::format("{} line {}", file, node.Mark().line + 1);
+    const std::string where = place_of(file, node);
     if (option.type == OptionType::kTexts) {
       Json list = Json::array();
       if (node.IsScalar()) list.push_back(recipes::parse_value(option, node.as<std::string>(), where));
@@ -48,10 +46,7 @@ struct Reader {
     return recipes::parse_value(option, scalar(node), where);
   }
 
-  std::string scalar(const YAML::Node& node) const {
-    if (!node.IsScalar()) fail(node, "a plain value is expected here");
-    return node.as<std::string>();
-  }
+  std::string scalar(const YAML::Node& node) const { return scalar_of(file, node); }
 
   void read_range(train::Dimension& dimension, const OptionSpec& option, const YAML::Node& node) const {
     if (option.type != OptionType::kInt && option.type != OptionType::kNumber)
@@ -59,7 +54,7 @@ struct Reader {
     if (!node.IsSequence() || node.size() != 2) fail(node, fmt::format("{}: expected [low, high]", option.name));
     dimension.integer = option.type == OptionType::kInt;
     const OptionSpec number{option.name, OptionType::kNumber, "", nullptr, "", "", {}};
-    const std::string where = fmt::format("{} line {}", file, node.Mark().line + 1);
+    const std::string where = place_of(file, node);
     dimension.low = recipes::parse_value(number, scalar(node[0]), where).get<double>();
     dimension.high = recipes::parse_value(number, scalar(node[1]), where).get<double>();
     const auto whole = [](double x) { return std::floor(x) == x; };
@@ -89,7 +84,7 @@ struct Reader {
       } else if (word == "points") {
         const OptionSpec count{"points", OptionType::kInt, "", nullptr, "", "", {}};
         result.points = recipes::parse_value(count, scalar(entry.second),
-                                             fmt::format("{} line {}", file, entry.first.Mark().line + 1))
+                                             place_of(file, entry.first))
                             .get<std::int64_t>();
         if (result.points < 2) fail(entry.second, "points must be 2 or more, for both ends are taken");
       } else if (word == "when") {
@@ -123,15 +118,10 @@ struct Reader {
 
 train::SearchSpace read_space(const std::filesystem::path& file, const Verb& verb) {
   const Reader reader{file.string(), verb};
-  YAML::Node root;
-  try {
-    root = YAML::Load(core::read_file(file, 1 << 20));
-  } catch (const YAML::Exception& error) {
-    throw ConfigError(fmt::format("{} line {}: not valid YAML: {}", file.string(), error.mark.line + 1, error.msg));
-  }
-  if (!root.IsMap()) throw ConfigError(file.string() + ": expected a mapping of option names to scales at the top");
   std::vector<train::Dimension> dimensions;
-  for (const auto& entry : root) dimensions.push_back(reader.dimension(entry.first, entry.second));
+  use_yaml_file(file, "a mapping of option names to scales", [&](const YAML::Node& root) {
+    for (const auto& entry : root) dimensions.push_back(reader.dimension(entry.first, entry.second));
+  });
   return {std::move(dimensions), file.string()};
 }
 

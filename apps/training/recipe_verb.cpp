@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "lowrank/apps/console/live_lines.h"
 #include "lowrank/apps/console/signals.h"
 #include "lowrank/apps/training/run_lines.h"
+#include "lowrank/core/file_ref.h"
 
 namespace lowrank::apps {
 
@@ -13,16 +15,23 @@ namespace {
 class PartView : public recipes::QuietObserver {
  public:
   using QuietObserver::QuietObserver;
-  core::Json own_options() const override { return {{"quiet", true}, {"json", false}}; }
+  core::Json own_options() const override { return {{"quiet", true}, {"json", false}, {"follow-links", core::links_are_followed()}}; }
 };
 
 }  // namespace
 
 std::vector<OptionSpec> recipe_options(const recipes::Fields& fields) {
   std::vector<OptionSpec> options = fields.info();
+  options.push_back(option_plain());
   options.push_back(option_quiet());
   options.push_back(option_json());
   return options;
+}
+
+core::Json app_options(const Options& options) {
+  return {{"quiet", options.flag("quiet")},
+          {"json", options.flag("json")},
+          {"follow-links", options.flag("follow-links")}};
 }
 
 void set_fields(recipes::Fields fields, const Options& options) {
@@ -38,6 +47,7 @@ void RunView::on_opening(const recipes::RunReport& report) {
 }
 
 void RunView::on_closing(const recipes::RunReport& report, const train::TrainResult& result) {
+  view_->clear();
   print_closing(console_, report, result, report.out);
 }
 
@@ -49,16 +59,21 @@ void RunView::on_note(const std::string& text) { view_->on_note(as_flags(console
 
 std::atomic<int>* RunView::stop_flag() { return &catch_stop_signals(); }
 
-core::Json RunView::own_options() const { return {{"quiet", options_.flag("quiet")}, {"json", options_.flag("json")}}; }
+core::Json RunView::own_options() const { return app_options(options_); }
 
 std::unique_ptr<recipes::Observer> RunView::of_part() { return std::make_unique<PartView>(*this); }
 
 int end_of(const recipes::RunResult& result, const Console& console) {
+  clear_live();  // what a run that was stopped had drawn
   switch (result.state) {
-    case recipes::RunResult::State::kStopped:
-      console.line(fmt::format("stopped by signal {} after step {} of {}; go on with the same command and --resume",
-                               result.training->signal, result.training->steps, result.planned_steps));
-      return 128 + result.training->signal;
+    case recipes::RunResult::State::kStopped: {
+      const std::string said =
+          fmt::format("stopped by signal {} after step {} of {}; go on with the same command and --resume",
+                      result.training->signal, result.training->steps, result.planned_steps);
+      console.line(said);
+      console.result({{"error", said}, {"exit", exit_code_of(result.training->signal)}});
+      return exit_code_of(result.training->signal);
+    }
     case recipes::RunResult::State::kDryRun:
       console.line("dry run: nothing was trained or written");
       console.result(result.run);

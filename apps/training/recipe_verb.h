@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lowrank/apps/console/terminal.h"
+#include "lowrank/apps/training/ranks.h"
 #include "lowrank/apps/training/training_view.h"
 #include "lowrank/recipes/observer.h"
 #include "lowrank/recipes/result.h"
@@ -17,11 +18,20 @@ namespace lowrank::apps {
 std::vector<OptionSpec> recipe_options(const recipes::Fields& fields);
 /// Sets the fields that argv or a file gave.
 void set_fields(recipes::Fields fields, const Options& options);
+/// The options of every verb that are the command's own, as run.json has them.
+core::Json app_options(const Options& options);
 
 template <typename Spec>
 std::vector<OptionSpec> options_of() {
   Spec spec;
   return recipe_options(recipes::fields_of(spec));
+}
+/// Of a verb that works with the other ranks of a launch, too.
+template <typename Spec>
+std::vector<OptionSpec> training_options_of() {
+  std::vector<OptionSpec> options = options_of<Spec>();
+  options.push_back(option_rank_timeout());
+  return options;
 }
 template <typename Spec>
 Spec spec_of(const Options& options) {
@@ -32,12 +42,28 @@ Spec spec_of(const Options& options) {
   return spec;
 }
 
+/// Once a RunView has met the ranks, as they are to run it.
+template <typename Spec>
+Spec training_spec_of(const Options& options, const Console& console) {
+  Spec spec = spec_of<Spec>(options);
+  if (!spec.run.threads) spec.run.threads = threads_of_rank();
+  go_on_if_restarted(spec.run, console);
+  return spec;
+}
+
 /// What the user sees of a run: the opening lines, the bar or plain lines, the closing table.
 class RunView : public OnConsole<recipes::Observer> {
  public:
-  RunView(const Options& options, const Console& console) : OnConsole(console), options_(options) {}
+  /// Meets the other ranks, where there are any.
+  RunView(const Options& options, const Console& console)
+      : OnConsole(console), options_(options), ranks_(join_ranks(options, console)) {}
+  train::GradSync* ranks() override { return ranks_; }
   void on_opening(const recipes::RunReport& report) override;
   void on_closing(const recipes::RunReport& report, const train::TrainResult& result) override;
+  void on_evaluations(std::int64_t every) override { view_->on_evaluations(every); }
+  void on_whole_eval(std::int64_t step, const std::vector<train::EvalResult>& results) override {
+    view_->on_whole_eval(step, results);
+  }
   void on_start(std::int64_t first_step, std::int64_t steps) override { view_->on_start(first_step, steps); }
   void on_micro(std::int64_t step, std::int64_t micro, std::int64_t of) override { view_->on_micro(step, micro, of); }
   void on_step(const train::StepMetrics& metrics) override { view_->on_step(metrics); }
@@ -52,6 +78,7 @@ class RunView : public OnConsole<recipes::Observer> {
 
  private:
   const Options& options_;
+  train::GradSync* ranks_;
   std::optional<TrainingView> view_;  // from the opening on
 };
 

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "lowrank/apps/console/signals.h"
 #include "lowrank/apps/training/recipe_verb.h"
 #include "lowrank/core/text.h"
 
@@ -34,8 +35,10 @@ void print_runs(const Json& runs, const Json& summary, const Console& console) {
 int end_of_several(const recipes::RepeatedResult& result, const Console& console) {
   using State = recipes::RunResult::State;
   if (result.state == State::kStopped) {
-    console.line(fmt::format("stopped in {}; go on with the same command and --resume", result.stopped_in));
-    return 128 + result.training->signal;
+    console.line(result.stopped_in.empty()
+                     ? "stopped while other processes are at work; go on with the same command"
+                     : fmt::format("stopped in {}; go on with the same command and --resume", result.stopped_in));
+    return exit_code_of(result.reason);
   }
   if (result.state != State::kTrained) return end_of(result, console);
   const Json& json = result.run;

@@ -4,7 +4,9 @@
 
 #include <cmath>
 
+#include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
+#include "lowrank/core/visible.h"
 
 namespace lowrank::apps {
 
@@ -55,15 +57,14 @@ void print_opening(const Console& console, const RunReport& report) {
                                                                        static_cast<double>(report.base_bytes)));
   rows.emplace_back("validation", report.validation_how);
   rows.insert(rows.end(), report.remarks.begin(), report.remarks.end());
-  rows.emplace_back("plan", core::format_count(report.steps) + " steps" +
-                                (report.planned_tokens > 0
-                                     ? ", " + core::format_count(report.planned_tokens) + " " + report.unit + "s"
-                                     : ""));
+  rows.emplace_back("plan",
+                    core::counted(report.steps, "step") +
+                        (report.planned_tokens > 0 ? ", " + core::counted(report.planned_tokens, report.unit) : ""));
   rows.emplace_back("recompute", report.recompute);
-  rows.emplace_back(
-      "machine",
-      fmt::format("LibTorch {}, {}, {} threads", report.environment["libtorch"].get<std::string>(),
-                  report.environment["cpu_capability"].get<std::string>(), report.environment["threads"].get<int>()));
+  if (report.memory) rows.emplace_back("memory", report.memory->words());
+  rows.emplace_back("machine", fmt::format("LibTorch {}, {}, {}", report.environment["libtorch"].get<std::string>(),
+                                           report.environment["cpu_capability"].get<std::string>(),
+                                           core::counted(report.environment["threads"].get<int>(), "thread")));
   std::string text = fields(rows) + "\n";
   std::vector<std::vector<std::string>> data_rows;
   if (report.unit == "token") {
@@ -78,27 +79,34 @@ void print_opening(const Console& console, const RunReport& report) {
   for (const DataUsed& used : report.data) {
     const data::ReadReport& r = used.report;
     if (r.bom_files + r.crlf_files > 0) {
-      text += fmt::format("{}: {} files with a byte order mark (dropped), {} with CRLF or CR line ends (made LF)\n",
-                          used.name, r.bom_files, r.crlf_files);
+      text += fmt::format("{}: {} with a byte order mark (dropped), {} with CRLF or CR line ends (made LF)\n",
+                          used.name, core::counted(r.bom_files, "file"), r.crlf_files);
     }
     if (r.replaced_bytes > 0)
-      text += fmt::format("{}: {} invalid UTF-8 bytes replaced with U+FFFD\n", used.name, r.replaced_bytes);
-    for (const std::string& note : r.notes) text += used.name + ": " + note + "\n";
+      text += fmt::format("{}: {} replaced with U+FFFD\n", used.name, core::counted(r.replaced_bytes, "invalid UTF-8 byte"));
+    for (const std::string& note : r.notes) text += core::visible_line(used.name + ": " + note) + "\n";
   }
-  console.line(text);
+  if (report.unit == "token" && report.shown_metrics.empty()) {
+    text += "loss: mean of -ln(probability) a token, in nats; perplexity: e to that; smaller is better\n";
+    for (const DataUsed& used : report.data) {
+      if (used.name == "general")
+        text += "general: text of other kinds (--general-data); where its loss rises, the model forgets\n";
+    }
+  }
+  console.text(text + "\n");
   if (report.steps < 50) {
     console.warning(
-        fmt::format("only {} optimiser steps: a run this short learns little; lower --batch-size or --grad-accum, "
-                    "raise --epochs, or give more data",
-                    report.steps));
+        fmt::format("only {}: a run this short learns little; lower --batch-size or --grad-accum, "
+                    "raise --epochs, or give more data; --lr auto finds a rate for it",
+                    core::counted(report.steps, "optimiser step")));
   }
 }
 
 void print_closing(const Console& console, const RunReport& report, const train::TrainResult& result,
                    const std::filesystem::path& out) {
   std::string text = fmt::format(
-      "\n{} after {} steps, {} {}s, {} ({} {}s/s)\n", recipes::stop_name(result), core::format_count(result.steps),
-      core::format_count(result.tokens), report.unit, core::format_seconds(result.seconds),
+      "\n{} after {}, {}, {} ({} {}s/s)\n", recipes::stop_name(result), core::counted(result.steps, "step"),
+      core::counted(result.tokens, report.unit), core::format_seconds(result.seconds),
       core::format_count(result.seconds > 0 ? std::llround(static_cast<double>(result.tokens) / result.seconds) : 0),
       report.unit);
   if (result.best_loss) {
@@ -112,10 +120,13 @@ void print_closing(const Console& console, const RunReport& report, const train:
   const auto [header, rows] = recipes::result_table(report, result);
   if (!rows.empty()) text += "\n" + table(header, rows);
   if (!report.findings_text.empty()) text += "\n" + report.findings_text;
-  text += fmt::format("\n{}: {} ({}), run.json, metrics.jsonl, report.html, checkpoints/\n", out.string(),
-                      report.adapter ? "adapter_model.safetensors, adapter_config.json, README.md" : "a model folder",
-                      core::format_bytes(report.result_bytes));
-  console.line(text);
+  console.text(text + "\n");
+  console.line(fmt::format("{}: {} ({}), run.json, metrics.jsonl, report.html, checkpoints/", out.string(),
+                           report.adapter ? "adapter_model.safetensors, adapter_config.json, README.md"
+                                          : "a model folder",
+                           core::format_bytes(report.result_bytes)));
+  if (report.verdict) console.text("\n" + fields(report.verdict->rows()));
+  console.line();
 }
 
 }  // namespace lowrank::apps

@@ -38,12 +38,8 @@ class Renderer {
            const ChatOptions& options)
       : template_(chat_template),
         options_(options),
-        variables_(special_tokens),
-        turns_(chat_messages(conversation.turns)) {
-    variables_["tools"] = conversation.tools;
-    variables_["documents"] = conversation.documents;
-    for (const auto& [key, value] : options.arguments.items()) variables_[key] = value;
-  }
+        variables_(conversation_variables(special_tokens, conversation, options)),
+        turns_(variables_["messages"]) {}
 
   Rendering operator()(std::size_t turns, bool with_prompt) {
     core::Json messages = core::Json::array();
@@ -61,24 +57,6 @@ class Renderer {
   const ChatOptions& options_;
   core::Json variables_, turns_;
 };
-
-std::vector<bool> learned_turns(const core::Json& turns, const Conversation& conversation, const ChatOptions& options) {
-  std::vector<bool> learned(turns.size(), false);
-  std::ptrdiff_t last = -1;
-  for (std::size_t i = 0; i < turns.size(); ++i) {
-    const std::string role = role_of(turns[i]);
-    const bool wanted = options.loss_on == LossOn::kRoles
-                            ? std::find(options.roles.begin(), options.roles.end(), role) != options.roles.end()
-                            : role == "assistant";
-    if (wanted) last = static_cast<std::ptrdiff_t>(i);
-    learned[i] = wanted;
-  }
-  for (std::size_t i = 0; i < turns.size(); ++i) {
-    const bool is_muted = i < conversation.muted.size() && conversation.muted[i];
-    if (is_muted || (options.loss_on == LossOn::kLast && static_cast<std::ptrdiff_t>(i) != last)) learned[i] = false;
-  }
-  return learned;
-}
 
 /// Length of an empty think block at the begin of an answer that has none of its own.
 std::size_t empty_thoughts(std::string_view answer, const core::Json& turn) {
@@ -119,11 +97,38 @@ std::vector<ChatSpan> marked(Renderer& render, const Rendering& whole, const std
   return kept;
 }
 
+/// What the template puts before an answer to the first `turns` turns, or, where that cannot be told, to those up to a
+/// turn that is no answer; empty where nothing tells.
+std::string generation_prompt(Renderer& render, std::size_t turns) {
+  const auto at = [&](std::size_t n) -> std::string {
+    try {
+      const std::string with = render(n, true).text, without = render(n, false).text;
+      return with.starts_with(without) ? with.substr(without.size()) : "";
+    } catch (const DataError&) {
+      return "";
+    }
+  };
+  std::string asked = at(turns);
+  for (std::size_t n = 1; asked.empty() && n <= render.turns().size(); ++n) {
+    if (role_of(render.turns()[n - 1]) != "assistant") asked = at(n);
+  }
+  return asked;
+}
+
 /// Where turn i begins to be the model's own, in a text that holds it: behind what both the prompt and the text have.
 std::size_t answer_begin(Renderer& render, std::size_t i, const std::string& text, std::size_t from) {
   const core::Json& turn = render.turns()[i];
   if (role_of(turn) != "assistant") return i == 0 ? 0 : common_prefix(render(i, false).text, text);
   std::size_t begin = 0;
+  if (i == 0) {
+    // What a template writes before a conversation, it may not write before none: there its prompt is looked for.
+    const std::string asked = generation_prompt(render, 0);
+    const std::size_t found = asked.empty() ? std::string::npos : text.find(asked, from);
+    if (found != std::string::npos) {
+      begin = found + asked.size();
+      return begin + empty_thoughts(std::string_view(text).substr(begin), turn);
+    }
+  }
   try {
     begin = common_prefix(render(i, true).text, text);
   } catch (const DataError&) {
@@ -154,6 +159,21 @@ bool continues(Renderer& render, std::size_t i, const std::string& whole, std::s
   return begin >= common && whole.ends_with(before.substr(common));
 }
 
+/// Where turn i ends in the whole as a turn that others follow: before the generation prompt of a history that ends
+/// with it. 0 where that is no beginning of the whole.
+std::size_t end_in_history(Renderer& render, std::size_t i, const std::string& whole) {
+  const std::string asked = generation_prompt(render, i);
+  if (asked.empty()) return 0;
+  try {
+    const std::string next = render(i + 1, true).text;
+    if (!next.ends_with(asked)) return 0;
+    const std::size_t end = next.size() - asked.size();
+    return whole.compare(0, end, next, 0, end) == 0 ? end : 0;
+  } catch (const DataError&) {
+    return 0;
+  }
+}
+
 /// The learned stretches of the whole, or nothing where a beginning is none of it.
 std::optional<std::vector<ChatSpan>> by_prefixes(Renderer& render, const std::string& whole,
                                                  const std::vector<bool>& learned) {
@@ -167,6 +187,7 @@ std::optional<std::vector<ChatSpan>> by_prefixes(Renderer& render, const std::st
       end = common_prefix(through, whole);
       // Some templates write an end of the text behind whatever turn is the last: that is no rewriting of the past.
       if (!whole.ends_with(through.substr(end))) return std::nullopt;
+      if (end < through.size()) end = std::max(end, end_in_history(render, i, whole));
     }
     const std::size_t begin = answer_begin(render, i, whole, behind);
     if (begin > end || !continues(render, i, whole, begin)) return std::nullopt;
@@ -190,11 +211,50 @@ core::Json special_token_variables(const Tokenizer& tokenizer) {
   return out;
 }
 
+std::vector<bool> learned_turns(const Conversation& conversation, const ChatOptions& options) {
+  const core::Json& turns = conversation.turns;
+  std::vector<bool> learned(turns.size(), false);
+  std::ptrdiff_t last = -1;
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    const std::string role = role_of(turns[i]);
+    const bool wanted = options.loss_on == LossOn::kRoles
+                            ? std::find(options.roles.begin(), options.roles.end(), role) != options.roles.end()
+                            : role == "assistant";
+    if (wanted) last = static_cast<std::ptrdiff_t>(i);
+    learned[i] = wanted;
+  }
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    const bool is_muted = i < conversation.prompt || (i < conversation.muted.size() && conversation.muted[i]);
+    if (is_muted || (options.loss_on == LossOn::kLast && static_cast<std::ptrdiff_t>(i) != last)) learned[i] = false;
+  }
+  return learned;
+}
+
+core::Json conversation_variables(const core::Json& special_tokens, const Conversation& conversation,
+                                  const ChatOptions& options) {
+  core::Json variables = special_tokens;
+  variables["tools"] = conversation.tools;
+  variables["documents"] = conversation.documents;
+  for (const auto* arguments : {&options.arguments, &conversation.arguments}) {
+    for (const auto& [key, value] : arguments->items()) variables[key] = value;
+  }
+  variables["messages"] = chat_messages(conversation.turns);
+  variables["add_generation_prompt"] = false;
+  return variables;
+}
+
+std::string conversation_prompt(const ChatTemplate& chat_template, const core::Json& special_tokens,
+                                const Conversation& conversation, const ChatOptions& options) {
+  core::Json variables = conversation_variables(special_tokens, conversation, options);
+  variables["add_generation_prompt"] = true;
+  return chat_template.render(variables, options.date, options.limits).text;
+}
+
 ConversationTexts conversation_texts(const ChatTemplate& chat_template, const core::Json& special_tokens,
                                      const Conversation& conversation, const ChatOptions& options) {
   Renderer render(chat_template, special_tokens, conversation, options);
   const std::size_t count = render.turns().size();
-  const std::vector<bool> learned = learned_turns(render.turns(), conversation, options);
+  const std::vector<bool> learned = learned_turns(conversation, options);
   Rendering whole = render(count, false);
   ConversationTexts out;
   if (chat_template.has_generation() && options.loss_on != LossOn::kRoles) {

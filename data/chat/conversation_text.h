@@ -26,9 +26,11 @@ struct ChatOptions {
 };
 
 struct Conversation {
-  core::Json turns = core::Json::array();  // [{"role", "content", …}]
-  core::Json tools, documents;             // null: none
-  std::vector<bool> muted;                 // turns that are context only ("weight": 0); empty: none
+  core::Json turns = core::Json::array();       // [{"role", "content", …}]
+  core::Json tools, documents;                  // null: none
+  std::size_t prompt = 0;                       // the first so many turns are a prompt, which is not learned
+  std::vector<bool> muted;                      // turns that are context only ("weight": 0); empty: none
+  core::Json arguments = core::Json::object();  // variables of this conversation alone, before those of ChatOptions
 };
 
 /// How the learned stretches were found.
@@ -50,6 +52,19 @@ struct ConversationTexts {
 
 /// The bos_token, eos_token, pad_token and unk_token of a tokenizer, as templates know them.
 core::Json special_token_variables(const Tokenizer& tokenizer);
+
+/// Which turns are learned: by their roles, what is muted, and where the prompt ends.
+std::vector<bool> learned_turns(const Conversation& conversation, const ChatOptions& options);
+
+/// What a template is rendered with: the turns as transformers gives them, tools, documents, further variables, and no
+/// generation prompt.
+core::Json conversation_variables(const core::Json& special_tokens, const Conversation& conversation,
+                                  const ChatOptions& options);
+
+/// The rendering that asks for the next answer: what a model is given at inference. DataError: what the template
+/// raises.
+std::string conversation_prompt(const ChatTemplate& chat_template, const core::Json& special_tokens,
+                                const Conversation& conversation, const ChatOptions& options = {});
 
 /// Lays out a conversation. Learned of a turn is what follows the generation prompt: answer, calls, thoughts and the
 /// turn's end, but not an empty think block that the template itself puts there. A text where nothing is learned is

@@ -4,6 +4,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/settings_limits.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::data {
@@ -13,7 +14,7 @@ namespace fs = std::filesystem;
 
 std::vector<TemplateSource> from_tokenizer_config(const fs::path& file) {
   std::vector<TemplateSource> found;
-  const core::Json json = core::read_json(file);
+  const core::Json json = core::read_json(file, core::kSettings);
   const core::JsonView config(json, "tokenizer_config.json");
   if (!config.is_object() || !config.has_value("chat_template")) return found;
   const core::JsonView templates = config.at("chat_template");
@@ -46,7 +47,7 @@ std::vector<TemplateSource> chat_templates_in(const fs::path& folder) {
     std::sort(files.begin(), files.end());
     for (const fs::path& file : files) {
       found.push_back(
-          {file.stem().string(), "additional_chat_templates/" + file.filename().string(), core::read_file(file)});
+          {file.stem().string(), "additional_chat_templates/" + file.filename().string(), core::read_file(core::FileRef::within(folder, file))});
     }
   }
   const fs::path config = folder / "tokenizer_config.json";
@@ -86,7 +87,7 @@ std::optional<ChatTemplate> find_chat_template(const std::vector<fs::path>& fold
 }
 
 ChatTemplate load_chat_template(const fs::path& file) {
-  return ChatTemplate::compile(core::read_file(file), file.string());
+  return ChatTemplate::compile(core::read_file(core::FileRef::named(file)), file.string());
 }
 
 }  // namespace lowrank::data

@@ -57,6 +57,10 @@ Value from_json(Budget& budget, const core::Json& json) {
       }
       return Value::dict(budget, std::move(entries));
     }
+    case core::Json::value_t::binary: {  // stands for a text that is broken: see data/json_faults.h
+      const auto& what = json.get_binary();
+      throw TemplateError("a value of the row is no text: it holds " + std::string(what.begin(), what.end()));
+    }
     default:
       return Value();
   }

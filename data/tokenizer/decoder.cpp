@@ -24,7 +24,7 @@ std::string join(const std::vector<std::string>& tokens) {
 
 class SpaceJoin : public Decoder {
  public:
-  void apply(std::vector<std::string>& tokens) const override {
+  void change(std::vector<std::string>& tokens, std::size_t) const override {
     for (std::size_t i = 0; i + 1 < tokens.size(); ++i) tokens[i].push_back(' ');
   }
 };
@@ -34,8 +34,8 @@ class SequenceDecoder : public Decoder {
   explicit SequenceDecoder(const core::JsonView& steps) {
     for (std::size_t i = 0; i < steps.size(); ++i) steps_.push_back(make(steps.at(i)));
   }
-  void apply(std::vector<std::string>& tokens) const override {
-    for (const auto& step : steps_) step->apply(tokens);
+  void change(std::vector<std::string>& tokens, std::size_t most) const override {
+    for (const auto& step : steps_) step->change(tokens, most);
   }
   bool joins_byte_tokens() const override {
     for (const auto& step : steps_) {
@@ -50,7 +50,7 @@ class SequenceDecoder : public Decoder {
 
 class ByteLevelDecoder : public Decoder {
  public:
-  void apply(std::vector<std::string>& tokens) const override {
+  void change(std::vector<std::string>& tokens, std::size_t) const override {
     std::string bytes;
     for (const std::string& token : tokens) bytes += byte_level_bytes(token).value_or(token);
     tokens = {core::replace_invalid_utf8(bytes)};
@@ -60,7 +60,7 @@ class ByteLevelDecoder : public Decoder {
 // A run of byte tokens is a text if its bytes are UTF-8; else one U+FFFD a byte, also for the valid ones among them.
 class ByteFallback : public Decoder {
  public:
-  void apply(std::vector<std::string>& tokens) const override {
+  void change(std::vector<std::string>& tokens, std::size_t) const override {
     std::vector<std::string> out;
     out.reserve(tokens.size());
     std::string run;
@@ -90,16 +90,15 @@ class ReplaceDecoder : public Decoder {
  public:
   explicit ReplaceDecoder(const core::JsonView& json)
       : pattern_(json.at("pattern")), content_(json.at("content").as_string()), name_(json.where() + " (Replace)") {}
-  void apply(std::vector<std::string>& tokens) const override {
-    std::size_t before = 0, after = 0;
+  void change(std::vector<std::string>& tokens, std::size_t most) const override {
+    std::size_t after = 0;
     std::vector<ByteRange> matches;
     for (std::string& token : tokens) {
       matches.clear();
       pattern_.find_all(token, {0, token.size()}, matches);
-      before += token.size();
       after += token.size() + matches.size() * content_.size();
-      if (after > normalized_limit(before)) {
-        throw DataError(name_ + ": it would make a text 64 times as long, and 64 KiB; no tokenizer needs that");
+      if (after > most) {
+        throw DataError(name_ + ": it would make a text of more than 64 times its tokens and 64 KiB; no tokenizer needs that");
       }
       if (!matches.empty()) token = replaced(token, matches, content_);
     }
@@ -112,7 +111,7 @@ class ReplaceDecoder : public Decoder {
 
 class Fuse : public Decoder {
  public:
-  void apply(std::vector<std::string>& tokens) const override { tokens = {join(tokens)}; }
+  void change(std::vector<std::string>& tokens, std::size_t) const override { tokens = {join(tokens)}; }
 };
 
 class StripDecoder : public Decoder {
@@ -123,7 +122,7 @@ class StripDecoder : public Decoder {
         stop_(json.get_int("stop", 0, 0, 1 << 20)) {
     if (count_characters(content_) != 1) json.at("content").fail("expected one character");
   }
-  void apply(std::vector<std::string>& tokens) const override {
+  void change(std::vector<std::string>& tokens, std::size_t) const override {
     for (std::string& token : tokens) {
       std::string_view rest = token;
       for (std::int64_t i = 0; i < start_ && rest.starts_with(content_); ++i) rest.remove_prefix(content_.size());
@@ -144,7 +143,7 @@ class MetaspaceDecoder : public Decoder {
     const bool old_always = json.get_bool("add_prefix_space", true);
     never_ = json.get_string("prepend_scheme", old_always ? "always" : "never") == "never";
   }
-  void apply(std::vector<std::string>& tokens) const override {
+  void change(std::vector<std::string>& tokens, std::size_t) const override {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       const char* instead = i == 0 && !never_ ? "" : " ";
       std::string out;
@@ -184,7 +183,7 @@ class WordPieceDecoder : public Decoder {
  public:
   explicit WordPieceDecoder(const core::JsonView& json)
       : prefix_(json.get_string("prefix", "##")), clean_(json.get_bool("cleanup", true)) {}
-  void apply(std::vector<std::string>& tokens) const override {
+  void change(std::vector<std::string>& tokens, std::size_t) const override {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       std::string& token = tokens[i];
       if (i > 0 && token.starts_with(prefix_)) {
@@ -204,7 +203,7 @@ class WordPieceDecoder : public Decoder {
 class BpeDecoder : public Decoder {
  public:
   explicit BpeDecoder(std::string suffix) : suffix_(std::move(suffix)) {}
-  void apply(std::vector<std::string>& tokens) const override {
+  void change(std::vector<std::string>& tokens, std::size_t) const override {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       replace_all(tokens[i], suffix_, i + 1 < tokens.size() ? " " : "");
     }
@@ -221,7 +220,7 @@ class CtcDecoder : public Decoder {
       : pad_(json.get_string("pad_token", "<pad>")),
         delimiter_(json.get_string("word_delimiter_token", "|")),
         clean_(json.get_bool("cleanup", true)) {}
-  void apply(std::vector<std::string>& tokens) const override {
+  void change(std::vector<std::string>& tokens, std::size_t) const override {
     tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
     for (std::string& token : tokens) {
       replace_all(token, pad_, "");
@@ -238,6 +237,12 @@ class CtcDecoder : public Decoder {
 };
 
 }  // namespace
+
+void Decoder::apply(std::vector<std::string>& tokens) const {
+  std::size_t bytes = 0;
+  for (const std::string& token : tokens) bytes += token.size();
+  change(tokens, normalized_limit(bytes));
+}
 
 int byte_of_token(std::string_view token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;

@@ -13,8 +13,11 @@ namespace lowrank::data {
 class Decoder {
  public:
   virtual ~Decoder() = default;
-  /// The tokens' texts, changed in place; joined they are the decoded text.
-  virtual void apply(std::vector<std::string>& tokens) const = 0;
+  /// The tokens' texts, changed in place; joined they are the decoded text. DataError where it would grow beyond what any
+  /// tokenizer needs.
+  void apply(std::vector<std::string>& tokens) const;
+  /// One step of that, which may make `most` bytes.
+  virtual void change(std::vector<std::string>& tokens, std::size_t most) const = 0;
   /// Whether a run of <0xNN> tokens is decoded as a whole (so that its text is not known before its end).
   virtual bool joins_byte_tokens() const { return false; }
 

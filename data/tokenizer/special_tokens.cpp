@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "lowrank/core/settings_limits.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/tokenizer/vocabulary.h"
 
@@ -71,7 +72,7 @@ std::optional<bool> flag(const core::JsonView& json, const char* key) {
 
 // Only these ids: whether the rest of config.json is right is for others to say.
 void read_model_config(const fs::path& file, SpecialTokens& out) {
-  const core::Json json = core::read_json(file);
+  const core::Json json = core::read_json(file, core::kSettings);
   if (!json.is_object()) return;
   const auto read = [&](const char* key, SpecialTokens::Named& named) {
     auto it = json.find(key);
@@ -98,7 +99,7 @@ SpecialTokens read_special_tokens(const fs::path& directory) {
   };
   bool has_decoder = false;
   if (there("tokenizer_config.json")) {
-    const core::Json json = core::read_json(directory / "tokenizer_config.json");
+    const core::Json json = core::read_json(directory / "tokenizer_config.json", core::kSettings);
     const core::JsonView view(json, "tokenizer_config.json");
     if (!view.is_object()) view.fail("expected an object");
     read_named(view, out);
@@ -114,13 +115,13 @@ SpecialTokens read_special_tokens(const fs::path& directory) {
     out.has_chat_template = view.has_value("chat_template");
   }
   if (there("special_tokens_map.json") && !has_decoder) {
-    const core::Json json = core::read_json(directory / "special_tokens_map.json");
+    const core::Json json = core::read_json(directory / "special_tokens_map.json", core::kSettings);
     const core::JsonView view(json, "special_tokens_map.json");
     if (!view.is_object()) view.fail("expected an object");
     read_named(view, out);
   }
   if (there("added_tokens.json") && !has_decoder) {
-    const core::Json json = core::read_json(directory / "added_tokens.json");
+    const core::Json json = core::read_json(directory / "added_tokens.json", core::kSettings);
     const core::JsonView view(json, "added_tokens.json");
     for (const std::string& content : view.keys()) {
       AddedToken token;

@@ -29,6 +29,8 @@ fs::path tokenizer_file(const fs::path& directory) {
 
 }  // namespace
 
+bool Tokenizer::is_in(const fs::path& directory) { return !tokenizer_file(directory).empty(); }
+
 std::shared_ptr<const Tokenizer> Tokenizer::load(const fs::path& directory) {
   const fs::path file = tokenizer_file(directory);
   if (file.empty()) {

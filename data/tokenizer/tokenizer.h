@@ -23,6 +23,9 @@ class Tokenizer {
   /// when there is none of them; FormatError for a file that cannot be right.
   static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& model_directory);
 
+  /// Whether load() would find one.
+  static bool is_in(const std::filesystem::path& directory);
+
   /// Ids equal to the reference's (transformers' AutoTokenizer). Special tokens written out in the text are recognised.
   /// With add_special_tokens the post-processor's BOS (and EOS, where it adds one) are added. Invalid UTF-8 is read as
   /// U+FFFD. Linear time in the text, up to a logarithm.

@@ -36,7 +36,7 @@ class FileLines : public sentencepiece::SentenceIterator {
           done_ = true;
           return;
         }
-        text_ = core::replace_invalid_utf8(core::read_file(files_[file_++]));
+        text_ = core::replace_invalid_utf8(core::read_file(core::FileRef::named(files_[file_++])));
         if (text_.starts_with("\xEF\xBB\xBF")) text_.erase(0, 3);
         at_ = 0;
       }
@@ -115,6 +115,7 @@ void train_sentencepiece(const TokenizerTraining& options) {
   const std::string bytes = train(options);
   const SentencePieceModel model = SentencePieceModel::parse(bytes, "the trained model");
   core::make_folder(options.out);
+  const core::DirectoryLock lock(options.out);
   core::write_file(options.out / "tokenizer.model", bytes);
   core::write_file(options.out / "tokenizer.json", llama_tokenizer_json(model));
   core::write_file(options.out / "tokenizer_config.json", llama_tokenizer_config(model));

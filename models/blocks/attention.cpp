@@ -25,41 +25,56 @@ class Attention : public Mixer {
     };
     if (spec.fused.empty()) {
       q_ = input(spec.q, q_columns);
-      k_ = input(spec.k, kv_width);
-      v_ = input(spec.v, kv_width);
+      if (!spec.shares) k_ = input(spec.k, kv_width);
+      if (!spec.shares && !spec.keys_are_values) v_ = input(spec.v, kv_width);
     } else {
       fused_ = input(spec.fused, q_columns + 2 * kv_width);
     }
     o_ = scope.linear(spec.o, {q_width, width, spec.o_bias, spec.transposed, spec.o_deviation});
     q_norm_ = Norm(spec.q_norm, spec.norms_whole_width ? q_width : spec.head_dim, scope);
-    k_norm_ = Norm(spec.k_norm, spec.norms_whole_width ? kv_width : spec.head_dim, scope);
+    if (!spec.shares) k_norm_ = Norm(spec.k_norm, spec.norms_whole_width ? kv_width : spec.head_dim, scope);
+    v_norm_ = Norm(spec.v_norm, spec.head_dim, scope);
     if (spec.sinks) sinks_ = layer.parameters(spec.scope, {{"sinks", {spec.heads}}});
   }
 
   at::Tensor forward(const at::Tensor& x, const LayerPass& pass, MixerState* state) const override {
     Projected p = project(x, pass.dropout);
-    if (!spec_.norms_after_rotation) p.q = normed(q_norm_, p.q), p.k = normed(k_norm_, p.k);
-    if (spec_.rotary) {
-      p.q = kernels::rotary(p.q, pass.rotary.queries(*spec_.rotary));
-      p.k = kernels::rotary(p.k, pass.rotary.queries(*spec_.rotary));
-    }
-    if (spec_.norms_after_rotation) p.q = normed(q_norm_, p.q), p.k = normed(k_norm_, p.k);
-
+    p.q = turned(q_norm_, p.q, spec_.rotary ? &pass.rotary.queries(*spec_.rotary) : nullptr);
     at::Tensor mixed;
-    if (state == nullptr) {
-      mixed = kernels::attention(p.q, p.k, p.v, pass.segments, options());
+    if (spec_.shares) {
+      const SharedKeys& shared = pass.carried->shared.at(*spec_.shares);
+      mixed = state == nullptr ? kernels::attention(p.q, shared.keys, shared.values, pass.segments, options())
+                               : kernels::attention(p.q, shared.all_keys, shared.all_values, pass.segments, options());
     } else {
-      const KeysAndValues all = static_cast<AttentionState*>(state)->append(p.k, p.v, pass.segments);
-      mixed = kernels::attention(p.q, all.keys, all.values, pass.segments, options());
+      p.k = turned(k_norm_, p.k, spec_.rotary ? &pass.rotary.keys(*spec_.rotary) : nullptr);
+      p.v = v_norm_.forward(p.v);
+      SharedKeys* const stored = spec_.stores ? &pass.carried->shared.at(*spec_.stores) : nullptr;
+      if (stored != nullptr) stored->keys = p.k, stored->values = p.v;
+      if (state == nullptr) {
+        mixed = kernels::attention(p.q, p.k, p.v, pass.segments, options());
+      } else {
+        const KeysAndValues all = static_cast<AttentionState*>(state)->append(p.k, p.v, pass.segments);
+        mixed = kernels::attention(p.q, all.keys, all.values, pass.segments, options());
+        if (stored != nullptr) stored->all_keys = all.keys, stored->all_values = all.values;
+      }
     }
     if (p.gate.defined()) mixed = kernels::gated(p.gate, mixed, kernels::Activation::kSigmoid);
     return o_->forward(mixed.reshape({-1, spec_.heads * spec_.head_dim}), pass.dropout);
   }
 
-  std::unique_ptr<MixerState> make_state() const override { return std::make_unique<AttentionState>(); }
+  std::unique_ptr<MixerState> make_state() const override {
+    if (spec_.shares) return std::make_unique<NoState>();
+    return std::make_unique<AttentionState>();
+  }
+  std::optional<std::size_t> stores() const override { return spec_.stores; }
+  std::optional<std::size_t> shares() const override { return spec_.shares; }
 
   std::int64_t kept_per_token() const override {
-    return 2 * (spec_.heads + spec_.kv_heads) * spec_.head_dim + (spec_.gate ? spec_.heads * spec_.head_dim : 0);
+    const std::int64_t q = spec_.heads * spec_.head_dim, k = spec_.shares ? 0 : spec_.kv_heads * spec_.head_dim;
+    // Queries, keys, values and what is mixed of them, in fp32 a number a head; what goes into norms; a gate and what it
+    // lets through.
+    return 2 * q + 2 * k + spec_.heads + (q_norm_ ? q : 0) + (k_norm_ ? k : 0) + (v_norm_ ? k : 0) +
+           (spec_.gate ? 2 * q : 0);
   }
 
  private:
@@ -67,10 +82,13 @@ class Attention : public Mixer {
 
   Projected project(const at::Tensor& x, const kernels::DropoutContext* dropout) const {
     Projected p;
-    if (fused_ == nullptr) {
+    if (fused_ == nullptr && k_ != nullptr && v_ != nullptr) {
+      const auto parts = lora::forward_together({q_, k_, v_}, x, dropout);
+      p.q = parts[0], p.k = parts[1], p.v = parts[2];
+    } else if (fused_ == nullptr) {
       p.q = q_->forward(x, dropout);
-      p.k = k_->forward(x, dropout);
-      p.v = v_->forward(x, dropout);
+      if (k_ != nullptr) p.k = k_->forward(x, dropout);
+      p.v = v_ != nullptr ? v_->forward(x, dropout) : p.k;
     } else if (spec_.fusion == AttentionSpec::Fusion::kByHead) {
       const auto parts = fused_->forward(x, dropout).view({-1, spec_.heads, 3, spec_.head_dim}).unbind(2);
       return {parts[0], parts[1], parts[2], {}};
@@ -84,8 +102,16 @@ class Attention : public Mixer {
       const auto parts = p.q.reshape({-1, spec_.heads, 2, spec_.head_dim}).unbind(2);
       p.q = parts[0], p.gate = parts[1];
     }
-    p.q = heads(p.q, spec_.heads), p.k = heads(p.k, spec_.kv_heads), p.v = heads(p.v, spec_.kv_heads);
+    p.q = heads(p.q, spec_.heads);
+    if (p.k.defined()) p.k = heads(p.k, spec_.kv_heads), p.v = heads(p.v, spec_.kv_heads);
     return p;
+  }
+
+  // Normed and turned, in the family's order; no tables: not turned.
+  at::Tensor turned(const Norm& norm, at::Tensor x, const kernels::RotaryTables* tables) const {
+    if (!spec_.norms_after_rotation) x = normed(norm, x);
+    if (tables != nullptr) x = kernels::rotary(x, *tables);
+    return spec_.norms_after_rotation ? normed(norm, x) : x;
   }
 
   at::Tensor normed(const Norm& norm, const at::Tensor& x) const {
@@ -102,7 +128,7 @@ class Attention : public Mixer {
 
   AttentionSpec spec_;
   lora::LinearSlot q_, k_, v_, fused_, o_;
-  Norm q_norm_, k_norm_;
+  Norm q_norm_, k_norm_, v_norm_;
   lora::WholeModule sinks_;
 };
 

@@ -29,7 +29,8 @@ struct AttentionSpec : MixerSpec {
   bool gate =
       false;  // q gives of each head its query and a gate, by whose sigmoid what it sees is multiplied (Qwen3.5)
 
-  NormSpec q_norm, k_norm;
+  NormSpec q_norm, k_norm, v_norm;    // v's is of each head
+  bool keys_are_values = false;       // v is k before its norm; there is no v layer (Gemma 4)
   bool norms_whole_width = false;     // over all heads together (OLMo 2); else over each
   bool norms_after_rotation = false;  // else before
 
@@ -37,7 +38,10 @@ struct AttentionSpec : MixerSpec {
   std::optional<std::int64_t> window;     // sliding: a token sees the last so many, itself included
   double scale = 1;                       // on q·k
   double cap = 0;                         // scores s become cap · tanh(s / cap); 0: as they are
-  bool sinks = false;                     // a parameter "sinks": a learned score of each head that has no value
+  /// Keys and values that layers hand on: this one puts its own at that place, or takes those that are there and has no
+  /// k and v itself (Gemma 4).
+  std::optional<std::size_t> stores, shares;
+  bool sinks = false;  // a parameter "sinks": a learned score of each head that has no value
 
   std::unique_ptr<Mixer> build(std::int64_t width, const Scope& layer) const override;
 };

@@ -10,6 +10,14 @@ struct KeysAndValues {
   std::vector<at::Tensor> keys, values;
 };
 
+/// Of a layer that reads the keys and values of another.
+class NoState : public MixerState {
+ public:
+  void add() override {}
+  void select(const std::vector<std::int64_t>&, const std::vector<std::int64_t>&) override {}
+  bool rewinds() const override { return true; }
+};
+
 class AttentionState : public MixerState {
  public:
   /// Adds the new k, v [Tq, Hkv, d]; gives all of every sequence, where they lie.

@@ -3,6 +3,7 @@
 #include <c10/util/BFloat16.h>
 #include <fmt/format.h>
 
+#include <cmath>
 #include <vector>
 
 #include "lowrank/core/error.h"
@@ -19,17 +20,26 @@ double rounded(double x, at::ScalarType dtype) {
 
 }  // namespace
 
-Embedding::Embedding(const EmbeddingSpec& spec, const at::Tensor& rows, const Scope& scope)
+Embedding::Embedding(const EmbeddingSpec& spec, const at::Tensor& rows, std::int64_t width, const Scope& scope)
     : spec_(spec),
       dtype_(scope.dtype()),
       slot_(std::make_shared<lora::EmbeddingSlotImpl>(scope.prefix() + spec.name, kernels::BaseWeight::dense(rows),
                                                       scope.stored_weight(scope.prefix() + spec.name))),
-      norm_(spec.norm, rows.size(1), scope) {
-  if (spec.positions.empty()) return;
-  positions_ = scope.parameters(spec.positions, {{"weight", {spec.position_rows, rows.size(1)}}});
+      norm_(spec.norm, width, scope) {
+  if (!spec.projection.empty()) projection_ = scope.linear(spec.projection, {rows.size(1), width});
+  if (!spec.positions.empty()) {
+    positions_ = scope.parameters(spec.positions, {{"weight", {spec.position_rows, width}}});
+  }
+  if (spec.per_layer_width == 0) return;
+  const std::int64_t columns = spec.per_layer_count * spec.per_layer_width;
+  per_layer_table_ = scope.parameters(
+      spec.name + "_per_layer", {{"weight", {spec.per_layer_rows, columns}, {}, /*fixed=*/false, /*as_stored=*/true}});
+  per_layer_projection_ = scope.linear("per_layer_model_projection", {width, columns});
+  per_layer_norm_ = Norm(spec.per_layer_norm, spec.per_layer_width, scope);
 }
 
-at::Tensor Embedding::forward(const at::Tensor& ids, const kernels::Segments& segments, const at::Tensor& noise) const {
+at::Tensor Embedding::forward(const at::Tensor& ids, const kernels::Segments& segments,
+                              const kernels::DropoutContext* dropout, const at::Tensor& noise) const {
   const std::vector<std::int64_t> id = kernels::to_host<std::int64_t>(ids);
   const std::int64_t rows = slot_->base().out_features();
   for (std::size_t i = 0; i < id.size(); ++i) {
@@ -42,9 +52,22 @@ at::Tensor Embedding::forward(const at::Tensor& ids, const kernels::Segments& se
   const at::Device device = slot_->base().device();
   at::Tensor x = slot_->forward(ids.contiguous().to(device), dtype_);
   if (spec_.scale != 1) x = x.mul(rounded(spec_.scale, dtype_));
-  if (positions_ != nullptr) x = x.add(positions(segments));
   if (noise.defined()) x = x.add(noise.to(device, dtype_));
+  if (projection_ != nullptr) x = projection_->forward(x, dropout);
+  if (positions_ != nullptr) x = x.add(positions(segments));
   return norm_.forward(x);
+}
+
+at::Tensor Embedding::per_layer(const at::Tensor& ids, const at::Tensor& x,
+                                const kernels::DropoutContext* dropout) const {
+  if (per_layer_table_ == nullptr) return {};
+  const std::int64_t width = spec_.per_layer_width;
+  const at::Tensor table = per_layer_table_->current("weight"), index = ids.contiguous().to(table.device());
+  const at::Tensor rows = table.requires_grad() ? kernels::aten::embedding(table, index) : table.index_select(0, index);
+  const at::Tensor own = rows.to(dtype_).mul(rounded(std::sqrt(static_cast<double>(width)), dtype_));
+  const at::Tensor made = per_layer_projection_->forward(x, dropout).mul(1 / std::sqrt(static_cast<double>(x.size(1))));
+  const std::vector<std::int64_t> shape = {-1, spec_.per_layer_count, width};
+  return per_layer_norm_.forward(made.view(shape)).add(own.view(shape)).mul(std::sqrt(0.5));
 }
 
 at::Tensor Embedding::positions(const kernels::Segments& segments) const {

@@ -10,7 +10,7 @@ Head::Head(const HeadSpec& spec, std::int64_t width, std::int64_t vocabulary, co
            const Scope& root)
     : spec_(spec),
       slot_(shared.defined() ? root.shared_linear(spec.name, shared)
-                             : root.linear(spec.name, {width, vocabulary, spec.bias})) {}
+                             : root.linear(spec.name, {.in = width, .out = vocabulary, .bias = spec.bias, .as_stored = true})) {}
 
 at::Tensor Head::logits(const at::Tensor& hidden, const kernels::DropoutContext* dropout) const {
   at::Tensor z = slot_->forward(hidden, dropout);
@@ -26,7 +26,7 @@ at::Tensor Head::losses(const at::Tensor& hidden, const at::Tensor& labels, cons
                         double label_smoothing) const {
   const kernels::BaseWeight head = slot_->current();
   const bool plain =
-      !slot_->merged() && !slot_->enabled() && !head.bias().defined() && spec_.scale == 1 && spec_.cap == 0;
+      slot_->bare() && !head.bias().defined() && spec_.scale == 1 && spec_.cap == 0;
   if (plain) return kernels::smoothed_cross_entropy(hidden, head, labels, label_smoothing);
   // By value: the closures run again in the backward pass.
   const auto logits_of = [head = *this](const at::Tensor& rows, const kernels::DropoutContext* context) {

@@ -14,6 +14,7 @@ namespace lowrank::models {
 
 struct HeadSpec {
   std::string name = "lm_head";  // from the root, not inside the model's prefix
+  std::string stored_name = "";  // what weight files may have in its place
   bool bias = false;
   double scale = 1;  // logits z become scale · z, and then
   double cap = 0;    // cap · tanh(z / cap); 0: as they are

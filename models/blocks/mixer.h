@@ -4,8 +4,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "lowrank/models/blocks/pass.h"
@@ -35,6 +37,9 @@ class Mixer {
   virtual std::unique_ptr<MixerState> make_state() const = 0;
   /// Values that a backward pass keeps of a token, about.
   virtual std::int64_t kept_per_token() const = 0;
+  /// The place in Carried::shared that it fills, and the one that it reads.
+  virtual std::optional<std::size_t> stores() const { return std::nullopt; }
+  virtual std::optional<std::size_t> shares() const { return std::nullopt; }
 };
 
 /// What a family says of a mixer.

@@ -32,8 +32,8 @@ class DenseMlp : public Mlp {
     }
     if (gate_ == nullptr) return kernels::activate(up_->forward(x, dropout), activation_);
     // In this order: x's gradient is summed in the reverse of it.
-    const at::Tensor up = up_->forward(x, dropout), gate = gate_->forward(x, dropout);
-    return kernels::gated(gate, up, activation_);
+    const auto parts = lora::forward_together({up_, gate_}, x, dropout);
+    return kernels::gated(parts[1], parts[0], activation_);
   }
 
   std::int64_t width_;
@@ -44,7 +44,7 @@ class DenseMlp : public Mlp {
 }  // namespace
 
 std::unique_ptr<Mlp> DenseMlpSpec::build(std::int64_t model_width, const Scope& layer) const {
-  return std::make_unique<DenseMlp>(*this, model_width, layer.inside(scope));
+  return std::make_unique<DenseMlp>(*this, model_width, scope.empty() ? layer : layer.inside(scope));
 }
 
 }  // namespace lowrank::models

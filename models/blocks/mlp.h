@@ -25,6 +25,8 @@ class Mlp {
 /// What a family says of it.
 struct MlpSpec {
   virtual ~MlpSpec() = default;
+  /// Parameters that a token does not pass through: of the experts that it does not take. `width`: of x.
+  virtual std::int64_t idle_parameters(std::int64_t /*width*/) const { return 0; }
   /// `width`: of x; `layer`: the scope of the layer.
   virtual std::unique_ptr<Mlp> build(std::int64_t width, const Scope& layer) const = 0;
 };

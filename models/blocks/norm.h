@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "lowrank/models/blocks/scope.h"
 
@@ -22,6 +23,8 @@ struct NormSpec {
   std::string name = {};  // in the scope of its block: "input_layernorm"
   double eps = 1e-6;
   bool bias = false;  // of kLayer
+  bool weight = true;
+  std::int64_t heads = 0;  // each of so many heads has a norm of its own ("q_layernorm.norms.0"); 0: one for all
 };
 
 class Norm {
@@ -31,13 +34,14 @@ class Norm {
   /// Over the last `width` columns.
   Norm(const NormSpec& spec, std::int64_t width, const Scope& scope);
 
-  /// x [T, …, width] in the run's dtype.
+  /// x [T, …, width] in the run's dtype; of a norm by heads [T, heads, width].
   at::Tensor forward(const at::Tensor& x) const;
   explicit operator bool() const { return spec_.kind != NormSpec::Kind::kNone; }
 
  private:
   NormSpec spec_;
   lora::WholeModule parameters_;
+  std::vector<Norm> by_head_;
 };
 
 }  // namespace lowrank::models

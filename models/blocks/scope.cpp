@@ -20,7 +20,9 @@ bool Modules::trains() const {
                        [&](const lora::NamedTensor& own) { return module->current(own.name).requires_grad(); });
   };
   return std::any_of(whole.begin(), whole.end(), whole_trains) ||
-         std::any_of(slots.begin(), slots.end(), [](const lora::LinearSlot& slot) { return slot->trains(); });
+         std::any_of(slots.begin(), slots.end(), [](const lora::LinearSlot& slot) { return slot->trains(); }) ||
+         std::any_of(routers.begin(), routers.end(), [](const lora::LinearSlot& slot) { return slot->trains(); }) ||
+         std::any_of(experts.begin(), experts.end(), [](const lora::ExpertsSlot& slot) { return slot->trains(); });
 }
 
 Scope::Scope(WeightSource& weights, Modules& modules, lora::ModulePtr root, std::string prefix)
@@ -32,45 +34,70 @@ at::Tensor Scope::take(const std::string& name, const std::vector<std::int64_t>&
   return weights_.take(prefix_ + name, shape, initial);
 }
 
-void Scope::add(const lora::LinearSlot& slot) const {
-  modules_.slots.push_back(slot);
-  std::string name = slot->path();  // module names hold no dots
+void Scope::add_tree(const std::string& path, const lora::ModulePtr& module) const {
+  std::string name = path;  // module names hold no dots
   std::replace(name.begin(), name.end(), '.', '_');
-  lora::add_module(root_, name, slot->module());
+  lora::add_module(root_, name, module);
 }
 
 lora::LinearSlot Scope::linear(const std::string& name, const LinearShape& shape) const {
-  const std::vector<std::int64_t> stored =
-      shape.transposed ? std::vector{shape.in, shape.out} : std::vector{shape.out, shape.in};
-  const at::Tensor weight = take(name + ".weight", stored, {Initial::Kind::kNormal, shape.deviation});
+  return modules_.slots.emplace_back(make_linear(name, shape));
+}
+
+lora::LinearSlot Scope::router(const std::string& name, const LinearShape& shape) const {
+  LinearShape own = shape;
+  own.as_stored = true;
+  return modules_.routers.emplace_back(make_linear(name, own));
+}
+
+lora::LinearSlot Scope::make_linear(const std::string& name, const LinearShape& shape) const {
+  const std::string path = prefix_ + name;
+  const CodedWeight place = {path + ".weight", -1, shape.transposed, shape.out, shape.in};
+  std::shared_ptr<const kernels::BaseStorage> coded;
+  if (!shape.as_stored) coded = weights_.coded(place);
+  const at::Tensor weight =
+      coded == nullptr ? take(name + ".weight", place.shape(), {Initial::Kind::kNormal, shape.deviation}) : at::Tensor();
   const at::Tensor bias =
       shape.bias ? in_dtype(take(name + ".bias", {shape.out}, {Initial::Kind::kZeros}), dtype()) : at::Tensor();
-  const std::string path = prefix_ + name;
+  lora::StoredWeight stored = stored_weight(path);
+  stored.transposed = shape.transposed;
   const auto slot = std::make_shared<lora::LinearSlotImpl>(
-      path, kernels::BaseWeight::dense(weight, bias, {.transposed = shape.transposed}), stored_weight(path));
-  add(slot);
+      path,
+      coded == nullptr ? kernels::BaseWeight::dense(weight, bias, {.transposed = shape.transposed})
+                       : kernels::BaseWeight(coded, bias),
+      std::move(stored));
+  add_tree(path, slot->module());
   return slot;
 }
 
 lora::LinearSlot Scope::shared_linear(const std::string& name, const at::Tensor& weight) const {
   const auto slot = std::make_shared<lora::LinearSlotImpl>(prefix_ + name, kernels::BaseWeight::dense(weight));
-  add(slot);
-  return slot;
+  add_tree(slot->path(), slot->module());
+  return modules_.slots.emplace_back(slot);
 }
 
 lora::StoredWeight Scope::stored_weight(const std::string& path) const {
   return {weights_.stored_name(path + ".weight"), weights_.stored_name(path + ".bias")};
 }
 
-lora::WholeModule Scope::parameters(const std::string& name, const std::vector<Parameter>& parameters) const {
+lora::WholeModule Scope::parameters_at(const std::string& path, const std::vector<Parameter>& parameters) const {
   std::vector<lora::NamedTensor> base;
   for (const Parameter& one : parameters) {
-    base.push_back({one.name, in_dtype(take(name + "." + one.name, one.shape, one.initial), dtype())});
+    at::Tensor tensor = weights_.take(path + "." + one.name, one.shape, one.initial);
+    if (!one.as_stored) tensor = in_dtype(tensor, dtype());
+    base.push_back({one.name, one.fixed ? tensor.detach() : tensor});
   }
-  const std::string path = prefix_ + name;
   auto module = std::make_shared<lora::WholeModuleImpl>(path, std::move(base), stored_weight(path));
   modules_.whole.push_back(module);
   return module;
+}
+
+lora::WholeModule Scope::parameters(const std::string& name, const std::vector<Parameter>& parameters) const {
+  return parameters_at(prefix_ + name, parameters);
+}
+
+lora::WholeModule Scope::own_parameters(const std::vector<Parameter>& parameters) const {
+  return parameters_at(prefix_.substr(0, prefix_.size() - 1), parameters);
 }
 
 }  // namespace lowrank::models

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "lowrank/lora/experts_slot.h"
 #include "lowrank/lora/layer_modules.h"
 #include "lowrank/lora/linear_slot.h"
 #include "lowrank/lora/whole_module.h"
@@ -19,7 +20,10 @@ namespace lowrank::models {
 /// order in which they were made. Files and adapters have first a part's linear layers, then its other modules.
 struct Modules {
   std::vector<lora::LinearSlot> slots;
+  std::vector<lora::LinearSlot> routers;  // no linear layers for PEFT, which adapts their parameter
+  std::vector<lora::ExpertsSlot> experts;
   std::vector<lora::WholeModule> whole;  // norms and whatever else has parameters
+  std::vector<std::string> kept_from_all_linear;  // paths of slots (lora::SlotTable)
 
   /// Whether something of it is trained now.
   bool trains() const;
@@ -30,12 +34,24 @@ struct LinearShape {
   bool bias = false;
   bool transposed = false;  // stored [in, out], as GPT-2's Conv1D is
   double deviation = 1;     // of a new model's weight, times initializer_range
+  bool as_stored = false;   // never in codes (a head, a router)
+};
+
+/// A parameter of all experts of a layer.
+struct ExpertsShape {
+  std::string parameter;           // "gate_up_proj"
+  std::vector<std::string> parts;  // the linear layers of one expert that files keep instead; none: never
+  std::int64_t experts = 0, in = 0, out = 0;
+  bool bias = false;
+  bool transposed = false;  // the parameter is [E, in, out]
 };
 
 struct Parameter {
   std::string name;  // in its module: "weight"
   std::vector<std::int64_t> shape;
   Initial initial = {};
+  bool fixed = false;      // never trained: transformers has it as a buffer
+  bool as_stored = false;  // in the file's dtype (a table of which single rows are read)
 };
 
 class Scope {
@@ -53,8 +69,17 @@ class Scope {
   /// The linear layer `name` over a tensor [out, in] that another module has too (a tied head): registered, not
   /// counted.
   lora::LinearSlot shared_linear(const std::string& name, const at::Tensor& weight) const;
+  /// The router `name`: a linear layer that is no target by target_modules.
+  lora::LinearSlot router(const std::string& name, const LinearShape& shape) const;
+  /// all-linear passes over the linear layer of this path.
+  void keep_from_all_linear(const std::string& path) const { modules_.kept_from_all_linear.push_back(path); }
+  /// The matrices of the experts in the module `name`, as the files have them: one tensor "name.parameter", its blocks
+  /// and scales in MXFP4, or a linear layer "name.0.part" for each expert and part.
+  lora::ExpertsSlot experts(const std::string& name, const ExpertsShape& shape) const;
   /// A module of parameters in the run's dtype.
   lora::WholeModule parameters(const std::string& name, const std::vector<Parameter>& parameters) const;
+  /// The same of the scope's own module: "model.layers.0." has "layer_scalar".
+  lora::WholeModule own_parameters(const std::vector<Parameter>& parameters) const;
   /// A tensor as the source gives it, registered nowhere: "embed_tokens.weight".
   at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape, const Initial& initial = {}) const;
 
@@ -62,7 +87,9 @@ class Scope {
   lora::StoredWeight stored_weight(const std::string& path) const;
 
  private:
-  void add(const lora::LinearSlot& slot) const;
+  lora::LinearSlot make_linear(const std::string& name, const LinearShape& shape) const;
+  void add_tree(const std::string& path, const lora::ModulePtr& module) const;
+  lora::WholeModule parameters_at(const std::string& path, const std::vector<Parameter>& parameters) const;
 
   WeightSource& weights_;
   Modules& modules_;

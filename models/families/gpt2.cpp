@@ -50,7 +50,6 @@ DecoderSpec describe(ConfigReader& keys, const DecoderConfig& config) {
 
   DecoderSpec spec;
   spec.prefix = "transformer.";
-  spec.stored_prefixes = {"transformer.", ""};
   spec.layer_scope = "h";
   spec.embedding.name = "wte";
   spec.embedding.positions = "wpe";

@@ -50,6 +50,12 @@ double read_epsilon(ConfigReader& keys, const char* key, double fallback) {
   return value;
 }
 
+double read_multiplier(ConfigReader& keys, const char* key) {
+  const double value = keys.number(key, 1);
+  if (!(value > 0)) keys.at(key).fail("must be greater than 0");
+  return value;
+}
+
 std::optional<std::int64_t> read_window(ConfigReader& keys, std::optional<std::int64_t> fallback) {
   std::optional<std::int64_t> window = fallback;
   if (keys.has("sliding_window")) {
@@ -58,6 +64,20 @@ std::optional<std::int64_t> read_window(ConfigReader& keys, std::optional<std::i
   }
   keys.write("sliding_window", window ? core::Json(*window) : core::Json(nullptr));
   return window;
+}
+
+Windows read_only_window(ConfigReader& keys, std::int64_t layers, std::optional<std::int64_t> fallback) {
+  const std::optional<std::int64_t> window = read_window(keys, fallback);
+  Windows windows(static_cast<std::size_t>(layers), window);
+  if (!keys.has_value("layer_types")) return windows;
+  const std::string every = window ? "sliding_attention" : "full_attention";
+  for (const std::string& type : read_layer_types(keys, layers, {"full_attention", "sliding_attention"})) {
+    if (type == every) continue;
+    keys.note(fmt::format("layer_types has {}, but sliding_window makes every layer {}, as transformers reads it", type,
+                          every));
+    break;
+  }
+  return windows;
 }
 
 std::vector<std::string> read_layer_types(ConfigReader& keys, std::int64_t layers,
@@ -75,6 +95,32 @@ std::vector<std::string> read_layer_types(ConfigReader& keys, std::int64_t layer
   return names;
 }
 
+std::vector<std::string> read_sliding_types(ConfigReader& keys, std::int64_t layers, std::int64_t period) {
+  const std::string sliding = "sliding_attention", full = "full_attention";
+  std::vector<std::string> types;
+  for (std::int64_t i = 0; i < layers; ++i) types.push_back((i + 1) % period == 0 ? full : sliding);
+  if (keys.has_value("layer_types")) types = read_layer_types(keys, layers, {full, sliding});
+  keys.write("layer_types", types);
+  return types;
+}
+
+Windows windows_of(const std::vector<std::string>& types, std::optional<std::int64_t> window) {
+  Windows windows;
+  for (const std::string& type : types) windows.push_back(type == "sliding_attention" ? window : std::nullopt);
+  return windows;
+}
+
+double read_cap(ConfigReader& keys, const char* key, double fallback) {
+  if (keys.has(key) && !keys.has_value(key)) {
+    keys.write(key, nullptr);
+    return 0;
+  }
+  if (fallback == 0 && !keys.has_value(key)) return 0;
+  const double cap = keys.number(key, fallback);
+  if (!(cap > 0)) keys.at(key).fail("must be greater than 0, or null for none");
+  return cap;
+}
+
 kernels::Activation read_activation(ConfigReader& keys, const char* key, const char* fallback) {
   const std::string name = keys.string(key, fallback);
   if (const auto found = kernels::find_activation(name)) return *found;
@@ -87,7 +133,7 @@ kernels::Activation read_activation(ConfigReader& keys, const char* key, const c
 namespace {
 
 std::shared_ptr<const AttentionSpec> llama_attention(const LlamaParts& parts, std::size_t layer, double eps) {
-  auto attention = std::make_shared<AttentionSpec>();
+  auto attention = std::make_shared<AttentionSpec>(parts.attention);
   attention->heads = parts.heads.heads;
   attention->kv_heads = parts.heads.kv_heads;
   attention->head_dim = parts.heads.head_dim;
@@ -98,33 +144,40 @@ std::shared_ptr<const AttentionSpec> llama_attention(const LlamaParts& parts, st
   if (parts.fused) attention->fused = "qkv_proj";
   if (parts.qk_norm) attention->q_norm = {parts.norm, "q_norm", eps}, attention->k_norm = {parts.norm, "k_norm", eps};
   if (!parts.windows.empty()) attention->window = parts.windows[layer];
+  if (!parts.rope_of_layer.empty()) attention->rotary = parts.rope_of_layer[layer];
   return attention;
 }
 
 }  // namespace
 
 DecoderSpec llama_blocks(ConfigReader& keys, const DecoderConfig& config, const LlamaParts& parts) {
-  auto mlp = std::make_shared<DenseMlpSpec>();
+  auto mlp = std::make_shared<DenseMlpSpec>(parts.mlp);
   mlp->width = keys.integer("intermediate_size", kMaxIntermediate);
-  mlp->activation = read_activation(keys, parts.activation_key, parts.default_activation);
+  mlp->activation =
+      parts.activation ? *parts.activation : read_activation(keys, parts.activation_key, parts.default_activation);
   mlp->bias = parts.mlp_bias;
   if (parts.fused) mlp->fused = "gate_up_proj";
   const double eps = read_epsilon(keys, "rms_norm_eps", parts.default_eps);
   keys.write("attention_dropout", 0.0);
-  const auto norm = [&](const char* name) { return NormSpec{parts.norm, name, eps}; };
+  const auto norm = [&](const char* name) { return NormSpec{parts.norm, name, eps, parts.norm_bias}; };
 
   DecoderSpec spec;
-  spec.rotary = {read_rope(keys, config, parts.heads.head_dim, parts.rope)};
+  spec.rotary = parts.ropes;
+  if (spec.rotary.empty()) spec.rotary = {read_rope(keys, config, parts.heads.head_dim, parts.rope)};
   for (std::int64_t i = 0; i < config.layers; ++i) {
     LayerSpec layer{.mixer = llama_attention(parts, static_cast<std::size_t>(i), eps),
                     .mlp = mlp,
                     .mixer_norm = norm("input_layernorm"),
-                    .mlp_norm = norm("post_attention_layernorm")};
-    if (parts.sandwich) {
+                    .mlp_norm = norm("post_attention_layernorm"),
+                    .parallel = parts.parallel,
+                    .residual_scale = parts.residual_scale};
+    if (parts.one_norm) layer.mlp_norm = {};
+    if (parts.norms != LlamaParts::Norms::kBefore) {
       layer.mixer_norm_after = norm("post_attention_layernorm");
       layer.mlp_norm = norm("pre_feedforward_layernorm");
       layer.mlp_norm_after = norm("post_feedforward_layernorm");
     }
+    if (parts.norms == LlamaParts::Norms::kAfter) layer.mixer_norm = layer.mlp_norm = {};
     spec.layers.push_back(std::move(layer));
   }
   spec.final_norm = norm("norm");

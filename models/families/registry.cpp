@@ -8,8 +8,46 @@
 namespace lowrank::models {
 
 const std::vector<const Family*>& families() {
-  static const std::vector<const Family*> all = {&gemma2_family(), &gpt2_family(),  &llama_family(), &mistral_family(),
-                                                 &phi3_family(),   &qwen2_family(), &qwen3_family()};
+  static const std::vector<const Family*> all = {
+      &cohere2_family(),
+      &ernie4_5_family(),
+      &exaone4_family(),
+      &gemma_family(),
+      &gemma2_family(),
+      &gemma3_family(),
+      &gemma3_text_family(),
+      &gemma4_family(),
+      &gemma4_text_family(),
+      &glm4_family(),
+      &gpt2_family(),
+      &gpt_neox_family(),
+      &gpt_oss_family(),
+      &granite_family(),
+      &hunyuan_v1_dense_family(),
+      &lfm2_family(),
+      &llama_family(),
+      &ministral3_family(),
+      &mistral_family(),
+      &mistral3_family(),
+      &mixtral_family(),
+      &olmo2_family(),
+      &olmo3_family(),
+      &opt_family(),
+      &phi_family(),
+      &phi3_family(),
+      &qwen2_family(),
+      &qwen2_moe_family(),
+      &qwen3_family(),
+      &qwen3_5_family(),
+      &qwen3_5_moe_family(),
+      &qwen3_5_moe_text_family(),
+      &qwen3_5_text_family(),
+      &qwen3_moe_family(),
+      &seed_oss_family(),
+      &smollm3_family(),
+      &stablelm_family(),
+      &starcoder2_family(),
+  };
   return all;
 }
 

@@ -17,6 +17,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/random.h"
+#include "lowrank/core/settings_limits.h"
 #include "lowrank/core/text.h"
 #include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/kernels/convolution.h"
@@ -172,7 +173,7 @@ ResNet ResNet::random(const ResNetConfig& config, std::uint64_t seed) {
 
 ResNet ResNet::load(const std::filesystem::path& directory) {
   const auto file = directory / "config.json";
-  const core::Json json = core::read_json(file);
+  const core::Json json = core::read_json(file, core::kSettings);
   ResNet result(parse_resnet_config(core::JsonView(json, file.string())));
   const formats::WeightFiles files = formats::WeightFiles::open(directory);
   const auto tensors = tensors_of(*result.network_);

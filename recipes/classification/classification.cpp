@@ -5,12 +5,15 @@
 #include <algorithm>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/labelled.h"
 #include "lowrank/data/parts.h"
 #include "lowrank/recipes/classification/classification_report.h"
 #include "lowrank/recipes/classification/score_head.h"
+#include "lowrank/recipes/run/card_parts.h"
 #include "lowrank/recipes/run/preset.h"
+#include "lowrank/recipes/run/health.h"
 #include "lowrank/recipes/run/run_data.h"
 #include "lowrank/recipes/run/training_run.h"
 #include "lowrank/train/classification.h"
@@ -30,6 +33,9 @@ void refuse_what_has_no_meaning(const Fields& fields, const FinetuneSpec& spec) 
            {"max-forgetting", "measures perplexity, which a classifier has none of"},
            {"train-on-prompt", "is for prompts and answers, and labelled texts have neither"},
            {"format", "is for text and instruction data; labelled texts are rows {\"text\", \"label\"}"},
+           {"layout", "makes a text of a row, and labelled texts are columns; name them with `columns`"},
+           {"mix-temperature", "mixes texts that are learned, not labelled ones"},
+           {"eval-budget", "parts validation text; labelled texts are measured in whole"},
            {"samples", "continues texts, which a classifier does not"}}) {
     if (fields.given(name)) fields.fail(name, fmt::format("{}; leave it out with `task` classification", why));
   }
@@ -58,7 +64,10 @@ LabelledData read_labelled(TrainingRun& run, const FinetuneSpec& spec, const mod
   // A run that goes on from an adapter has its labels.
   std::vector<std::string> known;
   if (run.start) known = models::read_labels(*run.start, models::saved_labels(*run.start, *model.decoder));
-  const data::LabelledTexts all = data::load_labelled(paths_of(spec.data.data), *model.tokenizer, seq_len, known);
+  const auto layout = run.chat_layout(spec.data.chat, *model.tokenizer);
+  const data::LabelledTexts all =
+      data::load_labelled(paths_of(spec.data.data), *model.tokenizer, seq_len, known, layout,
+                          file_options(spec.data.columns, {}, data::Part::kTrain));
   if (all.labels.size() < 2) {
     throw DataError(
         fmt::format("`data` has one label alone, '{}'; there is nothing to tell apart, so give texts of two labels "
@@ -68,21 +77,22 @@ LabelledData read_labelled(TrainingRun& run, const FinetuneSpec& spec, const mod
   LabelledData result;
   result.labels = all.labels;
   data::Dataset train = all.texts;
-  const bool held = !spec.data.val_data.empty();
+  const ValidationPaths held = validation_paths(fields, spec.data);
   std::string how;
-  if (spec.little.fold || (!held && spec.data.val_split > 0)) {
+  if (spec.little.fold || (held.paths.empty() && spec.data.val_split > 0)) {
     data::Split parts = spec.little.fold ? held_out_fold(fields, spec.data, *spec.little.fold,
                                                          split_seed(spec.data, spec.train), all.texts)
                                          : data::split_labelled(all, spec.data.val_split, seed);
     how = parts.how;
     train = std::move(parts.train);
     if (!parts.validation.examples.empty()) result.validation = set_of(all, std::move(parts.validation));
-  } else if (held) {
+  } else if (!held.paths.empty()) {
     data::LabelledTexts texts =
-        data::load_labelled(paths_of(spec.data.val_data), *model.tokenizer, seq_len, all.labels);
+        data::load_labelled(held.paths, *model.tokenizer, seq_len, all.labels, layout,
+                            file_options(spec.data.columns, {}, data::Part::kValidation));
     data::Dataset part = texts.texts;
     result.validation = set_of(texts, std::move(part));
-    how = "on `val-data`";
+    how = held.how;
   } else {
     how = "none (`val-split` 0)";
   }
@@ -128,6 +138,8 @@ ModelResult finetune_classifier(const FinetuneSpec& spec, const Fields& fields, 
   ModelResult result;
   TrainingRun run("finetune", spec.model, fields, spec.run, observer);
   refuse_what_has_no_meaning(fields, spec);
+  if (spec.adapter.add_tokens)
+    fields.fail("add-tokens", "is for models that write text, and this one scores it; leave it out");
   run.resolve(spec.adapter);
   if (!run.start) lora_config(spec.adapter, fields);  // its mistakes show before anything is read
   if (!run.open(result)) return result;
@@ -145,11 +157,20 @@ ModelResult finetune_classifier(const FinetuneSpec& spec, const Fields& fields, 
   parts.adapter = &adapter;
   parts.weights = &model.weights;
   parts.labels = data.labels;
+  run.carry_chat(*model.tokenizer, model.decoder->config());
+  parts.save_extra = run.save_carried();
   parts.plan = plan_options(spec.train, spec.data, fields);
+  run.share(parts);
   parts.label_smoothing = spec.regularisation.label_smoothing;
   parts.neftune = spec.regularisation.neftune;
+  if (spec.regularisation.router_aux_loss != 0)
+    fields.fail("router-aux-loss", "is for language modelling; labels have no such loss beside them");
   parts.seed = parts.plan.seed;
   parts.recompute = run.choose_recompute(model, parts.plan, data.train.texts);
+  std::vector<std::pair<std::string, data::Dataset>> held_out;
+  if (data.validation) held_out.emplace_back("validation", data.validation->texts);
+  check_health(run, data.train.texts, held_out, *model.tokenizer, model.decoder->config(), spec.train,
+               data::Learns::kLabels, true);
   parts.train = std::move(data.train);
   if (data.validation) parts.evaluation.emplace_back("validation", std::move(*data.validation));
   const std::vector<std::string> labels = data.labels;
@@ -159,9 +180,10 @@ ModelResult finetune_classifier(const FinetuneSpec& spec, const Fields& fields, 
   report.remarks.emplace_back(
       "objective", fmt::format("cross-entropy of {} labels from the score head at a text's last token", labels.size()));
   report.pipeline_tag = "text-classification";
-  report.usage = peft_usage(report.model_name, labels) +
-                 fmt::format("`lowrank evaluate {} --adapter THIS_FOLDER --task classification --data texts.jsonl`.\n",
-                             report.model_name);
+  report.usage = peft_usage(shown_name(report.model_name), labels) +
+                 card_inline(fmt::format("lowrank evaluate {} --adapter THIS_FOLDER --task classification --data texts.jsonl",
+                                         core::shell_quoted(shown_name(report.model_name)))) +
+                 ".\n";
   train::TrainOptions options = train_options(spec.train, spec.adapter, spec.run, 2e-4);
   regularise(options, spec.regularisation, fields);
   if (spec.little.preset) stop_by_validation_only(options, objective.has_validation(), observer);

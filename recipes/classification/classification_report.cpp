@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "lowrank/core/plural.h"
 #include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
 #include "lowrank/eval/proportion.h"
@@ -91,7 +92,7 @@ eval::ReportTable confusion_table(const eval::Classified& found, const std::vect
 
 std::string confusion_text(const eval::Classified& found, const std::vector<std::string>& labels) {
   const eval::ReportTable confusion = confusion_table(found, labels);
-  return fmt::format("confusion matrix of {} texts: {}\n{}", core::format_count(found.scores.examples), confusion.note,
+  return fmt::format("confusion matrix of {}: {}\n{}", core::counted(found.scores.examples, "text"), confusion.note,
                      core::table(confusion.header, confusion.rows));
 }
 

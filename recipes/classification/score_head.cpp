@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json.h"
+#include "lowrank/core/visible.h"
 
 namespace lowrank::recipes {
 
@@ -33,7 +35,7 @@ models::LoadedClassifier make_classifier(const TrainingRun& run, const AdapterSp
     whole.emplace_back(models::SequenceClassifier::kScore);
   }
   lora::SlotTable slots = classifier.slot_table();
-  slots.base_name = run.resolved.name;
+  slots.base_name = run.resolved.base_name;
   lora::Adapter adapter = lora::attach(slots, config, seed);
   return {std::move(classifier), std::move(adapter)};
 }
@@ -47,10 +49,11 @@ std::string peft_usage(const std::string& base_name, const std::vector<std::stri
   return fmt::format(
       "Use it with transformers and PEFT:\n\n```python\n{}from transformers import "
       "AutoModelForSequenceClassification\nfrom "
-      "peft import PeftModel\n\n{}base = AutoModelForSequenceClassification.from_pretrained(\"{}\", {})\nmodel = "
+      "peft import PeftModel\n\n{}base = AutoModelForSequenceClassification.from_pretrained({}, {})\nmodel = "
       "PeftModel.from_pretrained(base, \"THIS_FOLDER\")\n```\n\nor ",
       labels.empty() ? "" : "import json\n",
-      labels.empty() ? "" : "label2id = json.load(open(\"THIS_FOLDER/label2id.json\"))\n", base_name, head);
+      labels.empty() ? "" : "label2id = json.load(open(\"THIS_FOLDER/label2id.json\"))\n",
+      core::visible_json(core::Json(base_name).dump(-1, ' ', false, core::Json::error_handler_t::replace)), head);
 }
 
 }  // namespace lowrank::recipes

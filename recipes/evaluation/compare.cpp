@@ -9,11 +9,13 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/perturb.h"
 #include "lowrank/recipes/evaluation/named_paths.h"
 #include "lowrank/recipes/run/opened.h"
 #include "lowrank/recipes/run/samples.h"
+#include "lowrank/train/out_place.h"
 
 namespace lowrank::recipes {
 
@@ -52,6 +54,7 @@ void add_model(Contest& contest, const std::string& name, const fs::path& path, 
   models::LoadOptions load;
   load.dtype = contest.opened.decoder().dtype() == at::kBFloat16 ? models::DTypeChoice::kBFloat16
                                                                  : models::DTypeChoice::kFloat32;
+  load.form = contest.opened.model.coded.form;
   contest.others.push_back(models::load(path.string(), load, &progress));
   models::LoadedModel& model = contest.others.back();
   if (!same_vocabulary(contest.opened.tokenizer(), *model.tokenizer)) {
@@ -78,7 +81,8 @@ std::vector<NamedPaths> models_asked_for(const EvaluateSpec& spec, const Fields&
 
 Contest open_contest(const EvaluateSpec& spec, const Fields& fields, Observer& observer) {
   Contest contest;
-  contest.opened = open_model(spec.model, adapter_of(spec.model, spec.adapter), dtype_choice(spec.dtype), observer);
+  contest.opened = open_model(spec.model, adapter_of(spec.model, spec.adapter), dtype_choice(spec.dtype),
+                             observer, base_form(spec.base_dtype));
   contest.candidates.push_back({kBase, &contest.opened.decoder(), nullptr});
   contest.models.push_back({kBase, 0, contest.opened.model.weights.total_bytes()});
   if (contest.opened.adapter) {
@@ -143,11 +147,13 @@ struct Questions {
   eval::QuestionSet set;
 };
 
-std::vector<Questions> read_question_sets(const EvaluateSpec& spec, const std::vector<data::Perturbation>& changes) {
+std::vector<Questions> read_question_sets(const EvaluateSpec& spec, const std::vector<data::Perturbation>& changes,
+                                          Observer& observer) {
   const auto seed = static_cast<std::uint64_t>(spec.seed);
   std::vector<Questions> sets;
   for (const NamedPaths& named : named_paths("questions", spec.questions)) {
     eval::QuestionSet set = eval::read_questions(named.paths);
+    for (const std::string& note : set.notes) observer.note(note);
     for (const data::Perturbation& change : changes) {
       eval::QuestionSet copy = set;
       for (std::size_t q = 0; q < copy.questions.size(); ++q) {
@@ -192,6 +198,7 @@ fs::path report_folder(const std::string& folder, const Fields& fields) {
                              out.string(), file));
     }
   }
+  train::check_place(out, {});
   core::make_folder(out);
   return out;
 }
@@ -217,8 +224,8 @@ void write_report(const fs::path& out, const std::string& command, const Contest
 }
 
 std::string reading_line(const data::ReadReport& report, const eval::Units& units) {
-  return fmt::format("{}, {} documents, {} tokens, {} of them counted; intervals over {} {}", report.format,
-                     core::format_count(report.documents), core::format_count(report.tokens),
+  return fmt::format("{}, {}, {}, {} of them counted; intervals over {} {}", report.format,
+                     core::counted(report.documents, "document"), core::counted(report.tokens, "token"),
                      core::format_count(report.learned_tokens), core::format_count(units.count),
                      units.documents ? "documents" : "pieces");
 }
@@ -234,7 +241,7 @@ CompareResult compare(const EvaluateSpec& asked, Observer& observer) {
   }
   const kernels::RuntimeScope runtime(begin(spec, fields));
   const std::vector<data::Perturbation> changes = perturbations(spec, fields);
-  const std::vector<Questions> questions = read_question_sets(spec, changes);
+  const std::vector<Questions> questions = read_question_sets(spec, changes, observer);
   std::optional<eval::Extractor> extract;
   if (spec.extract) {
     const auto answers = [](const Questions& q) { return q.set.kind == eval::QuestionKind::kAnswer; };
@@ -244,12 +251,13 @@ CompareResult compare(const EvaluateSpec& asked, Observer& observer) {
     extract.emplace(*spec.extract);
   }
   CompareResult result;
-  if (spec.out) result.out = report_folder(*spec.out, fields);
+  std::optional<core::DirectoryLock> lock;
+  if (spec.out) lock.emplace(*(result.out = report_folder(*spec.out, fields)));
   const auto seed = static_cast<std::uint64_t>(spec.seed);
 
   const Contest contest = open_contest(spec, fields, observer);
   const models::DecoderConfig& config = contest.candidates.front().decoder->config();
-  const data::DataOptions reading = reading_of(spec, fields, config.max_positions);
+  const data::DataOptions reading = reading_of(spec, fields, contest.opened.model, contest.opened.adapter_path);
   const std::vector<TextSet> texts = read_texts(spec, contest, reading, changes, observer);
 
   Comparison& comparison = result.comparison;

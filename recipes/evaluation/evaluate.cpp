@@ -3,16 +3,20 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <numeric>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/plural.h"
 #include "lowrank/core/progress_scope.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/shots.h"
 #include "lowrank/lora/delta_scale.h"
 #include "lowrank/recipes/evaluation/named_paths.h"
+#include "lowrank/recipes/run/chat_files.h"
 #include "lowrank/recipes/run/opened.h"
 #include "lowrank/recipes/run/run_data.h"
 #include "lowrank/recipes/spec/settings.h"
+#include "lowrank/train/sequences.h"
 
 namespace lowrank::recipes {
 
@@ -22,9 +26,34 @@ using core::Json;
 constexpr std::uint64_t kShotsSeed = 42;
 constexpr int kScales = 8;
 
+/// The batches of one process, dealt to the ranks: each has the same numbers for any number of them.
+eval::Perplexity perplexity_of(const EvaluateSpec& spec, models::DecoderImpl& decoder, const data::Dataset& set,
+                               bool per_token, Observer& observer) {
+  train::GradSync& sync = train::or_alone(observer.ranks());
+  if (sync.ranks() == 1) return eval::perplexity(decoder, set, spec.batch_tokens, per_token, &observer);
+  std::vector<double> own;
+  train::together(sync, [&] {
+    const train::Share share = train::share_of(set.examples, spec.batch_tokens, sync);
+    const core::ProgressScope scope(&observer, "evaluating", static_cast<std::int64_t>(share.last - share.first),
+                                    "examples");
+    for (const std::vector<double>& one :
+         train::token_logps(decoder, set.examples, share, spec.batch_tokens, &observer))
+      for (const double logp : one) own.push_back(-logp);
+  });
+  eval::Perplexity result;
+  result.per_token = train::gather(sync, own);
+  if (result.per_token.empty())
+    throw DataError("there is nothing to evaluate: no token is predicted in the data set");
+  result.tokens = static_cast<std::int64_t>(result.per_token.size());
+  result.nll = std::accumulate(result.per_token.begin(), result.per_token.end(), 0.0) /
+               static_cast<double>(result.tokens);
+  if (!per_token) result.per_token.clear();
+  return result;
+}
+
 eval::Perplexity measure(const EvaluateSpec& spec, models::DecoderImpl& decoder, const EvaluatedSet& set,
                          Observer& observer) {
-  const eval::Perplexity result = eval::perplexity(decoder, set.data, spec.batch_tokens, spec.per_token, &observer);
+  const eval::Perplexity result = perplexity_of(spec, decoder, set.data, spec.per_token, observer);
   if (!std::isfinite(result.nll)) {
     throw ModelError(
         fmt::format("{}: the loss is not a finite number, so the model or the adapter holds NaN or overflows; "
@@ -50,9 +79,9 @@ Json to_json(const EvaluatedSet& set, bool per_token) {
 /// What was read and left out, where there is something to say.
 std::string reading_text(const EvaluatedSet& set) {
   const data::ReadReport& report = set.data.report;
-  std::string text = fmt::format("{}, {} document{}, {} tokens, {} of them counted", report.format,
-                                 core::format_count(report.documents), report.documents == 1 ? "" : "s",
-                                 core::format_count(report.tokens), core::format_count(report.learned_tokens));
+  std::string text =
+      fmt::format("{}, {}, {}, {} of them counted", report.format, core::counted(report.documents, "document"),
+                  core::counted(report.tokens, "token"), core::format_count(report.learned_tokens));
   const auto add = [&](std::int64_t n, const char* what) {
     if (n > 0) text += fmt::format(", {} {}", core::format_count(n), what);
   };
@@ -71,7 +100,9 @@ std::int64_t show_shots(const EvaluateSpec& spec, const Fields& fields, std::vec
     fields.fail(spec.shots ? "shots" : "shots-data", "`shots` K and `shots-data` PATH go together; give both");
   }
   if (!spec.shots) return 0;
-  const data::Dataset pool = data::load(paths_of(spec.shots_data), opened.tokenizer(), reading, &observer);
+  data::DataOptions shown = reading;
+  shown.files.part = data::Part::kTrain;
+  const data::Dataset pool = data::load(paths_of(spec.shots_data), opened.tokenizer(), shown, &observer);
   std::int64_t tokens = 0, cut = 0;
   for (EvaluatedSet& set : sets) {
     data::Prompted prompted = data::with_shots(set.data, pool, static_cast<int>(*spec.shots),
@@ -129,9 +160,12 @@ void describe(Fields& t, EvaluateSpec& s) {
   t.add("task", &s.task, "NAME", "Accuracy, macro F1, Matthews and confusion of labelled texts or pictures",
         {.choices = {"classification", "image-classification"}});
   t.add("format", &s.format, "NAME", "What the rows are", {.choices = format_field().choices});
+  describe_columns(t, s.columns);
+  describe_layout(t, s.layout);
   t.add("seq-len", &s.seq_len, "N", "Tokens a piece or row has at most [min(1024, the model's positions)]",
         {.range = {{2, 1 << 24}}});
   t.add("train-on-prompt", &s.train_on_prompt, "", "Count the prompts' tokens too");
+  describe(t, s.chat);
   t.group("System");
   t.add("batch-tokens", &s.batch_tokens, "N", "Tokens computed at a time", {.range = {{1, 1 << 24}}});
   t.group("Data");
@@ -143,8 +177,9 @@ void describe(Fields& t, EvaluateSpec& s) {
   t.group("Adapter");
   t.add("adapter", &s.adapter, "DIR", "A PEFT adapter directory");
   t.group("System");
-  const FieldInfo dtype = dtype_field(), threads = threads_field();
+  const FieldInfo dtype = dtype_field(), base = base_dtype_field(), threads = threads_field();
   t.add(dtype.name, &s.dtype, dtype.value, dtype.help, {.choices = dtype.choices});
+  t.add(base.name, &s.base_dtype, base.value, base.help, {.choices = base.choices});
   t.add(threads.name, &s.threads, threads.value, threads.help, {.range = threads.range});
   t.group("Comparison");
   t.add("compare", &s.compare, "NAME=DIR...", "Adapters, or whole models of the same tokenizer, beside MODEL");
@@ -168,13 +203,17 @@ kernels::Runtime begin(const EvaluateSpec& spec, const Fields& fields) {
   return runtime;
 }
 
-data::DataOptions reading_of(const EvaluateSpec& spec, const Fields& fields, std::int64_t max_positions) {
+data::DataOptions reading_of(const EvaluateSpec& spec, const Fields& fields, const models::LoadedModel& model,
+                             const std::filesystem::path& adapter) {
   DataSpec data;
   data.seq_len = spec.seq_len;
   data::DataOptions reading;
   reading.format = data::parse_format(spec.format);
-  reading.seq_len = sequence_length(data, fields, max_positions);
+  reading.seq_len = sequence_length(data, fields, model.decoder->config().max_positions);
   reading.train_on_prompt = spec.train_on_prompt;
+  reading.chat =
+      chat_layout(spec.chat, *model.tokenizer, model.path, adapter.empty() ? std::nullopt : std::optional(adapter));
+  reading.files = file_options(spec.columns, spec.layout, data::Part::kTest);
   return reading;
 }
 
@@ -185,8 +224,9 @@ EvaluateResult evaluate(const EvaluateSpec& asked, EvaluationObserver& observer)
   EvaluateResult result;
   std::vector<EvaluatedSet>& sets = result.sets;
   const std::vector<NamedPaths> named = named_paths("data", spec.data);
-  Opened opened = open_model(spec.model, adapter_of(spec.model, spec.adapter), dtype_choice(spec.dtype), observer);
-  const data::DataOptions reading = reading_of(spec, fields, opened.decoder().config().max_positions);
+  Opened opened = open_model(spec.model, adapter_of(spec.model, spec.adapter), dtype_choice(spec.dtype),
+                             observer, base_form(spec.base_dtype));
+  const data::DataOptions reading = reading_of(spec, fields, opened.model, opened.adapter_path);
   for (const NamedPaths& one : named)
     sets.push_back({one.name, one.named, data::load(one.paths, opened.tokenizer(), reading, &observer), {}, {}});
   const std::int64_t context = show_shots(spec, fields, sets, opened, reading, observer);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "lowrank/data/dataset.h"
 #include "lowrank/eval/perplexity.h"
 #include "lowrank/kernels/runtime.h"
+#include "lowrank/models/load.h"
 #include "lowrank/recipes/observer.h"
 #include "lowrank/recipes/spec/specs.h"
 
@@ -22,14 +24,16 @@ struct EvaluateSpec : Spec {
   std::vector<std::string> data;  // [NAME=]PATH; equal names are one set
   std::optional<std::string> task;
   std::string format = "auto";
+  std::optional<std::string> columns, layout;
   std::optional<std::int64_t> seq_len;
   bool train_on_prompt = false;
+  ChatSpec chat;
   std::int64_t batch_tokens = 2048;
   std::optional<std::int64_t> shots;
   std::vector<std::string> shots_data;
   bool frontier = false, per_token = false;
   std::optional<std::string> adapter;
-  std::string dtype = "auto";
+  std::string dtype = "auto", base_dtype = "auto";
   std::optional<std::int64_t> threads;
   // of a comparison
   std::vector<std::string> compare, questions;  // [NAME=]PATH
@@ -44,7 +48,9 @@ void describe(Fields& table, EvaluateSpec& spec);
 
 /// Checks the fields; what the spec runs under.
 kernels::Runtime begin(const EvaluateSpec& spec, const Fields& fields);
-data::DataOptions reading_of(const EvaluateSpec& spec, const Fields& fields, std::int64_t max_positions);
+/// `adapter`: whose template, where it has one, goes before the model's; empty: none.
+data::DataOptions reading_of(const EvaluateSpec& spec, const Fields& fields, const models::LoadedModel& model,
+                             const std::filesystem::path& adapter);
 
 using Rows = std::vector<std::pair<std::string, std::string>>;
 class EvaluationObserver : public Observer {

@@ -11,6 +11,7 @@
 #include "lowrank/recipes/evaluation/named_paths.h"
 #include "lowrank/recipes/images/image_model.h"
 #include "lowrank/recipes/run/opened.h"
+#include "lowrank/train/image_classification.h"
 
 namespace lowrank::recipes {
 
@@ -24,10 +25,10 @@ bool knows(const std::vector<std::string>& classes, const std::vector<std::strin
   });
 }
 
-eval::ImageScores measure(ImageModel& model, const data::ImageFiles& files, core::ProgressObserver& progress) {
+eval::ImageScores measure(ImageModel& model, const data::ImageFiles& files, Observer& observer) {
   const data::ImageSet images = data::load_images(files, model.network.config().labels, model.processor,
-                                                  model.network.config().num_channels, &progress);
-  return eval::score_images(model.network, images, &progress);
+                                                  model.network.config().num_channels, &observer);
+  return train::score_images(model.network, images, train::or_alone(observer.ranks()), &observer);
 }
 
 Json to_json(const eval::ImageScores& found, const std::vector<std::string>& labels) {
@@ -53,7 +54,7 @@ ImagesResult evaluate_images(const EvaluateSpec& asked, EvaluationObserver& obse
   ImagesResult result;
   std::vector<data::ImageFiles> files;
   for (const NamedPaths& named : named_paths("data", spec.data)) {
-    files.push_back(data::find_images(named.paths));
+    files.push_back(data::find_images(named.paths, data::Part::kTest));
     result.sets.push_back({named.name, named.named, {}, {}});
   }
   ImageModel model = open_image_model(spec.model);

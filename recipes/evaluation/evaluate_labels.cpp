@@ -12,6 +12,7 @@
 #include "lowrank/recipes/classification/classification_report.h"
 #include "lowrank/recipes/evaluation/named_paths.h"
 #include "lowrank/recipes/run/opened.h"
+#include "lowrank/train/sequences.h"
 
 namespace lowrank::recipes {
 
@@ -22,7 +23,7 @@ using core::Json;
 
 void refuse_what_has_no_meaning(const Fields& fields) {
   for (const FieldInfo& field : fields.info()) {
-    const auto goes_with_it = {"task", "data", "seq-len", "batch-tokens", "adapter", "dtype", "threads"};
+    const auto goes_with_it = {"task", "data", "columns", "seq-len", "batch-tokens", "adapter", "dtype", "threads"};
     if (fields.given(field.name) &&
         std::find(goes_with_it.begin(), goes_with_it.end(), field.name) == goes_with_it.end()) {
       fields.fail(field.name, "does not go with `task` classification, which scores labels alone; leave it out");
@@ -62,7 +63,8 @@ LabelsResult evaluate_labels(const EvaluateSpec& asked, EvaluationObserver& obse
   const Fields fields = fields_of(spec);
   refuse_what_has_no_meaning(fields);
   const kernels::RuntimeScope runtime(begin(spec, fields));
-  const Opened opened = open_model(spec.model, std::nullopt, dtype_choice(spec.dtype), observer);
+  const Opened opened = open_model(spec.model, std::nullopt, dtype_choice(spec.dtype),
+                             observer, base_form(spec.base_dtype));
   const Judge judge = open_judge(spec, opened.model, observer);
   if (judge.labels.size() < 2) {
     throw ConfigError("this classifier has a single score (a reward model's), so there are no labels to tell apart");
@@ -75,10 +77,12 @@ LabelsResult evaluate_labels(const EvaluateSpec& asked, EvaluationObserver& obse
   }
   LabelsResult result;
   result.labels = judge.labels;
-  const int seq_len = reading_of(spec, fields, opened.model.decoder->config().max_positions).seq_len;
+  const data::DataOptions reading = reading_of(spec, fields, opened.model, spec.adapter.value_or(""));
   std::vector<data::LabelledTexts> texts;
   for (const NamedPaths& named : named_paths("data", spec.data)) {
-    texts.push_back(data::load_labelled(named.paths, *opened.model.tokenizer, seq_len, judge.labels));
+    texts.push_back(
+        data::load_labelled(named.paths, *opened.model.tokenizer, reading.seq_len, judge.labels, reading.chat,
+                            reading.files));
     const std::vector<std::int64_t> counts = texts.back().counts(texts.back().texts);
     const auto most = std::max_element(counts.begin(), counts.end()) - counts.begin();
     result.sets.push_back({named.name, named.named, {}, accuracy_of_one(counts, static_cast<std::size_t>(most))});
@@ -89,7 +93,12 @@ LabelsResult evaluate_labels(const EvaluateSpec& asked, EvaluationObserver& obse
   for (std::size_t i = 0; i < texts.size(); ++i) {
     LabelledSet& set = result.sets[i];
     for (const std::string& note : texts[i].texts.report.notes) observer.note(set.name + ": " + note);
-    set.found = eval::classify(judge.classifier, texts[i].texts, texts[i].classes, spec.batch_tokens, &observer);
+    train::GradSync& sync = train::or_alone(observer.ranks());
+    set.found = sync.ranks() == 1
+                    ? eval::classify(judge.classifier, texts[i].texts, texts[i].classes, spec.batch_tokens, &observer)
+                    : eval::classified(
+                          train::text_scores(judge.classifier, texts[i].texts.examples, sync, spec.batch_tokens),
+                          texts[i].classes, judge.classifier.labels());
     json["sets"][set.name] = to_json(set.found, judge.labels);
     json["sets"][set.name]["majority_accuracy"] = set.majority;
   }

@@ -57,7 +57,7 @@ std::vector<NamedAdapter> named_adapters(const std::string& model, const std::ve
                                     [&](const NamedAdapter& other) { return other.name == adapter.name; });
     if (same > 1)
       throw FieldError("adapter", fmt::format("two are called '{}'; give each its own name as NAME=DIR", adapter.name));
-    require_adapter(adapter.directory, "adapter");
+    adapter.directory = adapter_folder(adapter.directory, "adapter");
   }
   return adapters;
 }
@@ -94,6 +94,13 @@ void AdapterSwitch::use(const std::string& name) {
   check(name);
   for (lora::Adapter& adapter : adapters_) adapter.set_enabled(adapter.name() == name);
   current_ = name;
+}
+
+std::optional<fs::path> AdapterSwitch::directory(const std::string& name) const {
+  for (const NamedAdapter& adapter : named_) {
+    if (adapter.name == name) return adapter.directory;
+  }
+  return std::nullopt;
 }
 
 std::vector<std::pair<std::string, std::string>> AdapterSwitch::describe() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,6 +41,8 @@ class AdapterSwitch {
   void check(const std::string& name) const;
   /// From now on this one alone acts. ConfigError as check().
   void use(const std::string& name);
+  /// The folder of an adapter; none for the base.
+  std::optional<std::filesystem::path> directory(const std::string& name) const;
   /// A row each for the opening lines.
   std::vector<std::pair<std::string, std::string>> describe() const;
 

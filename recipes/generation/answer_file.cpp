@@ -8,8 +8,11 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/data/asked.h"
+#include "lowrank/data/conversation.h"
 #include "lowrank/models/generate_batch.h"
 #include "lowrank/recipes/generation/prompt_rows.h"
+#include "lowrank/recipes/generation/speaker.h"
 #include "lowrank/recipes/spec/fields.h"
 #include "lowrank/train/metrics_log.h"
 
@@ -70,7 +73,9 @@ class Answering {
   }
 
   void run(std::int64_t keep_bytes, AnswerFileResult& result) {
-    const models::LoadedModel model = models::load(spec_.model, spec_.load, &observer_);
+    models::LoadOptions load = spec_.load;
+    if (spec_.adapters.size() == 1) load.adapter = spec_.adapters.front().directory;
+    const models::LoadedModel model = models::load(spec_.model, load, &observer_);
     AdapterSwitch adapters(*model.decoder, spec_.adapters, observer_);
     if (spec_.on_open) spec_.on_open(model, adapters);
     tokenize(model, adapters);
@@ -105,7 +110,7 @@ class Answering {
       } catch (const ConfigError& error) {
         throw DataError(row.where + ": " + error.what());
       }
-      models::BatchPrompt prompt{model.tokenizer->encode(spec_.layout.apply(row.prompt)), i};
+      models::BatchPrompt prompt{ids_of(row, speaker(model, adapters, adapter)), i};
       if (prompt.ids.empty()) throw DataError(row.where + ": the prompt has no tokens");
       if (static_cast<std::int64_t>(prompt.ids.size()) >= positions) {
         throw DataError(
@@ -115,6 +120,28 @@ class Answering {
       }
       prompts_.push_back(std::move(prompt));
       adapter_of_.push_back(std::move(adapter));
+    }
+  }
+
+  const Speaker& speaker(const models::LoadedModel& model, const AdapterSwitch& adapters, const std::string& name) {
+    const auto known = speakers_.find(name);
+    if (known != speakers_.end()) return known->second;
+    return speakers_.emplace(name, speaker_of(model, adapters.directory(name), spec_.chat)).first->second;
+  }
+
+  std::vector<data::TokenId> ids_of(const PromptRow& row, const Speaker& speaker) {
+    if (!spec_.layout.after.empty()) {
+      if (row.turns) throw FieldError("task", "lays out texts, and " + row.where + " is a conversation");
+      return speaker.tokenizer->encode(spec_.layout.apply(row.prompt));
+    }
+    data::TurnReader reader(*speaker.layout);
+    try {
+      const data::Asked asked = data::asked_by({row.row, row.where}, reader, speaker.layout->has_template());
+      if (!asked.conversation) return speaker.tokenizer->encode(asked.text);
+      conversations_ = true;
+      return data::conversation_prompt_ids(*speaker.tokenizer, *speaker.layout, *asked.conversation);
+    } catch (const FormatError& error) {  // a value of a wrong type: a fault of the data
+      throw DataError(error.what());
     }
   }
 
@@ -136,14 +163,16 @@ class Answering {
         if (adapter_of_[i - first_] == name) prompts.push_back(prompts_[i - first_]);
       }
       adapters.use(name);
+      const Speaker& speaker = speakers_.at(name);
+      sampling_.end_ids = conversations_ ? speaker.turn_ends : speaker.end_ids;
       models::BatchOptions batch;
       batch.size = spec_.batch_size;
       batch.on_answer = [&](std::size_t i, const models::Generated& answer) { answered(prompts[i].number, answer); };
       batch.on_step = [&](std::int64_t drawn) { stepped(drawn); };
       if (spec_.beams) {
-        models::beam_search(*model.decoder, *model.tokenizer, prompts, sampling_, *spec_.beams, batch);
+        models::beam_search(*model.decoder, *speaker.tokenizer, prompts, sampling_, *spec_.beams, batch);
       } else {
-        models::generate_batch(*model.decoder, *model.tokenizer, prompts, sampling_, batch);
+        models::generate_batch(*model.decoder, *speaker.tokenizer, prompts, sampling_, batch);
       }
     }
   }
@@ -175,6 +204,8 @@ class Answering {
   std::size_t first_ = 0;  // row of prompts_[0] and adapter_of_[0]
   std::vector<models::BatchPrompt> prompts_;
   std::vector<std::string> adapter_of_;
+  std::map<std::string, Speaker> speakers_;    // by the adapter's name
+  bool conversations_ = false;                 // among the prompts
   std::size_t next_;                           // the row that is written next
   std::map<std::size_t, core::Json> waiting_;  // answers of later rows
   std::int64_t tokens_ = 0, drawn_ = 0;
@@ -183,7 +214,10 @@ class Answering {
 }  // namespace
 
 AnswerFileResult answer_file(const AnswerFileSpec& spec, Observer& observer) {
-  const std::vector<PromptRow> rows = read_prompts(spec.input);
+  std::vector<std::string> notes;
+  const std::vector<PromptRow> rows = read_prompts(spec.input, spec.map.get(), &notes);
+  for (const std::string& note : notes) observer.note(note);
+  const core::OutputLock lock(spec.output);
   const Answered before = begin_output(spec, rows);
   AnswerFileResult result;
   result.prompts = static_cast<std::int64_t>(rows.size());

@@ -5,14 +5,17 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "lowrank/data/row_map.h"
 #include "lowrank/models/beam_search.h"
 #include "lowrank/recipes/generation/adapter_switch.h"
 #include "lowrank/recipes/generation/prompt_layout.h"
 #include "lowrank/recipes/observer.h"
+#include "lowrank/recipes/spec/specs.h"
 
 namespace lowrank::recipes {
 
@@ -21,7 +24,9 @@ struct AnswerFileSpec {
   models::LoadOptions load;
   std::vector<NamedAdapter> adapters;
   std::filesystem::path input, output;
+  std::shared_ptr<const data::RowMap> map = nullptr;  // of the input's columns
   PromptLayout layout;
+  ChatSpec chat;  // of rows that are conversations
   models::GenerateOptions sampling;
   std::optional<models::BeamOptions> beams;
   std::int64_t batch_size = 16;

@@ -8,7 +8,10 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/asked.h"
+#include "lowrank/data/chat/turns.h"
 #include "lowrank/data/line_reader.h"
 #include "lowrank/data/row_file.h"
 #include "lowrank/data/text_documents.h"
@@ -21,50 +24,85 @@ using core::Json;
 
 constexpr std::array<const char*, 3> kOurKeys = {"generated", "finish", "score"};
 
-PromptRow row_of(const core::JsonView& view) {
+/// What is counted of the rows beside the prompts.
+struct Reading {
+  std::size_t with_faults = 0;
+  std::string first_fault;  // where
+};
+
+PromptRow row_of(const core::JsonView& view, Reading& reading) {
   if (!view.is_object())
     throw DataError(view.where() + ": expected an object with a \"prompt\", such as {\"prompt\": \"…\"}");
-  if (!view.has("prompt")) {
-    throw DataError(fmt::format("{}: the row has no \"prompt\"; its keys are {}", view.where(),
-                                core::printable(fmt::format("{}", fmt::join(view.keys(), ", ")))));
+  const bool turns = data::turns_key(view) != nullptr;
+  const char* const key = data::prompt_key(view);
+  if (!turns && key == nullptr) {
+    throw DataError(fmt::format("{}: the row has no \"prompt\", \"question\", \"instruction\" or \"messages\"; its keys "
+                                "are {}; name columns of other names with `columns`",
+                                view.where(), core::printable(fmt::format("{}", fmt::join(view.keys(), ", ")))));
   }
-  if (!view.at("prompt").is_string()) throw DataError(view.where() + ": \"prompt\" is not a text");
-  for (const char* key : kOurKeys) {
-    if (view.has(key)) {
+  std::string prompt;
+  if (!turns) {
+    for (const char* text : {key, std::string_view(key) == "instruction" ? "input" : key}) {
+      if (view.has_value(text) && !view.at(text).is_string())
+        throw DataError(fmt::format("{}: \"{}\" is not a text", view.where(), text));
+    }
+    prompt = view.at(key).as_string();
+    const std::string input = std::string_view(key) == "instruction" ? view.get_string("input", "") : "";
+    if (!input.empty()) prompt += "\n" + input;
+  }
+  for (const char* ours : kOurKeys) {
+    if (view.has(ours)) {
       throw DataError(
-          fmt::format("{}: the row has a key \"{}\", where its answer would go; rename it", view.where(), key));
+          fmt::format("{}: the row has a key \"{}\", where its answer would go; rename it", view.where(), ours));
     }
   }
   if (view.has_value("adapter") && !view.at("adapter").is_string()) {
     throw DataError(view.where() + ": \"adapter\" is not the name of one");
   }
-  return {view.raw(), view.at("prompt").as_string(), view.get_string("adapter", ""), view.where()};
+  bool faults = false;
+  Json carried = data::without_faults(view.raw(), faults);
+  if (faults) {
+    ++reading.with_faults;
+    if (reading.first_fault.empty()) reading.first_fault = view.where();
+  }
+  return {std::move(carried), std::move(prompt), turns, view.get_string("adapter", ""), view.where()};
 }
 
-void read_lines(const std::filesystem::path& file, std::vector<PromptRow>& rows) {
+void read_lines(const core::FileRef& file, std::vector<PromptRow>& rows) {
   data::LineReader reader(file);
   for (std::string_view line; reader.next(line);) {
     if (data::is_blank(line)) continue;
-    const std::string where = fmt::format("{} line {}", file.string(), reader.line_number());
+    const std::string where = fmt::format("{} line {}", reader.name(), reader.line_number());
     if (core::find_invalid_utf8(line) != std::string_view::npos) throw DataError(where + ": is not UTF-8 text");
     const std::string prompt(line);
-    rows.push_back({Json{{"prompt", prompt}}, prompt, "", where});
+    rows.push_back({Json{{"prompt", prompt}}, prompt, false, "", where});
   }
 }
 
 }  // namespace
 
-std::vector<PromptRow> read_prompts(const std::filesystem::path& input) {
-  std::vector<std::string> notes;
+std::vector<PromptRow> read_prompts(const std::filesystem::path& input, const data::RowMap* map,
+                                    std::vector<std::string>* notes) {
+  std::vector<std::string> said;
   std::vector<PromptRow> rows;
-  for (const data::Source& source : data::find_sources({input}, data::Format::kAuto, notes)) {
+  Reading reading;
+  for (const data::Source& source : data::find_sources({input}, data::Format::kAuto, said, {data::Part::kTest})) {
     if (source.kind == data::SourceKind::kText) {
       read_lines(source.file, rows);
-    } else {
-      data::for_each_row(source, [&](const core::JsonView& view, std::uint64_t) { rows.push_back(row_of(view)); });
+      continue;
     }
+    const data::RowFileFacts facts = data::for_each_row(source, [&](const core::JsonView& view, std::uint64_t) {
+      const Json row = data::with_columns(map, view);
+      rows.push_back(row_of({row, view.where()}, reading));
+    });
+    said.insert(said.end(), facts.notes.begin(), facts.notes.end());
   }
   if (rows.empty()) throw DataError(input.string() + " holds no prompts");
+  if (reading.with_faults > 0) {
+    said.push_back(fmt::format("NaN or broken text beside the prompt is written as null in {} (the first: {})",
+                               core::counted(static_cast<std::int64_t>(reading.with_faults), "row"), reading.first_fault));
+  }
+  if (notes != nullptr) *notes = std::move(said);
   return rows;
 }
 

@@ -8,6 +8,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
+#include "lowrank/core/visible.h"
 #include "lowrank/lora/config.h"
 #include "lowrank/recipes/images/image_model.h"
 #include "lowrank/recipes/run/run_data.h"
@@ -71,7 +72,10 @@ void refuse_fields_of_text(const Fields& fields) {
                                                     "dry-run",
                                                     "log-every",
                                                     "tensorboard",
+                                                    "profile",
+                                                    "pack",
                                                     "seeds"};
+  if (fields.get("lr") == core::Json("auto")) fields.fail("lr", "auto is for text; give a number");
   for (const FieldInfo& field : fields.info()) {
     if (fields.given(field.name) && std::find(sensible.begin(), sensible.end(), field.name) == sensible.end())
       fields.fail(field.name, "does not go with `task` image-classification; leave it out");
@@ -142,10 +146,16 @@ Pictures read_pictures(TrainingRun& run, const FinetuneSpec& spec, const data::I
   Pictures result;
   result.train = data::load_images(files, labels, model.processor, channels, &run.observer);
   std::string how;
-  if (!spec.data.val_data.empty()) {
-    result.evaluation.emplace_back("validation", data::load_images(data::find_images(paths_of(spec.data.val_data)),
-                                                                   labels, model.processor, channels, &run.observer));
+  std::vector<fs::path> held = paths_of(spec.data.val_data);
+  if (!held.empty()) {
     how = "on `val-data`";
+  } else if (!run.fields.given("val-split")) {
+    held = data::validation_pictures(paths_of(spec.data.data));
+    if (!held.empty()) how = "on " + held.front().string() + ", which lies in `data`";
+  }
+  if (!held.empty()) {
+    result.evaluation.emplace_back("validation", data::load_images(data::find_images(held, data::Part::kValidation),
+                                                                   labels, model.processor, channels, &run.observer));
   } else if (spec.data.val_split > 0) {
     data::ImageSplit parts = data::split_images(result.train, spec.data.val_split, seed_of(spec.train));
     how = parts.how;
@@ -250,8 +260,8 @@ ModelResult finetune_images(const FinetuneSpec& asked, Observer& observer) {
     check_against_adapter(spec.adapter, fields, lora::read_adapter_config(*start));
     adapter.emplace(lora::load_injected(model.network.network(), *start));
   } else if (lora) {
-    adapter.emplace(
-        lora::inject(model.network.network(), convolution_config(spec.adapter, fields, model.resolved.name), seed));
+    adapter.emplace(lora::inject(model.network.network(),
+                                 convolution_config(spec.adapter, fields, model.resolved.base_name), seed));
   }
   if (adapter) {
     report.adapter = adapter->config();
@@ -278,6 +288,7 @@ ModelResult finetune_images(const FinetuneSpec& asked, Observer& observer) {
   parts.train = std::move(pictures.train);
   parts.evaluation = std::move(pictures.evaluation);
   parts.plan = plan_options(spec.train, spec.data, fields);
+  run.share(parts);
   parts.label_smoothing = spec.regularisation.label_smoothing;
   parts.save_extra = [&](const fs::path& directory) {
     if (lora) return write_labels(directory, head.labels);
@@ -295,7 +306,7 @@ ModelResult finetune_images(const FinetuneSpec& asked, Observer& observer) {
     about.result_bytes = fs::file_size(out / (lora ? "adapter_model.safetensors" : "model.safetensors"));
     for (const auto& [name, found] : objective.scores()) {
       about.findings["scores"][name] = scores_json(found.scores, head.labels);
-      about.findings_text += fmt::format("{}:\n{}", name, confusion_text(found.scores, head.labels));
+      about.findings_text += fmt::format("{}:\n{}", core::visible_line(name), confusion_text(found.scores, head.labels));
     }
   };
   train::TrainOptions options =

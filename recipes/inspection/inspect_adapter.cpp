@@ -8,10 +8,13 @@
 #include <optional>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/plural.h"
 #include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
 #include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/lora/config.h"
+#include "lowrank/lora/mlx_adapter.h"
+#include "lowrank/lora/peft_names.h"
 #include "lowrank/recipes/inspection/inspect.h"
 #include "lowrank/train/checkpoint.h"
 
@@ -72,6 +75,30 @@ Norms norms_of(const at::Tensor& a, const at::Tensor& b, double scale) {
           scale * scale * std::max(0.0, gram_a.mul(gram_b).sum().item<double>()), 1};
 }
 
+/// Of the experts that a pair on "….experts[.base_layer…]" holds, as PEFT nests the wrappers of several parameters: the
+/// parameter's name, or nothing where it is no such pair.
+std::string parameter_of(std::string& module, const lora::LoraConfig& config) {
+  std::vector<std::string> parameters;
+  for (const char* name : {"gate_up_proj", "down_proj"})
+    for (const std::string& entry : config.target_parameters)
+      if (entry.ends_with(name) && (parameters.empty() || parameters.back() != name)) parameters.emplace_back(name);
+  std::size_t inside = 0;
+  for (const std::string wrapper = ".base_layer"; module.ends_with(wrapper); ++inside)
+    module.resize(module.size() - wrapper.size());
+  if (!module.ends_with("experts") || inside >= parameters.size()) return "";
+  return parameters[parameters.size() - 1 - inside];
+}
+
+/// Of all experts together: A [E r, in] by expert and rank, B [out, r E] by rank and expert.
+Norms norms_of_experts(const at::Tensor& a, const at::Tensor& b, std::int64_t r, double scale) {
+  Norms sum;
+  const std::int64_t experts = a.size(0) / r;
+  const at::Tensor by_a = a.view({experts, r, -1}), by_b = b.view({b.size(0), r, experts});
+  for (std::int64_t e = 0; e < experts; ++e) sum += norms_of(by_a.select(0, e), by_b.select(2, e), scale);
+  sum.modules = 1;
+  return sum;
+}
+
 std::string list_or_regex(const std::variant<std::vector<std::string>, std::string>& modules) {
   if (const auto* regex = std::get_if<std::string>(&modules)) return "regex " + *regex;
   return fmt::format("{}", fmt::join(std::get<std::vector<std::string>>(modules), ", "));
@@ -102,7 +129,10 @@ Contents read_contents(const std::shared_ptr<const formats::SafetensorsFile>& fi
     contents.bytes += info.end - info.begin;
     if (!tensor.isfinite().all().item<bool>()) contents.not_finite.push_back(info.name);
     if (info.name.find(".lora_") == std::string::npos) {
-      if (const auto copy = copy_of(info.name)) {
+      if (const auto rows = lora::parse_token_rows_name(info.name)) {
+        contents.whole.push_back(fmt::format("{} ({})", *rows, core::counted(tensor.size(0), "row")));
+        contents.whole_parameters += tensor.numel();
+      } else if (const auto copy = copy_of(info.name)) {
         contents.whole.push_back(*copy);
         contents.whole_parameters += tensor.numel();
       }
@@ -115,8 +145,14 @@ Contents read_contents(const std::shared_ptr<const formats::SafetensorsFile>& fi
     partner[at + marker.size() - 1] = 'B';
     const formats::TensorInfo* b = file->find(partner);
     if (b == nullptr || b->shape.size() != 2 || info.shape.size() != 2 || b->shape[1] != info.shape[0]) continue;
-    const std::string module = module_of(info.name, marker);
-    const Norms norms = norms_of(tensor, formats::tensor_view(file, *b), config.scale_for(module));
+    std::string module = module_of(info.name, marker);
+    const std::string parameter = parameter_of(module, config);
+    if (!parameter.empty()) module += "." + parameter;
+    const std::int64_t rank = config.rank_for(module);
+    const double scale = config.scale_for(module);
+    const at::Tensor other = formats::tensor_view(file, *b);
+    const Norms norms = parameter.empty() || tensor.size(0) % rank != 0 ? norms_of(tensor, other, scale)
+                                                                        : norms_of_experts(tensor, other, rank, scale);
     contents.layers[layer_of(module)] += norms;
     contents.all += norms;
   }
@@ -129,8 +165,9 @@ std::string number(double squared) { return fmt::format("{:.4g}", std::sqrt(squa
 
 Inspection inspect_adapter(const fs::path& directory, bool tensors) {
   const lora::LoraConfig config = lora::read_adapter_config(directory);
-  const fs::path weights = directory / "adapter_model.safetensors";
-  const auto file = formats::SafetensorsFile::open(weights);
+  const fs::path weights = lora::adapter_weights(directory);
+  const auto file = lora::is_mlx_adapter(directory) ? lora::read_mlx(directory, {}).file
+                                                    : formats::SafetensorsFile::open(weights);
   const Contents contents = read_contents(file, config);
 
   Inspection result;
@@ -174,7 +211,10 @@ Inspection inspect_adapter(const fs::path& directory, bool tensors) {
       {"rank", fmt::format("{}, alpha {:g}{}{}, dropout {:g}{}", config.r, config.lora_alpha,
                            config.use_rslora ? " (rsLoRA)" : "", config.use_dora ? ", DoRA" : "", config.lora_dropout,
                            config.rank_pattern.empty() ? "" : ", with a rank pattern")},
-      {"targets", list_or_regex(config.target_modules)},
+      {"targets", list_or_regex(config.target_modules) +
+                      (config.target_parameters.empty()
+                           ? ""
+                           : fmt::format("; parameters {}", fmt::join(config.target_parameters, ", ")))},
       {"parameters", fmt::format("{} in {} modules, {}", core::format_count(contents.parameters), contents.all.modules,
                                  core::format_bytes(contents.bytes))},
       {"values", contents.not_finite.empty()
@@ -187,10 +227,11 @@ Inspection inspect_adapter(const fs::path& directory, bool tensors) {
     text += core::fields(
         {{"whole     ",
           fmt::format(
-              "{} parameters in {} tensors trained and saved whole (modules_to_save: {}; bias: {})",
+              "{} parameters in {} tensors trained beside A and B (modules_to_save: {}; bias: {}{})",
               core::format_count(contents.whole_parameters), contents.whole.size(),
               config.modules_to_save.empty() ? "none" : fmt::format("{}", fmt::join(config.modules_to_save, ", ")),
-              config.bias)}});
+              config.bias,
+              config.trainable_token_indices.empty() ? "" : "; trainable_token_indices")}});
   }
   if (!rows.empty()) text += "\n" + core::table({"layer", "modules", "‖A‖", "‖B‖", "‖s·BA‖"}, rows);
   if (tensors) {
@@ -218,8 +259,8 @@ Inspection inspect_checkpoint(const fs::path& directory, bool tensors) {
     result.json["last_loss"] = state.last_loss;
     result.json["best_step"] = state.best_loss ? Json(state.best_step) : Json(nullptr);
     result.json["best_loss"] = state.best_loss ? Json(*state.best_loss) : Json(nullptr);
-    rows.emplace_back("step", fmt::format("{}, {} tokens, loss {:.4f}", core::format_count(state.step),
-                                          core::format_count(state.tokens), state.last_loss));
+    rows.emplace_back("step", fmt::format("{}, {}, loss {:.4f}", core::format_count(state.step),
+                                          core::counted(state.tokens, "token"), state.last_loss));
     rows.emplace_back("best", state.best_loss
                                   ? fmt::format("step {}, validation loss {:.4f}", state.best_step, *state.best_loss)
                                   : "no validation");

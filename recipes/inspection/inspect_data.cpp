@@ -4,7 +4,9 @@
 #include <algorithm>
 
 #include "lowrank/core/table.h"
+#include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
+#include "lowrank/core/visible.h"
 #include "lowrank/recipes/inspection/inspect.h"
 #include "lowrank/recipes/run/run_report.h"
 
@@ -34,6 +36,12 @@ std::vector<Stretch> stretches(const data::Example& example, const data::Tokeniz
   return result;
 }
 
+/// Every line of a text two spaces in: none of them can pass for a line of ours.
+std::string indented(std::string text) {
+  for (std::size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 3) text.insert(at + 1, "  ");
+  return "  " + text;
+}
+
 std::string ids_text(const data::Example& example, const Marks& marks) {
   std::string text;
   for (std::size_t i = 0; i < example.ids.size(); ++i) {
@@ -59,8 +67,8 @@ Inspection inspect_data(const data::Dataset& dataset, const data::Tokenizer& tok
       {"documents", core::format_count(report.documents)},
       {"examples", core::format_count(report.examples)},
       {"tokens", fmt::format("{}, {:.1f} % not learned", core::format_count(report.tokens), masked_share)},
-      {"left out", fmt::format("{} rows cut ({} tokens), {} blank, {} with nothing to learn; {} seen before are kept",
-                               core::format_count(report.truncated), core::format_count(report.truncated_tokens),
+      {"left out", fmt::format("{} cut ({}), {} blank, {} with nothing to learn; {} seen before are kept",
+                               core::counted(report.truncated, "row"), core::counted(report.truncated_tokens, "token"),
                                core::format_count(report.empty), core::format_count(report.all_masked),
                                core::format_count(report.duplicates))},
   };
@@ -70,16 +78,16 @@ Inspection inspect_data(const data::Dataset& dataset, const data::Tokenizer& tok
   const std::size_t count = std::min(dataset.examples.size(), static_cast<std::size_t>(examples));
   for (std::size_t i = 0; i < count; ++i) {
     const data::Example& example = dataset.examples[i];
-    const std::string& where = dataset.documents[example.document].where;
+    const std::string where = dataset.documents[example.document].where;
     std::string text, plain;
     for (const Stretch& stretch : stretches(example, tokenizer)) {
       text += stretch.learned ? stretch.text : marks.masked(stretch.text);
       plain += stretch.text;
     }
     result.text += fmt::format("\n{}\n{}\n{}\n",
-                               marks.title(fmt::format("example {}: {}, {} tokens, {} learned", i + 1, where,
-                                                       example.ids.size(), example.counted())),
-                               text, ids_text(example, marks));
+                               marks.title(core::visible_line(fmt::format("example {}: {}, {}, {} learned", i + 1, where,
+                                                                         core::counted(static_cast<std::int64_t>(example.ids.size()), "token"), example.counted()))),
+                               indented(text), ids_text(example, marks));
     std::vector<int> learned(example.learned.begin(), example.learned.end());
     if (!learned.empty()) learned.front() = 0;  // the first token is not predicted
     result.json["examples"].push_back({{"where", where},

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "lowrank/core/error.h"
+#include "lowrank/data/hub/cache.h"
 #include "lowrank/models/load.h"
 #include "lowrank/recipes/inspection/inspect.h"
 
@@ -10,6 +11,10 @@ namespace lowrank::recipes {
 namespace fs = std::filesystem;
 
 Inspection inspect_path(const fs::path& path, bool tensors) {
+  if (std::error_code ignored; !fs::exists(path, ignored)) {  // by its name on the hub
+    const auto here = data::hub::local_path(path, data::hub::RepoType::kModel);
+    if (here && *here != path) return inspect_path(*here, tensors);
+  }
   const auto holds = [&](const char* name) { return fs::is_regular_file(path / name); };
   if (fs::is_regular_file(path)) {
     if (path.extension() == ".safetensors") return inspect_safetensors(path);

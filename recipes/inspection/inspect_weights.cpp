@@ -11,6 +11,9 @@
 #include "lowrank/data/tokenizer/tokenizer.h"
 #include "lowrank/formats/safetensors.h"
 #include "lowrank/models/blocks/attention.h"
+#include "lowrank/models/blocks/experts.h"
+#include "lowrank/models/blocks/gated_delta.h"
+#include "lowrank/models/blocks/short_conv.h"
 #include "lowrank/models/config.h"
 #include "lowrank/models/description.h"
 #include "lowrank/recipes/inspection/inspect.h"
@@ -65,7 +68,25 @@ struct TensorSummary {
 struct Blocks {
   models::AttentionSpec attention;  // of the first layer that has one
   std::int64_t mlp_width = 0, windows = 0, window = 0;
+  std::shared_ptr<const models::ExpertsMlpSpec> experts;  // of the first layer that has a mixture
+  std::int64_t mixtures = 0;
+  std::string state;  // of layers that carry one instead of keys and values: what they are, in words
+  std::int64_t states = 0;
 };
+
+// A mixer that carries a state, in words; empty: it is none.
+std::string state_text(const models::MixerSpec& mixer) {
+  if (const auto* delta = dynamic_cast<const models::GatedDeltaSpec*>(&mixer)) {
+    const auto& shape = delta->shape;
+    return fmt::format(
+        "the gated delta rule ({} heads of keys {} wide, {} of values {} wide, a convolution over {} tokens)",
+        shape.key_heads, shape.key_dim, shape.value_heads, shape.value_dim, delta->taps);
+  }
+  if (const auto* conv = dynamic_cast<const models::ShortConvSpec*>(&mixer)) {
+    return fmt::format("a gated convolution over {} tokens", conv->taps);
+  }
+  return "";
+}
 
 Blocks blocks_of(const models::DecoderConfig& config) {
   Blocks result;
@@ -73,6 +94,12 @@ Blocks blocks_of(const models::DecoderConfig& config) {
     if (const auto* mlp = dynamic_cast<const models::DenseMlpSpec*>(layer.mlp.get())) {
       result.mlp_width = std::max(result.mlp_width, mlp->width);
     }
+    if (const auto experts = std::dynamic_pointer_cast<const models::ExpertsMlpSpec>(layer.mlp)) {
+      if (result.experts == nullptr) result.experts = experts;
+      ++result.mixtures;
+    }
+    const std::string state = state_text(*layer.mixer);
+    if (!state.empty()) result.state = state, ++result.states;
     const auto* attention = dynamic_cast<const models::AttentionSpec*>(layer.mixer.get());
     if (attention == nullptr) continue;
     if (result.attention.heads == 0) result.attention = *attention;
@@ -90,7 +117,25 @@ std::string attention_text(const Blocks& blocks) {
   }
   if (attention.q_norm.kind != models::NormSpec::Kind::kNone) text += "; norms on queries and keys";
   if (attention.qkv_bias) text += "; bias";
+  if (attention.gate) text += "; gated";
+  if (blocks.states > 0) text += fmt::format("; in {} layers in its place {}", blocks.states, blocks.state);
   return text;
+}
+
+std::string parameters_text(const models::DecoderConfig& config) {
+  const std::int64_t all = config.parameter_count(), active = config.active_parameter_count();
+  std::string text = core::format_count(all);
+  if (active != all) text += fmt::format(", of which a token passes through {}", core::format_count(active));
+  return text;
+}
+
+std::string mlp_text(const Blocks& blocks) {
+  std::string text;
+  if (blocks.mlp_width > 0) text = fmt::format("MLP {}", core::format_count(blocks.mlp_width));
+  if (blocks.experts == nullptr) return text;
+  return fmt::format("{}{}{} experts of {} in {} layers, {} a token{}", text, text.empty() ? "" : "; ",
+                     blocks.experts->experts, core::format_count(blocks.experts->width), blocks.mixtures,
+                     blocks.experts->per_token, blocks.experts->shared != nullptr ? " and a shared one" : "");
 }
 
 std::string positions_text(const models::DecoderConfig& config) {
@@ -144,6 +189,9 @@ Inspection inspect_model(const fs::path& directory, bool tensors) {
           {"path", directory.string()},
           {"model_type", config.model_type},
           {"parameters", config.parameter_count()},
+          {"active_parameters", config.active_parameter_count()},
+          {"experts", blocks.experts == nullptr ? 0 : blocks.experts->experts},
+          {"experts_per_token", blocks.experts == nullptr ? 0 : blocks.experts->per_token},
           {"layers", config.layers},
           {"hidden_size", config.hidden_size},
           {"intermediate_size", blocks.mlp_width},
@@ -161,9 +209,9 @@ Inspection inspect_model(const fs::path& directory, bool tensors) {
 
   std::vector<std::pair<std::string, std::string>> rows = {
       {"model", fmt::format("{} ({})", directory.string(), config.model_type)},
-      {"parameters", core::format_count(config.parameter_count())},
-      {"layers", fmt::format("{}, {} wide, MLP {}{}", config.layers, core::format_count(config.hidden_size),
-                             core::format_count(blocks.mlp_width), config.tied ? ", head tied to the embedding" : "")},
+      {"parameters", parameters_text(config)},
+      {"layers", fmt::format("{}, {} wide, {}{}", config.layers, core::format_count(config.hidden_size),
+                             mlp_text(blocks), config.tied ? ", head tied to the embedding" : "")},
       {"attention", attention_text(blocks)},
       {"positions", positions_text(config)},
       {"vocabulary", core::format_count(config.vocab_size)},

@@ -42,7 +42,12 @@ void read_run_json(const fs::path& file, RunSummary& run) {
   const Json json = core::read_json(file);
   const JsonView view(json, file.string());
   run.finished = view.get_bool("finished", false);
-  if (view.has_value("options")) run.options = view.at("options").raw();
+  if (view.has_value("model")) run.model = view.at("model").get_string("name", "");
+  if (view.has_value("options")) {
+    const JsonView options = view.at("options");
+    if (!options.is_object()) options.fail("expected an object");
+    run.options = options.raw();
+  }
   if (view.has_value("totals")) {
     const JsonView totals = view.at("totals");
     run.steps = integer(totals, "steps");
@@ -108,7 +113,12 @@ RunSummary read_run(const fs::path& directory) {
 }
 
 void collect(const fs::path& directory, int depth, std::vector<RunSummary>& runs) {
-  if (train::run_state(directory) != train::RunState::kEmpty) {
+  try {
+    if (train::run_state(directory) != train::RunState::kEmpty) {
+      runs.push_back(read_run(directory));
+      return;
+    }
+  } catch (const Error&) {  // of this folder alone; read_run says what it is
     runs.push_back(read_run(directory));
     return;
   }

@@ -1,9 +1,13 @@
 #include "lowrank/recipes/run/adapter_facts.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
+#include "lowrank/core/plural.h"
+#include "lowrank/core/text.h"
+#include "lowrank/data/hub/cache.h"
 #include "lowrank/recipes/spec/fields.h"
 
 namespace lowrank::recipes {
@@ -17,12 +21,19 @@ void refuse_adapter_as_model(const std::string& model, const models::Resolved& r
                                           model, resolved.model.string()));
 }
 
-void require_adapter(const fs::path& directory, const std::string& field) {
-  if (fs::is_regular_file(directory / "adapter_config.json")) return;
-  throw MissingError(
+fs::path adapter_folder(const fs::path& adapter, const std::string& field) {
+  const auto folder = data::hub::local_path(adapter, data::hub::RepoType::kModel);
+  if (folder && fs::is_regular_file(*folder / "adapter_config.json")) return *folder;
+  if (folder && folder->extension() == ".gguf" && fs::is_regular_file(*folder))
+    throw MissingError(fmt::format("{} is a GGUF file, which llama.cpp runs; `{}` takes the PEFT adapter that it was made from: the folder "
+                                   "with adapter_config.json",
+                                   core::printable(folder->string(), 1000), field));
+  const std::string problem =
       fmt::format("{}: no adapter there (adapter_config.json is missing); `{}` names a folder that a run "
                   "of lowrank or PEFT's save_pretrained wrote",
-                  directory.string(), field));
+                  core::printable(folder.value_or(adapter).string(), 1000), field);
+  if (folder) throw MissingError(problem);
+  data::hub::throw_not_here(problem + ", or ORG/NAME", adapter, data::hub::RepoType::kModel);
 }
 
 std::string also_trained(const lora::Adapter& adapter) {
@@ -37,9 +48,18 @@ std::string also_trained(const lora::Adapter& adapter) {
     }
   }
   std::string text = adapter.adapts_embedding() ? "; the embedding" : "";
-  for (std::size_t i = 0; i < std::min(kNamed, whole.size()); ++i) text += (i == 0 ? "; whole: " : ", ") + whole[i];
+  if (!adapter.experts().empty()) {
+    const std::size_t experts = static_cast<std::size_t>(adapter.experts().front()->experts());
+    text += fmt::format("; {} parameters of {} experts each ({})", adapter.experts().size(), experts,
+                        fmt::join(adapter.config().target_parameters, ", "));
+  }
+  for (std::size_t i = 0; i < std::min(kNamed, whole.size()); ++i)
+    text += (i == 0 ? "; trained whole: " : ", ") + whole[i];
   if (whole.size() > kNamed) text += fmt::format(" and {} more", whole.size() - kNamed);
-  if (biases > 0) text += fmt::format("; {} biases", biases);
+  for (const lora::Adapter::OwnRows& own : adapter.token_rows())
+    text += fmt::format("; {} of {}{}", core::counted(static_cast<std::int64_t>(own.rows.ids.size()), "row"), own.path, adapter.keeps_tied() ? " and the head" : "");
+  if (adapter.config().lora_bias) text += "; a bias beside every B";
+  if (biases > 0) text += biases == 1 ? "; a bias" : fmt::format("; {} biases", biases);
   return text;
 }
 

@@ -13,7 +13,7 @@ namespace lowrank::recipes {
 void refuse_adapter_as_model(const std::string& model, const models::Resolved& resolved);
 
 /// MissingError when there is no adapter in the folder that a field names.
-void require_adapter(const std::filesystem::path& directory, const std::string& field);
+std::filesystem::path adapter_folder(const std::filesystem::path& adapter, const std::string& field);
 
 /// What an adapter trains beside A and B of linear layers, in words that follow those: "; the embedding; whole:
 /// model.norm; 12 biases". Empty: nothing.

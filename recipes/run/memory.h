@@ -2,17 +2,20 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "lowrank/data/plan.h"
-#include "lowrank/models/config.h"
-#include "lowrank/models/dtype.h"
 
 namespace lowrank::recipes {
 
 /// Tokens of the largest micro-batch of an epoch.
 std::int64_t largest_micro_batch(const data::Plan& plan, const std::vector<std::int64_t>& lengths);
-/// What the backward pass keeps of so many tokens.
-std::uint64_t activation_bytes(const models::DecoderConfig& config, std::int64_t tokens, at::ScalarType dtype);
+/// Weights, gradients and the optimiser's two moments where all of these are trained, in fp32.
+std::uint64_t trained_bytes(std::int64_t parameters);
+
+/// IoError where `need` bytes are more than core::available_memory() has, a tenth aside that estimates may be wrong by.
+/// `what` needs them ("the activations of ..."), `remedy` is the way out.
+void refuse_beyond_memory(std::uint64_t need, const std::string& what, const std::string& remedy);
 
 }  // namespace lowrank::recipes

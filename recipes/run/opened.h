@@ -16,20 +16,26 @@ namespace lowrank::recipes {
 struct Opened {
   models::LoadedModel model;
   std::optional<lora::Adapter> adapter;
-  std::filesystem::path adapter_path;  // empty without an adapter
+  std::filesystem::path adapter_path;  // empty without an adapter; its tokenizer, where it has one, is model.tokenizer
   models::DecoderImpl& decoder() const { return *model.decoder; }
   const data::Tokenizer& tokenizer() const { return *model.tokenizer; }
 };
 
 /// "auto", "float32" or "bfloat16".
 models::DTypeChoice dtype_choice(const std::string& name);
+/// "auto", "int8" or "nf4".
+kernels::BaseForm base_form(const std::string& name);
+/// A note where the adapter in this folder was trained on a base of another form (its run.json says so), of the form
+/// that is used; empty otherwise.
+std::string other_form(const std::filesystem::path& adapter, kernels::BaseForm used);
 
 /// The folder `adapter`, or the one that MODEL is. FieldError where both are given, MissingError where it is not there.
 std::optional<std::filesystem::path> adapter_of(const std::string& model, const std::optional<std::string>& adapter);
 
 /// MODEL with that adapter, if any; what is to be said of both are warnings.
 Opened open_model(const std::string& model, const std::optional<std::filesystem::path>& adapter,
-                  models::DTypeChoice dtype, core::ProgressObserver& progress);
+                  models::DTypeChoice dtype, core::ProgressObserver& progress,
+                  kernels::BaseForm form = kernels::BaseForm::kAsStored);
 
 /// For the opening lines: model, dtype with its reason.
 std::vector<std::pair<std::string, std::string>> describe(const models::LoadedModel& model);

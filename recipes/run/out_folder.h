@@ -5,7 +5,8 @@
 
 namespace lowrank::recipes {
 
-/// FieldError by `out` where the folder holds something, or is none.
+/// FieldError by `out` where the folder holds something, or is none; ConfigError where check_place() of
+/// train/out_place.h refuses it.
 void refuse_used_folder(const std::filesystem::path& out);
 
 }  // namespace lowrank::recipes

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "lowrank/recipes/run/run_data.h"
+
 namespace lowrank::recipes {
 
 namespace {
@@ -35,7 +37,9 @@ void apply_preset(FinetuneSpec& spec, Observer& observer) {
     if (fields.given(name) || (setting.of_adapter && own_adapter)) continue;
     if (name == "epochs" && spec.train.max_steps) continue;
     if (name == "batch-size" && spec.train.batch_tokens) continue;
-    if (name == "val-split" && (spec.data.has_validation() || spec.little.folds || spec.little.fold)) continue;
+    const bool validates = spec.data.has_validation() || spec.little.folds || spec.little.fold ||
+                           !validation_paths(fields, spec.data).paths.empty();
+    if (name == "val-split" && validates) continue;
     fields.set(name, setting.value, source);
     text += fmt::format(" `{}` {}", name, setting.value.dump());
   }

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
 #include "lowrank/eval/forgetting.h"
 #include "lowrank/lora/delta_scale.h"
@@ -38,6 +39,14 @@ Json to_json(const eval::ScalePoint& point) {
 
 }  // namespace
 
+double router_aux_loss(double asked, const models::DecoderImpl& decoder, const Fields& fields) {
+  if (asked != 0 && decoder.slot_table().routers.empty())
+    fields.fail("router-aux-loss",
+                fmt::format("is for mixtures of experts whose routers transformers balances, and this model ({}) is none",
+                            decoder.config().model_type));
+  return asked;
+}
+
 std::optional<double> max_forgetting(const RegularisationSpec& spec, const DataSpec& data, const AdapterSpec& adapter,
                                      const Fields& fields) {
   if (!spec.max_forgetting) return std::nullopt;
@@ -67,7 +76,7 @@ void check_update_fields(const Fields& fields, const lora::Adapter& adapter) {
   const auto copy = std::find_if(adapter.whole().begin(), adapter.whole().end(), [](const auto& module) {
     return module->path() != models::SequenceClassifier::kScore;
   });
-  const bool copies = copy != adapter.whole().end();
+  const bool rows = !adapter.token_rows().empty(), copies = copy != adapter.whole().end() || rows;
   const auto refuse = [&](std::initializer_list<const char*> names, const std::string& why) {
     for (const char* name : names) {
       if (fields.given(name)) fields.fail(name, why + "; leave it out");
@@ -84,10 +93,10 @@ void check_update_fields(const Fields& fields, const lora::Adapter& adapter) {
            "scales the update, and with DoRA's magnitudes a scaled one is no adapter of the same form");
   if (copies || adapter.adapts_embedding()) {
     refuse(on_factors, fmt::format("acts on A and B of linear layers, and {} is trained beside them",
-                                   copies ? (*copy)->path() : adapter.embedding()->path()));
+                                   copies && !rows ? (*copy)->path() : adapter.embedding()->path()));
   }
   if (copies) {
-    const std::string& path = (*copy)->path();
+    const std::string& path = rows ? adapter.token_rows().front().path : (*copy)->path();
     refuse({"max-forgetting"}, fmt::format("scales the update of low rank, and a trained copy of {} is none", path));
     refuse({"l1", "l2"}, fmt::format("is a penalty on A and B, and would pull the trained copy of {} to zero", path));
   }
@@ -121,12 +130,12 @@ void report_overfitting(RunReport& report, const train::TrainResult& result, tra
   const double median = norms[norms.size() / 2].ratio();
   report.findings["update"]["median_ratio"] = median;
   report.findings_text +=
-      fmt::format("|ΔW|/|W|: largest at {}; median of {} layers {:.3g}\n", largest, norms.size(), median);
+      fmt::format("|ΔW|/|W|: largest at {}; median of {} {:.3g}\n", largest, core::counted(static_cast<std::int64_t>(norms.size()), "layer"), median);
 }
 
 void bound_forgetting(RunReport& report, train::TrainResult& result, train::CausalLm& objective,
                       models::DecoderImpl& decoder, lora::Adapter& adapter, const data::Dataset& choosing, double bound,
-                      const std::filesystem::path& out, core::ProgressObserver& progress) {
+                      const std::filesystem::path& out, core::ProgressObserver& progress, train::GradSync& sync) {
   const eval::ForgettingSearch search =
       eval::search_scale(decoder, adapter, choosing, objective.validation(), bound, &progress);
   Json points = Json::array();
@@ -140,8 +149,11 @@ void bound_forgetting(RunReport& report, train::TrainResult& result, train::Caus
   }
   const std::vector<train::EvalResult> unscaled = result.after;
   lora::fold_scale(adapter, search.scale);
-  objective.save(out);
-  result.after = objective.evaluate();
+  train::together(sync, [&] {
+    if (sync.rank() == 0) objective.save(out);
+  });
+  const std::vector<train::EvalResult> whole_sets = objective.evaluate_whole();
+  result.after = whole_sets.empty() ? objective.evaluate() : whole_sets;
 
   const train::EvalResult *before = find(result.before, "general"), *after = find(result.after, "general"),
                           *full = find(unscaled, "general");

@@ -14,6 +14,10 @@ namespace lowrank::recipes {
 std::optional<double> max_forgetting(const RegularisationSpec& spec, const DataSpec& data, const AdapterSpec& adapter,
                                      const Fields& fields);
 
+/// The weight of the routers' load-balancing loss, 0 where it is off. FieldError where one is asked for and the model has
+/// no routers with such a loss.
+double router_aux_loss(double asked, const models::DecoderImpl& decoder, const Fields& fields);
+
 /// FieldError for fields on ΔW that an adapter's form does not have: with DoRA it is no product of the factors, with
 /// PiSSA and OLoRA not of the trained ones alone, and where whole tensors or the embedding are trained they would leave
 /// those out; and for penalties that would pull trained copies of whole tensors to zero.
@@ -29,6 +33,6 @@ void report_overfitting(RunReport& report, const train::TrainResult& result, tra
 /// bound.
 void bound_forgetting(RunReport& report, train::TrainResult& result, train::CausalLm& objective,
                       models::DecoderImpl& decoder, lora::Adapter& adapter, const data::Dataset& choosing, double bound,
-                      const std::filesystem::path& out, core::ProgressObserver& progress);
+                      const std::filesystem::path& out, core::ProgressObserver& progress, train::GradSync& sync);
 
 }  // namespace lowrank::recipes

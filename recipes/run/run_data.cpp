@@ -7,6 +7,7 @@
 #include "lowrank/core/text.h"
 #include "lowrank/data/parts.h"
 #include "lowrank/data/preferences.h"
+#include "lowrank/data/sources.h"
 
 namespace lowrank::recipes {
 
@@ -18,17 +19,34 @@ void require_data(const Fields& fields, const DataSpec& spec) {
   if (spec.data.empty() && !spec.train_source) fields.fail("data", "is missing; name files or folders to learn from");
 }
 
+ValidationPaths validation_paths(const Fields& fields, const DataSpec& spec) {
+  ValidationPaths result;
+  if (!spec.val_data.empty()) return {paths_of(spec.val_data), "on `val-data`"};
+  if (spec.train_source || spec.validation_source || fields.given("val-split")) return result;
+  result.paths = data::validation_files(paths_of(spec.data), data::parse_format(spec.format));
+  for (std::size_t i = 0; i < result.paths.size() && i < 3; ++i) {
+    result.how += (i == 0 ? "on " : ", ") + result.paths[i].string();
+  }
+  if (result.paths.size() > 3) result.how += fmt::format(" and {} more", result.paths.size() - 3);
+  if (!result.paths.empty()) result.how += result.paths.size() == 1 ? ", which lies in `data`" : ", which lie in `data`";
+  return result;
+}
+
 RunData read_run_data(TrainingRun& run, const DataSpec& spec, const TrainSpec& training, const LittleDataSpec& little,
                       bool halves, const data::Tokenizer& tokenizer, std::int64_t max_positions, DataCache* cache) {
   require_data(run.fields, spec);
-  const data::DataOptions reading = data_options(spec, run.fields, max_positions);
-  const auto load = [&](const std::vector<std::string>& paths, const DataSource& source, const data::DataOptions& how) {
+  data::DataOptions reading = data_options(spec, run.fields, max_positions);
+  reading.chat = run.chat_layout(spec.chat, tokenizer);
+  const auto load = [&](const std::vector<fs::path>& paths, const DataSource& source, data::DataOptions how,
+                        data::Part part) {
+    how.files.part = part;
+    if (part != data::Part::kTrain) how.files.temperature = 1;
     if (source) return source(tokenizer, how);
-    return cache != nullptr ? cache->load(paths_of(paths), tokenizer, how, &run.observer)
-                            : data::load(paths_of(paths), tokenizer, how, &run.observer);
+    return cache != nullptr ? cache->load(paths, tokenizer, how, &run.observer)
+                            : data::load(paths, tokenizer, how, &run.observer);
   };
   RunData result;
-  result.train = load(spec.data, spec.train_source, reading);
+  result.train = load(paths_of(spec.data), spec.train_source, reading, data::Part::kTrain);
   const std::uint64_t seed = split_seed(spec, training);
   std::string how;
   if (little.fold) {
@@ -36,16 +54,14 @@ RunData read_run_data(TrainingRun& run, const DataSpec& spec, const TrainSpec& t
     how = parts.how;
     result.train = std::move(parts.train);
     result.evaluation.emplace_back("validation", std::move(parts.validation));
-  } else if (spec.has_validation()) {
-    result.evaluation.emplace_back("validation", load(spec.val_data, spec.validation_source, reading));
-    how = "on `val-data`";
+  } else if (const ValidationPaths held = validation_paths(run.fields, spec);
+             spec.validation_source || !held.paths.empty()) {
+    result.evaluation.emplace_back("validation",
+                                   load(held.paths, spec.validation_source, reading, data::Part::kValidation));
+    how = spec.validation_source ? "on `val-data`" : held.how;
   } else if (spec.val_split > 0) {
-    data::Split parts = data::split(result.train, spec.val_split, seed);
-    how = parts.how;
-    if (!parts.validation.examples.empty()) {
-      result.train = std::move(parts.train);
-      result.evaluation.emplace_back("validation", std::move(parts.validation));
-    }
+    data::Dataset parted = data::take_validation(result.train, spec.val_split, seed, how);
+    if (!parted.examples.empty()) result.evaluation.emplace_back("validation", std::move(parted));
   } else {
     how = "none (`val-split` 0)";
   }
@@ -57,7 +73,8 @@ RunData read_run_data(TrainingRun& run, const DataSpec& spec, const TrainSpec& t
     // What is forgotten is measured on plain text, whatever the rows of the data are.
     data::DataOptions general = reading;
     general.format = data::Format::kAuto;
-    data::Dataset text = load(spec.general_data, spec.general_source, general);
+    general.files.map = nullptr;
+    data::Dataset text = load(paths_of(spec.general_data), spec.general_source, general, data::Part::kTest);
     if (halves) {
       data::Split parts = data::split(text, 0.5, seed);
       if (parts.validation.examples.empty()) {
@@ -81,16 +98,19 @@ RunData read_pairs(TrainingRun& run, const DataSpec& spec, const TrainSpec& trai
   require_data(run.fields, spec);
   data::DataOptions reading;
   reading.seq_len = sequence_length(spec, run.fields, model.decoder->config().max_positions);
-  const auto load = [&](const std::vector<std::string>& paths, const DataSource& source) {
+  reading.chat = run.chat_layout(spec.chat, *model.tokenizer);
+  const auto load = [&](const std::vector<fs::path>& paths, const DataSource& source, data::Part part) {
     return source ? source(*model.tokenizer, reading)
-                  : data::load_preferences(paths_of(paths), *model.tokenizer, reading.seq_len, &run.observer);
+                  : data::load_preferences(paths, *model.tokenizer, reading.seq_len, &run.observer, reading.chat,
+                                           file_options(spec.columns, {}, part));
   };
   RunData result;
-  result.train = load(spec.data, spec.train_source);
+  result.train = load(paths_of(spec.data), spec.train_source, data::Part::kTrain);
   std::string how;
-  if (spec.has_validation()) {
-    result.evaluation.emplace_back("validation", load(spec.val_data, spec.validation_source));
-    how = "on `val-data`";
+  if (const ValidationPaths held = validation_paths(run.fields, spec);
+      spec.validation_source || !held.paths.empty()) {
+    result.evaluation.emplace_back("validation", load(held.paths, spec.validation_source, data::Part::kValidation));
+    how = spec.validation_source ? "on `val-data`" : held.how;
   } else if (spec.val_split > 0) {
     data::Split parts = data::split_preferences(result.train, spec.val_split, seed_of(training));
     how = parts.how;

@@ -14,6 +14,7 @@ namespace lowrank::recipes {
 struct RunData {
   data::Dataset train;
   std::vector<std::pair<std::string, data::Dataset>> evaluation;
+  std::vector<std::pair<std::string, data::Dataset>> whole;  // what `evaluation` are parts of (fit_evaluation)
   data::Dataset choosing;  // with max_forgetting: the half of the general data that the scale is chosen on
 };
 
@@ -32,6 +33,14 @@ data::Split held_out_fold(const Fields& fields, const DataSpec& spec, const std:
 /// In (0, 1].
 double training_share(const Fields& fields, double share);
 /// FieldError where there is nothing to learn from.
+/// Where validation data lies: at `val-data`, or else in the validation parts of the folders that `data` names, unless
+/// `val-split` was asked for. No paths: nowhere.
+struct ValidationPaths {
+  std::vector<std::filesystem::path> paths;
+  std::string how;  // "on `val-data`"
+};
+ValidationPaths validation_paths(const Fields& fields, const DataSpec& spec);
+
 void require_data(const Fields& fields, const DataSpec& spec);
 std::vector<std::filesystem::path> paths_of(const std::vector<std::string>& texts);
 

@@ -1,53 +1,20 @@
 #include "lowrank/recipes/run/run_page.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 
-#include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
+#include "lowrank/recipes/run/curves.h"
+#include "lowrank/recipes/run/rate_report.h"
 
 namespace lowrank::recipes {
 
 namespace {
 
-namespace fs = std::filesystem;
-
-/// The rows of metrics.jsonl as curves.
-struct Metrics {
-  eval::Curve loss{"training", {}}, rate{"learning rate", {}};
-  std::vector<eval::Curve> evaluations;  // a set each, in the order in which they come
-};
-
-eval::Curve& curve_of(Metrics& metrics, const std::string& split) {
-  const auto it = std::find_if(metrics.evaluations.begin(), metrics.evaluations.end(),
-                               [&](const auto& c) { return c.name == split; });
-  return it != metrics.evaluations.end() ? *it : metrics.evaluations.emplace_back(eval::Curve{split, {}, true});
-}
-
-Metrics read_metrics(const fs::path& file) {
-  const std::string text = core::read_file(file);
-  Metrics metrics;
-  std::int64_t line = 0;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string where = fmt::format("{} line {}", file.string(), ++line);
-    const core::Json row = core::parse_json(std::string_view(text).substr(begin, end - begin), where);
-    const core::JsonView view(row, where);
-    begin = end + 1;
-    if (!view.has_value("step")) continue;
-    const double step = view.at("step").as_double();
-    if (view.has_value("eval_loss")) {
-      curve_of(metrics, view.get_string("split", "validation"))
-          .points.emplace_back(step, view.at("eval_loss").as_double());
-    } else if (view.has_value("loss")) {
-      metrics.loss.points.emplace_back(step, view.at("loss").as_double());
-      if (view.has_value("lr")) metrics.rate.points.emplace_back(step, view.at("lr").as_double());
-    }
-  }
-  return metrics;
-}
 
 /// Validation loss less the mean training loss since the evaluation before, at each evaluation after step 0.
 eval::Curve gap(const eval::Curve& loss, const eval::Curve& validation) {
@@ -100,11 +67,18 @@ eval::ReportTable data_table(const RunReport& report) {
 
 }  // namespace
 
-std::string run_page(const RunReport& report, const train::TrainResult& result, const fs::path& out) {
-  const Metrics metrics = read_metrics(out / "metrics.jsonl");
+std::string run_page(const RunReport& report, const train::TrainResult& result, const Curves& curves) {
   eval::Report page;
   page.title = fmt::format("{} of {}", report.verb, report.model_name);
+  if (report.verdict) page.verdict = report.verdict->rows();
   page.facts = {
+      {"command", report.command},
+      {"ended", fmt::format("{:%Y-%m-%d %H:%M} UTC, after {} of training", fmt::gmtime(std::time(nullptr)),
+                            core::format_seconds(result.seconds))},
+      {"machine", fmt::format("lowrank {}, LibTorch {}, {}, {} threads", report.environment["lowrank"].get<std::string>(),
+                              report.environment["libtorch"].get<std::string>(),
+                              report.environment["cpu_capability"].get<std::string>(),
+                              report.environment["threads"].get<int>())},
       {"model", fmt::format("{} ({}, {} parameters)", report.model_name, report.model_type,
                             core::format_count(report.base_parameters))},
       {"trained", fmt::format("{} parameters ({:.3f} %), {}", core::format_count(report.trainable_parameters),
@@ -116,15 +90,17 @@ std::string run_page(const RunReport& report, const train::TrainResult& result, 
   if (result.best_loss)
     page.facts.emplace_back("best",
                             fmt::format("step {}, validation loss {:.4f}", result.best_step, *result.best_loss));
-  std::string options;
+  if (result.lr_test.is_object())
+    page.facts.emplace_back("learning rate", result.lr_test.at("reason").get<std::string>());
+  for (const core::Json& spike : result.spikes) {
+    page.facts.emplace_back("spike", fmt::format("step {}: {}; {}", spike.at("step").get<std::int64_t>(), spike.at("what").get<std::string>(),
+                                                 spike.at("done").get<std::string>()));
+  }
   for (const auto& [name, value] : report.options.items()) {
     const bool said =
         value.is_null() || name == "resume" || name == "overwrite" || name == "force" || value == core::Json(false);
-    if (!said)
-      options += fmt::format("{}{} {}", options.empty() ? "" : ", ", name,
-                             value.is_string() ? value.get<std::string>() : value.dump());
+    if (!said) page.options.emplace_back(name, value.is_string() ? value.get<std::string>() : value.dump());
   }
-  page.facts.emplace_back("options", options);
 
   const auto [header, rows] = result_table(report, result);
   if (!rows.empty())
@@ -132,13 +108,12 @@ std::string run_page(const RunReport& report, const train::TrainResult& result, 
         {"Before and after", report.shown_metrics.empty() ? "Losses in nats a token." : "", header, rows});
   page.tables.insert(page.tables.end(), report.tables.begin(), report.tables.end());
   const std::string unit = report.shown_metrics.empty() || report.unit != "token" ? "nats a " + report.unit : "loss";
-  eval::Chart losses{"Loss", "step", unit, {metrics.loss}};
-  losses.curves.insert(losses.curves.end(), metrics.evaluations.begin(), metrics.evaluations.end());
-  page.charts = {losses, {"Learning rate", "step", "", {metrics.rate}}};
-  const auto validation = std::find_if(metrics.evaluations.begin(), metrics.evaluations.end(),
-                                       [](const auto& c) { return c.name == "validation"; });
-  if (validation != metrics.evaluations.end()) {
-    const eval::Curve gaps = gap(metrics.loss, *validation);
+  eval::Chart losses{"Loss", "step", unit, {curves.loss}};
+  losses.curves.insert(losses.curves.end(), curves.evaluations.begin(), curves.evaluations.end());
+  page.charts = {losses, {"Learning rate", "step", "", {curves.rate}}};
+  if (result.lr_test.is_object()) page.charts.push_back(rate_chart(result.lr_test));
+  if (const eval::Curve* const validation = curves.evaluation("validation")) {
+    const eval::Curve gaps = gap(curves.loss, *validation);
     page.charts.push_back({"Gap between validation and training", "step", unit, {gaps}});
     page.tables.push_back(gap_table(*validation, gaps));
   }

@@ -126,9 +126,16 @@ Json run_json(const RunReport& report, const train::TrainResult* result, const s
                {"verb", report.verb},
                {"command", report.command},
                {"options", report.options}};
+  if (report.verdict) {
+    json["learned"] = report.verdict->learned;
+    json["verdict"] = report.verdict->text();
+    json["forgotten"] = report.verdict->forgotten_text;
+    json["next"] = report.verdict->next_text;
+  }
   json["model"] = {{"path", report.model_path},           {"name", report.model_name},
                    {"type", report.model_type},           {"dtype", report.dtype},
-                   {"dtype_reason", report.dtype_reason}, {"parameters", report.base_parameters},
+                   {"dtype_reason", report.dtype_reason}, {"base_dtype", report.base_dtype},
+                   {"parameters", report.base_parameters},
                    {"bytes", report.base_bytes},          {"sha256", report.model_sha256}};
   for (const DataUsed& used : report.data) json["data"][used.name] = to_json(used.report);
   json["validation"] = report.validation_how;
@@ -145,6 +152,7 @@ Json run_json(const RunReport& report, const train::TrainResult* result, const s
                     {"tokens", result != nullptr ? result->tokens : 0},
                     {"seconds", result != nullptr ? result->seconds : 0.0}};
   json["recompute"] = report.recompute;
+  if (report.memory) json["memory"] = report.memory->json();
   json["environment"] = report.environment;
   if (result != nullptr) {
     json["result"] = {{"stop", stop_name(*result)},

@@ -12,6 +12,8 @@
 #include "lowrank/data/dataset.h"
 #include "lowrank/eval/report.h"
 #include "lowrank/lora/config.h"
+#include "lowrank/recipes/run/memory_plan.h"
+#include "lowrank/recipes/run/verdict.h"
 #include "lowrank/train/trainer.h"
 
 namespace lowrank::recipes {
@@ -30,6 +32,7 @@ struct RunReport {
   std::filesystem::path out;
   core::Json options;
   std::string model_path, model_name, model_type, dtype, dtype_reason, model_sha256;
+  std::string base_dtype = "auto";  // form of the frozen linear layers: auto, int8, nf4
   std::int64_t base_parameters = 0, trainable_parameters = 0;
   std::uint64_t base_bytes = 0, result_bytes = 0;  // of the model's weights; of what the run writes
   std::optional<lora::LoraConfig> adapter;
@@ -38,7 +41,8 @@ struct RunReport {
   std::vector<DataUsed> data;
   std::string validation_how;
   std::int64_t steps = 0, planned_tokens = 0;
-  std::string recompute;                               // "none" or "layer", with the reason
+  std::string recompute;                               // "none", "layer" or so many layers, with the reason
+  std::optional<MemoryPlan> memory;                    // of a step
   core::Json environment;                              // versions, CPU, threads
   core::Json findings = core::Json::object();          // what was found of the result, for run.json's "result" …
   std::string findings_text;                           // … and for the closing lines
@@ -49,6 +53,7 @@ struct RunReport {
   std::string unit = "token";                                // what the objective counts, in the singular
   std::string adapted_kind = "linear layers", trained = "every weight is trained";
   std::string pipeline_tag = "text-generation", usage;  // of the model card; usage: sentences, empty: as a generator
+  std::optional<Verdict> verdict;                            // of a run that ended
   std::vector<std::string> shown_metrics;               // of the objective's own, those that lines and tables give
 
   std::int64_t all_parameters() const;  // base + adapter, or the base that is trained

@@ -4,13 +4,14 @@
 
 #include <algorithm>
 
-#include "lowrank/models/generate.h"
+#include "lowrank/models/generate_batch.h"
 
 namespace lowrank::recipes {
 
 namespace {
 
 constexpr std::int64_t kContinuation = 48;  // tokens
+constexpr std::int64_t kTogether = 8;       // answers that grow at the same time
 constexpr std::size_t kTextPrompt = 24;     // tokens of a text that are given
 constexpr std::size_t kMaskedTokens = 200;  // of an example that are shown
 
@@ -42,24 +43,29 @@ std::vector<SamplePrompt> sample_prompts(const data::Dataset& dataset, const dat
 
 std::vector<eval::Sample> continue_prompts(const std::vector<SamplePrompt>& prompts,
                                            const std::vector<eval::Candidate>& candidates,
-                                           const data::Tokenizer& tokenizer) {
+                                           const data::Tokenizer& tokenizer, const std::vector<data::TokenId>& ends) {
   models::GenerateOptions greedy;
+  greedy.end_ids = ends;
   greedy.max_new_tokens = kContinuation;
+  std::vector<models::BatchPrompt> batch;
   std::vector<eval::Sample> samples;
   for (const SamplePrompt& prompt : prompts) {
-    eval::Sample& sample = samples.emplace_back(eval::Sample{prompt.text, {}});
-    for (const eval::Candidate& candidate : candidates) {
-      const eval::Active active(candidate);
-      sample.answers.emplace_back(candidate.name,
-                                  models::generate(*candidate.decoder, tokenizer, prompt.ids, greedy).text);
-    }
+    batch.push_back({prompt.ids, batch.size()});
+    samples.push_back({prompt.text, {}});
+  }
+  for (const eval::Candidate& candidate : candidates) {
+    const eval::Active active(candidate);
+    const std::vector<models::Generated> answers =
+        models::generate_batch(*candidate.decoder, tokenizer, batch, greedy, {.size = kTogether});
+    for (std::size_t i = 0; i < answers.size(); ++i) samples[i].answers.emplace_back(candidate.name, answers[i].text);
   }
   return samples;
 }
 
 std::function<std::vector<eval::Sample>()> before_and_after(const models::LoadedModel& model, lora::Adapter* adapter,
                                                             const std::optional<std::filesystem::path>& start,
-                                                            const data::Dataset& dataset, int count) {
+                                                            const data::Dataset& dataset, int count,
+                                                            const std::vector<data::TokenId>& ends) {
   const auto prompts = sample_prompts(dataset, *model.tokenizer, model.decoder->config().max_positions, count);
   const models::DTypeChoice dtype =
       model.decoder->dtype() == at::kBFloat16 ? models::DTypeChoice::kBFloat16 : models::DTypeChoice::kFloat32;
@@ -67,13 +73,14 @@ std::function<std::vector<eval::Sample>()> before_and_after(const models::Loaded
     if (prompts.empty()) return {};
     std::optional<models::LoadedModel> found;
     std::optional<lora::Adapter> begun;
-    if (adapter == nullptr || start) found = models::load(model.path.string(), {.dtype = dtype});
+    if (adapter == nullptr || start)
+      found = models::load(model.path.string(), {.dtype = dtype, .form = model.coded.form, .adapter = start});
     if (start) begun = lora::load_peft(found->decoder->slot_table(), *start);
     if (adapter != nullptr) adapter->set_enabled(false);
     auto samples = continue_prompts(prompts,
                                     {{"before", (found ? *found : model).decoder.get(), begun ? &*begun : nullptr},
                                      {"after", model.decoder.get(), adapter}},
-                                    *model.tokenizer);
+                                    *model.tokenizer, ends);
     if (adapter != nullptr) adapter->set_enabled(true);
     return samples;
   };
@@ -87,7 +94,7 @@ std::vector<eval::MaskedText> label_masks(const data::Dataset& dataset, const da
     const std::size_t shown = std::min(kMaskedTokens, example.ids.size());
     const std::string part =
         shown < example.ids.size() ? fmt::format(", the first {} of {} tokens", shown, example.ids.size()) : "";
-    eval::MaskedText mask{dataset.documents.at(example.document).where + part, {}};
+    eval::MaskedText mask{dataset.documents.at(example.document).where.text() + part, {}};
     data::StreamDecoder stream(tokenizer, false);
     for (std::size_t i = 0; i < shown; ++i) {
       std::string text = stream.push(example.ids[i]);

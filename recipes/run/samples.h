@@ -24,10 +24,12 @@ struct SamplePrompt {
 std::vector<SamplePrompt> sample_prompts(const data::Dataset& dataset, const data::Tokenizer& tokenizer,
                                          std::int64_t positions, int count);
 
-/// Each prompt with every candidate's greedy continuation, in order. Adapters are off afterwards.
+/// Each prompt with every candidate's greedy continuation, in order, up to the model's end tokens or one of `ends`.
+/// Adapters are off afterwards.
 std::vector<eval::Sample> continue_prompts(const std::vector<SamplePrompt>& prompts,
                                            const std::vector<eval::Candidate>& candidates,
-                                           const data::Tokenizer& tokenizer);
+                                           const data::Tokenizer& tokenizer,
+                                           const std::vector<data::TokenId>& ends = {});
 
 /// For when a run has ended: beginnings of `dataset` continued by the model as the run found it ("before"), and by
 /// `model` as it is then ("after"). Before is `model` with `adapter` off; it is read afresh where its own weights were
@@ -35,7 +37,8 @@ std::vector<eval::Sample> continue_prompts(const std::vector<SamplePrompt>& prom
 /// called.
 std::function<std::vector<eval::Sample>()> before_and_after(const models::LoadedModel& model, lora::Adapter* adapter,
                                                             const std::optional<std::filesystem::path>& start,
-                                                            const data::Dataset& dataset, int count);
+                                                            const data::Dataset& dataset, int count,
+                                                            const std::vector<data::TokenId>& ends = {});
 
 /// The tokens of the first examples (a part of long ones), each learned or not.
 std::vector<eval::MaskedText> label_masks(const data::Dataset& dataset, const data::Tokenizer& tokenizer,

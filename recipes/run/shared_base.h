@@ -22,7 +22,7 @@ class SharedBase {
   /// The model that get() gave last.
   models::LoadedModel& model() { return *model_; }
   /// Of its weights; computed once.
-  const std::string& sha256();
+  const std::string& sha256(core::ProgressObserver* progress = nullptr);
   bool several() const { return several_; }
   /// Null where a single run would only hold its data twice.
   DataCache* data() { return several_ ? &data_ : nullptr; }
@@ -31,12 +31,13 @@ class SharedBase {
   bool several_;
   DataCache data_;
   std::optional<models::LoadedModel> model_;
+  std::shared_ptr<const data::Tokenizer> tokenizer_;  // the model's own: a run may read by its adapter's
   std::filesystem::path path_;
   models::LoadOptions options_;
   std::string sha256_;
 };
 
 /// SHA-256 over the files' own SHA-256, in order.
-std::string hash_files(const std::vector<std::filesystem::path>& files);
+std::string hash_files(const std::vector<std::filesystem::path>& files, core::ProgressObserver* progress = nullptr);
 
 }  // namespace lowrank::recipes

@@ -3,15 +3,25 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <chrono>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/memory.h"
 #include "lowrank/core/text.h"
+#include "lowrank/kernels/gemm.h"
+#include "lowrank/kernels/gemm/kept.h"
+#include "lowrank/kernels/gemm/product.h"
+#include "lowrank/lora/mlx_adapter.h"
 #include "lowrank/recipes/run/adapter_facts.h"
+#include "lowrank/recipes/run/base_remarks.h"
 #include "lowrank/recipes/run/memory.h"
+#include "lowrank/recipes/run/memory_plan.h"
 #include "lowrank/recipes/run/model_card.h"
+#include "lowrank/recipes/run/opened.h"
 #include "lowrank/recipes/run/regularisation.h"
 #include "lowrank/recipes/run/run_page.h"
+#include "lowrank/recipes/run/step_profile.h"
 #include "lowrank/recipes/run/tensorboard_log.h"
 #include "lowrank/train/checkpoint.h"
 #include "lowrank/train/run_folder.h"
@@ -23,19 +33,79 @@ using core::Json;
 
 namespace {
 
+constexpr const char* kDate = "date of the chat template";
+
 kernels::Runtime runtime_of(const RunSpec& spec) {
   return {.mode = spec.kernels == "composite" ? kernels::Mode::kComposite : kernels::Mode::kFused,
           .threads = static_cast<std::int32_t>(spec.threads.value_or(0))};
 }
 
+// `pack`: bytes of frozen weights' panels that the run keeps.
+std::int64_t kept_panel_bytes(const RunSpec& spec, const RunReport& report, const train::Objective& objective) {
+  constexpr std::int64_t kManyTokens = 512;  // over which packing is a twentieth of the products at most
+  const auto dtype = report.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  if (spec.pack == "stream" || objective.steps() == 0 || !kernels::gemm::takes(kernels::product_dtype(dtype), kManyTokens))
+    return 0;
+  const auto free = static_cast<std::int64_t>(core::available_memory().value_or(0));
+  const std::int64_t need = 8 * report.base_parameters;  // fp32, for the forward and the backward pass
+  if (spec.pack == "keep") return free > 0 ? std::min(need, free / 2) : need;
+  if (report.base_dtype != "auto") return 0;  // codes were asked for to save memory
+  const std::int64_t micro_batches = std::max<std::int64_t>(objective.micro_batches(0), 1);
+  const std::int64_t tokens = objective.planned_tokens() / std::max<std::int64_t>(objective.steps() * micro_batches, 1);
+  return tokens > 0 && tokens < kManyTokens && need < free / 8 ? need : 0;
+}
+
 Json earlier_choices(const RunSpec& spec) {
   if (spec.resume) {
     if (const auto checkpoint = train::newest_checkpoint(spec.out, nullptr)) {
-      const Json state = core::read_json(*checkpoint / "trainer_state.json");
-      if (state.contains("identity")) return state["identity"];
+      const Json identity = train::read_checkpoint_state(*checkpoint).identity;
+      const core::JsonView chosen(identity, (*checkpoint / "trainer_state.json").string() + ": identity");
+      for (const char* name : {"dtype", "base dtype", "recompute", "micro-batch"}) {
+        if (chosen.has(name)) chosen.at(name).as_string();
+      }
+      if (chosen.has("ranks")) chosen.at("ranks").as_int(1, 1 << 20);
+      return identity;
     }
   }
   return Json::object();
+}
+
+// The same steps in micro-batches of half the size; false where they are of one example already.
+bool halve(data::PlanOptions& plan) {
+  if (plan.batch_tokens || plan.batch_size % 2 != 0) return false;
+  plan.batch_size /= 2;
+  plan.grad_accum *= 2;
+  return true;
+}
+
+// A positive number of a checkpoint's choices; 0 for anything else.
+int number_of(const std::string& text) {
+  int value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size() ? std::max(value, 0) : 0;
+}
+
+// "2 x 8", as an earlier `fit` cut the same steps.
+void take_micro_batch(data::PlanOptions& plan, const std::string& cut) {
+  const std::size_t by = cut.find(" x ");
+  if (by == std::string::npos) return;
+  const int size = number_of(cut.substr(0, by)), times = number_of(cut.substr(by + 3));
+  if (size == 0 || std::int64_t{size} * times != std::int64_t{plan.batch_size} * plan.grad_accum) return;
+  plan.batch_size = size;
+  plan.grad_accum = times;
+}
+
+std::string settings_of(const data::PlanOptions& other, const data::PlanOptions& plan, bool recompute) {
+  std::string text = recompute ? "`recompute` layer" : "";
+  if (other.batch_size != plan.batch_size)
+    text += fmt::format("{}`batch-size` {} `grad-accum` {}", text.empty() ? "" : " ", other.batch_size, other.grad_accum);
+  return text;
+}
+
+std::string fit_words(const std::string& settings) {
+  return fmt::format("{} was taken: the same examples in each step, computed in smaller pieces (results differ by "
+                     "rounding; smaller products are a few per cent slower)",
+                     settings);
 }
 
 }  // namespace
@@ -66,6 +136,7 @@ TrainingRun::TrainingRun(std::string the_verb, std::string the_model, const Fiel
       fields(the_fields),
       spec(the_spec),
       observer(the_observer),
+      sync(train::or_alone(the_observer.ranks())),
       runtime_(runtime_of(the_spec)) {
   fields.check();
   if (spec.out.empty()) fields.fail("out", "is missing; name a folder for the result");
@@ -78,22 +149,105 @@ TrainingRun::TrainingRun(std::string the_verb, std::string the_model, const Fiel
 void TrainingRun::resolve(const AdapterSpec& adapter) {
   resolved = models::resolve(model);
   start = resolved.adapter;
-  if (adapter.adapter) start = *adapter.adapter;
+  if (adapter.adapter) start = adapter_folder(*adapter.adapter, "adapter");
+  if (!adapter.add_tokens || adapter.method == "full") return;
+  if (start)
+    fields.fail("add-tokens", "is for a new adapter, and this run starts from one that brings its own tokenizer; leave it "
+                              "out");
+  added_.emplace(*adapter.add_tokens, resolved.model);
 }
 
 bool TrainingRun::open(RunResult& result, const std::vector<fs::path>& inputs) {
   if (!spec.dry_run) {
     if (spec.resume && spec.overwrite) fields.fail("overwrite", "contradicts `resume`; give one of them");
-    if (spec.resume && train::run_state(spec.out) == train::RunState::kFinished) {
+    bool finished = false, more = false;
+    train::together(sync, [&] {
+      if (sync.rank() != 0 || !spec.resume || train::run_state(spec.out) != train::RunState::kFinished) return;
+      more = asks_for_more();
+      if (more) return;
+      refuse_other_options();
+      finished = true;
+    });
+    longer_ = train::largest(sync, more ? 1 : 0) != 0;
+    if (longer_)
+      observer.note(spec.out + " holds a finished run whose learning rate is constant: it goes on for the further steps");
+    if (train::largest(sync, finished ? 1 : 0) != 0) {
       observer.note(spec.out + " holds a finished run; nothing was done");
       result.state = RunResult::State::kWasFinished;
       result.out = spec.out;
       return false;
     }
-    lock_ = train::open_run_folder(spec.out, spec.resume, spec.overwrite, inputs);
+    open_folder(inputs);
   }
   earlier = earlier_choices(spec);
   return true;
+}
+
+void TrainingRun::open_folder(const std::vector<fs::path>& inputs) {
+  std::vector<fs::path> kept = inputs;
+  for (const char* name : {"data", "val-data", "general-data"}) {
+    if (!fields.contains(name) || !fields.get(name).is_array()) continue;
+    for (const Json& path : fields.get(name)) kept.emplace_back(path.get<std::string>());
+  }
+  train::together(sync, [&] {
+    if (sync.rank() == 0) lock_ = train::open_run_folder(spec.out, spec.resume, spec.overwrite, kept);
+  });
+  require_shared_folder();
+}
+
+/// Checkpoints are written by rank 0 and read by all.
+void TrainingRun::require_shared_folder() const {
+  if (sync.ranks() == 1) return;
+  const fs::path mark = fs::path(spec.out) / ".lowrank.ranks";
+  const auto now = std::chrono::system_clock::now().time_since_epoch().count();
+  const std::string token = train::from_first(sync, fmt::format("{} {}", sync.name(0), now));
+  train::together(sync, [&] {
+    if (sync.rank() == 0) core::write_file(mark, token);
+  });
+  train::together(sync, [&] {
+    std::error_code error;
+    if (sync.rank() == 0 || (fs::exists(mark, error) && core::read_file(mark) == token)) return;
+    fields.fail("out", fmt::format("{} is not the folder that rank 0 has by this name; name one on a file system that "
+                                   "all ranks share",
+                                   spec.out));
+  });
+  if (sync.rank() == 0) fs::remove(mark);
+}
+
+/// Of the run that is gone on with, so that its steps stay what they were; 0: those that are there.
+int TrainingRun::batch_ranks() const {
+  if (earlier.empty()) return 0;
+  return earlier.contains("ranks") ? earlier["ranks"].get<int>() : 1;
+}
+
+bool TrainingRun::asks_for_more() const {
+  const Json before = earlier_choices(spec), now = fields.identity();
+  bool more = false;
+  for (const auto& [flag, value] : now.items()) {
+    if (!before.contains(flag) || before[flag] == value) continue;
+    const std::string name = flag.substr(2);
+    if ((name != "epochs" && name != "max-steps") || !value.is_number() || !before[flag].is_number() || value < before[flag]) return false;
+    more = true;
+  }
+  return more && fields.get("schedule") == Json("constant");
+}
+
+void TrainingRun::refuse_other_options() const {
+  const Json before = earlier_choices(spec);
+  std::string differences;
+  const Json now = fields.identity();
+  for (const auto& [flag, value] : now.items()) {
+    if (!before.contains(flag) || before[flag] == value) continue;
+    differences += fmt::format("{}`{}` {}, now {}", differences.empty() ? "" : "; ", flag.substr(2),
+                               before[flag].dump(), value.dump());
+  }
+  if (differences.empty()) return;
+  std::map<std::string, Json> instead = {{"resume", nullptr}, {"out", spec.out + "-2"}};
+  if (fields.contains("adapter")) instead["adapter"] = spec.out;
+  throw ConfigError(fmt::format(
+      "{} holds a finished run of other options ({}), whose learning rate has come to its end: {} `{}`", spec.out,
+      differences, fields.contains("adapter") ? "train its adapter further with" : "begin a new run with",
+      fields.command(verb, {model}, instead)));
 }
 
 bool TrainingRun::open(RunResult& result) {
@@ -110,31 +264,75 @@ models::LoadedModel& TrainingRun::load(SharedBase& base, bool full) {
   if (full || dtype == "float32") options.dtype = models::DTypeChoice::kFloat32;
   if (!full && dtype == "bfloat16") options.dtype = models::DTypeChoice::kBFloat16;
   options.trainable = full;
+  std::string form = spec.base_dtype;
+  if (full && form != "auto")
+    fields.fail("base-dtype", fmt::format("{} is for a frozen base, and `method` full trains every weight; leave it out",
+                                          form));
+  if (form == "auto" && earlier.contains("base dtype")) form = earlier["base dtype"].get<std::string>();
+  options.form = base_form(form);
+  if (spec.fit && !full && form == "auto") {
+    const FormThatFits found = form_that_fits(resolved.model);
+    options.form = found.form;
+    if (!found.words.empty()) report.remarks.emplace_back("fit", found.words);
+  }
+  if (full) {
+    const std::int64_t parameters = models::read_config(resolved.model).parameter_count();
+    refuse_beyond_memory(trained_bytes(parameters),
+                         fmt::format("the {} trained weights, their gradients and the optimiser's moments",
+                                     core::format_count(parameters)),
+                         "train an adapter (`method` lora) or a smaller model");
+  }
+  options.adapter = full ? std::nullopt : start;
+  if (added_) options.grown = added_->grown();
   models::LoadedModel& loaded = base.get(resolved, options, observer);
+  if (added_) loaded.tokenizer = added_->tokenizer();
+  if (start) {
+    if (auto own = models::adapter_tokenizer(*start, loaded.decoder->config())) loaded.tokenizer = std::move(own);
+  }
 
   const models::DecoderConfig& config = loaded.decoder->config();
   report.model_path = loaded.path.string();
   report.model_name = resolved.name;
   report.model_type = config.model_type;
   report.base_parameters = config.parameter_count();
+  if (config.active_parameter_count() != report.base_parameters)
+    report.remarks.emplace_back(
+        "experts",
+        fmt::format("a token passes through {} of the parameters; routers are frozen where the targets do not name "
+                    "them, and the base's load-balancing loss (router_aux_loss_coef) is off unless `router-aux-loss` is given",
+                    core::format_count(config.active_parameter_count())));
   report.base_bytes = loaded.weights.total_bytes();
   report.dtype = loaded.decoder->dtype() == at::kBFloat16 ? "bfloat16" : "float32";
   report.dtype_reason = full ? "all weights are trained" : loaded.dtype_reason;
-  report.model_sha256 = base.sha256();
-  facts["base model's weights"] = report.model_sha256;
+  base_ = &base;
   facts["dtype"] = report.dtype;
+  report.base_dtype = std::string(kernels::form_name(loaded.coded.form));
+  if (loaded.coded.base != nullptr) {
+    facts["base dtype"] = report.base_dtype;
+    report.remarks.emplace_back("base", loaded.coded.base->words());
+  }
   facts["tokenizer"] = hash_files(loaded.tokenizer->files());
-  if (start) facts["starting adapter"] = core::sha256_file(*start / "adapter_model.safetensors");
+  if (start)
+    for (const std::string& remark : base_remarks(*start, loaded)) observer.warning(remark);
+  if (start) facts["starting adapter"] = core::sha256_file(lora::adapter_weights(*start));
   return loaded;
 }
 
 lora::Adapter TrainingRun::make_adapter(const AdapterSpec& adapter_spec, const lora::SlotTable& slots,
                                         std::uint64_t seed) {
   if (!start) {
-    const lora::LoraConfig config = lora_config(adapter_spec, fields);
-    if (config.splits_base())
+    lora::LoraConfig config = lora_config(adapter_spec, fields);
+    if (added_) added_->train_in(config, slots);
+    if (config.corrects_base() && report.base_dtype == "auto")
+      fields.fail("init", "loftq begins with what a base in fewer bytes has lost; add `base-dtype` nf4 or int8");
+    if (config.splits_base() || config.corrects_base())
       observer.note(fmt::format("taking the weights apart for `init` {}", config.init_lora_weights));
-    return lora::attach(slots, config, seed);
+    lora::Adapter adapter = lora::attach(slots, config, seed);
+    if (added_) {
+      added_->begin_in(adapter, slots);
+      report.remarks.emplace_back("tokens", added_->described(slots));
+    }
+    return adapter;
   }
   check_against_adapter(adapter_spec, fields, lora::read_adapter_config(*start));
   std::vector<std::string> notes;
@@ -152,37 +350,129 @@ void TrainingRun::take(const lora::Adapter& adapter) {
   report.result_bytes = lora::peft_bytes(adapter);
 }
 
+/// Where the model's own tokenizer and template stand: of a random start, with its tokenizer.
+fs::path TrainingRun::chat_folder(const data::Tokenizer& tokenizer) const {
+  return resolved.model.empty() && !tokenizer.files().empty() ? tokenizer.files().front().parent_path()
+                                                              : resolved.model;
+}
+
+std::shared_ptr<const data::ChatLayout> TrainingRun::chat_layout(const ChatSpec& chat,
+                                                                 const data::Tokenizer& tokenizer) {
+  ChatSpec dated = chat;
+  // A run that is gone on with reads what it read, whatever the day.
+  if (!chat.date && earlier.contains(kDate)) dated.date = earlier[kDate].get<std::string>();
+  layout_ = recipes::chat_layout(dated, tokenizer, chat_folder(tokenizer), start);
+  return layout_;
+}
+
+void TrainingRun::carry_chat(const data::Tokenizer& tokenizer, const models::DecoderConfig& config) {
+  const fs::path folder = chat_folder(tokenizer);
+  carry_tokenizer(carried, tokenizer, folder);
+  if (!chat_) return;
+  carry_template(carried, *layout_, folder);
+  facts["chat template"] = layout_->identity();
+  if (layout_->asks_for_date()) facts[kDate] = data::chat_date_text(*layout_->options().date);
+  report.remarks.emplace_back("chat template", layout_->main_template().name());
+  const std::optional<data::TokenId> end = layout_->turn_end(tokenizer);
+  const auto& known = config.eos_token_ids;
+  if (!end || std::find(known.begin(), known.end(), *end) != known.end()) return;
+  turn_ends = {*end};
+  carry_end(carried, *end, config, folder);
+  report.remarks.emplace_back(
+      "end of a turn",
+      fmt::format("{} is not among the tokens that the model's generation stops at; it is added in the "
+                  "generation_config.json that is saved",
+                  tokenizer.id_to_token(*end)));
+}
+
+std::function<void(const fs::path&)> TrainingRun::save_carried() const {
+  return [files = carried](const fs::path& directory) { write_carried(files, directory); };
+}
+
 void TrainingRun::used(const std::string& name, const data::ReadReport& data) {
+  chat_ = chat_ || data.chat_template;
   report.data.push_back({name, data});
   for (std::string& note : report.data.back().report.notes) note = spelled(note);
   facts[name + " data"] = data.sha256;
 }
 
-bool TrainingRun::choose_recompute(const models::DecoderConfig& config, const data::PlanOptions& plan_options,
-                                   const std::vector<std::int64_t>& lengths, at::ScalarType dtype) {
-  bool layer = spec.recompute == "layer";
-  if (spec.recompute != "auto") {
-    report.recompute = spec.recompute + " (as asked)";
-  } else if (earlier.contains("recompute")) {
-    layer = earlier["recompute"] == "layer";
-    report.recompute = earlier["recompute"].get<std::string>() + " (as the run began)";
-  } else {
-    const data::Plan plan(lengths, plan_options);
-    const std::int64_t most = largest_micro_batch(plan, lengths);
-    const std::uint64_t need = activation_bytes(config, most, dtype);
-    const auto have = core::available_memory();
-    layer = have && need > *have * 6 / 10;
-    report.recompute =
-        fmt::format("{} (activations of {} tokens take about {}{})", layer ? "layer" : "none", core::format_count(most),
-                    core::format_bytes(need), have ? ", " + core::format_bytes(*have) + " of memory are free" : "");
+models::Recompute TrainingRun::choose_recompute(const models::DecoderImpl& decoder, data::PlanOptions& plan,
+                                                const std::vector<std::int64_t>& lengths) {
+  const auto planned = [&] {
+    return PlannedStep{decoder,
+                       base_ == nullptr ? nullptr : &base_->model(),
+                       largest_micro_batch(data::Plan(lengths, plan), lengths),
+                       report.trainable_parameters,
+                       !report.adapter.has_value(),
+                       models::Recompute()};
+  };
+  PlannedStep step = planned();
+  std::string how = "as asked";
+  std::string chosen = spec.recompute;
+  if (earlier.contains("micro-batch")) take_micro_batch(plan, earlier["micro-batch"].get<std::string>());
+  if (chosen == "auto" && earlier.contains("recompute")) {
+    chosen = earlier["recompute"].get<std::string>();
+    how = "as the run began";
   }
-  facts["recompute"] = layer ? "layer" : "none";
-  return layer;
+  planned_steps = data::Plan(lengths, plan).steps();
+  const auto everywhere = [&](const PlannedStep& one) {  // the ranks take one decision
+    return train::largest(sync, fits(memory_plan(one)) ? 0 : 1) == 0;
+  };
+  const std::vector<std::int64_t> kept = decoder.kept_by_layer();
+  const std::int64_t layers = std::count_if(kept.begin(), kept.end(), [](std::int64_t one) { return one > 0; });
+  const auto least = [&] {
+    return models::Recompute::first(train::largest(sync, least_recompute(step).of(layers)));
+  };
+  if (chosen == "auto") {
+    step.recompute = least();
+    how = "the least that fits";
+  } else if (chosen != "none") {
+    step.recompute = chosen == "layer" ? models::Recompute(true) : models::Recompute::first(number_of(chosen));
+  }
+  report.memory = memory_plan(step);
+  if (!everywhere(step)) {
+    // The settings that fit: all layers computed again, and the step cut into smaller micro-batches.
+    data::PlanOptions other = plan;
+    PlannedStep less = step;
+    less.recompute = true;
+    while (!everywhere(less) && halve(other)) {
+      less.tokens = largest_micro_batch(data::Plan(lengths, other), lengths);
+    }
+    const bool found = everywhere(less);
+    const std::string settings = settings_of(other, plan, spec.recompute == "none" || chosen == "none");
+    const auto have = core::available_memory();
+    if (!spec.fit || !found) {
+      std::string remedy = found && !settings.empty() ? "with " + settings + " it fits" : "nothing but a smaller model fits";
+      if (!found && report.base_dtype != "nf4") remedy = "try `base-dtype` nf4";
+      const std::uint64_t holes = heap_holes(*report.memory);
+      throw IoError(fmt::format("this will not fit into memory: a step takes {}{}, and {} are left; lower `batch-size` or "
+                                "`seq-len`, or use `recompute` layer: {}{}",
+                                report.memory->words(),
+                                holes == 0 ? "" : fmt::format(", with {} of address space that lies free in between", core::format_bytes(holes)),
+                                core::format_bytes(have.value_or(0)), remedy,
+                                found ? " (`fit` takes that by itself), or raise the limit" : ", or raise the limit"));
+    }
+    plan = other;
+    step.tokens = less.tokens;
+    step.recompute = least();
+    report.memory = memory_plan(step);
+    how = "`fit`";
+    if (!settings.empty()) report.remarks.emplace_back("fit", fit_words(settings));
+    facts["micro-batch"] = fmt::format("{} x {}", plan.batch_size, plan.grad_accum);
+  }
+  if (earlier.contains("micro-batch")) facts["micro-batch"] = earlier["micro-batch"];
+  const std::int64_t again = step.recompute.of(layers);
+  const std::string name = again == 0 ? "none" : again == layers ? "layer" : fmt::format("{}", again);
+  facts["recompute"] = name;
+  report.recompute = fmt::format("{} ({}{})", again == 0 || again == layers ? name : name + " of " + std::to_string(layers) + " layers",
+                                 how, again == 0 ? "" : fmt::format("; {:.0f} % more products",
+                                 100.0 / 3 * static_cast<double>(again) / static_cast<double>(layers)));
+  return step.recompute;
 }
 
-bool TrainingRun::choose_recompute(const models::LoadedModel& loaded, const data::PlanOptions& plan,
-                                   const data::Dataset& train) {
-  return choose_recompute(loaded.decoder->config(), plan, lengths_of(train), loaded.decoder->dtype());
+models::Recompute TrainingRun::choose_recompute(const models::LoadedModel& loaded, data::PlanOptions& plan,
+                                                const data::Dataset& train) {
+  return choose_recompute(*loaded.decoder, plan, lengths_of(train));
 }
 
 void TrainingRun::train(RunResult& result, train::Objective& objective, const train::TrainOptions& options,
@@ -190,7 +480,17 @@ void TrainingRun::train(RunResult& result, train::Objective& objective, const tr
   report.steps = result.planned_steps = objective.steps();
   report.planned_tokens = objective.planned_tokens();
   report.environment = environment();
+  if (sync.ranks() > 1) report.environment["ranks"] = sync.ranks();
+  if (base_ != nullptr) {  // read whole only now that the run is known to fit
+    report.model_sha256 = base_->sha256(&observer);
+    facts["base model's weights"] = report.model_sha256;
+  }
   if (!observer.wants_samples()) report.samples = nullptr;
+  const std::int64_t kept = kept_panel_bytes(spec, report, objective);
+  if (kept > 0) {
+    if (report.memory) report.memory->packed = static_cast<std::uint64_t>(kept);
+    report.remarks.emplace_back("packed weights", "kept, at most " + core::format_bytes(static_cast<std::uint64_t>(kept)));
+  }
   observer.on_opening(report);
   const fs::path out = result.out = spec.out;
   result.run = run_json(report, nullptr, out);
@@ -198,28 +498,79 @@ void TrainingRun::train(RunResult& result, train::Objective& objective, const tr
     result.state = RunResult::State::kDryRun;
     return;
   }
-  train::write_run_json(out, result.run);
+  train::together(sync, [&] {
+    if (sync.rank() == 0) train::write_run_json(out, result.run);
+  });
 
   Json same = fields.identity();
   same.update(facts);
   same["lowrank"] = report.environment["lowrank"];
   same["LibTorch"] = report.environment["libtorch"];
   same["CPU capability"] = report.environment["cpu_capability"];
-  train::Trainer trainer(objective, options, out, same, observer.stop_flag());
+  train::TrainOptions settled = options;
+  settled.longer = longer_;
+  train::Trainer trainer(objective, settled, out, same, observer.stop_flag(), observer.ranks());
   TensorBoardLog logged(observer, out / kEventFile);
   train::TrainObserver& all = spec.tensorboard ? static_cast<train::TrainObserver&>(logged) : observer;
+  std::optional<kernels::gemm::KeptPanels> panels;
+  if (kept > 0) panels.emplace(kept);
+  std::optional<kernels::Profile> profile;
+  double best_flops = 0;
+  if (spec.profile) {
+    best_flops = kernels::measured_flops(report.environment["threads"].get<int>());
+    profile.emplace();
+  }
   result.training = trainer.run(all, spec.resume, spec.force);
+  logged.close();
+  if (profile) {
+    const StepProfile steps = step_profile(profile->events(), best_flops);
+    if (sync.rank() == 0) core::write_file(out / kTraceFile, chrome_trace(profile->events()).dump());
+    report.findings["profile"] = to_json(steps);
+    report.findings_text += profile_text(steps) + "\n";
+    profile.reset();
+  }
   if (result.training->stop == train::TrainResult::Stop::kSignal) {
     result.state = RunResult::State::kStopped;
     return;
   }
   result.state = RunResult::State::kTrained;
+  report.findings["lr"] = result.training->lr;
+  if (!result.training->spikes.empty()) report.findings["spikes"] = result.training->spikes;
+  if (result.training->lr_test.is_object()) report.findings["lr_test"] = result.training->lr_test;
   if (afterwards) afterwards(report, *result.training);
+  if (const Json traffic = sync.traffic_json(); !traffic.is_null()) report.findings["communication"] = traffic;
+  train::together(sync, [&] {
+    if (sync.rank() == 0) report_end(result);
+  });
+}
+
+void TrainingRun::report_end(RunResult& result) {
+  const fs::path out = spec.out;
+  const Curves curves = read_curves(out / "metrics.jsonl");
+  report.verdict = judge(*result.training, curves);
   if (report.adapter) core::write_file(out / "README.md", model_card(report, *result.training));
-  core::write_file(out / "report.html", run_page(report, *result.training, out));
+  observer.begin("writing the report", 0, "");
+  core::write_file(out / "report.html", run_page(report, *result.training, curves));
+  observer.end();
   result.run = run_json(report, &*result.training, out);
   train::write_run_json(out, result.run);
   observer.on_closing(report, *result.training);
+}
+
+Verdict TrainingRun::judge(const train::TrainResult& result, const Curves& curves) const {
+  VerdictFacts about;
+  about.fields = &fields;
+  about.verb = verb;
+  about.model = model;
+  about.out = spec.out;
+  about.unit = report.unit;
+  about.has_adapter = report.adapter.has_value();
+  about.generates = report.pipeline_tag == "text-generation";
+  about.lr = result.lr;
+  if (report.findings.contains("update")) about.update = report.findings["update"].value("median_ratio", 0.0);
+  Verdict verdict = verdict_of(about, result, curves);
+  for (std::string* text : {&verdict.learned_text, &verdict.forgotten_text, &verdict.next_text}) *text = spelled(*text);
+  return verdict;
 }
 
 std::string TrainingRun::spelled(const std::string& text) const {

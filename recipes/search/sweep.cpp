@@ -1,13 +1,20 @@
 #include "lowrank/recipes/search/sweep.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <chrono>
+#include <set>
+#include <thread>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/recipes/repeated_runs.h"
+#include "lowrank/recipes/search/ledger.h"
 #include "lowrank/recipes/search/sweep_page.h"
 #include "lowrank/recipes/search/sweep_trials.h"
 #include "lowrank/recipes/spec/settings.h"
+#include "lowrank/train/out_place.h"
 #include "lowrank/train/pruner.h"
 
 namespace lowrank::recipes {
@@ -16,7 +23,10 @@ namespace {
 
 namespace fs = std::filesystem;
 using core::Json;
+using train::Claim;
 using train::Trial;
+
+constexpr auto kLook = std::chrono::milliseconds(300);  // for trials of others
 
 /// (step, validation loss) of every evaluation that a run's metrics.jsonl holds; a half last line is passed over.
 std::vector<std::pair<std::int64_t, double>> validation_losses(const fs::path& run) {
@@ -36,13 +46,14 @@ std::vector<std::pair<std::int64_t, double>> validation_losses(const fs::path& r
 /// Follows one trial, and says whether it goes on at its rungs.
 class TrialWatcher : public QuietObserver {
  public:
-  TrialWatcher(SweepObserver& observer, TrialProgress progress, bool prunes, const std::vector<Trial>& finished,
+  TrialWatcher(SweepObserver& observer, TrialProgress progress, bool prunes, Ledger& ledger, const Claim& claim,
                const fs::path& run)
       : QuietObserver(observer),
         observer_(observer),
         progress_(progress),
         prunes_(prunes),
-        finished_(finished),
+        ledger_(ledger),
+        claim_(claim),
         earlier_(validation_losses(run)) {}
 
   void on_start(std::int64_t first_step, std::int64_t steps) override {
@@ -84,10 +95,12 @@ class TrialWatcher : public QuietObserver {
     const auto& rungs = pruner_->rungs();
     while (rungs_.size() < rungs.size() && step >= rungs[rungs_.size()] && step < progress_.steps) {
       rungs_.emplace_back(rungs[rungs_.size()], *best);
-      if (prunes_ && !pruner_->goes_on(rungs_.back().first, *best, finished_)) pruned_ = true;
+      if (prunes_ && !pruner_->goes_on(rungs_.back().first, *best, ledger_.rivals(claim_))) pruned_ = true;
     }
+    ledger_.report(claim_, step, loss, rungs_);
   }
   void at(std::int64_t step) {
+    ledger_.check();
     progress_.step = step;
     observer_.on_trial_progress(progress_);
   }
@@ -95,7 +108,8 @@ class TrialWatcher : public QuietObserver {
   SweepObserver& observer_;
   TrialProgress progress_;
   bool prunes_;
-  const std::vector<Trial>& finished_;
+  Ledger& ledger_;
+  const Claim& claim_;
   std::vector<std::pair<std::int64_t, double>> earlier_;
   std::optional<train::Pruner> pruner_;
   std::vector<std::pair<std::int64_t, double>> rungs_;
@@ -113,6 +127,7 @@ class Sweep {
         out_(spec.finetune.run.out) {
     const FinetuneSpec& fixed = spec_.finetune;
     result_.count = spec_.trials;
+    check(spec_.study, fields_);
     sampler_ = spec_.sampler == "grid"     ? train::Sampler::kGrid
                : spec_.sampler == "random" ? train::Sampler::kRandom
                                            : train::Sampler::kTpe;
@@ -140,29 +155,55 @@ class Sweep {
     }
     open();
     observer_.on_sweep(space_, result_.count);
-    for (const Trial& trial : trials()) observer_.on_trial(trial, best() == &trial);
-    while (static_cast<std::int64_t>(trials().size()) < result_.count) {
-      const auto number = static_cast<std::int64_t>(trials().size());
-      const auto assignment =
-          train::next_trial(sampler_, space_, number, trials(), static_cast<std::uint64_t>(spec_.finetune.train.seed));
-      if (!assignment) break;
-      if (!run_trial(number, *assignment)) {
+    show();
+    while (true) {
+      const train::Next next = ledger_->next(result_.count);
+      show();
+      if (!next.claim && next.others.empty()) break;
+      if (!(next.claim ? run_trial(*next.claim) : wait(next.others))) {
         result_.state = RunResult::State::kStopped;
+        result_.trials = trials();
         return std::move(result_);
       }
-      write_trials(out_ / "trials.jsonl", trials());
-      result_.best = best_json();
-      if (best() != nullptr) core::write_file(out_ / "best.json", result_.best.dump(2) + "\n");
-      write_page();
-      observer_.on_trial(trials().back(), best() == &trials().back());
     }
+    if (ledger_->shared()) publish();
+    result_.trials = trials();
     result_.best = best_json();
     return std::move(result_);
   }
 
  private:
-  std::vector<Trial>& trials() { return result_.trials; }
-  const std::vector<Trial>& trials() const { return result_.trials; }
+  const std::vector<Trial>& trials() const { return ledger_->ended(); }
+
+  /// Tells of the trials that have ended since.
+  void show() {
+    for (const Trial& trial : trials())
+      if (shown_.insert(trial.number).second) observer_.on_trial(trial, best() == &trial);
+  }
+
+  /// Others work on what is left, and may die over it. False: it was stopped.
+  bool wait(const std::vector<std::string>& others) {
+    const std::string text = fmt::format("waiting for {}", fmt::join(others, ", "));
+    if (text != waits_for_) observer_.note(waits_for_ = text);
+    std::this_thread::sleep_for(kLook);
+    result_.reason = observer_.stop_flag()->load();
+    return result_.reason == 0;
+  }
+
+  /// What the folder says of the trials that have ended.
+  void publish() {
+    const auto write = [&] {
+      write_trials(out_ / "trials.jsonl", trials());
+      result_.best = best_json();
+      if (best() != nullptr) core::write_file(out_ / "best.json", result_.best.dump(2) + "\n");
+      write_page();
+    };
+    if (ledger_->shared()) {
+      write_together(out_, write);
+    } else {
+      write();
+    }
+  }
 
   /// Values that no adapter can have show before anything is read or run.
   void check_choices() const {
@@ -174,36 +215,81 @@ class Sweep {
     }
   }
 
-  /// The folder: locked, new or resumed.
+  /// The folder: new, resumed or joined; locked, unless it is shared.
   void open() {
     const RunSpec& run = spec_.finetune.run;
+    const StudySpec& study = spec_.study;
     if (run.resume && run.overwrite) fields_.fail("overwrite", "contradicts `resume`; give one of them");
+    if (study.storage && run.overwrite)
+      fields_.fail("overwrite", "does not go with `storage`, on which other processes may be at work; give another "
+                                "`study-name` and `out`");
+    std::vector<fs::path> inputs = {models::resolve(spec_.finetune.model).model};
+    for (const std::string& path : spec_.finetune.data.data) inputs.emplace_back(path);
+    train::check_place(out_, inputs);
     core::make_folder(out_);
+    const Json identity = this->identity();
+    if (study.storage) {
+      write_together(out_, [&] { hold_to(identity, true); });
+      ledger_ = shared_study(
+          study, out_, space_, identity,
+          [this](std::int64_t number, const std::vector<Trial>& ended, const std::vector<train::Assignment>& all) {
+            return draw(number, ended, all);
+          },
+          [this](std::int64_t number) { return folder_of(number); });
+      return;
+    }
     lock_ = std::make_unique<core::DirectoryLock>(out_);
     core::sweep_temporaries(out_);
-    const Json identity = this->identity();
-    const fs::path file = out_ / "sweep.json";
     if (run.overwrite) {
       for (const char* name : {"sweep.json", "trials.jsonl", "best.json", "report.html"}) fs::remove(out_ / name);
       fs::remove_all(out_ / "trials");
     }
+    const bool there = hold_to(identity, run.resume);
+    ledger_ = list_of_trials(there ? read_trials(out_ / "trials.jsonl") : std::vector<Trial>{},
+                             [this](std::int64_t number, const std::vector<Trial>& ended) {
+                               return train::next_trial(sampler_, space_, number, ended, seed());
+                             });
+  }
+
+  /// sweep.json says what the sweep is that the folder holds. True: it holds this one already.
+  bool hold_to(Json identity, bool joins) const {
+    const fs::path file = out_ / "sweep.json";
+    const bool shared = spec_.study.storage.has_value();
     if (!fs::exists(file)) {
       if (!fs::is_empty(out_) && fs::exists(out_ / "run.json"))
         throw ConfigError(fmt::format("{} holds a run; name another folder for the sweep", out_.string()));
+      if (shared) identity["shared"] = true;
       core::write_file(file, identity.dump(2) + "\n");
-      return;
+      return false;
     }
-    if (!run.resume)
-      throw ConfigError(fmt::format("{} holds a sweep: go on with `resume`, or `overwrite` it", out_.string()));
+    if (!joins) throw ConfigError(fmt::format("{} holds a sweep: go on with `resume`, or `overwrite` it", out_.string()));
     const Json before = core::read_json(file);
+    if (before.contains("shared") != shared)
+      throw ConfigError(fmt::format(
+          "{} is of a sweep {} a study that processes share; {}, or name another `out`", file.string(),
+          shared ? "without" : "on", shared ? "leave `storage` (or the launcher) out" : "give its `storage`"));
     for (const auto& [key, value] : identity.items()) {
       if (!before.contains(key) || before[key] != value)
         throw ConfigError(
-            fmt::format("{} is of a sweep with another {}: {} then, {} now; resume with the same, or `overwrite` it",
-                        file.string(), key, before.contains(key) ? before[key].dump() : "none", value.dump()));
+            fmt::format("{} is of a sweep with another {}: {} then, {} now; resume with the same, or {}", file.string(),
+                        key, before.contains(key) ? before[key].dump() : "none", value.dump(),
+                        shared ? "name another `out` and `study-name`" : "`overwrite` it"));
     }
-    trials() = read_trials(out_ / "trials.jsonl");
+    return true;
   }
+
+  std::uint64_t seed() const { return static_cast<std::uint64_t>(spec_.finetune.train.seed); }
+
+  /// Of a study: a grid's next combination that nobody has, whatever the number; else as by oneself.
+  std::optional<train::Assignment> draw(std::int64_t number, const std::vector<Trial>& ended,
+                                        const std::vector<train::Assignment>& all) const {
+    if (sampler_ != train::Sampler::kGrid) return train::next_trial(sampler_, space_, number, ended, seed());
+    for (train::Assignment& one : space_.grid())
+      if (std::find(all.begin(), all.end(), one) == all.end()) return std::move(one);
+    return std::nullopt;
+  }
+
+  fs::path folder_of(std::int64_t number) const { return out_ / "trials" / fmt::format("trial-{:04}", number); }
 
   /// What must be the same for a sweep to be gone on with. More trials may be asked for.
   Json identity() const {
@@ -221,37 +307,66 @@ class Sweep {
     for (const auto& [name, given] : spec_.given)
       if (fields.contains(name)) fields.set(name, given.value, given.source);
     for (const char* flag : {"overwrite", "force", "dry-run"}) fields.set(flag, false, spec_.space_name);
+    if (!trial.task && !spec_.given.contains("eval-budget"))
+      fields.set("eval-budget", 1.0, spec_.space_name);  // trials are compared
     fields.set("out", out.string(), spec_.space_name);
     fields.set("resume", resume, spec_.space_name);
     for (const auto& [name, value] : assignment) fields.set(name, value, spec_.space_name);
     return trial;
   }
 
-  /// Runs a trial, or goes on with it, and adds it to the trials. False: it was stopped.
-  bool run_trial(std::int64_t number, const train::Assignment& assignment) {
-    const fs::path folder = out_ / "trials" / fmt::format("trial-{:04}", number);
+  /// Runs a trial, or goes on with it. False: it was stopped.
+  bool run_trial(const Claim& claim) {
+    try {
+      std::optional<Trial> trial = trial_of(claim);
+      if (!trial) {
+        ledger_->give_back(claim);
+        result_.stopped_in = claim.number;
+        return false;
+      }
+      ledger_->end(claim, std::move(*trial));
+    } catch (const TrialTaken& taken) {
+      observer_.note(fmt::format("trial {}: {} (this one gave no sign of life for too long)", claim.number, taken.what()));
+      return true;
+    } catch (...) {
+      ledger_->give_back(claim);
+      throw;
+    }
+    publish();
+    show();
+    return true;
+  }
+
+  /// What a trial came to; nothing: it was stopped.
+  std::optional<Trial> trial_of(const Claim& claim) {
+    const std::int64_t number = claim.number;
+    const train::Assignment& assignment = claim.options;
+    const fs::path folder = folder_of(number);
+    core::refuse_link(folder.parent_path());
     core::make_folder(folder.parent_path());
+    core::refuse_link(folder);
     TrialProgress progress;
     progress.number = number;
     progress.count = result_.count;
     progress.options = &assignment;
-    TrialWatcher watcher(observer_, progress, spec_.pruner == "asha", trials(), folder);
+    TrialWatcher watcher(observer_, progress, spec_.pruner == "asha", *ledger_, claim, folder);
     try {
       const ModelResult outcome = finetune(trial_spec(assignment, folder, true), watcher, base_);
       if (outcome.state == RunResult::State::kStopped) {
         result_.reason = outcome.training->signal;
-        return false;
+        return std::nullopt;
       }
-      if (outcome.state == RunResult::State::kWasFinished) {  // before a kill that came before trials.jsonl was written
+      if (outcome.state == RunResult::State::kWasFinished) {  // before a kill that came before it was written down
         const std::int64_t steps =
             core::read_json(folder / "run.json").at("totals").at("planned_steps").get<std::int64_t>();
         watcher.on_start(steps, steps);
       }
+    } catch (const TrialTaken&) {
+      throw;
     } catch (const DataError& error) {
       // A run that diverged is a result; data that can't be read is not.
       if (validation_losses(folder).empty()) throw;
-      failed(number, assignment, error);
-      return true;
+      return failed(claim, error);
     } catch (const ConfigError& error) {
       // So is a combination that can't be; but the first trial's error may well lie in what is the same for all.
       if (trials().empty()) {
@@ -259,8 +374,7 @@ class Sweep {
             fmt::format("the first trial ({}): {} (of a combination that can't be: a `when:` in {} leaves it out)",
                         words(assignment), error.what(), spec_.space_name));
       }
-      failed(number, assignment, error);
-      return true;
+      return failed(claim, error);
     } catch (const Error& error) {
       throw Error(error.kind(), fmt::format("trial {} ({}): {}", number, words(assignment), error.what()));
     }
@@ -268,14 +382,12 @@ class Sweep {
     if (!trial.value)
       throw ConfigError(
           "a sweep chooses by validation, and this data leaves none: give `val-data`, or a larger `val-split`");
-    trials().push_back(std::move(trial));
-    return true;
+    return trial;
   }
 
-  void failed(std::int64_t number, const train::Assignment& assignment, const Error& error) {
+  Trial failed(const Claim& claim, const Error& error) const {
     const auto spelled = [&](const std::string& name) { return observer_.spelled(name); };
-    trials().push_back(
-        {number, assignment, Trial::State::kFailed, std::nullopt, 0, {}, spell_fields(error.what(), spelled)});
+    return {claim.number, claim.options, Trial::State::kFailed, std::nullopt, 0, {}, spell_fields(error.what(), spelled)};
   }
 
   const Trial* best() const {
@@ -290,6 +402,7 @@ class Sweep {
     const Trial* const found = best();
     if (found == nullptr) return nullptr;
     FinetuneSpec again = trial_spec(found->options, out_ / "best", false);
+    if (!spec_.given.contains("threads")) again.run.threads.reset();  // they were this process's share of the machine
     return {{"trial", found->number},
             {"options", to_json(found->options)},
             {"value", *found->value},
@@ -320,6 +433,9 @@ class Sweep {
   fs::path out_;
   train::Sampler sampler_ = train::Sampler::kTpe;
   std::unique_ptr<core::DirectoryLock> lock_;
+  std::unique_ptr<Ledger> ledger_;
+  std::set<std::int64_t> shown_;
+  std::string waits_for_;
   std::shared_ptr<SharedBase> base_ = std::make_shared<SharedBase>(true);
   SweepResult result_;
 };
@@ -339,6 +455,7 @@ void describe(Fields& t, SweepSpec& s) {
   t.add("trials", &s.trials, "N", "Trials in all (a grid: all of it)", {.range = {{1, 1'000'000}}});
   t.add("sampler", &s.sampler, "NAME", "How options are drawn", {.choices = {"grid", "random", "tpe"}});
   t.add("pruner", &s.pruner, "NAME", "asha: trials that fall behind end early", {.choices = {"none", "asha"}});
+  describe(t, s.study);
   describe(t, s.finetune);
 }
 

@@ -26,7 +26,8 @@ FieldType type_of(const Fields::Member& member) {
           return FieldType::kFlag;
         } else if constexpr (std::is_same_v<T, std::int64_t> || std::is_same_v<T, std::optional<std::int64_t>>) {
           return FieldType::kInt;
-        } else if constexpr (std::is_same_v<T, double> || std::is_same_v<T, std::optional<double>>) {
+        } else if constexpr (std::is_same_v<T, double> || std::is_same_v<T, std::optional<double>> ||
+                             std::is_same_v<T, AutoNumber>) {
           return FieldType::kNumber;
         } else if constexpr (std::is_same_v<T, std::vector<std::string>>) {
           return FieldType::kTexts;
@@ -82,9 +83,11 @@ Json parse_value(const FieldInfo& field, const std::string& text, const std::str
       break;
     }
     case FieldType::kNumber: {
+      if (std::find(field.choices.begin(), field.choices.end(), text) != field.choices.end()) return text;
       double x = 0;
       const auto [stop, error] = std::from_chars(text.data(), end, x);
-      if (error != std::errc() || stop != end || !std::isfinite(x)) fail("a number");
+      if (error != std::errc() || stop != end || !std::isfinite(x))
+        fail(field.choices.empty() ? "a number" : fmt::format("a number or {}", fmt::join(field.choices, ", ")));
       value = x;
       break;
     }
@@ -92,7 +95,7 @@ Json parse_value(const FieldInfo& field, const std::string& text, const std::str
     case FieldType::kTexts:
       break;
   }
-  if (const auto wrong = wrong_choice(field, text))
+  if (const auto wrong = field.type == FieldType::kNumber ? std::nullopt : wrong_choice(field, text))
     throw ConfigError(fmt::format("{}: `{}` {}", where, field.name, *wrong));
   return value;
 }
@@ -140,7 +143,9 @@ Json Fields::member_value(std::size_t i) const {
   return std::visit(
       [](const auto* value) -> Json {
         using T = std::remove_cvref_t<decltype(*value)>;
-        if constexpr (requires { value->has_value(); }) {
+        if constexpr (std::is_same_v<T, AutoNumber>) {
+          return value->automatic ? Json("auto") : value->number ? Json(*value->number) : Json(nullptr);
+        } else if constexpr (requires { value->has_value(); }) {
           return value->has_value() ? Json(**value) : Json(nullptr);
         } else if constexpr (std::is_same_v<T, std::vector<std::string>>) {
           return Json(*value);
@@ -168,6 +173,9 @@ void Fields::set(const std::string& name, const Json& value, const std::string& 
         using T = std::remove_cvref_t<decltype(*member)>;
         if (taken.is_null()) {
           *member = T();
+        } else if constexpr (std::is_same_v<T, AutoNumber>) {
+          member->automatic = taken == Json("auto");
+          member->number = member->automatic ? std::nullopt : std::optional(checked<double>(name, taken));
         } else if constexpr (requires { member->has_value(); }) {
           *member = checked<typename T::value_type>(name, taken);
         } else {
@@ -225,12 +233,14 @@ Json Fields::identity() const {
   return json;
 }
 
-std::string Fields::command(const std::string& verb, const std::vector<std::string>& positionals) const {
+std::string Fields::command(const std::string& verb, const std::vector<std::string>& positionals,
+                            const std::map<std::string, Json>& instead) const {
   std::string command = "lowrank " + verb;
   for (const std::string& positional : positionals) command += " " + core::shell_quoted(positional);
   for (const FieldInfo& field : info_) {
-    if (!given(field.name)) continue;
-    const Json value = get(field.name);
+    const auto other = instead.find(field.name);
+    if (other == instead.end() && !given(field.name)) continue;
+    const Json value = other != instead.end() ? other->second : get(field.name);
     if (value.is_null() || value == Json(false)) continue;
     command += " --" + field.name;
     const auto add = [&](const Json& one) {

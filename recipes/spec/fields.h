@@ -51,6 +51,19 @@ struct FieldInfo {
 /// A value in words as the field's type; ConfigError beginning with `where` for another type, or none of the choices.
 core::Json parse_value(const FieldInfo& field, const std::string& text, const std::string& where);
 
+/// A number, the word "auto", or nothing.
+struct AutoNumber {
+  bool automatic = false;
+  std::optional<double> number = std::nullopt;
+  AutoNumber& operator=(double value) {
+    automatic = false;
+    number = value;
+    return *this;
+  }
+  void reset() { *this = AutoNumber(); }
+  double value_or(double fallback) const { return number.value_or(fallback); }
+};
+
 /// Where a field was set by name, and its value as it was written there (10 or 10.0).
 struct Given {
   std::string source;  // "command line", a file
@@ -65,8 +78,9 @@ struct Spec {
 /// The fields of one spec, bound to its members. It must not outlive the spec.
 class Fields {
  public:
-  using Member = std::variant<bool*, std::int64_t*, double*, std::string*, std::vector<std::string>*,
-                              std::optional<std::int64_t>*, std::optional<double>*, std::optional<std::string>*>;
+  using Member =
+      std::variant<bool*, std::int64_t*, double*, std::string*, std::vector<std::string>*, std::optional<std::int64_t>*,
+                   std::optional<double>*, std::optional<std::string>*, AutoNumber*>;
   struct Traits {
     std::optional<std::pair<double, double>> range = std::nullopt;
     std::vector<std::string> choices = {};
@@ -105,8 +119,10 @@ class Fields {
   /// {"--name": value} of those that must be equal for a run to be gone on with (the dashes are of checkpoints that
   /// there are).
   core::Json identity() const;
-  /// The command that sets what is given: lowrank VERB POSITIONALS... --name value...
-  std::string command(const std::string& verb, const std::vector<std::string>& positionals) const;
+  /// The command that sets what is given: lowrank VERB POSITIONALS... --name value...; `instead`: fields with other
+  /// values than theirs.
+  std::string command(const std::string& verb, const std::vector<std::string>& positionals,
+                      const std::map<std::string, core::Json>& instead = {}) const;
 
   /// The members of `defaults`, a new spec's table of the same fields, are what this table's fields fall back to.
   void fall_back_to(const Fields& defaults);

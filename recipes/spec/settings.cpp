@@ -1,12 +1,15 @@
 #include "lowrank/recipes/spec/settings.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/row_map.h"
 
 namespace lowrank::recipes {
 
@@ -80,6 +83,10 @@ lora::LoraConfig lora_config(const AdapterSpec& spec, const Fields& fields) {
   config.lora_alpha = spec.alpha.value_or(2.0 * static_cast<double>(config.r));
   if (spec.dropout) config.lora_dropout = *spec.dropout;
   if (spec.targets) config.target_modules = names_or_regex(*spec.targets);
+  if (spec.target_parameters) {
+    config.target_parameters = split_list(*spec.target_parameters, ',');
+    if (!spec.targets) config.target_modules = std::vector<std::string>{};
+  }
   if (spec.exclude) config.exclude_modules = names_or_regex(*spec.exclude);
   if (spec.layers) config.layers_to_transform = layer_numbers(*spec.layers, fields);
   config.use_rslora = spec.rslora;
@@ -123,11 +130,14 @@ void check_against_adapter(const AdapterSpec& spec, const Fields& fields, const 
   if (spec.targets && names_or_regex(*spec.targets) != config.target_modules) {
     differs("targets", "target_modules of its own");
   }
+  if (spec.target_parameters && split_list(*spec.target_parameters, ',') != config.target_parameters) {
+    differs("target-parameters", "target_parameters of its own");
+  }
   if (spec.bias && *spec.bias != config.bias) differs("bias", fmt::format("bias = {}", config.bias));
   if (spec.modules_to_save && split_list(*spec.modules_to_save, ',') != config.modules_to_save) {
     differs("modules-to-save", "modules_to_save of its own");
   }
-  for (const char* name : {"exclude", "layers", "rank-pattern", "alpha-pattern", "init"}) {
+  for (const char* name : {"exclude", "layers", "rank-pattern", "alpha-pattern", "init", "add-tokens"}) {
     if (fields.given(name)) differs(name, "its own");
   }
 }
@@ -141,6 +151,33 @@ int sequence_length(const DataSpec& spec, const Fields& fields, std::int64_t max
   return static_cast<int>(*spec.seq_len);
 }
 
+data::FileOptions file_options(const std::optional<std::string>& columns, const std::optional<std::string>& layout,
+                               data::Part part) {
+  return {part, data::RowMap::parse(columns.value_or(""), layout.value_or(""))};
+}
+
+namespace {
+
+/// ~/.cache/lowrank/tokens; nothing where there is no home.
+std::optional<std::filesystem::path> user_cache() {
+  const char* const cache = std::getenv("XDG_CACHE_HOME");
+  const char* const home = std::getenv("HOME");
+  if (cache != nullptr && *cache == '/') return std::filesystem::path(cache) / "lowrank" / "tokens";
+  if (home == nullptr || *home == '\0') return std::nullopt;
+  return std::filesystem::path(home) / ".cache" / "lowrank" / "tokens";
+}
+
+/// `token-cache`.
+std::optional<data::TokenCachePlace> cache_place(const std::string& asked) {
+  constexpr std::uint64_t kFrom = std::uint64_t{64} << 20;  // bytes: what takes seconds to tokenize
+  if (asked == "off") return std::nullopt;
+  if (asked != "auto") return data::TokenCachePlace{asked, 0};
+  const auto folder = user_cache();
+  return folder ? std::optional<data::TokenCachePlace>({*folder, kFrom}) : std::nullopt;
+}
+
+}  // namespace
+
 data::DataOptions data_options(const DataSpec& spec, const Fields& fields, std::int64_t max_positions) {
   data::DataOptions result;
   result.format = data::parse_format(spec.format);
@@ -151,6 +188,11 @@ data::DataOptions data_options(const DataSpec& spec, const Fields& fields, std::
                             *spec.seq_len, max_positions, max_positions));
   }
   result.seq_len = sequence_length(spec, fields, max_positions);
+  result.files = file_options(spec.columns, spec.layout, data::Part::kTrain);
+  result.files.temperature = spec.mix_temperature;
+  if (spec.token_cache.empty()) fields.fail("token-cache", "expected a folder, auto or off, found nothing");
+  result.cache = cache_place(spec.token_cache);
+  result.threads = at::get_num_threads();
   return result;
 }
 
@@ -177,6 +219,7 @@ data::PlanOptions plan_options(const TrainSpec& spec, const DataSpec& data, cons
 train::TrainOptions train_options(const TrainSpec& spec, const RunSpec& run, double default_lr) {
   train::TrainOptions result;
   result.lr = spec.lr.value_or(default_lr);
+  result.lr_auto = spec.lr.automatic;
   result.schedule = train::parse_schedule(spec.schedule);
   result.warmup = spec.warmup;
   result.clip = spec.clip;
@@ -185,6 +228,7 @@ train::TrainOptions train_options(const TrainSpec& spec, const RunSpec& run, dou
   result.l2 = spec.l2;
   result.eval_every = spec.eval_every.value_or(0);
   result.early_stopping = spec.early_stopping.value_or(0);
+  result.on_spike = spec.on_spike ? train::parse_on_spike(*spec.on_spike) : train::OnSpike::kIgnore;
   result.save_every = run.save_every.value_or(0);
   result.keep_last = run.keep_last;
   return result;

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 
 #include "lowrank/data/dataset.h"
 #include "lowrank/data/plan.h"
@@ -20,6 +22,9 @@ void check_against_adapter(const AdapterSpec& spec, const Fields& fields, const 
 
 /// seq_len, or min(1024, the model's positions); FieldError where it exceeds them.
 int sequence_length(const DataSpec& spec, const Fields& fields, std::int64_t max_positions);
+/// How files are read. ConfigError for columns and layouts that are none.
+data::FileOptions file_options(const std::optional<std::string>& columns, const std::optional<std::string>& layout,
+                               data::Part part);
 data::DataOptions data_options(const DataSpec& spec, const Fields& fields, std::int64_t max_positions);
 data::PlanOptions plan_options(const TrainSpec& spec, const DataSpec& data, const Fields& fields);
 /// split_seed, or the training's seed: what is kept for validation.

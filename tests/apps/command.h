@@ -63,7 +63,16 @@ class Command {
     std::vector<char*> envp;
     for (std::string& variable : variables) envp.push_back(variable.data());
     envp.push_back(nullptr);
-    const int failed = ::posix_spawnp(&pid_, program.c_str(), &actions, nullptr, argv.data(), envp.data());
+    // Under nohup this process ignores SIGHUP, and the command would rightly go on doing so.
+    sigset_t usual;
+    ::sigemptyset(&usual);
+    for (const int signal : {SIGHUP, SIGINT, SIGQUIT}) ::sigaddset(&usual, signal);
+    posix_spawnattr_t attributes;
+    ::posix_spawnattr_init(&attributes);
+    ::posix_spawnattr_setsigdefault(&attributes, &usual);
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+    const int failed = ::posix_spawnp(&pid_, program.c_str(), &actions, &attributes, argv.data(), envp.data());
+    ::posix_spawnattr_destroy(&attributes);
     ::posix_spawn_file_actions_destroy(&actions);
     ::close(in[0]);
     ::close(out[1]);

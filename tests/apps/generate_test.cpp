@@ -290,6 +290,28 @@ TEST_CASE("beams search alike for one prompt and for a file of them", "[e2e]") {
   }
 }
 
+TEST_CASE("prompts are read from the rows that finetune learns from", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Workplace place;
+  const std::string alpaca =
+      "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
+      "response that appropriately completes the request.\n\n### Instruction:\nSay who.\n\n### Input:\nTom ran.\n\n### "
+      "Response:\n";
+  write_text(place.input, lines({{{"question", "Who ran?"}, {"answer", "Tom"}},
+                                 {{"instruction", "Say who."}, {"input", "Tom ran."}, {"output", "Tom"}}}));
+  REQUIRE(run(place.command()).exit == 0);
+  std::vector<Json> rows = rows_of(read_text(place.output));
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0]["generated"] == place.text_of("Who ran?\n"));
+  CHECK(rows[0]["answer"] == "Tom");
+  CHECK(rows[1]["generated"] == place.text_of(alpaca));
+  // A task lays the bare text out.
+  REQUIRE(run(place.command({"--overwrite", "--task", "answer"})).exit == 0);
+  rows = rows_of(read_text(place.output));
+  CHECK(rows[0]["generated"] == place.text_of("Who ran?", {"--task", "answer"}));
+  CHECK(rows[1]["generated"] == place.text_of("Say who.\nTom ran.", {"--task", "answer"}));
+}
+
 TEST_CASE("mistakes with files of prompts are named in one line, and nothing is written", "[e2e]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   const Workplace place;
@@ -298,8 +320,9 @@ TEST_CASE("mistakes with files of prompts are named in one line, and nothing is 
     return place.command();
   };
   const std::string good = "{\"prompt\": \"Once\"}\n";
-  check_mistake(with_input(good + "{\"question\": \"Who?\"}\n"), 65,
-                {"prompts.jsonl line 2: the row has no \"prompt\"", "question"});
+  check_mistake(with_input(good + "{\"ask\": \"Who?\"}\n"), 65,
+                {"prompts.jsonl line 2: the row has no \"prompt\"", "are ask;", "--columns"});
+  check_mistake(with_input(good + "{\"instruction\": \"Add.\", \"input\": 3}\n"), 65, {"prompts.jsonl line 2", "\"input\" is not a text"});
   check_mistake(with_input(good + "{\"prompt\": 3}\n"), 65, {"prompts.jsonl line 2", "not a text"});
   check_mistake(with_input(good + "[1]\n"), 65, {"prompts.jsonl line 2", "an object"});
   check_mistake(with_input(good + "{\"prompt\": \n"), 65, {"prompts.jsonl line 2"});

@@ -158,7 +158,7 @@ TEST_CASE("a space file with mistakes is refused in one sentence", "[e2e]") {
     return result.err;
   };
   CHECK(contains(refusal("lr: {log: [1e-4, 1e-2]}\nrnak: {choice: [1]}\n"),
-                 "line 2: unknown option rnak, did you mean 'rank'"));
+                 "line 2: lowrank finetune has no rnak (did you mean rank?)"));
   CHECK(contains(refusal("learning_rate: {log: [1e-4, 1e-2]}\n"), "--lr"));
   CHECK(contains(refusal("lr: {lgo: [1e-4, 1e-2]}\n"), "did you mean 'log'"));
   CHECK(contains(refusal("lr: [1e-4, 1e-2]\n"), "needs a scale"));

@@ -31,6 +31,13 @@ TEST_CASE("merge writes a model that is base + adapter, proves it and says so", 
       with_adapter.insert(with_adapter.end(), prompt.begin(), prompt.end());
       CHECK(run_json(merged)["ids"] == run_json(with_adapter)["ids"]);
     }
+    const Json other = run_json({"merge", model, "--adapter", adapter, "--dtype", half ? "float32" : "float16", "--out", out + "-other"});
+    CHECK(other["dtype"] == (half ? "F32" : "F16"));
+    CHECK(other["bytes"].get<double>() == Approx(result["bytes"].get<double>() * (half ? 2 : 0.5)).epsilon(0.05));
+    CHECK(other["probe"]["max_logit_difference"].get<double>() < (half ? 1e-3 : 0.1));
+    const CommandResult blocks = run({"merge", model, "--adapter", adapter, "--dtype", "q8_0", "--out", out + "-blocks"});
+    CHECK(blocks.exit == 2);
+    CHECK(contains(blocks.err, "GGUF"));
     const CommandResult again = run({"merge", model, "--adapter", adapter, "--out", out});
     CHECK(again.exit == 2);
     CHECK(contains(again.err, "already exists"));

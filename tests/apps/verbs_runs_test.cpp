@@ -62,17 +62,6 @@ TEST_CASE("chat forgets the oldest turns when the positions run out, and says so
   CHECK(contains(run({"chat", stories()}, {}, long_line + "\n").err, "say it shorter"));
 }
 
-TEST_CASE("chat refuses a model that has a chat template", "[e2e]") {
-  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
-  TempDir dir;
-  const fs::path model = copy_of_stories(dir / "model");
-  write_text(model / "chat_template.jinja", "{{ messages }}");
-  const CommandResult result = run({"chat", model.string()}, {}, "hello\n");
-  CHECK(result.exit == 2);
-  CHECK(contains(result.err, "chat template"));
-  CHECK(result.out.empty());
-}
-
 TEST_CASE("Ctrl-C stops an answer and the chat goes on", "[e2e]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   Command chat({"chat", stories(), "--max-new-tokens", "400", "--ignore-eos", "--temperature", "1"}, {},

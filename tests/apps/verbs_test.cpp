@@ -67,7 +67,11 @@ TEST_CASE("mistakes are told in one sentence with the way out, and have their ex
     CHECK(contains(result.err, "lowrank: error: "));
     CHECK(contains(result.err, mistake.says));
     CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
-    CHECK(result.out.empty());
+    if (mistake.arguments.back() == "--json") {
+      CHECK(lowrank::core::parse_json(result.out, "stdout").at("exit") == mistake.exit);
+    } else {
+      CHECK(result.out.empty());
+    }
   }
 }
 

@@ -43,6 +43,17 @@ refused() {
 cmake --install "$build" --prefix "$work/prefix" > "$work/log" 2>&1 || fail "cmake --install"
 mv "$work/prefix" "$work/moved"
 "$work/moved/bin/lowrank" --version
+! ldd "$work/moved/bin/lowrank" | grep -q libtorch || fail "the command loads LibTorch at its start"
+mv "$work/moved/lib/lowrank/verbs.json" "$work/verbs.json"
+"$work/moved/bin/lowrank" --help --json | cmp -s - "$work/verbs.json" || fail "the installed command does not find its verbs, or their table is another"
+mv "$work/verbs.json" "$work/moved/lib/lowrank/verbs.json"
+say "the command, its verbs and their table are installed"
+for file in share/man/man1/lowrank.1 share/bash-completion/completions/lowrank share/zsh/site-functions/_lowrank \
+            share/fish/vendor_completions.d/lowrank.fish; do
+  [ -s "$work/moved/$file" ] || fail "$file is not installed"
+done
+bash -n "$work/moved/share/bash-completion/completions/lowrank" || fail "bash does not read its completion"
+say "manual page and completion are installed"
 package=$work/moved/lib/cmake/lowrank
 
 # What was built is there, and nothing else.
@@ -50,6 +61,23 @@ for library in "$build"/liblowrank_*.a; do
   [ -f "$work/moved/lib/$(basename "$library")" ] || fail "$(basename "$library") was built and not installed"
 done
 say "what was built is installed"
+
+# Parquet: by the plugin of the prefix, which is loaded when such a file comes; without it the refusal says so.
+plugin=$work/moved/lib/lowrank/liblowrank_parquet.so
+if [ -f "$build/lib/lowrank/liblowrank_parquet.so" ]; then
+  [ -f "$plugin" ] || fail "the Parquet plugin was built and not installed"
+  mkdir "$work/model"
+  printf '%s' '{"version": "1.0", "model": {"type": "WordLevel", "vocab": {"a": 0, "[UNK]": 1}, "unk_token": "[UNK]"}}' > "$work/model/tokenizer.json"
+  printf '%s' '{}' > "$work/model/tokenizer_config.json"
+  parquet=("$work/moved/bin/lowrank" tokenize "$work/model" --input "$source_dir/tests/goldens/data/parquet/plain.parquet")
+  ! ldd "$work/moved/bin/lowrank" | grep -qE 'libarrow|libparquet' || fail "the command loads Arrow at its start"
+  "${parquet[@]}" > "$work/log" 2>&1 || fail "the installed command does not read Parquet"
+  mv "$plugin" "$plugin.gone"
+  if "${parquet[@]}" > "$work/log" 2>&1; then fail "Parquet without its plugin should be refused"; fi
+  grep -q "Arrow, which reads it, cannot be loaded (liblowrank_parquet.so: cannot open" "$work/log" || fail "not said: that the plugin is missing"
+  mv "$plugin.gone" "$plugin"
+  say "Parquet by the plugin, and the refusal without it"
+fi
 if [ "${2:-}" = command ]; then
   works "a part, after make build" kernels kernels
   if [ ! -f "$build/liblowrank_lora_modules.a" ]; then
@@ -92,6 +120,11 @@ printf '#define TORCH_VERSION_MAJOR 2\n#define TORCH_VERSION_MINOR 8\n#define TO
 touch "$work/other/lib/libtorch_cpu.so"
 PATH=$without refused "a LibTorch of another version" "is LibTorch 2.8.0: give" kernels kernels -DTorch_DIR="$work/other/share/cmake/Torch"
 PATH=$without works "a part that needs no LibTorch" data data
+if [ -f "$plugin" ]; then
+  "$work/a part that needs no LibTorch/consumer" "$source_dir/tests/goldens/data/parquet/plain.parquet" > "$work/log" 2>&1 ||
+    fail "a consumer does not read Parquet by the plugin of the prefix"
+  say "a consumer reads Parquet"
+fi
 PATH=$without refused "a component that does not exist" "lowrank has no component tokenizers" data tokenizers
 rm "$work/moved/lib/liblowrank_lora_modules.a"
 PATH=$without refused "a component that was not built" "The component lora_modules of lowrank was not built" data lora_modules

@@ -212,6 +212,46 @@ TEST_CASE("leftovers of killed processes are known by name and swept", "[unit]")
   CHECK_ERROR(sweep_temporaries(dir / "none"), kMissing, "none");
 }
 
+TEST_CASE("a name as long as names can be is written, staged, locked and swept as any other", "[unit]") {
+  const TempDir dir;
+  const std::string file(255, 'f'), folder(255, 'd');
+  write_file(dir / file, "x");
+  CHECK(read_text(dir / file) == "x");
+  {
+    const OutputLock lock(dir / folder);
+    CHECK_ERROR(OutputLock(dir / folder), kIo, "is in use by process " + std::to_string(::getpid()));
+    StagedDirectory staged(dir / folder);
+    write_text(staged.path() / "inside", "y");
+    staged.commit();
+  }
+  CHECK(read_text(dir.path() / folder / "inside") == "y");
+  fs::path left;
+  {
+    StagedDirectory staged(dir / (folder.substr(1) + "2"));
+    left = staged.path();
+  }
+  write_text(left / "half", "z");  // as one that was killed leaves it
+  write_text(dir / (".another.tmp-1-1"), "w");
+  const OutputLock lock(dir / (folder.substr(1) + "2"));
+  CHECK_FALSE(fs::exists(left));
+  CHECK(fs::exists(dir / ".another.tmp-1-1"));
+  CHECK_ERROR(write_file(dir / std::string(256, 'f'), "x"), kIo, "File name too long");
+}
+
+TEST_CASE("a TMPDIR that is no folder is passed over", "[unit]") {
+  const char* const before = std::getenv("TMPDIR");
+  const std::string kept = before == nullptr ? "" : before;
+  ::setenv("TMPDIR", "/nonexistent/tmp", 1);
+  std::string text;
+  {
+    UnnamedFile file;
+    file.write("through");
+    text = read_text(file.keep());
+  }
+  before == nullptr ? ::unsetenv("TMPDIR") : ::setenv("TMPDIR", kept.c_str(), 1);
+  CHECK(text == "through");
+}
+
 TEST_CASE("a folder has one holder, who is named", "[unit]") {
   const TempDir dir;
   {

@@ -123,6 +123,28 @@ TEST_CASE("raw pointers into tensors stay in core, formats and kernels", "[unit]
   }
 }
 
+TEST_CASE("files are opened, made and copied in core alone", "[unit]") {
+  static const std::regex kCalls(
+      R"re((?:^|[^\w:.>])::(?:open|openat|openat2|open64|creat|opendir|fdopendir|rename|renameat|renameat2|link|symlink)\s*\()re"
+      R"re(|(?:^|[^\w.>])(?:std::|::)?(?:fopen|freopen|fdopen|tmpfile|mkstemp|mkdtemp|mkostemp|sendfile|copy_file_range)\s*\()re"
+      R"re(|\b(?:basic_)?[iow]?fstream\b|\bfilebuf\b|#[ \t]*include[ \t]*<(?:fstream|dirent\.h)>)re"
+      R"re(|\bfs(?:ystem)?::(?:copy|copy_file|create_symlink|create_directory_symlink|create_hard_link|resize_file)\b)re"
+      // Of libraries: each has a way to be given bytes.
+      R"re(|\bYAML::LoadFile\b|\bLoadAllFromFile\b|\b(?:torch|jit)::(?:load|save)\b|\bgzopen\w*\s*\()re");
+  for (std::size_t rank = 1; rank < kOrder.size(); ++rank) {  // core may
+    for (const fs::path& file : sources_of(kOrder[rank])) {
+      INFO(file.string() << ": core/files.h reads, maps, writes and appends, beneath the folder that a file belongs to");
+      std::istringstream code(code_only(lowrank_test::read_text(file)));
+      for (std::string line; std::getline(code, line);) {
+        const bool standard_streams = file.filename() == "standard_streams.cpp" && line.find("::open(\"\", O_RDWR)") != std::string::npos;
+        if (standard_streams) continue;  // descriptors 0 to 2, before there is any file
+        INFO(line);
+        CHECK_FALSE(std::regex_search(line, kCalls));
+      }
+    }
+  }
+}
+
 TEST_CASE("library code neither prints nor exits, and includes LibTorch narrowly", "[unit]") {
   static const std::regex kStreams(R"re(#[ \t]*include[ \t]*<(?:iostream|torch/torch\.h|torch/extension\.h)>)re");
   static const std::regex kCalls(
@@ -142,8 +164,24 @@ TEST_CASE("library code neither prints nor exits, and includes LibTorch narrowly
   }
 }
 
+TEST_CASE("one place prints: what is shown passes through the console, which makes it safe", "[unit]") {
+  static const std::regex kWrites(
+      R"re(\bstd::(?:cout|cerr|clog)\b|\bfmt::print\b|\b(?:printf|fprintf|puts|fputs|fwrite|putchar)\s*\()re"
+      R"re(|::write\s*\(\s*STD|\\033|\\x1b)re");
+  for (const fs::path& file : sources_of("apps")) {
+    const std::string name = file.filename().string();
+    // The printer, emphasis, which it writes, and the streams beneath it; and a handler of signals, whose words are its own.
+    if (name == "terminal.cpp" || name == "style.cpp" || name == "signals.cpp" || name == "standard_streams.cpp") continue;
+    std::istringstream code(code_only(lowrank_test::read_text(file)));
+    for (std::string line; std::getline(code, line);) {
+      INFO(file.string() << ": " << line);
+      CHECK_FALSE(std::regex_search(line, kWrites));
+    }
+  }
+}
+
 TEST_CASE("the library names fields, not flags", "[unit]") {
-  static const std::regex kCommand("`lowrank [^`]*`");  // a whole command, quoted as one
+  static const std::regex kCommand("`(?:lowrank|llama-cli|mlx_lm)[^`]*`|^lowrank [^`]*$");  // a whole command, quoted as one
   static const std::regex kFlag("(?:^|[^a-zA-Z-])--[a-z]");
   static const std::regex kStoredKey("--[a-z0-9-]+");             // of checkpoints that there are
   for (std::size_t rank = 0; rank + 1 < kOrder.size(); ++rank) {  // apps says --flags

@@ -1,6 +1,9 @@
 #include "lowrank/core/text.h"
 
 #include "catch.h"
+#include "lowrank/core/json.h"
+#include "lowrank/core/table.h"
+#include "lowrank/core/visible.h"
 
 using namespace lowrank::core;
 
@@ -67,6 +70,36 @@ TEST_CASE("printable text keeps a terminal safe", "[unit]") {
   CHECK(printable("a\xE2\x80\xAE") == "a\\xe2\\x80\\xae");  // right-to-left override
   CHECK(printable("漢字漢字", 2) == "漢字…");
   CHECK(printable("ab", 2) == "ab");
+}
+
+TEST_CASE("text is made safe to show, and stays so", "[unit]") {
+  const std::string evil = "a\x1b[2J\r\n\tb\xE2\x80\xAE\xE2\x80\x8B\xC2\x9B\xF3\xA0\x81\x81\xEF\xBB\xBF\xC2\xAD\xFF";
+  const std::string line =
+      "a\\x1b[2J\\r\\n\\tb\\xe2\\x80\\xae\\xe2\\x80\\x8b\\xc2\\x9b\\xf3\\xa0\\x81\\x81\\xef\\xbb\\xbf\\xc2\\xad\\xff";
+  CHECK(visible_line(evil) == line);
+  CHECK(visible_line(line) == line);
+  CHECK(visible_lines("a\n\tb\r") == "a\n\tb\\r");
+  const std::string family = "\xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x91\xA7 \xD9\x86\xE2\x80\x8C\xD9\x85 \xE6\xBC\xA2";
+  CHECK(visible_prose(family) == family);
+  CHECK(visible_lines(family) != family);
+  CHECK(visible_prose("\xE2\x80\xAE\x1b") == "\\xe2\\x80\\xae\\x1b");
+  // All of what hides or controls is found, and nothing beside it.
+  CHECK(visible_line("~\x7F\xC2\x80\xC2\x9F\xC2\xA0") == "~\\x7f\\xc2\\x80\\xc2\\x9f\xC2\xA0");
+  CHECK(visible_line("\xE2\x80\xA7\xE2\x80\xA8\xE2\x80\xAE\xE2\x80\xAF") ==
+        "\xE2\x80\xA7\\xe2\\x80\\xa8\\xe2\\x80\\xae\xE2\x80\xAF");
+}
+
+TEST_CASE("JSON is made safe to show without another value", "[unit]") {
+  const std::string evil = "a\x1b\n\xE2\x80\xAE\xC2\x9B\xF3\xA0\x81\x81\x7F\"\\ \xE6\xBC\xA2";
+  const Json value = {{"k\xE2\x80\x8B", evil}};
+  const std::string text = visible_json(value.dump(2));
+  CHECK(text == "{\n  \"k\\u200b\": \"a\\u001b\\n\\u202e\\u009b\\udb40\\udc41\\u007f\\\"\\\\ \xE6\xBC\xA2\"\n}");
+  CHECK(parse_json(text, "text") == value);
+}
+
+TEST_CASE("cells of tables and fields are one line each", "[unit]") {
+  CHECK(table({"a\nb"}, {{"\x1b[2J"}}) == "a\\nb\n───────\n\\x1b[2J\n");
+  CHECK(fields({{"k", "v\nforged: yes"}}) == "k  v\\nforged: yes\n");
 }
 
 TEST_CASE("numbers are written for people", "[unit]") {

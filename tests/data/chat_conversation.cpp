@@ -128,12 +128,28 @@ TEST_CASE("a conversation that begins with the assistant, and a prompt that hist
   CHECK(shown(laid_out(
             thinks, conversation(R"([{"role": "user", "content": "a?"}, {"role": "assistant", "content": "A"}])"))) ==
         Shown{"<s><|user|>a?<|end|>\n<|assistant|>[A<|end|>\n]"});
-  CHECK(contains(message_of<DataError>([&] {
-                   laid_out(
-                       needs_first,
-                       conversation(R"([{"role": "assistant", "content": ""}, {"role": "user", "content": "a?"}])"));
-                 }),
-                 "where turn 1 of the conversation begins cannot be told"));
+  CHECK(contains(
+      message_of<DataError>([&] { laid_out(needs_first, conversation(R"([{"role": "assistant", "content": ""}])")); }),
+      "where turn 1 of the conversation begins cannot be told"));
+}
+
+TEST_CASE("what a template writes before none of the turns is not learned with a first answer", "[unit]") {
+  // As Llama 3: BOS comes with the first turn, so that the prompt of no turns is no beginning of the text.
+  const std::string late =
+      "{% for m in messages %}{% if loop.first %}{{ bos_token }}{% endif %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% "
+      "endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
+  const std::string turns = R"([{"role": "assistant", "content": "Hi"}, {"role": "user", "content": "a?"}])";
+  CHECK(shown(laid_out(late, conversation(turns))) == Shown{"<s><|assistant|>[Hi<|end|>\n]<|user|>a?<|end|>\n"});
+}
+
+TEST_CASE("a turn's end is the one of a history where that is another than behind the last turn", "[unit]") {
+  // As gpt-oss.
+  const std::string returns =
+      "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% if m.role == 'assistant' and loop.last and not "
+      "add_generation_prompt %}<|return|>{% else %}<|end|>{% endif %}{% endfor %}{% if add_generation_prompt %}"
+      "<|assistant|>{% endif %}";
+  CHECK(shown(laid_out(returns, conversation(kTwoAnswers))) ==
+        Shown{"<|user|>a?<|end|><|assistant|>[A<|end|>]<|user|>b?<|end|><|assistant|>[B<|return|>]"});
 }
 
 TEST_CASE("tools, documents and further variables reach the template", "[unit]") {

@@ -54,9 +54,7 @@ TEST_CASE("a fault names the template, its line and what is wrong", "[unit]") {
 TEST_CASE("the date is the one that was given", "[unit]") {
   const ChatTemplate t = ChatTemplate::compile("{{ strftime_now('%d %b %Y') }}", "t");
   CHECK(t.render(Json::object(), data::ChatDate{2024, 7, 26}).text == "26 Jul 2024");
-  CHECK(contains(message_of<DataError>([&] {
-                   t.render(Json::object(), data::ChatDate{2023, 2, 29});
-                 }),
+  CHECK(contains(message_of<DataError>([&] { t.render(Json::object(), data::ChatDate{2023, 2, 29}); }),
                  "no date of the calendar"));
 }
 

@@ -116,17 +116,13 @@ TEST_CASE("preprocessor_config.json does what transformers' processors do", "[pa
 }
 
 TEST_CASE("A preprocessor_config.json that asks for something else is refused", "[unit]") {
-  CHECK(contains(message_of<ModelError>([] {
-                   processor({{"image_processor_type", "CLIPImageProcessor"}});
-                 }),
+  CHECK(contains(message_of<ModelError>([] { processor({{"image_processor_type", "CLIPImageProcessor"}}); }),
                  "CLIPImageProcessor"));
   CHECK(contains(message_of<ModelError>([] { processor({{"resample", 0}}); }), "bicubic"));
   CHECK(contains(message_of<FormatError>([] { processor({{"image_mean", {1, 2}}}); }), "3 channels"));
   CHECK(contains(message_of<FormatError>([] { processor({{"image_std", 0}}); }), "above 0"));
-  CHECK(contains(message_of<FormatError>([] {
-                   processor({{"size", {{"height", 3}, {"width", 4}}}});
-                 }),
-                 "shortest_edge"));
+  CHECK(
+      contains(message_of<FormatError>([] { processor({{"size", {{"height", 3}, {"width", 4}}}}); }), "shortest_edge"));
   CHECK(contains(message_of<FormatError>([] { processor({{"size", {{"shortest_edge", 0}}}}); }), "size"));
   const TempDir none;
   const ImageProcessor defaults = read_image_processor(none.path(), 1);
@@ -156,10 +152,32 @@ TEST_CASE("What is no picture is refused in one sentence", "[unit]") {
   }
   CHECK(contains(message(bomb), "pixels, more than"));
   Image thin{1, 60000, 1, std::vector<std::uint8_t>(60000)};
-  CHECK(contains(message_of<DataError>([&] {
-                   processor({{"size", {{"shortest_edge", 224}}}}).shape(thin);
-                 }),
+  CHECK(contains(message_of<DataError>([&] { processor({{"size", {{"shortest_edge", 224}}}}).shape(thin); }),
                  "resizing"));
+}
+
+TEST_CASE("A picture of more pixels than its bytes can hold is refused before memory is taken for them", "[unit]") {
+  const auto message = [](const std::string& bytes) {
+    return message_of<DataError>([&] { decode_image(bytes, "x.png"); });
+  };
+  // IHDR's width and height, and its checksum, for 9,000 x 9,000.
+  std::string png = file("rgb.png");
+  png.replace(16, 8, std::string("\0\0\x23\x28\0\0\x23\x28", 8));
+  std::uint32_t sum = 0xFFFFFFFF;
+  for (std::size_t i = 12; i < 29; ++i) {
+    sum ^= static_cast<unsigned char>(png[i]);
+    for (int bit = 0; bit < 8; ++bit) sum = (sum & 1) != 0 ? 0xEDB88320 ^ sum >> 1 : sum >> 1;
+  }
+  sum = ~sum;
+  for (std::size_t i = 0; i < 4; ++i) png[29 + i] = static_cast<char>(sum >> (24 - 8 * i));
+  CHECK(contains(message(png), "claims 9,000 x 9,000 pixels, more than its bytes can hold"));
+  for (const char* name : {"rgb.jpg", "progressive.jpg"}) {
+    std::string jpeg = file(name);
+    const std::size_t frame = std::min(jpeg.find("\xFF\xC0"), jpeg.find("\xFF\xC2"));
+    REQUIRE(frame != std::string::npos);
+    jpeg.replace(frame + 5, 4, "\x23\x28\x23\x28");
+    CHECK(contains(message(jpeg), "claims 9,000 x 9,000 pixels, more than its bytes can hold"));
+  }
 }
 
 TEST_CASE("Damaged pictures end in a picture or a DataError", "[mutation]") {
@@ -210,7 +228,7 @@ TEST_CASE("Class folders and tables of labels name the same pictures", "[unit]")
   CHECK(files.labels == std::vector<std::string>{"cat", "dog"});
   CHECK(files.files.size() == 5);
   CHECK(files.files.front().label == "cat");
-  CHECK(contains(files.notes.at(0), "1 files"));
+  CHECK(contains(files.notes.at(0), "1 file"));
   for (const char* table : {"rows.csv", "rows.tsv"}) {
     const ImageFiles rows = find_images({dir / table});
     CHECK(rows.labels == files.labels);
@@ -233,6 +251,23 @@ TEST_CASE("Class folders and tables of labels name the same pictures", "[unit]")
   write_text(dir / "set" / "dog" / "9.png", file("wide.png"));
   CHECK(contains(message_of<DataError>([&] { load_images(find_images({dir / "set"}), files.labels, as_is, 3); }),
                  "one size"));
+}
+
+TEST_CASE("A folder of train, val and test holds class folders in each, and one part is read", "[unit]") {
+  const TempDir dir;
+  make_folders(dir / "set" / "train", {{"dog", 3}, {"cat", 2}});
+  make_folders(dir / "set" / "val", {{"dog", 1}, {"cat", 1}});
+  make_folders(dir / "set" / "test", {{"dog", 2}, {"cat", 2}});
+  const ImageFiles train = find_images({dir / "set"});
+  CHECK(train.files.size() == 5);
+  CHECK(train.labels == std::vector<std::string>{"cat", "dog"});
+  CHECK(contains(train.notes.at(0), "train is read, the training part; val is its validation part; test is left alone"));
+  CHECK(find_images({dir / "set"}, data::Part::kTest).files.size() == 4);
+  CHECK(validation_pictures({dir / "set"}) == std::vector<fs::path>{dir / "set" / "val"});
+  // Classes may have such names.
+  make_folders(dir / "vehicles", {{"train", 1}, {"test", 1}, {"bus", 1}});
+  CHECK(find_images({dir / "vehicles"}).labels.size() == 3);
+  CHECK(validation_pictures({dir / "vehicles"}).empty());
 }
 
 TEST_CASE("Folders and tables that cannot be meant are refused", "[unit]") {

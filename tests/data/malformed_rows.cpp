@@ -6,6 +6,7 @@
 #include "fake_tokenizer.h"
 #include "lowrank/core/random.h"
 #include "lowrank/data/assemble.h"
+#include "lowrank/data/conversation.h"
 #include "lowrank/data/dataset.h"
 #include "lowrank/data/line_reader.h"
 #include "lowrank/data/row_file.h"
@@ -59,7 +60,7 @@ TEST_CASE("malformed JSON lines are refused with file, line and reason", "[unit]
       {"invalid UTF-8", kGood + "{\"prompt\": \"\xff\", \"completion\": \"b\"}\n", "line 2", "UTF-8"},
       {"wrong type", kGood + "\n{\"prompt\": \"a\", \"completion\": 4}\n", "line 3", "completion"},
       {"null", kGood + "{\"prompt\": null, \"completion\": \"b\"}\n", "line 2", "prompt"},
-      {"row is a list", kGood + "[1, 2]\n", "line 2", "found array"},
+      {"row is a list", kGood + "[1, 2]\n", "line 2", "found a list of something else"},
       {"row is a string", "\"text\"\n", "line 1", "found string"},
       {"missing key", kGood + kGood + "{\"prompt\": \"a\"}\n", "line 3",
        "\"completion\" is missing (rows of this file are prompt/completion)"},
@@ -79,12 +80,11 @@ TEST_CASE("malformed JSON lines are refused with file, line and reason", "[unit]
       {"content", "{\"messages\": [{\"role\": \"user\", \"content\": null}]}\n", "line 1", "content"},
       {"picture", "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\"}]}]}\n", "line 1",
        "image_url"},
-      {"UTF-16", "\xff\xfe{\0\"\0t\0"s, "", "UTF-16"},
-      {"UTF-16 unmarked", "{\0\"\0t\0"s, "", "UTF-16"},
-      {"UTF-16 big-endian", "\0{\0\"\0t"s, "", "UTF-16"},
+      {"UTF-16, cut off", "\xff\xfe{\0\"\0t"s, "", "half a character"},
+      {"UTF-16, half a pair", "\xff\xfe{\0\0\xd8{\0"s, "", "half a character"},
       {"gzip", "\x1f\x8b\x08\0"s, "", "gzip"},
       {"zstd", "\x28\xb5\x2f\xfd"s, "", "zstd"},
-      {"Parquet", "PAR1"s, "", "Parquet"},
+      {"Parquet", "PAR1\x15\0\x15"s, "", "Parquet"},
       {"empty", "", "", "is empty"},
       {"blank", "\n\n  \r\n", "", "holds no rows"},
   };
@@ -119,6 +119,14 @@ TEST_CASE("malformed arrays of rows are refused with file, row and reason", "[un
     CHECK(contains(message, "rows.json"));
     CHECK(contains(message, c.where));
     CHECK(contains(message, c.what));
+  }
+}
+
+TEST_CASE("text that begins with the letters of another format is text", "[unit]") {
+  TempDir dir;
+  for (const char* text : {"PAR1 is how a Parquet file begins.\n", "PK\x03\x04 is how a zip archive begins.\n"}) {
+    write_text(dir / "t.txt", text);
+    CHECK(load(dir / "t.txt").documents.size() == 1);
   }
 }
 
@@ -157,7 +165,7 @@ TEST_CASE("lines of any length come through the buffer whole", "[unit]") {
   REQUIRE(reader.next(line));
   CHECK(line == "end");
   CHECK_FALSE(reader.next(line));
-  CHECK(reader.had_crlf());
+  CHECK(reader.facts().had_crlf);
 }
 
 namespace {
@@ -221,8 +229,10 @@ TEST_CASE("100,000 byte mutations of valid rows are read or refused, never worse
     read += accepted([&] {
       const core::Json json = data::parse_row(bytes.substr(0, bytes.find('\n')), "row");
       data::Assembler assembler(tokenizer, {});
-      data::RowReader reader("rows", data::Format::kAuto, true);
-      assembler.add_row(reader.read({json.is_array() && !json.empty() ? json[0] : json, "row"}), "row");
+      const data::ChatLayout plain;
+      data::RowReader reader("rows", data::Format::kAuto, plain);
+      const data::Row row = reader.read({json.is_array() && !json.empty() ? json[0] : json, "row"});
+      assembler.add_row(row.conversation ? data::conversation_spans(*row.conversation, {}, true) : row.spans, "row");
       return assembler.finish();
     });
   }

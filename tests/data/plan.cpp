@@ -135,6 +135,31 @@ TEST_CASE("the cut of a step into micro-batches never changes its set or order",
   }
 }
 
+TEST_CASE("a run that goes on on other ranks keeps its steps, and every rank has its part of them", "[unit]") {
+  const std::vector<std::int64_t> lengths = uneven_lengths(61);
+  for (const auto& [began_on, ranks] : {std::pair{1, 2}, std::pair{2, 1}, std::pair{4, 3}, std::pair{1, 4}}) {
+    INFO("began on " << began_on << ", goes on on " << ranks);
+    PlanOptions options;
+    options.ranks = began_on;
+    const Plan before(lengths, options);
+    options.ranks = ranks;
+    options.batch_ranks = began_on;
+    const Plan after(lengths, options);
+    REQUIRE(after.steps() == before.steps());
+    CHECK(after.batch_ranks() == began_on);
+    for (std::int64_t s = 0; s < after.steps(); ++s) {
+      REQUIRE(after.step(s).examples == before.step(s).examples);
+      std::vector<std::uint32_t> dealt;
+      for (int rank = 0; rank < ranks; ++rank) {
+        const auto own = after.micro_batches(s, rank);
+        if (after.step(s).examples.size() >= static_cast<std::size_t>(ranks)) CHECK_FALSE(own.empty());
+        for (const auto& micro : own) dealt.insert(dealt.end(), micro.begin(), micro.end());
+      }
+      CHECK(dealt == after.step(s).examples);
+    }
+  }
+}
+
 TEST_CASE("equal lengths are cut evenly, and a short step into fewer micro-batches", "[unit]") {
   PlanOptions options;
   options.batch_size = 2;

@@ -118,6 +118,19 @@ TEST_CASE("the forms that TRL and LLaMA-Factory write are read", "[unit]") {
   CHECK(contains(alpaca.report.notes.at(0), "id"));
 }
 
+// Anthropic's hh-rlhf: two strings, the prompt inside both; TRL takes what they begin with.
+TEST_CASE("two whole strings have their common beginning as the prompt", "[unit]") {
+  const Dataset pairs = load(
+      R"({"chosen": "\n\nHuman: Cat?\n\nAssistant: In the park.", "rejected": "\n\nHuman: Cat?\n\nAssistant: Go."})"
+      "\n");
+  check_pair(pairs, "\n\nHuman: Cat?\n\nAssistant:", " In the park.", " Go.");
+  CHECK(pairs.report.format == "chosen/rejected");
+  // What the answers share is prompt too, whole characters of it.
+  check_pair(load("{\"chosen\": \"A: I think \u00e9\", \"rejected\": \"A: I think \u00e8\"}\n"), "A: I think",
+             " \u00e9", " \u00e8");
+  check_pair(load("{\"chosen\": \"Q \u00e9\", \"rejected\": \"Q \u00e9 yes\"}\n"), "Q \u00e9", "", " yes");
+}
+
 TEST_CASE("a pair is cut at --seq-len, and dropped where nothing is left to compare", "[unit]") {
   const std::string row = "{\"prompt\": \"12345\", \"chosen\": \"same, but\", \"rejected\": \"same, and\"}\n";
   const Dataset cut = load(row + "{\"prompt\": \"1\", \"chosen\": \"a\", \"rejected\": \"b\"}\n", 14);
@@ -130,7 +143,7 @@ TEST_CASE("a pair is cut at --seq-len, and dropped where nothing is left to comp
     const Dataset dropped = load(row + "{\"prompt\": \"1\", \"chosen\": \"a\", \"rejected\": \"b\"}\n", length);
     REQUIRE(dropped.examples.size() == 2);
     CHECK(dropped.report.all_masked == 2);
-    CHECK(dropped.documents.at(dropped.examples[0].document).where.ends_with("line 2"));
+    CHECK(dropped.documents.at(dropped.examples[0].document).where.text().ends_with("line 2"));
   }
 }
 
@@ -151,19 +164,23 @@ TEST_CASE("faults of pairs are named with their row", "[unit]") {
   }
   CHECK(contains(message_of<DataError>([] { load("{\"prompt\": \"p\", \"completion\": \"c\"}\n"); }),
                  "not a preference pair"));
-  CHECK(contains(message_of<DataError>([] { load("{\"chosen\": \"p\", \"rejected\": \"c\"}\n"); }), "give the prompt"));
+  CHECK(contains(message_of<DataError>([] { load("{\"chosen\": \"p\", \"rejected\": \"c\"}\n"); }),
+                 "have no common beginning"));
   CHECK(contains(message_of<DataError>([] { load("hello\n", 99, "pairs.txt"); }), "plain text"));
   const std::string messages =
       R"({"chosen": [{"role": "user", "content": "Hi"}], "rejected": [{"role": "user", "content": "Ho"}]})"
       "\n";
   CHECK(contains(message_of<DataError>([&] { load(messages); }), "no answer"));
-  FakeOptions chat;
-  chat.chat_template = true;
-  const std::string turns =
-      R"({"conversations": [{"from": "human", "value": "Hi"}], "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}})"
-      "\n";
-  CHECK(contains(message_of<DataError>([&] { load(turns, 99, "pairs.jsonl", chat); }), "chat templates"));
-  CHECK(load(good, 99, "pairs.jsonl", chat).examples.size() == 2);
+  CHECK(contains(message_of<DataError>([] {
+                   load(R"({"chosen": 3, "rejected": "c"})"
+                        "\n");
+                 }),
+                 "neither two strings nor two lists of messages"));
+  CHECK(contains(message_of<DataError>([] {
+                   load(R"({"messages": [{"user": "a"}, {"assistant": "b"}], "label": true})"
+                        "\n");
+                 }),
+                 "KTO's form"));
 }
 
 TEST_CASE("pairs are held out whole, from twenty on", "[unit]") {

@@ -155,18 +155,6 @@ TEST_CASE("a format by name reads rows that have its keys among others", "[unit]
   CHECK(contains(message_of<DataError>([&] { c.load(row); }), "\"instruction\", \"output\""));
 }
 
-TEST_CASE("a model with a chat template refuses conversations and nothing else", "[unit]") {
-  Case c;
-  c.tokenizer.chat_template = true;
-  const std::string turns = R"([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])";
-  const std::string message = message_of<DataError>([&] { c.load("{\"messages\": " + turns + "}"); });
-  CHECK(contains(message, "messages rows are refused"));
-  CHECK(contains(message, "\"completion\""));
-  CHECK(contains(message_of<DataError>([&] { c.load(R"({"conversations": [{"from": "human", "value": "a"}]})"); }),
-                 "ShareGPT rows are refused"));
-  CHECK_NOTHROW(c.load(R"({"instruction": "a", "output": "b"})"));
-}
-
 TEST_CASE("without an end token turns are parted by an empty line", "[unit]") {
   Case c;
   c.tokenizer.eos = false;
@@ -252,21 +240,34 @@ TEST_CASE("GSM8K, Alpaca and ShareGPT files as users have them", "[unit]") {
 TEST_CASE("each turn of a conversation is read by its own spelling, wherever it stands", "[unit]") {
   Case c;
   const std::string expected = "<s>User: Where?\nAssistant: There.</s>";
-  for (const char* row :
-       {R"({"messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "There."}]})",
-        R"({"conversations": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "There."}]})",
-        R"({"messages": [{"from": "human", "value": "Where?"}, {"from": "gpt", "value": "There."}]})",
-        R"({"messages": [{"from": "human", "value": "Where?"}, {"role": "assistant", "content": "There."}]})",
-        R"({"conversation": [{"user": "Where?", "assistant": "There."}]})",
-        R"({"dialog": [{"user": "Where?"}, {"assistant": "There."}]})"}) {
+  for (
+      const char* row :
+      {R"({"messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "There."}]})",
+       R"({"conversations": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "There."}]})",
+       R"({"messages": [{"from": "human", "value": "Where?"}, {"from": "gpt", "value": "There."}]})",
+       R"({"messages": [{"from": "human", "value": "Where?"}, {"role": "assistant", "content": "There."}]})",
+       R"({"conversation": [{"user": "Where?", "assistant": "There."}]})",
+       R"({"dialog": [{"user": "Where?"}, {"assistant": "There."}]})",
+       R"([{"from": "human", "value": "Where?"}, {"from": "gpt", "value": "There."}])",
+       R"({"prompt": [{"role": "user", "content": "Where?"}], "completion": [{"role": "assistant", "content": "There."}]})",
+       R"({"prompt": {"from": "human", "value": "Where?"}, "completion": {"from": "gpt", "value": "There."}})"}) {
     CAPTURE(row);
     const Dataset all = c.load(row);
     CHECK(c.text(all.examples.at(0)) == expected);
     CHECK(c.learned(all.examples.at(0)) == " There.</s>");
   }
-  CHECK(contains(
-      message_of<DataError>([&] { c.load(R"([{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}])"); }),
-      "give each row as {\"messages\": [the turns]}"));
+  // A list of them in a .json file, as in the case that the name of the file decides what it is.
+  c.name = "rows.json";
+  CHECK(c.text(
+            c.load(R"([[{"from": "human", "value": "Where?"}, {"from": "gpt", "value": "There."}]])").examples.at(0)) ==
+        expected);
+  CHECK(contains(message_of<DataError>([&] { c.load(R"([["a", "b"]])"); }),
+                 "a list of turns, found a list of something else"));
+  CHECK(contains(message_of<DataError>([&] {
+                   c.load(
+                       R"([{"messages": [{"user": "a"}, {"assistant": "b"}]}, [{"user": "a"}, {"assistant": "b"}]])");
+                 }),
+                 "the row is lists of turns"));
 }
 
 TEST_CASE("a turn of weight 0 or that is not to be trained is context, also where prompts are learned", "[unit]") {
@@ -286,7 +287,7 @@ TEST_CASE("a turn of weight 0 or that is not to be trained is context, also wher
   }
   CHECK(contains(
       message_of<DataError>([&] { c.load(R"({"messages": [{"role": "assistant", "content": "5", "weight": 0.5}]})"); }),
-      "expected 0 (context only) or 1"));
+      "expected 0 or false (context only), or 1 or true"));
 }
 
 TEST_CASE("calls of tools are refused by name where there is no place for them, however the content is spelled",
@@ -307,5 +308,6 @@ TEST_CASE("keys of turns that nothing reads are named", "[unit]") {
   Case c;
   const Dataset all = c.load(
       R"({"messages": [{"role": "user", "name": "Tim", "content": "a"}, {"role": "assistant", "content": "b", "reasoning_content": "c"}]})");
-  CHECK(contains(all.report.notes.back(), "\"name\" of turns, \"reasoning_content\" of turns"));
+  CHECK(all.report.notes.back() ==
+        "keys of turns that are not read: \"name\" (1 turn), \"reasoning_content\" (1 turn)");
 }

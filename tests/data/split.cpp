@@ -4,6 +4,7 @@
 #include "documents.h"
 #include "errors.h"
 #include "lowrank/data/dataset.h"
+#include "lowrank/data/parts.h"
 
 using namespace lowrank;
 using data::Dataset;
@@ -13,6 +14,44 @@ using lowrank_test::documents;
 using lowrank_test::documents_in;
 using lowrank_test::FakeTokenizer;
 using lowrank_test::message_of;
+
+TEST_CASE("a split in place is the split", "[unit]") {
+  for (const std::uint32_t count : {1u, 3u, 40u}) {
+    for (const double fraction : {0.0, 0.05, 0.4}) {
+      CAPTURE(count, fraction);
+      Dataset all = documents(count);
+      all.report.notes = {"said once"};
+      all.report.empty = 2;
+      const Split expected = data::split(all, fraction, 1);
+      std::string how;
+      const Dataset validation = data::take_validation(all, fraction, 1, how);
+      CHECK(how == expected.how);
+      REQUIRE(all.examples.size() == expected.train.examples.size());
+      REQUIRE(validation.examples.size() == expected.validation.examples.size());
+      bool same = true;
+      for (std::size_t i = 0; i < all.examples.size(); ++i) {
+        const data::Example &a = all.examples[i], &b = expected.train.examples[i];
+        same = same && a.ids == b.ids && a.learned == b.learned && a.document == b.document;
+      }
+      for (std::size_t i = 0; i < validation.examples.size(); ++i) {
+        const data::Example &a = validation.examples[i], &b = expected.validation.examples[i];
+        same = same && a.ids == b.ids && a.learned == b.learned &&
+               validation.documents[a.document].where.text() == expected.validation.documents[b.document].where.text();
+      }
+      CHECK(same);
+      CHECK(validation.documents.size() == documents_in(expected.validation).size());
+      CHECK(validation.report.tokens == expected.validation.report.tokens);
+      CHECK(validation.report.learned_tokens == expected.validation.report.learned_tokens);
+      CHECK(validation.report.documents == expected.validation.report.documents);
+      CHECK(validation.report.empty == 0);
+      CHECK(validation.report.notes.empty());
+      CHECK(all.report.tokens == expected.train.report.tokens);
+      CHECK(all.report.documents == expected.train.report.documents);
+      CHECK(all.report.notes == expected.train.report.notes);
+      CHECK(all.report.empty == 2);
+    }
+  }
+}
 
 TEST_CASE("from 20 documents on whole documents are held out, by the seed", "[unit]") {
   const Dataset all = documents(40);

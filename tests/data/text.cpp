@@ -35,6 +35,34 @@ std::vector<std::string> documents_of(const std::string& text) {
 
 }  // namespace
 
+TEST_CASE("documents that are read one by one are those of the whole file", "[unit]") {
+  TempDir dir;
+  std::string large;
+  for (int i = 0; i < 60000; ++i) {
+    large += "line " + std::to_string(i) + (i % 3 == 0 ? "\r\n" : "\n") + (i % 1000 == 999 ? "<|endoftext|>\n" : "");
+  }
+  for (const std::string& text : std::vector<std::string>{
+           "", "a", "a\n", "<|endoftext|>", "a\n<|endoftext|>\n", "\n\n<|endoftext|>\n<|endoftext|>\nb", "a\rb\r\nc\xff\n\xef\xbb\xbf" "d",
+           "\xef\xbb\xbf" "a\n<|endoftext|> \n<|endoftext|>\nb\n", large}) {
+    write_text(dir / "a.txt", text);
+    const data::CleanText whole = data::read_clean_text(dir / "a.txt");
+    std::vector<std::pair<std::string, std::int64_t>> expected, found;
+    for (const data::TextPart& part : data::split_documents(whole.text)) expected.emplace_back(part.text, part.line);
+    bool only = false;
+    const data::CleanText read =
+        data::for_each_document(dir / "a.txt", [&](const std::string& document, std::int64_t line, bool alone, std::uint64_t) {
+          found.emplace_back(document, line);
+          only = alone;
+        });
+    CHECK(found == expected);
+    CHECK(only == (expected.size() == 1));
+    CHECK(read.had_bom == whole.had_bom);
+    CHECK(read.had_cr == whole.had_cr);
+    CHECK(read.replaced_bytes == whole.replaced_bytes);
+    CHECK(read.note == whole.note);
+  }
+}
+
 TEST_CASE("text is made clean: BOM, line ends, invalid bytes", "[unit]") {
   const data::CleanText clean = data::clean_text(
       "\xef\xbb\xbf"
@@ -178,10 +206,10 @@ TEST_CASE("what is not there or cannot be text is refused with its name", "[unit
   write_text(dir / "wide.txt",
              "\xff\xfe"
              "a\0b\0"s);
-  CHECK(contains(message_of<DataError>([&] { load("wide.txt"); }), "UTF-16"));
-  write_text(dir / "table.csv", "a,b");
-  CHECK(contains(message_of<DataError>([&] { load("table.csv"); }), "`format` text"));
-  CHECK_NOTHROW(load("table.csv", data::Format::kText));
+  CHECK_NOTHROW(load("wide.txt"));
+  write_text(dir / "table.xyz", "a,b");
+  CHECK(contains(message_of<DataError>([&] { load("table.xyz"); }), "`format` text"));
+  CHECK_NOTHROW(load("table.xyz", data::Format::kText));
   std::filesystem::create_directory(dir / "none");
   CHECK(contains(message_of<DataError>([&] { load("none"); }), "no .txt, .md or .jsonl"));
   CHECK(contains(message_of<ConfigError>([] { data::parse_format("alpacca"); }), "did you mean 'alpaca'"));

@@ -33,7 +33,8 @@ TEST_CASE("each component of tokenizer.json does what PyPI tokenizers does", "[p
   for (const Json& entry : golden["cases"]) {
     Json json = entry["tokenizer"];
     if (json["model"]["vocab"].is_string()) json["model"]["vocab"] = golden["vocab"];
-    if (json["model"].contains("merges") && json["model"]["merges"].is_string()) json["model"]["merges"] = golden["merges"];
+    if (json["model"].contains("merges") && json["model"]["merges"].is_string())
+      json["model"]["merges"] = golden["merges"];
     const auto tokenizer = load_tokenizer(json);
     for (const Json& line : entry["lines"]) {
       const auto text = line[0].get<std::string>();

@@ -1,5 +1,7 @@
 // A whole run on the tests' own device, whose memory the program cannot touch: loading, LoRA's training, evaluation,
 // generation, saving and resuming, through the composite twins, with the very numbers of the CPU's twins.
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <optional>
 #include <string>
@@ -10,7 +12,10 @@
 #include "lowrank/eval/perplexity.h"
 #include "lowrank/kernels/runtime.h"
 #include "lowrank/models/beam_search.h"
+#include "lowrank/kernels/host.h"
+#include "lowrank/kernels/router_balance.h"
 #include "lowrank/models/load.h"
+#include "lowrank/models/next_logits.h"
 #include "lowrank/train/causal_lm.h"
 #include "train/same_bytes.h"
 
@@ -147,6 +152,65 @@ TEST_CASE("a model trains, evaluates, generates, saves and resumes on a device, 
     check_resumes([&](const fs::path& out, Recorder& recorder,
                       bool resume) { Run(c, test_device::device()).train(c, out, recorder, resume); },
                   {1, 3}, there.files);
+  }
+}
+
+namespace {
+
+std::vector<data::Example> two_texts() {
+  std::vector<data::Example> texts(2);
+  for (int i = 0; i < 90; ++i) {
+    data::Example& text = texts[i < 70 ? 0 : 1];  // longer than a chunk of the delta rule, and short
+    text.ids.push_back(3 + (7 * i * i + i) % 36);
+    text.learned.push_back(1);
+  }
+  return texts;
+}
+
+// Losses, the routers' loss, an adapter's gradients, and logits through the cache.
+std::vector<float> numbers_of(const fs::path& folder, at::Device device) {
+  const auto weights = formats::WeightFiles::open(folder);
+  models::Decoder decoder =
+      models::load_decoder(models::read_config(folder), weights, at::kFloat, false, nullptr, device);
+  const lora::Adapter adapter = lora::load_peft(decoder->slot_table(), folder / "adapter");
+  std::vector<float> all;
+  const auto add = [&](const at::Tensor& tensor) {
+    const std::vector<float> values = kernels::to_host<float>(tensor.detach());
+    all.insert(all.end(), values.begin(), values.end());
+  };
+  const std::vector<std::uint32_t> both = {0, 1};
+  const std::vector<data::Example> texts = two_texts();
+  const data::Batch batch = data::make_batch(texts, both);
+  const auto balance = std::make_shared<kernels::RouterBalance>(0.5);
+  const at::Tensor losses =
+      decoder->token_losses(decoder->hidden(batch.ids, batch.segments, {.balance = balance}), batch.labels);
+  losses.sum().backward();
+  add(losses);
+  all.push_back(static_cast<float>(balance->loss()));
+  for (const auto& parameter : adapter.parameters()) add(parameter.tensor.grad());
+  const at::NoGradGuard no_grad;
+  models::KvCache cache;
+  for (const std::size_t done : {20, 21, 50}) {
+    add(models::next_logits(*decoder, cache, {std::span<const data::TokenId>(texts[0].ids).first(done)}));
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("mixtures and hybrids have the CPU's numbers on a device: losses, gradients, the cache", "[unit]") {
+  const kernels::RuntimeScope composite({.mode = kernels::Mode::kComposite});
+  for (const char* name : {"qwen3-moe", "gpt-oss", "qwen3_5-moe", "gemma4-experts", "qwen3_5", "lfm2"}) {
+    INFO(name);
+    const fs::path folder = golden_dir() / "models" / name;
+    const std::vector<float> there = numbers_of(folder, test_device::device()), here = numbers_of(folder, at::kCPU);
+    REQUIRE(there.size() == here.size());
+    float worst = 0, most = 0;
+    for (std::size_t i = 0; i < here.size(); ++i) {
+      worst = std::max(worst, std::abs(there[i] - here[i]));
+      most = std::max(most, std::abs(here[i]));
+    }
+    CHECK(worst <= 1e-5F * most);
   }
 }
 

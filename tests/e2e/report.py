@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 
@@ -33,6 +34,17 @@ def find_chromium():
         subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"], capture_output=True,
                        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, check=False)
     return shutil.which("chromium")
+
+
+def find_axe(folder):
+    """The source of axe-core, which looks for what keeps people from reading a page; None where npm cannot bring it."""
+    if not shutil.which("npm"):
+        return None
+    done = subprocess.run(["npm", "pack", "--silent", "axe-core@4.14.1"], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return None
+    with tarfile.open(folder / done.stdout.split()[-1]) as archive:
+        return archive.extractfile("package/axe.min.js").read().decode("utf-8")
 
 
 class Browser:
@@ -109,6 +121,24 @@ class Browser:
             self.process.poll()
             time.sleep(0.02)
         self.process.wait()
+
+
+def barriers(browser, axe):
+    """What axe-core finds serious or critical on the page as it stands."""
+    browser.value(axe + "; 0")
+    found = browser("Runtime.evaluate", expression="axe.run(document, {resultTypes: ['violations']}).then(r => r.violations"
+                    ".filter(v => ['serious', 'critical'].includes(v.impact)).map(v => v.id + ': ' + v.nodes.length + ' x ' + v.nodes[0].html))",
+                    awaitPromise=True, returnByValue=True)
+    return found["result"]["value"]
+
+
+def accessible(browser, page, axe):
+    for width, colours in ((390, "light"), (390, "dark"), (1280, "light"), (1280, "dark")):
+        browser("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1, mobile=width < 600)
+        browser("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": colours}])
+        browser.open(page)
+        found = barriers(browser, axe)
+        check(f"{page.parent.name}/report.html: axe-core finds nothing serious at {width} px, {colours}", not found, "\n".join(found[:8]))
 
 
 def look_at(browser, page):
@@ -198,9 +228,15 @@ def main():
         if program is None:
             print("skipped: there is no Chromium and none could be installed; report.html was not opened in a browser")
             return
+        axe = find_axe(work)
+        if axe is None:
+            print("skipped: npm cannot bring axe-core here; it did not look for barriers")
         with Browser(program, work / "profile") as browser:
             for name in ("run", "comparison", "sweep"):
                 look_at(browser, work / name / "report.html")
+                if axe is not None:
+                    accessible(browser, work / name / "report.html", axe)
+            browser.open(work / "sweep" / "report.html")
             check("sweep: a line for every trial", browser.value("document.querySelectorAll('path.run').length") == 16)
             rows = browser.value("[...document.querySelectorAll('table')[0].rows].map(r => r.cells[0].textContent)")
             check("sweep: the learning rate is first in importance", rows[:2] == ["option", "lr"], str(rows))

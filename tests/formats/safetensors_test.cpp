@@ -198,3 +198,19 @@ TEST_CASE("dtypes have the names and sizes of the format", "[unit]") {
   }
   CHECK_FALSE(dtype_from_name("F6"));
 }
+
+TEST_CASE("a length that begins as another format's files do is a length", "[unit]") {
+  const std::string header = R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})";
+  // 0x0280 and 0x0480 are pickles' first bytes, 0x04034b50 a zip archive's, alone and above them.
+  for (const std::size_t length : {0x280U, 0x480U, 0x10280U, 0x30480U, 0x4034b50U}) {
+    INFO(length);
+    const std::string padded = header + std::string(length - header.size(), ' ');
+    CHECK(parse_raw(raw_safetensors(padded, 1)).tensors.at(0).name == "a");
+  }
+  // Still told apart: what is no length, or is followed by no JSON.
+  using namespace std::string_literals;
+  for (const std::string& file : {"\x80\x02}q\0(X\x04\0\0\0"s, "\x80\x02\0\0\0\0\0\0}"s + std::string(640, 'x'),
+                                  "\x80\x04\x95\x10\0\0\0\0\0\0\0}"s, "PK\x03\x04\x14\0\0\0\x08\0"s}) {
+    CHECK_ERROR(parse_raw(file), kFormat, "is a pickle file of PyTorch under another name");
+  }
+}

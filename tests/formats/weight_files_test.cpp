@@ -100,7 +100,7 @@ TEST_CASE("a shard that is missing or no file is refused", "[unit]") {
   CHECK_ERROR(WeightFiles::open(d), kFormat, "two.safetensors' is a FIFO");
   fs::remove(d / "two.safetensors");
   fs::create_symlink("/dev/zero", d / "two.safetensors");
-  CHECK_ERROR(WeightFiles::open(d), kFormat, "is a link that leads out of its folder, to '/dev/zero'");
+  CHECK_ERROR(WeightFiles::open(d), kFormat, "two.safetensors' is a device");
   fs::remove(d / "two.safetensors");
   fs::create_symlink("nowhere", d / "two.safetensors");
   CHECK_ERROR(WeightFiles::open(d), kMissing, "it is a link to a file that is not there");
@@ -109,7 +109,7 @@ TEST_CASE("a shard that is missing or no file is refused", "[unit]") {
   CHECK_ERROR(WeightFiles::open(d), kIo, "Too many levels of symbolic links");
 }
 
-TEST_CASE("links are followed inside the folder and inside one cache entry, nowhere else", "[unit]") {
+TEST_CASE("tensor files may be links to anywhere, and it is said where they lead; no other file may", "[unit]") {
   const TempDir dir;
   const std::string bytes = small_safetensors({"a"});
   const auto link_model = [&](const fs::path& folder, const fs::path& target) {
@@ -120,28 +120,41 @@ TEST_CASE("links are followed inside the folder and inside one cache entry, nowh
   };
   // Inside the folder.
   write_text(dir / "inside/real.safetensors", bytes);
-  CHECK_NOTHROW(WeightFiles::open(link_model(dir / "inside", "real.safetensors")));
+  CHECK(WeightFiles::open(link_model(dir / "inside", "real.safetensors")).links().empty());
   // The folder itself reached through a link.
   fs::create_directory_symlink(dir / "inside", dir / "alias");
   CHECK_NOTHROW(WeightFiles::open(dir / "alias"));
   // Out of the folder, also into one whose name begins alike.
+  const auto leads_to = [&](const fs::path& folder, const fs::path& real) {
+    const std::vector<std::string> expected = {(folder / "model.safetensors").string() +
+                                               " is a link out of its folder, to " + real.string()};
+    CHECK(WeightFiles::open(folder).links() == expected);
+  };
   write_text(dir / "outside.safetensors", bytes);
-  CHECK_ERROR(WeightFiles::open(link_model(dir / "out", "../outside.safetensors")), kFormat, "leads out of its folder");
+  leads_to(link_model(dir / "out", "../outside.safetensors"), dir / "outside.safetensors");
   write_text(dir / "out-2/x", bytes);
-  CHECK_ERROR(WeightFiles::open(link_model(dir / "out", "../out-2/x")), kFormat, "leads out of its folder");
-  // The Hugging Face cache.
+  leads_to(link_model(dir / "out", "../out-2/x"), dir / "out-2/x");
+  // The Hugging Face cache: its entry is one folder.
   const fs::path entry = dir / "hub/models--org--name";
   write_text(entry / "blobs/0123abcd", bytes);
   write_text(dir / "hub/models--org--other/blobs/0123abcd", bytes);
   const fs::path snapshot = entry / "snapshots/rev";
   CHECK(WeightFiles::open(link_model(snapshot, "../../blobs/0123abcd")).files()[0]->path() ==
         snapshot / "model.safetensors");
-  CHECK_ERROR(WeightFiles::open(link_model(snapshot, "../../../models--org--other/blobs/0123abcd")), kFormat,
-              "leads out of its folder");
-  CHECK_ERROR(WeightFiles::open(link_model(snapshot, "../../../../outside.safetensors")), kFormat,
-              "leads out of its folder");
-  CHECK_ERROR(WeightFiles::open(link_model(entry / "elsewhere/rev", "../../blobs/0123abcd")), kFormat,
-              "leads out of its folder");
+  CHECK(WeightFiles::open(snapshot).links().empty());
+  leads_to(link_model(snapshot, "../../../models--org--other/blobs/0123abcd"),
+           dir / "hub/models--org--other/blobs/0123abcd");
+  // An index is words.
+  write_text(dir / "index.json", R"({"weight_map": {"a": "model.safetensors"}})");
+  fs::create_directories(dir / "indexed");
+  fs::create_symlink("../index.json", dir / "indexed/model.safetensors.index.json");
+  CHECK_ERROR(WeightFiles::open(dir / "indexed"), kFormat, "is a link that leads out of its folder, to '");
+  // A shard by another name is not taken for a tensor file.
+  const fs::path secret = dir / "secret.json";
+  write_text(secret, bytes);
+  write_text(dir / "sly/model.safetensors.index.json", R"({"weight_map": {"a": "config.json"}})");
+  fs::create_symlink(secret, dir / "sly/config.json");
+  CHECK_ERROR(WeightFiles::open(dir / "sly"), kFormat, "is a link that leads out of its folder, to '" + secret.string());
 }
 
 TEST_CASE("a folder without safetensors says what it has", "[unit]") {

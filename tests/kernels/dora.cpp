@@ -113,9 +113,10 @@ TEST_CASE("DoRA's gradients are those of finite differences with the norm held",
 }
 
 TEST_CASE("DoRA equals its twin in fp32, packed or not, and is near it in bf16", "[unit]") {
-  for (const k::GemmPath path : {k::GemmPath::kPlain, k::GemmPath::kPacked, k::GemmPath::kNativeBf16}) {
+  for (const k::GemmPath path : {k::GemmPath::kPlain, k::GemmPath::kPacked, k::GemmPath::kOwn, k::GemmPath::kNativeBf16}) {
     const k::RuntimeScope scope({.gemm = path});
-    for (const Case& c : {Case{257, 96, 192, 16, 0.1}, Case{100, 128, 96, 8}}) {
+    for (const Case& c : {Case{257, 96, 192, 16, 0.1}, Case{100, 128, 96, 8}, Case{90, 63, 45, 5, 0.3, true, true, true},
+                          Case{90, 63, 45, 5, 0, true, true, true}}) {
       INFO(k::name(path) << ", dropout " << c.dropout);
       const Tensors inputs = inputs_of(c, at::kFloat, at::kFloat);
       require_twins(op_of(c), inputs, trains(c, inputs, true), 1e-5);
@@ -133,7 +134,8 @@ TEST_CASE("DoRA equals its twin in fp32, packed or not, and is near it in bf16",
 
 TEST_CASE("DoRA's bytes do not depend on the number of threads", "[unit]") {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
-    for (const Case& c : {Case{37, 63, 45, 5, 0.1}, Case{1, 63, 45, 5}, Case{515, 96, 63, 3, 0, true, true, true}}) {
+    for (const Case& c : {Case{37, 63, 45, 5, 0.1}, Case{1, 63, 45, 5}, Case{515, 96, 63, 3, 0, true, true, true},
+                          Case{130, 96, 63, 3, 0.2, true, true, true}}) {
       const Tensors inputs = inputs_of(c, dtype, at::kFloat);
       require_thread_independence(op_of(c), inputs, trains(c, inputs, true));
     }

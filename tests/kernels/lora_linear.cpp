@@ -2,6 +2,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/gemm.h"
+#include "lowrank/kernels/lora_group.h"
 #include "support.h"
 
 namespace k = lowrank::kernels;
@@ -86,7 +87,7 @@ TEST_CASE("lora_linear equals its twin in fp32", "[unit]") {
 
 // Both round to 8 bits of mantissa, at different places: half a per cent of the largest element, twice over.
 TEST_CASE("lora_linear in bf16 is within 1 % of its fp64 twin, with fp32 gradients of the adapters", "[unit]") {
-  for (const k::GemmPath path : {k::GemmPath::kPlain, k::GemmPath::kNativeBf16}) {
+  for (const k::GemmPath path : {k::GemmPath::kPlain, k::GemmPath::kOwn, k::GemmPath::kNativeBf16}) {
     const k::RuntimeScope scope({.gemm = path});
     for (const Case& c : {Case{}, Case{200, 128, 96, 8, 0.1}}) {
       const Tensors inputs = inputs_of(c, at::kBFloat16, at::kFloat);
@@ -111,7 +112,7 @@ TEST_CASE("a bf16 weight serves fp32 activations without a copy of the weight", 
 }
 
 TEST_CASE("weights packed for oneDNN give the plain product", "[unit]") {
-  for (const auto path : {k::GemmPath::kPacked, k::GemmPath::kNativeBf16}) {
+  for (const auto path : {k::GemmPath::kPacked, k::GemmPath::kOwn, k::GemmPath::kNativeBf16}) {
     const k::RuntimeScope scope({.gemm = path});
     for (const Case& c : {Case{300, 63, 45, 5, 0.2}, Case{100, 128, 96, 8}}) {
       require_twins(op_of(c), inputs_of(c, at::kFloat, at::kFloat), trains(c, true, true), 1e-5);
@@ -170,4 +171,44 @@ TEST_CASE("lora_linear names the shapes that do not fit", "[unit]") {
   Tensors inputs = inputs_of(c, at::kFloat, at::kFloat);
   inputs[3] = random({5, 62});
   CHECK_THROWS_AS(op_of(c)(inputs), lowrank::InternalError);
+}
+
+TEST_CASE("layers that read one input give what each gives alone", "[unit]") {
+  for (const auto path : {k::GemmPath::kPlain, k::GemmPath::kOwn, k::GemmPath::kNativeBf16}) {
+    const k::RuntimeScope scope({.gemm = path});
+    for (const std::int64_t rows : {std::int64_t{5}, std::int64_t{77}}) {
+      torch::manual_seed(12);
+      // x, W₁, W₂, W₃, A₁, B₁, A₂, B₂; the third layer has no adapter.
+      const Tensors inputs{random({rows, 50}),        random({40, 50}, at::kFloat, 0.2), random({17, 50}, at::kFloat, 0.2),
+                           random({9, 50}, at::kFloat, 0.2), random({4, 50}),            random({40, 4}),
+                           random({7, 50}),           random({17, 7})};
+      const std::vector<bool> trained{true, false, false, false, true, true, true, true};
+      const auto layers = [](const Tensors& in) {
+        std::vector<k::LoraLayer> result(3);
+        for (std::size_t i = 0; i < 3; ++i) result[i].base = k::BaseWeight::dense(in[1 + i]);
+        for (std::size_t i = 0; i < 2; ++i) {
+          k::LoraOperand& lora = result[i].adapters.emplace_back();
+          lora.a = in[4 + 2 * i], lora.b = in[5 + 2 * i], lora.scale = 1.5 - static_cast<double>(i);
+        }
+        return result;
+      };
+      const Op together = [&](const Tensors& in) { return at::cat(k::lora_linears(in[0], layers(in), nullptr), 1); };
+      const Op alone = [&](const Tensors& in) {
+        Tensors outputs;
+        for (const k::LoraLayer& layer : layers(in))
+          outputs.push_back(k::lora_linear(in[0], layer.base, layer.adapters, nullptr));
+        return at::cat(outputs, 1);
+      };
+      INFO(k::name(path) << ", " << rows << " rows");
+      require_twins(together, inputs, trained, 1e-5);
+      const Tensors one = run(together, inputs, trained), each = run(alone, inputs, trained);
+      CHECK(equal_bytes(one[0], each[0]));
+      for (const std::size_t i : {5, 6, 7, 8}) CHECK(equal_bytes(one[i], each[i]));
+      CHECK(distance(one[1], each[1]) < 1e-6);
+      require_thread_independence(together, inputs, trained);
+      // A gradient of the second output alone.
+      const Op second = [&](const Tensors& in) { return k::lora_linears(in[0], layers(in), nullptr)[1]; };
+      require_twins(second, inputs, {true, false, false, false, false, false, true, true}, 1e-5);
+    }
+  }
 }

@@ -96,6 +96,36 @@ TEST_CASE("a merge changes the adapted weights, each rounded once, and nothing e
   for (const char* name : {"README.md", "pytorch_model.bin", "code.py"}) CHECK_FALSE(fs::exists(out / name));
 }
 
+TEST_CASE("a merge into another type rounds the sum once, converts the rest, and says so", "[unit]") {
+  Model model;
+  write_model(model);
+  const auto adapter = adapter_for(model.table, {"q_proj", "down_proj"});
+  const auto before = formats::WeightFiles::open(model.path());
+  const std::vector<std::pair<formats::DType, const char*>> types = {
+      {formats::DType::kF32, "float32"}, {formats::DType::kF16, "float16"}, {formats::DType::kBF16, "bfloat16"}};
+  for (const auto& [type, name] : types) {
+    INFO(name);
+    const fs::path out = model.dir / name;
+    const auto report = lora::merge_files(model.path(), adapter, out, nullptr, nullptr, type);
+    CHECK(report.changed == 6);
+    CHECK_NOTHROW(lora::verify_merge(model.path(), adapter, out, nullptr, type));
+    const auto after = formats::WeightFiles::open(out);
+    REQUIRE(before.names() == after.names());
+    std::int64_t more = 0;
+    for (const std::string& each : before.names()) {
+      INFO(each);
+      at::Tensor expected = formats::tensor_view(*before.find(each)).to(at::kFloat);
+      const bool adapted = each.find("q_proj") != std::string::npos || each.find("down_proj") != std::string::npos;
+      if (adapted) expected = expected + slot_named(model.table, each.substr(0, each.size() - 7))->delta_weight();
+      CHECK(same_bytes(formats::tensor_view(*after.find(each)), expected.to(formats::to_torch(type))));
+      more += static_cast<std::int64_t>(after.find(each)->bytes().size()) - static_cast<std::int64_t>(before.find(each)->bytes().size());
+    }
+    CHECK(nlohmann::json::parse(lowrank_test::read_text(out / "config.json"))["dtype"] == name);
+    CHECK(nlohmann::json::parse(lowrank_test::read_text(out / "model.safetensors.index.json"))["metadata"]["total_size"] == 1 + more);
+  }
+  CHECK(contains(message_of(ErrorKind::kModel, [&] { lora::verify_merge(model.path(), adapter, model.dir / "float16"); }), "another type"));
+}
+
 TEST_CASE("verify_merge finds one bit", "[unit]") {
   Model model;
   write_model(model);

@@ -158,7 +158,7 @@ TEST_CASE("a malformed adapter file is refused with its own message", "[unit]") 
                    t["base_model.model.model.embed_tokens.lora_embedding_A"] = torch::zeros({4, 32});
                  }),
                  "target_modules in adapter_config.json does not take in 'model.embed_tokens'"));
-  CHECK(contains(broken([](Tensors& t) { t[kQ0 + "B.bias"] = torch::zeros({16}); }), "a bias on lora_B"));
+  CHECK(contains(broken([](Tensors& t) { t[kQ0 + "B.bias"] = torch::zeros({16}); }), "a bias of lora_B"));
   CHECK(contains(broken([](Tensors& t) {
                    t[kQ0 + "A.weight"] = torch::zeros({4, 12});
                  }),

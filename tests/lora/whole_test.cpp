@@ -189,9 +189,9 @@ TEST_CASE("what cannot be trained beside A and B is refused by name", "[unit]") 
   CHECK(contains(refused(config_of({"lm_head"}, {"lm_head", "norm"})), "both name 'lm_head'"));
   CHECK(contains(refused(config_of({"embed_token"})), "did you mean 'embed_tokens'?"));
   LoraConfig config = config_of({"q_proj", "embed_tokens"});
-  config.use_dora = true;
-  CHECK(contains(refused(config), "DoRA on an embedding is not supported"));
-  config.use_dora = false;
+  config.lora_bias = true;
+  CHECK(contains(refused(config), "PEFT has no bias on an embedding"));
+  config.lora_bias = false;
   config.init_lora_weights = "pissa";
   CHECK(contains(refused(config), "the matrices on model.embed_tokens begin by 'default' or 'gaussian' only"));
   config = config_of({"q_proj"});

@@ -2,6 +2,7 @@
 #include "lowrank/models/decoder.h"
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json.h"
 #include "lowrank/kernels/host.h"
 #include "lowrank/lora/adapter.h"
 #include "lowrank/models/next_logits.h"
@@ -58,6 +59,10 @@ TEST_CASE("LoRA gradients are those of peft, document by document and packed", "
   for (const std::string& name : golden_cases()) {
     INFO(name);
     const Golden golden(name);
+    // Where unit keys and a norm of a small output stand one after another, rounding grows (the reference's own fp32
+    // gradients are 6e-6 from its fp64 ones, with Gemma 4's values of norm 1 8e-6).
+    const bool grows = name.starts_with("qwen3_5") || name == "gemma4";
+    const double bound = grows ? 1e-4 : 1e-5;
     models::Decoder decoder = golden.load();
     lora::Adapter adapter = lora::load_peft(decoder->slot_table(), golden.folder / "adapter");
     const std::vector<data::Example> documents = {golden.document(0), golden.document(1)};
@@ -75,7 +80,7 @@ TEST_CASE("LoRA gradients are those of peft, document by document and packed", "
       for (std::size_t i = 0; i < parameters.size(); ++i) {
         INFO(parameters[i].name);
         const at::Tensor expected = golden.tensor("grad." + parameters[i].name);
-        CHECK(distance(found[i], expected) <= 1e-5 * largest(expected));
+        CHECK(distance(found[i], expected) <= bound * largest(expected));
       }
     };
     check(gradients(adapter));
@@ -88,7 +93,7 @@ TEST_CASE("LoRA gradients are those of peft, document by document and packed", "
 }
 
 TEST_CASE("recomputation gives the same bytes, with dropout and with adapters on the upper layers only", "[unit]") {
-  const Golden golden("qwen3");
+  const Golden golden(GENERATE(as<std::string>{}, "qwen3", "gemma4"));
   models::Decoder decoder = golden.load();
   for (const bool upper_only : {false, true}) {
     lora::LoraConfig config;
@@ -180,11 +185,26 @@ TEST_CASE("longrope's cache is read anew where its frequencies change, longer an
   }
 }
 
+namespace {
+
+// Every weight trained. Of a mixture a token takes all experts: where it takes some, a step may turn it to others.
+models::Decoder load_smooth(const Golden& golden) {
+  core::Json json = core::read_json(golden.folder / "config.json");
+  for (const char* count : {"num_experts", "num_local_experts"}) {
+    if (json.contains(count)) json["num_experts_per_tok"] = json[count];
+  }
+  return models::load_decoder(models::parse_config(core::JsonView(json, "config.json")), golden.weights, at::kFloat,
+                              /*trainable=*/true);
+}
+
+}  // namespace
+
 TEST_CASE("with every weight trained, gradients are the derivatives of the loss", "[unit]") {
-  for (const char* name : {"llama-linear-tied", "qwen3", "llama-llama3", "gpt2", "gemma2", "phi3-window"}) {
+  for (const char* name : {"llama-linear-tied", "qwen3", "llama-llama3", "gpt2", "gemma2", "phi3-window", "stablelm-qk",
+                           "qwen2-moe", "mixtral-window", "gpt-oss", "qwen3_5", "lfm2-bias"}) {
     INFO(name);
     const Golden golden(name);
-    models::Decoder decoder = golden.load(at::kFloat, /*trainable=*/true);
+    models::Decoder decoder = load_smooth(golden);
     const std::vector<data::Example> documents = {golden.document(0), golden.document(1)};
     const auto loss = [&] {
       torch::NoGradGuard no_grad;
@@ -194,12 +214,14 @@ TEST_CASE("with every weight trained, gradients are the derivatives of the loss"
     torch::manual_seed(1);
     for (const lora::NamedTensor& weight : decoder->named_weights()) {
       INFO(weight.name);
+      if (weight.name.ends_with("layer_scalar")) continue;  // a buffer
       REQUIRE(weight.tensor.requires_grad());
       REQUIRE(weight.tensor.grad().defined());
       // Along the gradient itself, so that the difference stands above fp32's noise.
       const at::Tensor gradient = weight.tensor.grad();
       const double norm = gradient.norm().item<double>();
-      const double step = 0.02 / norm;
+      // gpt-oss' gates are clamped: a long step goes over their edges.
+      const double step = (std::string_view(name) == "gpt-oss" ? 0.004 : 0.02) / norm;
       const at::Tensor before = weight.tensor.detach().clone();
       const auto shifted = [&](double by) {
         torch::NoGradGuard no_grad;
@@ -207,7 +229,9 @@ TEST_CASE("with every weight trained, gradients are the derivatives of the loss"
         decoder->rebind();
         return loss();
       };
-      const double difference = shifted(step) - shifted(-step);
+      // Two steps, extrapolated (Richardson).
+      const double whole = shifted(step) - shifted(-step), half = shifted(step / 2) - shifted(-step / 2);
+      const double difference = (8 * half - whole) / 3;
       shifted(0);
       CHECK(difference == Approx(2 * step * norm * norm).epsilon(0.03));
     }
@@ -222,7 +246,11 @@ TEST_CASE("a bf16 run stays near the fp32 one", "[unit]") {
     CHECK(decoder->dtype() == at::kBFloat16);
     const at::Tensor expected = golden.tensor("logits");
     const at::Tensor found = logits_of(decoder, golden.tensor("ids"));
-    CHECK((found - expected).norm().item<double>() <= 0.05 * expected.norm().item<double>());
+    // Of a mixture a token that is nearly undecided may take another expert (of gemma4-experts two of forty do): the others hold.
+    // transformers' own bf16 logits are 0.02 (llama) to 0.1 (qwen3-moe) away from its fp32 ones by the same measure.
+    const bool mixture = name == "qwen3-moe" || name == "gemma4-experts";
+    CHECK((found - expected).norm().item<double>() <= (mixture ? 0.1 : 0.05) * expected.norm().item<double>());
+    CHECK(((found - expected).norm(2, 1) / expected.norm(2, 1)).median().item<double>() <= 0.03);
   }
 }
 

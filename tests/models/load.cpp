@@ -3,6 +3,8 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
+#include "lowrank/data/tokenizer/limited.h"
+#include "lowrank/lora/adapter.h"
 #include "models_helpers.h"
 
 using namespace lowrank;
@@ -65,10 +67,18 @@ TEST_CASE("MODEL is a folder, a name in the Hugging Face cache, or an adapter", 
   models::Resolved resolved = models::resolve((temp / "plain").string() + "/");
   CHECK(fs::equivalent(resolved.model, temp / "plain"));
   CHECK(resolved.name == (temp / "plain").string());
+  CHECK(resolved.base_name == (temp / "plain").string());
+  const fs::path was = fs::current_path();
+  fs::current_path(temp.path());
+  CHECK(models::resolve("plain").name == "plain");
+  CHECK(fs::equivalent(models::resolve("plain").base_name, temp / "plain"));
+  CHECK(fs::path(models::resolve("./plain/").base_name).is_absolute());
+  fs::current_path(was);
   CHECK_FALSE(resolved.adapter);
   resolved = models::resolve("org/small-1.0");
   CHECK(fs::equivalent(resolved.model, snapshot));
   CHECK(resolved.name == "org/small-1.0");
+  CHECK(resolved.base_name == "org/small-1.0");
   resolved = models::resolve((temp / "adapter").string());
   CHECK(fs::equivalent(resolved.model, snapshot));
   REQUIRE(resolved.adapter);
@@ -77,7 +87,9 @@ TEST_CASE("MODEL is a folder, a name in the Hugging Face cache, or an adapter", 
   CHECK(fs::equivalent(models::resolve((temp / "beside").string()).model, temp / "plain"));
 
   check_refused([&] { models::resolve("org/nothing"); }, {"models--org--nothing"});
-  check_refused([&] { models::resolve((temp / "lost").string()); }, {"adapter's base", "org/other"});
+  CHECK(fs::path(models::resolve((temp / "beside").string()).base_name).is_absolute());
+  check_refused([&] { models::resolve((temp / "lost").string()); },
+                {"adapter's base", "org/other", "`adapter`", "base_model_name_or_path"});
   CHECK_THROWS_AS(models::resolve((temp / "nameless").string()), ModelError);
   check_refused([&] { models::resolve((temp / "empty").string()); }, {"config.json"});
   check_refused([&] { models::resolve((temp / "plain/config.json").string()); }, {"is a file"});
@@ -140,6 +152,46 @@ TEST_CASE("a missing, misshapen or unexpected tensor is an error that names it",
   changed["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch::zeros({8});
   write_model(temp / "inert", golden, changed);
   CHECK_NOTHROW(open(temp / "inert"));
+}
+
+TEST_CASE("tensors of parts that no text goes through are passed over, and said once", "[unit]") {
+  TempDir temp;
+  const Golden golden("qwen3");
+  auto tensors = tensors_of(golden);
+  for (const char* name : {"v_head.summary.weight", "v_head.summary.bias", "mtp.layers.0.mlp.up_proj.weight",
+                           "model.visual.blocks.0.attn.q_proj.weight"}) {
+    tensors[name] = torch::zeros({4});
+  }
+  write_model(temp / "beside", golden, tensors);
+  std::vector<std::string> warnings;
+  models::Decoder decoder = open(temp / "beside", at::kFloat, &warnings);
+  REQUIRE(warnings.size() == 1);
+  CHECK(says(warnings.front(), {"2 of v_head", "1 of mtp", "1 of model.visual", "passed over"}));
+  CHECK(distance(logits_of(decoder, golden.tensor("ids")), golden.tensor("logits")) <= 1e-4);
+  const auto others = decoder->slot_table().others;
+  CHECK(std::find(others.begin(), others.end(), "model.visual.blocks.0.attn.q_proj") != others.end());
+}
+
+TEST_CASE("other prefixes of the same decoder are read", "[unit]") {
+  TempDir temp;
+  const Golden golden("qwen3");
+  for (const std::string prefix : {"_orig_mod.model.", "model.language_model.", "language_model.model.", ""}) {
+    INFO(prefix);
+    std::map<std::string, at::Tensor> tensors;
+    for (const auto& [name, tensor] : tensors_of(golden)) {
+      const bool head = name.starts_with("lm_head");
+      const std::string outer = prefix.starts_with("_orig_mod.")        ? "_orig_mod."
+                                : prefix.starts_with("language_model.") ? "language_model."
+                                                                        : "";
+      tensors[head ? outer + name : prefix + name.substr(std::string("model.").size())] = tensor;
+    }
+    const fs::path folder = temp / ("prefix-" + prefix);
+    write_model(folder, golden, tensors);
+    models::Decoder decoder = open(folder);
+    CHECK(distance(logits_of(decoder, golden.tensor("ids")), golden.tensor("logits")) <= 1e-4);
+    CHECK(decoder->slot_table().slots.front()->path() == "model.layers.0.self_attn.q_proj");
+    CHECK(decoder->slot_table().slots.front()->stored().tensor == prefix + "layers.0.self_attn.q_proj.weight");
+  }
 }
 
 TEST_CASE("tying follows the config, and what is stored where the two differ", "[unit]") {
@@ -273,4 +325,51 @@ TEST_CASE("a random decoder depends on its seed alone, and is saved and read bac
     CHECK(torch::equal(stored, weight.tensor.detach().to(at::kBFloat16)));
   }
   CHECK_THROWS_AS(models::save_model(*decoder, tokenizer, temp / "half", at::kHalf), ConfigError);
+}
+
+TEST_CASE("a token beyond the embedding is refused when it occurs", "[unit]") {
+  const auto bytes = std::make_shared<const ByteTokenizer>();
+  const auto tokenizer = data::limited(bytes, 100);
+  CHECK(tokenizer->size() == 128);
+  CHECK(tokenizer->bos() == bytes->bos());
+  CHECK(tokenizer->encode("A B", true) == bytes->encode("A B", true));
+  check_refused<DataError>([&] { tokenizer->encode("xyz", true); }, {"'x'", "id 123", "100"});
+}
+
+TEST_CASE("an adapter that was trained on a resized base brings its rows", "[unit]") {
+  TempDir temp;
+  const Golden golden("llama-linear-tied");
+  const auto config = models::read_config(golden.folder);
+  const auto file = formats::SafetensorsFile::open(golden.folder / "adapter" / "adapter_model.safetensors");
+  const std::string embedding = "base_model.model.model.embed_tokens.weight";
+  const at::Tensor own = tensors_of(golden).at("model.embed_tokens.weight");
+  const auto write = [&](const fs::path& folder, const at::Tensor& rows) {
+    fs::create_directories(folder);
+    fs::copy_file(golden.folder / "adapter" / "adapter_config.json", folder / "adapter_config.json");
+    std::vector<formats::TensorToWrite> tensors = {formats::tensor_to_write(embedding, rows)};
+    for (const formats::TensorInfo& info : file->header().tensors) {
+      tensors.push_back(formats::tensor_to_write(info.name, formats::tensor_view(file, info)));
+    }
+    formats::write_safetensors(folder / "adapter_model.safetensors", std::move(tensors));
+  };
+  torch::manual_seed(3);
+  write(temp / "grown", torch::cat({own, torch::randn({2, own.size(1)})}));
+  CHECK_FALSE(models::grown_vocabulary(golden.folder / "adapter", config));
+  const auto grown = models::grown_vocabulary(temp / "grown", config);
+  REQUIRE(grown);
+  CHECK(grown->rows == 130);
+  models::Decoder decoder = models::load_decoder(config, golden.weights, at::kFloat, false, nullptr, at::kCPU, &*grown);
+  CHECK(decoder->config().vocab_size == 130);
+  const at::Tensor ids = golden.tensor("ids");
+  CHECK(distance(logits_of(decoder, ids).slice(1, 0, 128), golden.tensor("logits")) <= 1e-4);
+  lora::Adapter adapter = lora::load_peft(decoder->slot_table(), temp / "grown");
+  CHECK(distance(logits_of(decoder, ids).slice(1, 0, 128), golden.tensor("adapted_logits")) <= 1e-4);
+  CHECK_NOTHROW(decoder->hidden(torch::tensor({std::int64_t{129}}), kernels::Segments::of_lengths({1})));
+
+  // The same number of rows, and other values: not this model's.
+  write(temp / "other", -own);
+  CHECK_FALSE(models::grown_vocabulary(temp / "other", config));
+  models::Decoder plain = golden.load();
+  check_refused<ModelError>([&] { lora::load_peft(plain->slot_table(), temp / "other"); },
+                            {"embed_tokens", "not this model's own"});
 }

@@ -21,12 +21,74 @@ namespace lowrank_test {
 
 using namespace lowrank;
 
-inline const std::vector<std::string>& golden_cases() {
-  static const std::vector<std::string> all = {
-      "llama",         "llama-llama3", "llama-linear-tied", "mistral", "qwen2",     "qwen3",  "qwen3-bias-tied",
-      "llama-dynamic", "llama-yarn",   "llama-yarn-mscale", "gpt2",    "gpt2-bare", "gemma2", "gemma2-uncapped",
-      "phi3",          "phi3-window"};
+/// Mixtures of experts (tests/parity/mixture_cases.py).
+inline const std::vector<std::string>& mixture_cases() {
+  static const std::vector<std::string> all = {"qwen3-moe", "qwen3-moe-attention", "qwen2-moe", "qwen2-moe-window",
+                                               "mixtral",   "mixtral-window",      "gpt-oss",   "gpt-oss-mxfp4",
+                                               "qwen3_5-moe"};
   return all;
+}
+
+inline const std::vector<std::string>& golden_cases() {
+  static const std::vector<std::string> all = {"llama",
+                                               "llama-llama3",
+                                               "llama-linear-tied",
+                                               "mistral",
+                                               "qwen2",
+                                               "qwen3",
+                                               "qwen3-bias-tied",
+                                               "llama-dynamic",
+                                               "llama-yarn",
+                                               "llama-yarn-mscale",
+                                               "gpt2",
+                                               "gpt2-bare",
+                                               "gemma2",
+                                               "gemma2-uncapped",
+                                               "phi3",
+                                               "phi3-window",
+                                               "gemma3",
+                                               "gemma3-pictures",
+                                               "ministral3",
+                                               "mistral3",
+                                               "smollm3",
+                                               "smollm3-window",
+                                               "granite",
+                                               "gemma",
+                                               "olmo2",
+                                               "olmo3",
+                                               "phi",
+                                               "phi-qk",
+                                               "gpt_neox",
+                                               "gpt_neox-serial",
+                                               "opt",
+                                               "opt-plain",
+                                               "starcoder2",
+                                               "starcoder2-plain",
+                                               "stablelm",
+                                               "stablelm-qk",
+                                               "gemma4",
+                                               "gemma4-keys",
+                                               "ernie4_5",
+                                               "glm4",
+                                               "seed_oss",
+                                               "cohere2",
+                                               "exaone4",
+                                               "hunyuan",
+                                               "qwen3_5",
+                                               "qwen3_5-tied",
+                                               "qwen3_5-pictures",
+                                               "lfm2",
+                                               "lfm2-bias",
+                                               "opt-350m",
+                                               "gemma4-experts",
+                                               "gemma4-pictures",
+                                               "qwen3_5-moe-pictures"};
+  static const std::vector<std::string> with_mixtures = [] {
+    std::vector<std::string> names = all;
+    names.insert(names.end(), mixture_cases().begin(), mixture_cases().end());
+    return names;
+  }();
+  return with_mixtures;
 }
 
 /// One folder of tests/goldens/models.
@@ -59,13 +121,20 @@ struct Golden {
   std::shared_ptr<const formats::SafetensorsFile> file;
 };
 
-/// What a family makes of the attention of a layer.
+/// What a family makes of its layers of attention; others are passed over.
+inline std::vector<const models::AttentionSpec*> attentions_of(const models::DecoderConfig& config) {
+  std::vector<const models::AttentionSpec*> all;
+  for (const models::LayerSpec& layer : config.blocks->layers) {
+    if (const auto* one = dynamic_cast<const models::AttentionSpec*>(layer.mixer.get())) all.push_back(one);
+  }
+  return all;
+}
 inline const models::AttentionSpec& attention_of(const models::DecoderConfig& config, std::size_t layer = 0) {
-  return dynamic_cast<const models::AttentionSpec&>(*config.blocks->layers.at(layer).mixer);
+  return *attentions_of(config).at(layer);
 }
 inline std::vector<std::optional<std::int64_t>> windows_of(const models::DecoderConfig& config) {
   std::vector<std::optional<std::int64_t>> windows;
-  for (std::size_t i = 0; i < config.blocks->layers.size(); ++i) windows.push_back(attention_of(config, i).window);
+  for (const models::AttentionSpec* one : attentions_of(config)) windows.push_back(one->window);
   return windows;
 }
 

@@ -1,12 +1,10 @@
 """Image classification against transformers and peft, live: what `lowrank finetune --task image-classification` writes
 gives the same loss and accuracy there as `lowrank evaluate` says. run.py calls it; by hand:
 
-    image_parity.py --lowrank build/bin/lowrank --work DIR      (needs pillow)
+    image_parity.py --build build      (needs pillow)
 """
 
-import argparse
 import json
-import pathlib
 import subprocess
 import warnings
 
@@ -16,6 +14,8 @@ from PIL import Image
 from peft import PeftModel
 from transformers import ResNetConfig, ResNetForImageClassification
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+import live
 
 PROCESSOR = {"size": {"height": 32, "width": 32}, "resample": 3, "image_mean": [0.4, 0.5, 0.6],
              "image_std": [0.3, 0.2, 0.25]}
@@ -82,19 +82,5 @@ def compare(lowrank, work, check):
         check(f"images, {method}: which is above chance", accuracy > 0.5, accuracy)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--lowrank", default="build/bin/lowrank")
-    parser.add_argument("--work", type=pathlib.Path, required=True)
-    arguments = parser.parse_args()
-
-    def check(what, holds, figure):
-        print(f"{'ok  ' if holds else 'FAIL'} {what}: {figure:.2e}", flush=True)
-        if not holds:
-            raise SystemExit(1)
-
-    compare(arguments.lowrank, arguments.work, check)
-
-
 if __name__ == "__main__":
-    main()
+    live.main(__doc__, lambda arguments, work, check: compare(arguments.build / "bin" / "lowrank", work, check), needs_assets=False)

@@ -69,6 +69,8 @@ def main():
     generator = torch.Generator().manual_seed(3)
     prompts = [torch.randint(3, 128, (n,), generator=generator).tolist() for n in (5, 1, 12)]
     models = [cases_of(name, arguments.out / "models" / name, prompts) for name in ("llama", "mistral", "qwen3")]
+    prompts = [[token % 37 + 3 for token in prompt] for prompt in prompts]  # these know 40 tokens
+    models += [cases_of(name, arguments.out / "models" / name, prompts) for name in ("qwen3_5", "lfm2")]
     if arguments.assets:
         folder = arguments.assets / "models" / "stories260K-hf"
         tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -6,6 +6,8 @@ adapter switched off. For each loss, under tests/goldens/train/dpo/:
 
     pairs.json        ids and masks of every side; of each loss: its value and TRL's metrics, beta
     <loss>.safetensors   d(loss)/d(adapter) under PEFT's names
+    experts.json, experts.safetensors   the same of the sigmoid loss with models/qwen3-moe, the routers' load-balancing loss
+                      beside it (router_aux_loss_coef)
     cut/              a BPE tokenizer whose merges reach over the end of some prompts, and how DPOTrainer cuts pairs of text with it
 
     python3 tests/parity/make_dpo_goldens.py [--out tests/goldens]
@@ -19,7 +21,7 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 from safetensors.torch import save_file
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from tokenizers import Tokenizer, models
 from trl import DPOConfig, DPOTrainer
 
@@ -28,11 +30,14 @@ BETA = {"sigmoid": 0.1, "hinge": 0.05, "ipo": 0.1}
 METRICS = ["rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected"]
 
 
-def random_pairs(seed, n):
+ROUTER_LOSS = 0.3  # a weight at which it shows in every gradient
+
+
+def random_pairs(seed, n, vocabulary=128):
     """[(prompt, chosen, rejected)] of token ids; answers end in 2, BOS is 1."""
     g = torch.Generator().manual_seed(seed)
     draw = lambda low, high: int(torch.randint(low, high, (1,), generator=g))
-    ids = lambda k: torch.randint(3, 128, (k,), generator=g).tolist()
+    ids = lambda k: torch.randint(3, vocabulary, (k,), generator=g).tolist()
     return [([1] + ids(draw(2, 9)), ids(draw(1, 14)) + [2], ids(draw(1, 14)) + [2]) for _ in range(n)]
 
 
@@ -54,11 +59,11 @@ def tokenizer():
     return PreTrainedTokenizerFast(tokenizer_object=fast, bos_token="t1", eos_token="t2", pad_token="t0", unk_token="t3")
 
 
-def measure(folder, pairs, loss, work):
-    base = LlamaForCausalLM.from_pretrained(folder, attn_implementation="eager")
+def measure(folder, pairs, loss, work, router_loss=None):
+    base = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
     model = PeftModel.from_pretrained(base, folder / "adapter", is_trainable=True)
     args = DPOConfig(output_dir=work, loss_type=[loss], beta=BETA[loss], report_to=[], use_cpu=True, bf16=False,
-                     gradient_checkpointing=False, disable_dropout=True)
+                     gradient_checkpointing=False, disable_dropout=True, router_aux_loss_coef=router_loss)
     rows = Dataset.from_list([{"prompt": "t4", "chosen": "t5", "rejected": "t6"}])
     trainer = DPOTrainer(model=model, args=args, train_dataset=rows, processing_class=tokenizer())
     inputs = batch(pairs)
@@ -72,6 +77,8 @@ def measure(folder, pairs, loss, work):
     value = trainer.compute_loss(trainer.model, inputs)
     value.backward()
     metrics = {name: float(trainer._metrics["train"][name][-1]) for name in METRICS}
+    if router_loss:
+        metrics["router_aux_loss"] = float(trainer._metrics["train"]["aux_loss"][-1])
     gradients = {name.replace(".default", ""): p.grad.clone() for name, p in model.named_parameters()
                  if ".lora_" in name and ".default." in name}
     return float(value.detach()), metrics, gradients
@@ -88,7 +95,7 @@ def cut_golden(folder, target, work):
     wrapped = PreTrainedTokenizerFast(tokenizer_object=fast, bos_token="<s>", eos_token="</s>", pad_token="</s>",
                                       unk_token="<unk>")
     wrapped.save_pretrained(target)
-    base = LlamaForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    base = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
     model = PeftModel.from_pretrained(base, folder / "adapter", is_trainable=True)
     args = DPOConfig(output_dir=work, report_to=[], use_cpu=True, bf16=False)
     rows = Dataset.from_list([{"prompt": p, "chosen": c, "rejected": r} for p, c, r in TEXTS])
@@ -113,7 +120,13 @@ def main():
             value, metrics, gradients = measure(folder, pairs, loss, work)
             golden["losses"][loss] = {"beta": BETA[loss], "loss": value, "metrics": metrics}
             save_file(gradients, target / f"{loss}.safetensors")
+        experts = random_pairs(8, 6, 80)
+        value, metrics, gradients = measure(out / "models" / "qwen3-moe", experts, "sigmoid", work, ROUTER_LOSS)
+        save_file(gradients, target / "experts.safetensors")
     (target / "pairs.json").write_text(json.dumps(golden) + "\n")
+    (target / "experts.json").write_text(json.dumps({
+        "pairs": [{"prompt": p, "chosen": c, "rejected": r} for p, c, r in experts], "loss": value, "metrics": metrics,
+        "beta": BETA["sigmoid"], "router_aux_loss": ROUTER_LOSS}) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ golden.safetensors (logits and gradients at the start, logits after the steps), 
 steps; not for pissa and olora, which begin from the weights), end/ (after them; of pissa and olora as the plain LoRA that
 save_pretrained converts them to).
 "whole" (on a model whose head is tied), "biases" and "lora-biases" train whole modules and biases beside A and B;
-"embedding", "tied-embedding" and "tied-head" adapt the token embedding and the head.
+"embedding", "tied-embedding" and "tied-head" adapt the token embedding and the head; "tokens" and "tied-tokens" have single rows
+of them, "tied-whole" one trained copy for both.
 """
 
 import argparse
@@ -39,6 +40,11 @@ CASES = {
     "embedding": dict(model="llama", targets=["q_proj", "embed_tokens", "lm_head"], config=dict(use_rslora=True)),
     "tied-embedding": dict(model="qwen2", targets=["q_proj", "embed_tokens"], config={}),
     "tied-head": dict(model="qwen2", targets=["q_proj", "lm_head"], config={}),
+    "lora-bias": dict(model="qwen2", targets=["q_proj", "down_proj"], config=dict(lora_bias=True)),
+    "dora-embedding": dict(model="llama", targets=["q_proj", "embed_tokens"], config=dict(use_dora=True)),
+    "tokens": dict(model="llama", targets=["q_proj"], config=dict(trainable_token_indices={"embed_tokens": [9, 4, 17], "lm_head": [4, 30]})),
+    "tied-tokens": dict(model="qwen2", targets=["q_proj"], config=dict(trainable_token_indices=[9, 4, 17])),
+    "tied-whole": dict(model="qwen2", targets=["q_proj"], config=dict(modules_to_save=["embed_tokens"], ensure_weight_tying=True)),
 }
 LR = 1e-3
 
@@ -46,6 +52,7 @@ LR = 1e-3
 def saved_name(parameter):
     """The name under which PEFT saves a parameter that is trained."""
     name = parameter.replace(".modules_to_save.default", "")
+    name = name.replace("trainable_tokens_delta.default", "trainable_tokens_delta").replace("lora_B.default.bias", "lora_B.bias")
     if "lora_embedding_" in name or "lora_magnitude_vector" in name:
         return name.replace(".weight", "").replace(".default", "")
     return file_name(name)
@@ -116,7 +123,7 @@ def make_case(name, models, folder):
     loss.backward()
     golden["loss"] = loss.detach().reshape(1)
     for n, p in model.named_parameters():
-        if p.requires_grad:
+        if p.requires_grad and ("grad." + saved_name(n)) not in golden:
             golden["grad." + saved_name(n)] = p.grad.clone().contiguous()
             if splits:
                 golden["start." + saved_name(n)] = p.detach().clone().contiguous()
@@ -142,8 +149,10 @@ def make_case(name, models, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parents[1] / "goldens")
-    out = parser.parse_args().out
-    for name in CASES:
+    parser.add_argument("--only", nargs="*", help="cases")
+    arguments = parser.parse_args()
+    out = arguments.out
+    for name in arguments.only or CASES:
         make_case(name, out / "models", out / "methods" / name)
 
 

@@ -15,13 +15,20 @@ import warnings
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 RICH_TARGETS = r"model\.layers\.\d*[02468]\.(self_attn\.(q|k|o)_proj|mlp\.(gate|down)_proj)"
 
 
+def load_config(model):
+    return AutoConfig.from_pretrained(model)
+
+
 def load_base(model, dtype="float32"):
-    return AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype)).eval()
+    # As the files spell it: a model of text and pictures may have a class for its text alone, whose names are others.
+    pictures = any(name.endswith("ForConditionalGeneration") for name in load_config(model).architectures)
+    kind = AutoModelForImageTextToText if pictures else AutoModelForCausalLM
+    return kind.from_pretrained(model, dtype=getattr(torch, dtype)).eval()
 
 
 def load_adapted(model, adapter, dtype="float32"):
@@ -35,6 +42,8 @@ def load_adapted(model, adapter, dtype="float32"):
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         # Said of every adapter on a tied embedding or head; that it loads as it was trained is what is looked at.
         warnings.filterwarnings("ignore", message=".*tie_word_embeddings=True.*")
+        # Said of every pattern on a parameter, of PEFT's own adapters too: peft 0.21 looks for it among modules alone.
+        warnings.filterwarnings("ignore", message=r".*_pattern keys did not match any targeted module.*(\.gate_up_proj'|down_proj\)'|w2\)')\]")
         return PeftModel.from_pretrained(base, adapter).eval()
 
 

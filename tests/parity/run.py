@@ -12,14 +12,23 @@
    the head: the adapter and a checkpoint of each, and what `lowrank merge` and `lowrank compress` make of them.
 5. A classifier that `lowrank finetune --task classification` trains is read by transformers and PEFT without a warning and
    gives the same losses and predictions; so does one that PEFT makes, here.
-6. A random model of every family: logits, adapters both ways and merging.
+   Every form of LoRA that PEFT writes, resized bases, added tokens, mlx-lm's adapters and combinations: adapter_forms_parity.py.
+6. A random model of every family: logits alone, packed and through the cache, gradients, adapters both ways and merging;
+   docs/compatibility.md is written from it.
 7. Image classifiers that `lowrank finetune` trains (adapter, whole, head) give the same loss in transformers.
 8. The chat templates that PyPI trl ships, over a grid of conversations, and random templates of every construct: the same text
    and the same {% generation %} as transformers; mutations of them end in a rendering or in one sentence.
+9. Rows of real instruction data with stock templates: token ids and masks as SFTTrainer's with assistant_only_loss, and the losses of
+   20 steps.
+10. GGUF models and adapters, run by llama.cpp (scripts/llama_cpp.sh builds it), and written as its converter writes them.
+11. huggingface_hub reads the cache that `lowrank pull` writes, pull finds what it writes, and push leaves what upload_folder leaves, from a
+   server on loopback.
+12. A study that processes of ours share is loaded, joined and queued into by PyPI optuna.
 
-2 to 6 use the model and the texts under --assets ($LOWRANK_ASSETS); without them they are left out, and that is said.
+2 to 6 and 10 use the model and the texts under --assets ($LOWRANK_ASSETS); without them they are left out, and that is said.
 """
 import argparse
+import importlib.util
 import json
 import os
 import pathlib
@@ -28,13 +37,16 @@ import subprocess
 import sys
 import tempfile
 
+import adapter_forms_parity
 import family_parity
 import image_parity
+import live
 import peft_adapter_parity as peft
 import sequence_classifier_parity
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOLERANCE = 1e-4
+check = live.Check()
 REGEX = r".*layers\.[0-3]\.(self_attn\.(q|v|o)_proj|mlp\.(up|down)_proj)"
 
 
@@ -48,6 +60,7 @@ def golden_tests(build, assets, work):
     shutil.copytree(HERE.parent / "goldens", goldens)
     run(sys.executable, HERE / "make_goldens.py", "--out", goldens, *(["--assets", assets] if assets else []))
     run(sys.executable, HERE / "make_adapter_goldens.py", "--out", goldens / "lora")
+    run(sys.executable, HERE / "make_combine_goldens.py", "--out", goldens / "lora")
     run(sys.executable, HERE / "make_method_goldens.py", "--out", goldens)
     run(sys.executable, HERE / "make_beam_goldens.py", "--out", goldens, *(["--assets", assets] if assets else []))
     run(sys.executable, HERE / "make_conv_goldens.py", "--out", goldens / "lora")
@@ -56,10 +69,20 @@ def golden_tests(build, assets, work):
     run(sys.executable, HERE / "make_seq_cls_goldens.py", "--out", goldens)
     run(sys.executable, HERE / "make_dpo_goldens.py", "--out", goldens)
     run(sys.executable, HERE / "make_image_goldens.py", "--out", goldens / "data")
+    if importlib.util.find_spec("pyarrow"):
+        run(sys.executable, HERE / "make_parquet_goldens.py", "--out", goldens / "data")
+    else:
+        shutil.copytree(HERE.parent / "goldens" / "data" / "parquet", goldens / "data" / "parquet", dirs_exist_ok=True)
+    if importlib.util.find_spec("trl") and importlib.util.find_spec("datasets"):
+        run(sys.executable, HERE / "make_chat_trl_goldens.py", "--out", goldens / "data")
+    else:
+        shutil.copy(HERE.parent / "goldens" / "data" / "chat_trl.json", goldens / "data")
     run(sys.executable, HERE / "make_chat_goldens.py", "--out", goldens / "data", *(["--assets", assets] if assets else []))
+    if importlib.util.find_spec("gguf"):
+        run(sys.executable, HERE / "make_gguf_goldens.py", "--out", goldens / "formats")
     run(sys.executable, HERE / "make_score_goldens.py", "--out", goldens / "eval")
     run(sys.executable, HERE / "make_classification_goldens.py", "--out", goldens / "eval")
-    for test in ("test_data", "test_lora", "test_models", "test_eval", "test_train"):
+    for test in ("test_formats", "test_data", "test_lora", "test_models", "test_eval", "test_train"):
         run(build / "tests" / test, env={**os.environ, "LOWRANK_GOLDENS": str(goldens)})
 
 
@@ -73,12 +96,6 @@ def difference(left, right):
     """The largest |left - right| over [sequence][token][vocabulary]."""
     return max(abs(a - b) for s, t in zip(left, right, strict=True) for r, q in zip(s, t, strict=True)
                for a, b in zip(r, q, strict=True))
-
-
-def check(what, holds, figure):
-    print(f"{'ok  ' if holds else 'FAIL'} {what}: {figure:.2e}", flush=True)
-    if not holds:
-        sys.exit(f"parity: {what} does not hold")
 
 
 def doubled_alpha(adapter, to):
@@ -212,13 +229,23 @@ def main():
             adapters(build, arguments.assets, work)
             methods(build, arguments.assets, work)
             classifiers(build, arguments.assets, work)
-            family_parity.compare(build, arguments.assets, work, ours, difference, check)
+            adapter_forms_parity.compare(build, arguments.assets, work / "forms", check)
+            family_parity.compare(build, arguments.assets, work, check, document=HERE.parents[1] / "docs" / "compatibility.md")
             run(sys.executable, HERE / "tokenizer_parity.py", "--tool", build / "tests" / "tokenize_lines", "--count", arguments.count,
                 env={**os.environ, "LOWRANK_ASSETS": str(arguments.assets)})
         else:
             print("LOWRANK_ASSETS is unset: tokenizers and live adapters are left out")
         run(sys.executable, HERE / "chat_parity.py", "--tool", build / "tests" / "render_chat", "--mutations", arguments.count,
             *(["--assets", arguments.assets] if arguments.assets else []))
+        if arguments.assets:
+            run(sys.executable, HERE / "chat_trl_parity.py", "--lowrank", build / "bin" / "lowrank", "--assets", arguments.assets)
+        run(sys.executable, HERE / "hub_parity.py", "--lowrank", build / "bin" / "lowrank")
+        run(sys.executable, HERE.parent / "e2e" / "study.py", build / "bin" / "lowrank", "--trials", "24", "--optuna", sys.executable)
+        llama_cpp = HERE.parents[1] / ".deps" / "llama_cpp"
+        if arguments.assets and (llama_cpp / "lib" / "libllama.so").exists():
+            run(sys.executable, HERE / "llama_cpp_parity.py", "--build", build, "--assets", arguments.assets, "--llama-cpp", llama_cpp)
+        else:
+            print("llama.cpp is not in .deps/llama_cpp (scripts/llama_cpp.sh), or LOWRANK_ASSETS is unset: GGUF models are left out")
         golden_tests(build, arguments.assets, work)
         image_parity.compare(build / "bin" / "lowrank", work / "images", check)
     print("parity: everything holds")

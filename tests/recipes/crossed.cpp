@@ -32,6 +32,7 @@ constexpr double kRate = 0.02, kL1 = 0.5;
 /// The folder of the model, the data and the runs.
 struct Place {
   Place() {
+    ::setenv("HF_HOME", (folder / "hf").c_str(), 1);  // where a base in codes is kept
     std::string prose;
     for (int i = 0; i < 40; ++i) prose += fmt::format("Tom had {} red balls, a dog and a good day.\n", i);
     write_text(folder / "prose.txt", prose);
@@ -114,6 +115,7 @@ void set_fields(Spec& spec, const Way& way, const Run& run) {
   recipes::Fields fields = recipes::fields_of(spec);
   const auto set = [&](const std::string& name, const Json& value) { fields.set(name, value, "command line"); };
   if (way[kMethod] == "full") set("method", "full");
+  if (way[kBase] != "auto") set("base-dtype", way[kBase]);
   if (!run.start.empty()) {
     set("adapter", run.start.string());
   } else {

@@ -16,7 +16,7 @@
 
 namespace lowrank_test {
 
-enum Axis : std::size_t { kVerb, kMethod, kTarget, kInit, kPenalty, kStart, kAxes };
+enum Axis : std::size_t { kVerb, kMethod, kTarget, kInit, kPenalty, kStart, kBase, kAxes };
 using Way = std::array<std::string, kAxes>;
 
 inline const std::array<std::vector<std::string>, kAxes>& axes() {
@@ -24,9 +24,10 @@ inline const std::array<std::vector<std::string>, kAxes>& axes() {
       {{"finetune", "classification", "dpo", "reward", "ppo"},
        {"lora", "dora", "rslora", "full"},
        {"linear", "embedding", "head", "whole", "biases"},
-       {"default", "gaussian", "orthogonal", "pissa", "olora"},
+       {"default", "gaussian", "orthogonal", "pissa", "olora", "loftq"},
        {"none", "l1", "l2", "delta-l1", "delta-l2", "orthogonality", "max-delta-norm"},
-       {"base", "adapter"}}};
+       {"base", "adapter"},
+       {"auto", "nf4"}}};
   return all;
 }
 
@@ -54,13 +55,15 @@ inline const std::vector<Refusal>& refusals() {
       {"modules-to-save", [](const Way& w) { return w[kMethod] == "full" && w[kTarget] == "whole"; }},
       {"bias", [](const Way& w) { return w[kMethod] == "full" && w[kTarget] == "biases"; }},
       {"init", [](const Way& w) { return w[kMethod] == "full" && w[kInit] != "default"; }},
+      {"base-dtype", [](const Way& w) { return w[kMethod] == "full" && w[kBase] != "auto"; }},
       {"", [](const Way& w) { return w[kMethod] == "full" && on_update(w); }},
       // Forms that there are not.
       {"use_dora", [](const Way& w) { return w[kMethod] == "dora" && splits_base(w); }},
-      {"use_dora", [](const Way& w) { return w[kMethod] == "dora" && w[kTarget] == "embedding"; }},
       {"init_lora_weights",
        [](const Way& w) { return w[kTarget] == "embedding" && w[kInit] != "default" && w[kInit] != "gaussian"; }},
       {"target_modules", [](const Way& w) { return w[kTarget] == "head" && has_score(w); }},
+      {"init", [](const Way& w) { return w[kInit] == "loftq" && w[kBase] == "auto"; }},
+      {"modules_to_save", [](const Way& w) { return w[kTarget] == "whole" && w[kBase] != "auto"; }},
       // Penalties that would act on what they are not for.
       {"", [](const Way& w) { return on_update(w) && w[kVerb] != "finetune" && w[kVerb] != "classification"; }},
       {"", [](const Way& w) { return on_update(w) && w[kMethod] == "dora"; }},

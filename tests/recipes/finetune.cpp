@@ -6,8 +6,14 @@
 
 #include "catch.h"
 #include "lowrank/core/error.h"
+#include "lowrank/core/files.h"
+#include "lowrank/core/json.h"
+#include "lowrank/data/tokenizer/tokenizer.h"
+#include "lowrank/lora/config.h"
 #include "lowrank/models/generate.h"
+#include "lowrank/recipes/run/base_remarks.h"
 #include "lowrank/recipes/run/run_report.h"
+#include "small_run.h"
 
 using namespace lowrank;
 using namespace lowrank_test;
@@ -20,22 +26,6 @@ std::string file_text(const fs::path& file) {
   std::stringstream text;
   text << stream.rdbuf();
   return text.str();
-}
-
-recipes::FinetuneSpec small_spec(const fs::path& out) {
-  recipes::FinetuneSpec spec;
-  spec.model = (*assets() / "models" / "stories260K-hf").string();
-  spec.data.train_source = recipes::texts({"Once upon a time there was a small boat.", "Tom had a red ball.",
-                                           "The sun was warm and the cat slept.", "Lily saw a big dog."});
-  spec.data.val_split = 0;
-  spec.data.seq_len = 64;
-  spec.adapter.rank = 4;
-  spec.train.batch_size = 2;
-  spec.train.max_steps = 6;
-  spec.run.save_every = 2;
-  spec.samples = 1;
-  spec.run.out = out.string();
-  return spec;
 }
 
 struct Watcher : recipes::Observer {
@@ -127,4 +117,87 @@ TEST_CASE("mistakes in a spec name the field before anything is read", "[unit]")
   spec.adapter.method = "lora";
   spec.run.out.clear();
   CHECK(field() == "out");
+}
+
+TEST_CASE("a finished run that is asked for more is told how to go on, and left as it is", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  Watcher watcher;
+  recipes::FinetuneSpec spec = small_spec(folder / "run");
+  recipes::finetune(spec, watcher);
+  const std::string before = file_text(folder / "run" / "run.json");
+  spec.run.resume = true;
+  CHECK(recipes::finetune(spec, watcher).state == State::kWasFinished);
+  spec.train.max_steps = 12;
+  CHECK_THROWS_WITH(recipes::finetune(spec, watcher),
+                    Catch::Matchers::Contains("`max-steps` 6, now 12") &&
+                        Catch::Matchers::Contains("--adapter " + (folder / "run").string()) &&
+                        Catch::Matchers::Contains("--out " + (folder / "run-2").string()));
+  CHECK(file_text(folder / "run" / "run.json") == before);
+}
+
+TEST_CASE("a finished run of a constant rate goes on for further steps, as the longer run would have", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  Watcher watcher;
+  recipes::FinetuneSpec spec = small_spec(folder / "run");
+  spec.train.schedule = "constant";
+  recipes::finetune(spec, watcher);
+  spec.run.resume = true;
+  spec.train.max_steps = 10;
+  CHECK(recipes::finetune(spec, watcher).state == State::kTrained);
+  recipes::FinetuneSpec whole = small_spec(folder / "whole");
+  whole.train.schedule = "constant";
+  whole.train.max_steps = 10;
+  recipes::finetune(whole, watcher);
+  CHECK(file_text(folder / "run" / "adapter_model.safetensors") == file_text(folder / "whole" / "adapter_model.safetensors"));
+  // Fewer steps, or other data, is no going on.
+  spec.train.max_steps = 8;
+  CHECK_THROWS_AS(recipes::finetune(spec, watcher), ConfigError);
+  spec.train.max_steps = 12;
+  spec.data.train_source = recipes::texts({"Another text.", "And one more."});
+  CHECK_THROWS_AS(recipes::finetune(spec, watcher), ConfigError);
+}
+
+TEST_CASE("tokens that are added are trained, saved with their tokenizer, and go on", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  write_text(folder / "tokens.txt", "<|user|>\tTom\n<|end|>\n");
+  Watcher watcher;
+  recipes::FinetuneSpec spec = small_spec(folder / "run");
+  spec.data.train_source = recipes::texts({"<|user|>Tom had a red ball.<|end|>", "<|user|>The sun was warm.<|end|>",
+                                           "<|user|>Lily saw a big dog.<|end|>"});
+  spec.adapter.add_tokens = (folder / "tokens.txt").string();
+  CHECK(recipes::finetune(spec, watcher).state == State::kTrained);
+  const auto config = lora::read_adapter_config(folder / "run");
+  REQUIRE(config.trainable_token_indices.size() == 1);  // its head is tied: one list for both
+  CHECK(config.trainable_token_indices[0] == std::pair{std::string(), std::vector<std::int64_t>{512, 513}});
+  const auto tokenizer = data::Tokenizer::load(folder / "run");
+  CHECK(tokenizer->size() == 514);
+  CHECK(tokenizer->encode("<|end|>", false) == std::vector<data::TokenId>{513});
+
+  // Of another base than the run's there is a remark.
+  const auto model = models::load(spec.model, {.adapter = folder / "run"});
+  CHECK(recipes::base_remarks(folder / "run", model).empty());
+  auto json = core::read_json(folder / "run" / "run.json");
+  json["model"]["bytes"] = 2 * json["model"]["bytes"].get<std::int64_t>();
+  fs::create_directories(folder / "other");
+  write_text(folder / "other" / "run.json", json.dump());
+  REQUIRE(recipes::base_remarks(folder / "other", model).size() == 1);
+  CHECK(recipes::base_remarks(folder / "other", model)[0].find("another type") != std::string::npos);
+  json["model"]["parameters"] = 7;
+  write_text(folder / "other" / "run.json", json.dump());
+  CHECK(recipes::base_remarks(folder / "other", model)[0].find("of 7 parameters") != std::string::npos);
+
+  // A second run goes on from it, and reads and writes by the same tokenizer.
+  recipes::FinetuneSpec next = small_spec(folder / "next");
+  next.data.train_source = spec.data.train_source;
+  next.adapter = {};
+  next.adapter.adapter = (folder / "run").string();
+  CHECK(recipes::finetune(next, watcher).state == State::kTrained);
+  CHECK(lora::read_adapter_config(folder / "next").trainable_token_indices == config.trainable_token_indices);
+  CHECK(data::Tokenizer::load(folder / "next")->size() == 514);
+  next.run.out = (folder / "third").string();
+  next.adapter.add_tokens = spec.adapter.add_tokens;
+  CHECK_THROWS_AS(recipes::finetune(next, watcher), Error);
 }

@@ -100,6 +100,46 @@ TEST_CASE("losses, rewards and gradients of sigmoid, hinge and IPO are those of 
   }
 }
 
+TEST_CASE("the routers' loss stands beside DPO's as in TRL, in a gradient of its own weight", "[parity]") {
+  const fs::path folder = golden_dir() / "models" / "qwen3-moe", goldens = golden_dir() / "train" / "dpo";
+  const core::Json golden = core::read_json(goldens / "experts.json");
+  const auto weights = formats::WeightFiles::open(folder);
+  for (const bool recompute : {false, true}) {
+    train::Dpo::Parts parts;
+    parts.decoder = models::load_decoder(models::read_config(folder), weights, at::kFloat);
+    lora::Adapter adapter = lora::load_peft(parts.decoder->slot_table(), folder / "adapter");
+    parts.adapter = &adapter;
+    parts.train = golden_pairs(golden);
+    parts.plan.batch_size = 6;
+    parts.plan.shuffle = false;
+    parts.beta = golden["beta"].get<double>();
+    parts.router_aux_loss = golden["router_aux_loss"].get<double>();
+    parts.recompute = recompute;
+    const double weight = parts.router_aux_loss;
+    train::Dpo objective(std::move(parts));
+    train::FlatParameters flat(objective.parameters());
+    REQUIRE(objective.micro_batches(0) == 1);
+    const train::MicroLoss loss = objective.forward(0, 0);
+    loss.loss_sum.backward();
+    REQUIRE(loss.count == 6);
+    const double balance = loss.metrics.at("router_aux_loss") / 6;
+    CHECK(loss.value / 6 + weight * balance == Approx(golden["loss"].get<double>()).epsilon(1e-5));
+    for (const auto& [metric, value] : golden["metrics"].items()) {
+      INFO(metric);
+      CHECK(loss.metrics.at(metric) / 6 == Approx(value.get<double>()).epsilon(1e-4));
+    }
+    const auto file = formats::SafetensorsFile::open(goldens / "experts.safetensors");
+    for (const auto& [parameter, tensor] : flat.parameters()) {
+      INFO(parameter);
+      const formats::TensorInfo* info = file->find(parameter);
+      REQUIRE(info != nullptr);
+      const at::Tensor gradient = formats::tensor_view(file, *info);
+      CHECK(gradient.abs().max().item<double>() > 0);
+      CHECK((tensor.grad() / 6 - gradient).abs().max().item<double>() <= 1e-4 * gradient.abs().max().item<double>());
+    }
+  }
+}
+
 TEST_CASE("the slopes of a pair's loss are its differences, on both sides of every bend", "[unit]") {
   using train::DpoLoss;
   for (const DpoLoss kind : {DpoLoss::kSigmoid, DpoLoss::kHinge, DpoLoss::kIpo}) {

@@ -7,7 +7,7 @@
 #include <csignal>
 #include <random>
 
-#include "kill_shim.h"
+#include "faults/fault_shim.h"
 #include "lowrank/core/error.h"
 #include "lowrank/train/run_folder.h"
 #include "message.h"

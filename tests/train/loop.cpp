@@ -40,7 +40,7 @@ std::vector<double> reference_losses(const ToyOptions& shape, const train::Train
     objective.backward();
     if (options.clip > 0) torch::nn::utils::clip_grad_norm_({toy.weight, toy.bias}, options.clip);
     static_cast<torch::optim::AdamWOptions&>(adamw.param_groups()[0].options())
-        .lr(train::learning_rate(options.schedule, options.lr, step, shape.steps, warmup));
+        .lr(train::run_rate(options.schedule, options.lr, step, shape.steps, warmup));
     adamw.step();
     losses.push_back(value / static_cast<double>(count));
   }

@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 
 #include <chrono>
+#include <thread>
 
 #include "letter_tokenizer.h"
 #include "lowrank/core/error.h"
@@ -241,6 +242,8 @@ TEST_CASE("the first update of a rollout begins where the policy stands, and the
   Recorder recorder;
   train::TrainOptions options = training();
   options.lr = 2e-2;
+  options.schedule = train::Schedule::kConstant;  // every one of the few steps at the whole rate
+  options.warmup = 0;
   TinyPpo learning(out / "samples.jsonl");
   train::Trainer(*learning.objective, options, out.path(), {}).run(recorder);
   CHECK(recorder.steps.front().metrics.at("val/ratio") == Approx(1).margin(1e-4));
@@ -405,7 +408,10 @@ TEST_CASE("a reward program is spoken to by JSON lines, and its faults stop the 
         Fault{"exec:read l; echo '{\"score\": \"high\"}'", "number"},
         Fault{"exec:/no/such/program 2>/dev/null", "has ended"},
         Fault{"exec:sleep 60 & sleep 60", "gave no score within", 0.5},
-        Fault{"exec:head -c 3000000 /dev/zero 2>/dev/null; sleep 60", "1 MiB"}}) {
+        Fault{"exec:read l; head -c 3000000 /dev/zero 2>/dev/null; sleep 60", "1 MiB"},
+        Fault{"exec:read l; printf '{\"score\": 1}\\n{\"score\": 2}\\n'; sleep 60", "more than one line"},
+        Fault{"exec:read l; echo '{\"score\": 1, \"id\": 7}'", "answered id 7 where 1 was asked"},
+        Fault{"exec:read l; echo '{\"score\": 1, \"id\": \"1\"}'", "answered id \"1\" where 1 was asked"}}) {
     INFO(fault.command);
     const auto began = std::chrono::steady_clock::now();
     const std::string message = message_of<DataError>([&] { score_of(fault.command, "text", fault.timeout); });
@@ -413,6 +419,32 @@ TEST_CASE("a reward program is spoken to by JSON lines, and its faults stop the 
     CHECK(contains(message, "p.jsonl line 7"));
     CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(30));
   }
+}
+
+TEST_CASE("a reward program answers by its request's id, is waited for no longer than said, and knows no tokens",
+          "[unit]") {
+  const train::Reward echo = train::make_reward(
+      "exec:while read -r l; do l=${l#*:}; echo \"{\\\"id\\\": ${l%%,*}, \\\"score\\\": ${l%%,*}}\"; done", 20);
+  CHECK(echo({an_answer("a"), an_answer("b")}) == std::vector<double>{1, 2});
+  CHECK(echo({an_answer("c")}) == std::vector<double>{3});
+  // A second line that comes late is found before the next request is written, once it lies there by then; until then it is
+  // taken for the next answer (ids would tell), so time passes between the requests.
+  const train::Reward twice = train::make_reward(
+      "exec:while read -r l; do echo '{\"score\": 1}'; sleep 0.05; echo '{\"score\": 2}'; done", 20);
+  CHECK(contains(message_of<DataError>([&] {
+                   for (int i = 0; i < 20; ++i) {
+                     twice({an_answer("a")});
+                     std::this_thread::sleep_for(std::chrono::milliseconds(300));
+                   }
+                 }),
+                 "more than one line"));
+  CHECK(contains(message_of<DataError>([] { score_of("exec:sleep 60", std::string(8 << 20, 'x'), 0.5); }),
+                 "did not read its input within 0.5 s"));
+  ::setenv("HF_TOKEN", "secret", 1);
+  const std::string length = "exec:while read -r l; do echo \"{\\\"score\\\": ${#HF_TOKEN}}\"; done";
+  CHECK(score_of(length, "a") == 0);
+  CHECK(train::make_reward(length, 20, {"HF_TOKEN"})({an_answer("a")}) == std::vector<double>{6});
+  ::unsetenv("HF_TOKEN");
 }
 
 TEST_CASE("a reward that is no number stops the run and names the prompt", "[unit]") {

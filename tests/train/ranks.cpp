@@ -52,16 +52,39 @@ lora::LoraConfig config_with(double dropout) {
   return config;
 }
 
-void causal_lm(Learner& l, train::GradSync* sync) {
-  l.decoder = models::random_decoder(tiny_config(), 5, false);
-  l.adapter = lora::attach(l.decoder->slot_table(), config_with(0.1), 9);
+/// Of a learner with a decoder and an adapter.
+train::CausalLm::Parts text_parts(Learner& l, train::GradSync* sync) {
   train::CausalLm::Parts parts;
   deal(parts, sync);
   parts.decoder = l.decoder;
   parts.adapter = &*l.adapter;
   parts.train = tiny_data(22, 1);
   parts.evaluation.emplace_back("validation", tiny_data(7, 2));
+  return parts;
+}
+
+void causal_lm(Learner& l, train::GradSync* sync) {
+  l.decoder = models::random_decoder(tiny_config(), 5, false);
+  l.adapter = lora::attach(l.decoder->slot_table(), config_with(0.1), 9);
+  train::CausalLm::Parts parts = text_parts(l, sync);
   parts.neftune = 3;
+  l.objective = std::make_unique<train::CausalLm>(std::move(parts));
+}
+
+/// A mixture of experts, adapters on them and on its routers, and the routers' load-balancing loss.
+void experts(Learner& l, train::GradSync* sync) {
+  core::Json json = core::parse_json(models::config_json(tiny_config()), "tiny");
+  json.merge_patch({{"model_type", "qwen3_moe"},
+                    {"num_local_experts", 5},
+                    {"num_experts_per_tok", 2},
+                    {"moe_intermediate_size", 20}});
+  l.decoder = models::random_decoder(models::parse_config(core::JsonView(json, "experts")), 5, false);
+  lora::LoraConfig config = config_with(0);
+  config.target_parameters = {"mlp.experts.gate_up_proj", "mlp.experts.down_proj", "mlp.gate.weight"};
+  config.target_modules = std::vector<std::string>{"q_proj"};
+  l.adapter = lora::attach(l.decoder->slot_table(), config, 9);
+  train::CausalLm::Parts parts = text_parts(l, sync);
+  parts.router_aux_loss = 0.2;
   l.objective = std::make_unique<train::CausalLm>(std::move(parts));
 }
 
@@ -225,6 +248,7 @@ std::int64_t rows(const std::string& metrics) { return std::count(metrics.begin(
 TEST_CASE("two ranks have the losses of one, rank 0 alone writes, and the bytes are the same from run to run",
           "[unit]") {
   const std::vector<std::pair<const char*, Make>> objectives = {{"causal lm", causal_lm},
+                                                                {"experts", experts},
                                                                 {"classification", classification},
                                                                 {"reward", reward_model},
                                                                 {"dpo", dpo},
@@ -348,6 +372,40 @@ TEST_CASE("an error on one rank ends all, and the others name it", "[unit]") {
   CHECK(messages[0] == "rank 1 stopped: row 7 is a riddle");
 }
 
+TEST_CASE("the rank that computes what is not finite is named, and nothing of it is saved", "[unit]") {
+  TempDir out;
+  std::array<std::string, 2> messages;
+  on_ranks(2, [&](train::GradSync& sync) {
+    ToyOptions options;
+    if (sync.rank() == 1) options.nan_at = 4;
+    Toy toy(options);
+    Recorder recorder;
+    messages[static_cast<std::size_t>(sync.rank())] = message_of<Error>(
+        [&] { train::Trainer(toy, toy_training(), out.path(), {}, nullptr, &sync).run(recorder); });
+  });
+  CHECK(contains(messages[1], "at step 5 of 12 the loss is"));
+  CHECK(messages[0] == "rank 1 stopped: " + messages[1]);
+  for (const auto& [step, folder] : train::list_checkpoints(out.path())) CHECK(step <= 4);
+
+  // Unless such steps are to be left out: then all leave it out.
+  TempDir other;
+  std::array<train::TrainResult, 2> results;
+  on_ranks(2, [&](train::GradSync& sync) {
+    ToyOptions options;
+    if (sync.rank() == 1) options.nan_at = 4;
+    Toy toy(options);
+    train::TrainOptions training = toy_training();
+    training.on_spike = train::OnSpike::kSkip;
+    Recorder recorder;
+    results[static_cast<std::size_t>(sync.rank())] =
+        train::Trainer(toy, training, other.path(), {}, nullptr, &sync).run(recorder);
+  });
+  for (const train::TrainResult& result : results) {
+    CHECK(result.steps == 12);
+    CHECK(result.spikes.size() == 1);
+  }
+}
+
 TEST_CASE("ranks that begin apart are refused, and so is another number of ranks at resumption", "[unit]") {
   TempDir out;
   CHECK(contains(message_of<ConfigError>([&] {
@@ -359,7 +417,7 @@ TEST_CASE("ranks that begin apart are refused, and so is another number of ranks
                      train::Trainer(toy, options, out.path(), {}, nullptr, &sync).run(recorder);
                    });
                  }),
-                 "rank 1 begins with other options"));
+                 "rank 1 does not have what rank 0 has (--lr: 0.05 on rank 0, 0.07 on rank 1)"));
   TempDir two;
   on_ranks(2, [&](train::GradSync& sync) {
     Learner learner;

@@ -100,6 +100,36 @@ TEST_CASE("--out at or inside an input is refused, through links too", "[unit]")
   CHECK(refused(root / "run", root / "run" / "data.txt", true));
 }
 
+TEST_CASE("--out at or inside a model, an adapter, a data set or a checkout is refused, whoever's it is", "[unit]") {
+  TempDir root;
+  write_text(root / "model" / "config.json", R"({"model_type": "llama"})");
+  write_text(root / "adapter" / "adapter_config.json", "{}");
+  write_text(root / "saved" / "dataset_info.json", "{}");
+  write_text(root / "rows" / "train.jsonl", "{}\n");
+  write_text(root / "weights" / "model.gguf", "GGUF");
+  write_text(root / "checkout" / ".git" / "HEAD", "ref: refs/heads/main\n");
+  write_text(root / "program" / "config.json", R"({"port": 80})");
+  const auto refused = [&](const fs::path& out) {
+    const std::string message = message_of<ConfigError>([&] { open_run_folder(out, false, true, {}); });
+    return contains(message, "`out`") && contains(message, "choose a new folder");
+  };
+  for (const char* folder : {"model", "adapter", "saved"}) {
+    INFO(folder);
+    CHECK(refused(root / folder));
+    CHECK(refused(root / folder / "a" / "b"));
+    CHECK_FALSE(fs::exists(root / folder / "a"));
+  }
+  CHECK(refused(root / "rows"));
+  CHECK(refused(root / "weights"));
+  CHECK(refused(root / "checkout"));
+  CHECK(refused(root / "checkout" / ".git" / "a"));
+  // What people do every day: a folder for runs inside their project, beside its data.
+  CHECK_FALSE(refused(root / "checkout" / "runs" / "a"));
+  CHECK_FALSE(refused(root / "rows" / "runs" / "a"));
+  CHECK_FALSE(refused(root / "program" / "runs"));
+  CHECK(read_text(root / "model" / "config.json") == R"({"model_type": "llama"})");
+}
+
 TEST_CASE("a folder in use is locked", "[unit]") {
   TempDir out;
   auto lock = open_run_folder(out.path(), false, false, {});

@@ -53,6 +53,21 @@ TEST_CASE("warm-up below 1 is a share rounded up, from 1 on a number of steps", 
   CHECK_THROWS_AS(warmup_steps(-0.1, 10), lowrank::ConfigError);
 }
 
+TEST_CASE("the warm-up of a short run wastes no step at a rate of 0; a long one is transformers'", "[unit]") {
+  using lowrank::train::run_rate;
+  CHECK(run_rate(Schedule::kCosine, 2e-4, 0, 4, 1) == 1e-4);
+  CHECK(run_rate(Schedule::kCosine, 2e-4, 1, 4, 1) == 2e-4);
+  for (const std::int64_t steps : {2, 10, 60, 199}) {
+    const std::int64_t warmup = warmup_steps(0.03, steps);
+    for (std::int64_t i = 0; i < warmup; ++i) CHECK(run_rate(Schedule::kLinear, 2e-4, i, steps, warmup) > 0);
+    for (std::int64_t i = warmup; i < steps; ++i)
+      CHECK(run_rate(Schedule::kLinear, 2e-4, i, steps, warmup) ==
+            learning_rate(Schedule::kLinear, 2e-4, i, steps, warmup));
+  }
+  for (std::int64_t i = 0; i < 200; ++i)
+    CHECK(run_rate(Schedule::kCosine, 2e-4, i, 200, 6) == learning_rate(Schedule::kCosine, 2e-4, i, 200, 6));
+}
+
 TEST_CASE("a schedule's name is read back, and a wrong one is answered with the nearest", "[unit]") {
   for (const char* name : {"constant", "linear", "cosine"}) CHECK(schedule_name(parse_schedule(name)) == name);
   const std::string message = lowrank_test::message_of<lowrank::ConfigError>([] { parse_schedule("cosin"); });

@@ -100,6 +100,13 @@ TEST_CASE("a space that cannot be is refused with the reason", "[unit]") {
   CHECK(contains(refusal({range("lr", 0, 1, true)}), "log scale begins above 0"));
   CHECK(contains(refusal({range("lr", 2, 1)}), "low < high"));
   CHECK(contains(refusal({range("lr", 1, 2)}), "points"));
+  Dimension many = range("lr", 1, 2);
+  many.points = 99'999'999'999;
+  CHECK(contains(refusal({many}), "at most 1,000,000"));
+  CHECK(contains(refusal({range("lr", -1e308, 1e308)}), "too wide"));
+  Dimension whole = range("rank", 1, 1e300);
+  whole.integer = true;
+  CHECK(contains(refusal({whole}), "2^53"));
   CHECK(contains(refusal({choice("rank", {})}), "at least one"));
   CHECK(contains(refusal({choice("rank", {4, 4})}), "twice"));
   CHECK(contains(refusal({choice("rank", {4}), choice("rank", {8})}), "twice"));

@@ -26,6 +26,8 @@ struct ToyOptions {
   std::int64_t steps = 12, micro = 3, width = 7, rows = 5;
   bool validation = true, noise = true, uphill = false;  // uphill: validation gets worse as training goes on
   std::int64_t nan_at = -1;                              // step from 0
+  std::int64_t spike_at = -1;                            // step from 0, whose inputs are a thousand times as large
+  int spikes = 1 << 20;                                  // so many times
 };
 
 class Toy : public train::Objective {
@@ -52,6 +54,8 @@ class Toy : public train::Objective {
     const at::Tensor y = x.matmul(truth_);
     at::Tensor seen = options_.noise ? x + 0.1 * normal({rows, options_.width}, place + 100000) : x;
     if (step == options_.nan_at) seen = seen / 0.0;
+    if (step == options_.spike_at && options_.spikes > 0) seen = seen * 1000;
+    if (step == options_.spike_at && micro + 1 == options_.micro) --options_.spikes;
     const at::Tensor losses = (seen.matmul(weight) + bias - y).square().sum(1);
     return {losses.sum(), losses.detach().to(torch::kDouble).sum().item<double>(), rows, 10 * rows};
   }

@@ -1,0 +1,143 @@
+#include "lowrank/apps/training/ranks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+
+#include "lowrank/core/error.h"
+#include "lowrank/train/ranks/peer.h"
+#include "lowrank/train/ranks/rank_group.h"
+
+namespace lowrank::apps {
+
+namespace {
+
+constexpr const char* kTimeout = "rank-timeout";
+constexpr const char* kStorage = "storage";
+
+std::unique_ptr<train::RankGroup> group;  // of this process, from the verb's beginning to its end
+std::optional<std::int64_t> threads_apart;  // of a rank that meets no other
+
+ErrorKind kind_of(int exit_code) {
+  switch (exit_code) {
+    case 2:
+      return ErrorKind::kConfig;
+    case 65:
+      return ErrorKind::kData;
+    case 66:
+      return ErrorKind::kMissing;
+    case 70:
+      return ErrorKind::kInternal;
+    default:
+      return ErrorKind::kIo;
+  }
+}
+
+void say_threads(const Options& options, const Console& console) {
+  if (options.given("threads")) return;
+  const char* said = std::getenv("OMP_NUM_THREADS");
+  const int here = train::ranks_here(group->peers(), group->rank());
+  const auto cores = group->peers()[static_cast<std::size_t>(group->rank())].cores.size();
+  console.line(fmt::format("threads: {} for each of the {} on this machine, of {} {} that it may use{}",
+                           *threads_of_rank(), here == 1 ? "1 rank" : fmt::format("{} ranks", here), cores,
+                           cores == 1 ? "core" : "cores",
+                           said == nullptr ? "" : fmt::format("; OMP_NUM_THREADS {} is not used", said)));
+}
+
+}  // namespace
+
+OptionSpec option_rank_timeout() {
+  OptionSpec option;
+  option.name = kTimeout;
+  option.type = OptionType::kNumber;
+  option.value = "S";
+  option.fallback = 60.0;
+  option.group = "System";
+  option.help = "Of several ranks: seconds without a sign of life of one after which all stop";
+  option.range = {{1, 86400}};
+  option.identity = recipes::Identity::kFree;
+  option.searched = false;
+  return option;
+}
+
+bool others_speak(const Verb& verb) {
+  for (const OptionSpec& option : verb.options) {
+    if (option.name != kTimeout && option.name != kStorage) continue;
+    const std::optional<train::Launch> launch = train::read_launch(train::process_variables());
+    return launch && launch->rank > 0;
+  }
+  return false;
+}
+
+train::GradSync* join_ranks(const Options& options, const Console& console) {
+  if (group != nullptr) return group.get();
+  if (options.has(kStorage) && options.given(kStorage)) {
+    work_apart(options, console);
+    return nullptr;
+  }
+  const std::optional<train::Launch> launch = train::read_launch(train::process_variables());
+  if (!launch) return nullptr;
+  train::JoinOptions how;
+  how.timeout = options.number(kTimeout);
+  how.meet_within = std::max(how.meet_within, how.timeout);
+  if (const char* within = std::getenv("LOWRANK_MEET_WITHIN")) how.meet_within = std::max(1.0, std::atof(within));
+  group = train::join(*launch, how);
+  console.line(fmt::format("rank {} of {} over {}, started by {}", launch->rank, launch->ranks, group->engine(),
+                           launch->text()));
+  say_threads(options, console);
+  return group.get();
+}
+
+bool work_apart(const Options& options, const Console& console) {
+  const std::optional<train::Launch> launch = train::read_launch(train::process_variables());
+  if (!launch) return false;
+  const auto cores = static_cast<std::int64_t>(train::this_process(launch->rank).cores.size());
+  threads_apart = std::max<std::int64_t>(1, cores / launch->local_ranks.value_or(1));
+  console.line(fmt::format("rank {} of {}, started by {}: each has runs of its own", launch->rank, launch->ranks,
+                           launch->text()));
+  if (!options.given("threads")) {
+    console.line(fmt::format("threads: {} for each{}", *threads_apart,
+                             launch->local_ranks ? ""
+                                                 : "; how many ranks share this machine's cores was not said: "
+                                                   "LOCAL_WORLD_SIZE, or --threads, says it"));
+  }
+  return true;
+}
+
+std::string study_in(const std::string& out) {
+  const std::filesystem::path folder = std::filesystem::absolute(out);
+  return "sqlite:///" + (folder / "study.db").string();
+}
+
+std::optional<std::int64_t> threads_of_rank() {
+  if (group == nullptr) return threads_apart;
+  return train::fair_threads(group->peers(), group->rank());
+}
+
+void go_on_if_restarted(recipes::RunSpec& run, const Console& console) {
+  const std::int64_t restarts = train::read_restarts(train::process_variables());
+  if (restarts == 0 || run.resume || run.dry_run) return;
+  run.resume = true;
+  run.overwrite = false;
+  console.line(
+      fmt::format("the launcher has started this job again (restart {}): going on as with --resume", restarts));
+}
+
+void leave_ranks() {
+  if (group == nullptr) return;
+  group->leave();
+  group.reset();
+}
+
+bool fail_ranks(int exit_code, const std::string& message) {
+  if (group == nullptr) return false;
+  const bool told = group->fail(kind_of(exit_code), message);
+  const bool others = group->rank() > 0;
+  group.reset();
+  return told && others;
+}
+
+}  // namespace lowrank::apps

@@ -1,0 +1,210 @@
+#include "lowrank/kernels/gemm/attention_tiles.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "lowrank/kernels/gemm/micro.h"
+#include "lowrank/kernels/gemm/panels.h"
+#include "lowrank/kernels/gemm/scratch.h"
+#include "lowrank/kernels/loops.h"
+
+namespace lowrank::kernels::gemm {
+
+namespace {
+
+constexpr std::int64_t kQueries = 112;  // whose probabilities the backward pass holds: whole panels of either kernel
+
+// Memory of one task, handed out in turn.
+class Arena {
+ public:
+  explicit Arena(std::int64_t floats) : next_(scratch(Purpose::kOther, floats)) {}
+  float* take(std::int64_t floats) {
+    float* const here = next_;
+    next_ += round_up(floats, 16);
+    return here;
+  }
+
+ private:
+  float* next_;
+};
+
+// A matrix packed as a right operand: panels of the kernel's width, each with all of its steps.
+struct Panels {
+  const float* data = nullptr;
+  std::int64_t inner = 0;
+};
+
+std::int64_t panels_size(const MicroKernel& kernel, std::int64_t inner, std::int64_t columns) {
+  return round_up(inner * round_up(columns, kernel.columns), 16);
+}
+
+Panels packed(const MicroKernel& kernel, Arena& arena, const at::Tensor& b) {
+  float* const to = arena.take(panels_size(kernel, b.size(0), b.size(1)));
+  pack_right(kernel, b, 0, b.size(0), 1, to);
+  return {to, b.size(0)};
+}
+
+// Some rows of a left operand, as Range has them.
+struct LeftRows {
+  const float* data;
+  std::int64_t step, row;
+};
+LeftRows by_row(const float* data, std::int64_t row) { return {data, 1, row}; }
+LeftRows by_step(const float* data, std::int64_t step) { return {data, step, 1}; }
+
+// c [rows, columns] (+)= a · b over steps [begin, end), a's from its first on.
+void product(const MicroKernel& kernel, const LeftRows& a, const Panels& b, std::int64_t begin, std::int64_t end,
+             std::int64_t rows, std::int64_t first, std::int64_t columns, float* c, std::int64_t c_step,
+             bool accumulate = false) {
+  Tile tile;
+  tile.rows = static_cast<int>(rows);
+  tile.c_step = c_step;
+  tile.accumulate = accumulate;
+  for (std::int64_t column = first; column < columns; column += kernel.columns) {
+    tile.first = {end - begin, a.data, b.data + column * b.inner + begin * kernel.columns, a.step, kernel.columns, a.row};
+    tile.c = c + column;
+    tile.columns = static_cast<int>(std::min<std::int64_t>(kernel.columns, columns - column));
+    kernel.tile(tile);
+  }
+}
+
+// What a panel of queries [begin, end) sees: keys [first, last), `first` at the beginning of a panel of keys.
+struct Seen {
+  std::int64_t first, last;
+};
+Seen seen(const AttentionHead& head, const MicroKernel& kernel, std::int64_t begin, std::int64_t end) {
+  std::int64_t first = 0;
+  if (head.window) first = std::max<std::int64_t>(head.offset + begin + 1 - *head.window, 0);
+  return {first / kernel.columns * kernel.columns, head.offset + end};
+}
+
+// Of one query, counted from `first`.
+std::int64_t first_key(const AttentionHead& head, std::int64_t i, std::int64_t first) {
+  return head.window ? std::max<std::int64_t>(head.offset + i + 1 - *head.window - first, 0) : 0;
+}
+
+void add_sink(float sink, float* sum, float* lse) {
+  const double wide = *lse, with = std::max<double>(sink, wide) + std::log1p(std::exp(-std::abs(sink - wide)));
+  *sum *= static_cast<float>(std::exp(with - wide));
+  *lse = static_cast<float>(with);
+}
+
+// Rows [begin, begin + n) of x as they lie, or packed into `memory`.
+LeftRows left_rows(const MicroKernel& kernel, const at::Tensor& x, std::int64_t begin, std::int64_t n, float* memory) {
+  if (lies_well(x)) return by_row(x.const_data_ptr<float>() + begin * x.stride(0), x.stride(0));
+  kernel.pack(moved(source_of(x), begin, 0), n, x.size(1), 1, memory, n, kernel.rows);
+  return by_step(memory, kernel.rows);
+}
+
+// Floats from row to row of scores against m keys: rows lie on lines of their own, and do not meet in the cache.
+std::int64_t scores_step(std::int64_t m) { return round_up(m, 32) + 16; }
+
+// Rows [begin, begin + n) of `to` [., columns] in its dtype, from fp32.
+void store_rows(const MicroKernel& kernel, const float* from, std::int64_t step, std::int64_t n, std::int64_t columns,
+                const at::Tensor& to, std::int64_t begin) {
+  for (std::int64_t r = 0; r < n; ++r) {
+    const std::int64_t at = (begin + r) * to.stride(0);
+    if (to.scalar_type() == at::kFloat) {
+      std::memcpy(to.mutable_data_ptr<float>() + at, from + r * step, static_cast<std::size_t>(columns) * sizeof(float));
+    } else {
+      kernel.round_row(from + r * step, columns, static_cast<std::uint16_t*>(to.mutable_data_ptr()) + at);
+    }
+  }
+}
+
+}  // namespace
+
+void attention_forward(const AttentionHead& head, const at::Tensor& out, float* lse) {
+  const MicroKernel& kernel = micro_kernel();
+  const std::int64_t n = head.q.size(0), m = head.k.size(0), d = head.q.size(1), dv = head.v.size(1);
+  const std::int64_t step = scores_step(m), wide = round_up(dv, kernel.columns), height = kernel.rows;
+  Arena arena(panels_size(kernel, d, m) + panels_size(kernel, m, dv) + round_up(d * kernel.rows, 16) +
+              height * (step + wide) + 64);
+  const Panels keys = packed(kernel, arena, head.k.t()), values = packed(kernel, arena, head.v);
+  float *const query = arena.take(d * kernel.rows), *const scores = arena.take(height * step),
+        *const result = arena.take(height * wide);
+  for (std::int64_t begin = 0; begin < n; begin += height) {
+    const std::int64_t rows = std::min(height, n - begin);
+    const Seen at = seen(head, kernel, begin, begin + rows);
+    const std::int64_t columns = at.last - at.first;
+    product(kernel, left_rows(kernel, head.q, begin, rows, query), keys, 0, d, rows, at.first, at.last, scores - at.first, step);
+    float sums[16];
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t i = begin + r, first = first_key(head, i, at.first), last = head.offset + i + 1 - at.first;
+      float* const row = scores + r * step;
+      if (head.cap != 0) loops::cap_row(row, first, last, head.scale, head.cap);
+      lse[i] = loops::softmax_row(row, columns, first, last, head.cap != 0 ? 1 : head.scale, sums + r);
+      if (head.sink != nullptr) add_sink(*head.sink, sums + r, lse + i);
+    }
+    product(kernel, by_row(scores, step), values, at.first, at.last, rows, 0, dv, result, wide);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const float factor = 1 / sums[r];
+      for (std::int64_t j = 0; j < dv; ++j) result[r * wide + j] *= factor;
+    }
+    store_rows(kernel, result, wide, rows, dv, out, begin);
+  }
+}
+
+void attention_backward(const AttentionHead& head, const at::Tensor& g, const at::Tensor& out, const float* lse,
+                        const at::Tensor& dq, const at::Tensor& dk, const at::Tensor& dv, float* deltas) {
+  const MicroKernel& kernel = micro_kernel();
+  const std::int64_t n = head.q.size(0), m = head.k.size(0), d = head.q.size(1), width = head.v.size(1);
+  const std::int64_t step = scores_step(m), height = kernel.rows, wide = round_up(d, kernel.columns);
+  const std::int64_t block = std::min(kQueries / height * height, round_up(n, height));
+  Arena arena(panels_size(kernel, d, m) + panels_size(kernel, width, m) + panels_size(kernel, m, d) +
+              round_up(d * kernel.rows, 16) + round_up(width * kernel.rows, 16) + 2 * block * step +
+              panels_size(kernel, block, d) + panels_size(kernel, block, width) + height * wide + 256);
+  const Panels keys = packed(kernel, arena, head.k.t()), values = packed(kernel, arena, head.v.t()),
+               key_rows = packed(kernel, arena, head.k);
+  float *const query = arena.take(d * kernel.rows), *const gradient = arena.take(width * kernel.rows);
+  float *const p = arena.take(block * step), *const ds = arena.take(block * step);
+  float *const query_rows = arena.take(panels_size(kernel, block, d)),
+               *const gradient_rows = arena.take(panels_size(kernel, block, width));
+  float* const result = arena.take(height * wide);
+  float* const dk_data = dk.mutable_data_ptr<float>();
+  float* const dv_data = dv.mutable_data_ptr<float>();
+
+  for (std::int64_t begin = 0; begin < n; begin += block) {
+    const std::int64_t rows = std::min(block, n - begin);
+    const Seen all = seen(head, kernel, begin, begin + rows);
+    const std::int64_t columns = all.last - all.first;
+    for (std::int64_t first_row = 0; first_row < rows; first_row += height) {
+      const std::int64_t count = std::min(height, rows - first_row), first = begin + first_row;
+      const Seen at = seen(head, kernel, first, first + count);
+      float *const p_rows = p + first_row * step, *const ds_rows = ds + first_row * step;
+      product(kernel, left_rows(kernel, head.q, first, count, query), keys, 0, d, count, at.first, at.last,
+              p_rows - all.first, step);
+      product(kernel, left_rows(kernel, g, first, count, gradient), values, 0, width, count, at.first, at.last,
+              ds_rows - all.first, step);
+      for (std::int64_t r = 0; r < count; ++r) {
+        const std::int64_t i = first + r;
+        const float delta = loops::dot(g.const_data_ptr<float>() + i * g.stride(0),
+                                       out.const_data_ptr<float>() + i * out.stride(0), width);
+        if (deltas != nullptr) deltas[i] = delta;
+        float *const p_row = p_rows + r * step, *const ds_row = ds_rows + r * step;
+        const std::int64_t from = first_key(head, i, all.first), to = head.offset + i + 1 - all.first;
+        if (head.cap != 0) {
+          loops::capped_softmax_row_backward(p_row, ds_row, columns, from, to, head.scale, head.cap, lse[i], delta);
+        } else {
+          loops::softmax_row_backward(p_row, ds_row, columns, from, to, head.scale, lse[i], delta);
+        }
+      }
+      product(kernel, by_row(ds_rows + at.first - all.first, step), key_rows, at.first, at.last, count, 0, d, result, wide);
+      store_rows(kernel, result, wide, count, d, dq, first);
+    }
+    pack_right(kernel, head.q.narrow(0, begin, rows), 0, rows, 1, query_rows);
+    pack_right(kernel, g.narrow(0, begin, rows), 0, rows, 1, gradient_rows);
+    for (std::int64_t key = 0; key < columns; key += height) {
+      const std::int64_t count = std::min(height, columns - key);
+      // Queries before the first of these keys do not see them.
+      const std::int64_t from = std::clamp<std::int64_t>(all.first + key - head.offset - begin, 0, rows);
+      product(kernel, by_step(p + from * step + key, step), {gradient_rows, rows}, from, rows, count, 0, width,
+              dv_data + (all.first + key) * dv.stride(0), dv.stride(0), /*accumulate=*/true);
+      product(kernel, by_step(ds + from * step + key, step), {query_rows, rows}, from, rows, count, 0, d,
+              dk_data + (all.first + key) * dk.stride(0), dk.stride(0), /*accumulate=*/true);
+    }
+  }
+}
+
+}  // namespace lowrank::kernels::gemm

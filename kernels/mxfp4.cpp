@@ -1,0 +1,96 @@
+#include "lowrank/kernels/mxfp4.h"
+
+#include <c10/util/BFloat16.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <utility>
+
+#include "lowrank/core/error.h"
+#include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/rows.h"
+
+namespace lowrank::kernels {
+
+namespace {
+
+constexpr std::int64_t kValues = 32, kBytes = 16;  // of a block
+constexpr std::array<float, 16> kE2m1 = {0.0F,  0.5F,  1.0F,  1.5F,  2.0F,  3.0F,  4.0F,  6.0F,
+                                         -0.0F, -0.5F, -1.0F, -1.5F, -2.0F, -3.0F, -4.0F, -6.0F};
+
+// What each scale makes of the 16 values, rounded to bf16 (exact, but for the least and the greatest exponents).
+const std::array<std::array<float, 16>, 256>& tables() {
+  static const auto all = [] {
+    std::array<std::array<float, 16>, 256> result{};
+    for (int scale = 0; scale < 256; ++scale) {
+      for (std::size_t i = 0; i < 16; ++i) {
+        result[static_cast<std::size_t>(scale)][i] = static_cast<float>(c10::BFloat16(std::ldexp(kE2m1[i], scale - 127)));
+      }
+    }
+    return result;
+  }();
+  return all;
+}
+
+class Mxfp4Storage : public BaseStorage {
+ public:
+  Mxfp4Storage(at::Tensor blocks, at::Tensor scales) : blocks_(std::move(blocks)), scales_(std::move(scales)) {
+    const bool fit = blocks_.dim() == 3 && scales_.dim() == 2 && blocks_.size(2) == kBytes &&
+                     blocks_.size(0) == scales_.size(0) && blocks_.size(1) == scales_.size(1) &&
+                     blocks_.scalar_type() == at::kByte && scales_.scalar_type() == at::kByte &&
+                     blocks_.is_contiguous() && scales_.is_contiguous();
+    if (!fit) throw InternalError("kernels::mxfp4_storage: uint8 blocks [out, G, 16] and scales [out, G] are expected");
+  }
+
+  std::int64_t out_features() const override { return scales_.size(0); }
+  std::int64_t in_features() const override { return scales_.size(1) * kValues; }
+  at::ScalarType dtype() const override { return at::kBFloat16; }
+  at::Device device() const override { return blocks_.device(); }
+  at::Tensor rows(std::int64_t begin, std::int64_t n, at::ScalarType dtype) const override {
+    return panel(begin, n, 0, in_features(), dtype);
+  }
+  at::Tensor columns(std::int64_t begin, std::int64_t n, at::ScalarType dtype) const override {
+    return panel(0, out_features(), begin, n, dtype);
+  }
+  at::Tensor rows_at(const at::Tensor& ids) const override {
+    return panel(0, out_features(), 0, in_features(), dtype()).index_select(0, ids);
+  }
+
+ private:
+  // Rows and columns [first, first + columns), decoded on the host.
+  at::Tensor panel(std::int64_t row, std::int64_t rows, std::int64_t first, std::int64_t columns,
+                   at::ScalarType dtype) const {
+    const at::Tensor blocks = blocks_.to(at::kCPU), scales = scales_.to(at::kCPU);
+    at::Tensor result = aten::empty({rows, columns}, at::kFloat);
+    const auto* const packed = blocks.const_data_ptr<std::uint8_t>();
+    const auto* const exponents = scales.const_data_ptr<std::uint8_t>();
+    float* const out = result.mutable_data_ptr<float>();
+    const std::int64_t groups = scales.size(1);
+    for_row_chunks(rows, 16, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        float* const to = out + i * columns;
+        for (std::int64_t c = 0; c < columns;) {
+          const std::int64_t column = first + c, group = (row + i) * groups + column / kValues;
+          const std::int64_t last = std::min(columns, c + kValues - column % kValues);
+          const auto& table = tables()[exponents[group]];
+          const std::uint8_t* const bytes = packed + group * kBytes;
+          for (std::int64_t j = column % kValues; c < last; ++c, ++j) {
+            to[c] = table[static_cast<std::size_t>(j % 2 == 0 ? bytes[j / 2] & 0x0F : bytes[j / 2] >> 4)];
+          }
+        }
+      }
+    });
+    return result.to(blocks_.device(), dtype);
+  }
+
+  at::Tensor blocks_, scales_;
+};
+
+}  // namespace
+
+std::shared_ptr<const BaseStorage> mxfp4_storage(at::Tensor blocks, at::Tensor scales) {
+  return std::make_shared<Mxfp4Storage>(std::move(blocks), std::move(scales));
+}
+
+}  // namespace lowrank::kernels

@@ -1,0 +1,36 @@
+// PEFT's target_parameters: the parameters that are adapted where a module is no linear layer, such as those of a
+// layer's experts and of its router.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lowrank/lora/adapter.h"
+
+namespace lowrank::lora {
+
+/// "model.layers.0.mlp.gate.weight" of every router, then the paths of the slots of experts.
+std::vector<std::string> parameter_paths(const SlotTable& table);
+/// The path by which patterns of a config know a linear slot: its own, and of a router that of its parameter.
+std::string pattern_path(const LinearSlotImpl& slot, const SlotTable& table, const std::string& path);
+/// Those of `paths` that an entry names: it is the whole path, or the path ends in ".entry". `unused`: entries that
+/// name none.
+std::vector<std::string> match_parameters(const std::vector<std::string>& entries,
+                                          const std::vector<std::string>& paths,
+                                          std::vector<std::string>* unused = nullptr);
+
+/// Whether an entry of target_modules that ends in this name means a parameter of experts or a router in this model
+/// (SlotTable::converts_expert_targets), so that no linear layer of the name can be a target.
+bool means_parameter(const SlotTable& table, const std::string& name);
+
+/// A config as PEFT reads it for such a model: names of an expert's linear layers and of the router move from
+/// target_modules to target_parameters, and where gate and up are one parameter it has twice the rank and alpha
+/// (rank_pattern, alpha_pattern). all-linear takes the experts too; routers only where they are named. ConfigError for
+/// gate without up or the other way round. Other models' as it is. `also_linear`: names stay in target_modules as well
+/// (of a file that adapts linear layers under them).
+LoraConfig with_expert_targets(LoraConfig config, const SlotTable& table, bool also_linear = false);
+
+/// ConfigError for what PEFT's ParamWrapper refuses: dropout, DoRA, an initialisation from the weight, biases.
+void check_parameter_config(const LoraConfig& config);
+
+}  // namespace lowrank::lora

@@ -1,0 +1,11 @@
+// The blocks of Qwen3.5's text, with dense MLPs.
+#pragma once
+
+#include "lowrank/models/config_reader.h"
+#include "lowrank/models/description.h"
+
+namespace lowrank::models {
+
+DecoderSpec qwen3_5_blocks(ConfigReader& keys, const DecoderConfig& config);
+
+}  // namespace lowrank::models

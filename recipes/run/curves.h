@@ -1,0 +1,22 @@
+// metrics.jsonl as curves.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "lowrank/eval/chart.h"
+
+namespace lowrank::recipes {
+
+struct Curves {
+  eval::Curve loss{"training", {}}, rate{"learning rate", {}};
+  std::vector<eval::Curve> evaluations;  // a set each, in the order in which they come
+
+  const eval::Curve* evaluation(const std::string& split) const;  // null: none
+};
+
+/// FormatError, with file and line, where a row is no JSON.
+Curves read_curves(const std::filesystem::path& metrics);
+
+}  // namespace lowrank::recipes

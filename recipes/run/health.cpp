@@ -1,0 +1,48 @@
+#include "lowrank/recipes/run/health.h"
+
+#include "lowrank/core/error.h"
+#include "lowrank/train/schedule.h"
+
+namespace lowrank::recipes {
+
+namespace {
+
+constexpr std::size_t kLookedAt = 4000;  // examples of a set: well under a second
+
+}  // namespace
+
+void check_health(TrainingRun& run, const data::Dataset& train,
+                  const std::vector<std::pair<std::string, data::Dataset>>& others, const data::Tokenizer& tokenizer,
+                  const models::DecoderConfig& config, const TrainSpec& training, data::Learns learns,
+                  bool usual_rate, bool full) {
+  data::Patient patient{train, {}, tokenizer, run.layout(), config.eos_token_ids};
+  for (const auto& [name, set] : others) patient.others.emplace_back(name, &set);
+  if (run.start) {
+    for (const data::TokenId id : models::adapter_end_ids(*run.start)) patient.end_ids.push_back(id);
+  }
+  // The end of a turn is added to what is saved, and that is said where it is.
+  patient.end_ids.insert(patient.end_ids.end(), run.turn_ends.begin(), run.turn_ends.end());
+  patient.steps = run.planned_steps;
+  if (training.warmup >= 1) patient.warmup = train::warmup_steps(training.warmup, patient.steps);
+  patient.full = full;
+  patient.parameters = config.parameter_count();
+  if (usual_rate && run.fields.given("lr") && !training.lr.automatic) patient.lr = training.lr.value_or(0);
+  patient.learns = learns;
+  patient.at_most = kLookedAt;
+
+  core::Json all = core::Json::array();
+  std::string fatal;
+  for (const data::Finding& finding : data::examine(patient)) {
+    const std::string text = run.spelled(finding.text);
+    all.push_back({{"check", finding.check}, {"text", text}});
+    if (!finding.fatal || finding.check == "leakage" || run.spec.force) {
+      run.observer.warning(text);
+    } else {
+      fatal += (fatal.empty() ? "" : "; ") + finding.text;
+    }
+  }
+  if (!fatal.empty()) throw DataError(fatal + " (`lowrank doctor` shows more; `force` trains all the same)");
+  if (!all.empty()) run.report.findings["doctor"] = std::move(all);
+}
+
+}  // namespace lowrank::recipes

@@ -1,0 +1,416 @@
+// The way around the core: help, mistakes in words, settings files of ours and of other tools, places for results.
+#include <algorithm>
+#include <map>
+
+#include "verbs_helpers.h"
+
+using namespace lowrank_test;
+
+namespace {
+
+/// Its text has every one of `parts`.
+void check_parts(const std::string& text, const std::vector<std::string>& parts) {
+  CAPTURE(text);
+  for (const std::string& part : parts) {
+    CAPTURE(part);
+    CHECK(contains(text, part));
+  }
+}
+
+std::size_t widest_line(const std::string& text) {
+  std::size_t widest = 0, width = 0;
+  for (const char c : text) {
+    if (c == '\n') width = 0;
+    if (c != '\n' && (static_cast<unsigned char>(c) & 0xC0) != 0x80) widest = std::max(widest, ++width);
+  }
+  return widest;
+}
+
+const char* const kFactory =
+    "model_name_or_path: org/name\nstage: sft\nfinetuning_type: lora\nlora_rank: 8\nlora_target: all\n"
+    "dataset: mine\ntemplate: llama3\ncutoff_len: 512\nmax_samples: 1000\noutput_dir: saves/x\n"
+    "per_device_train_batch_size: 2\nlearning_rate: 1.0e-4\nnum_train_epochs: 3.0\nlr_scheduler_type: cosine\n"
+    "warmup_ratio: 0.1\nbf16: true\nplot_loss: true\n";
+const char* const kAxolotl =
+    "base_model: org/name\ndatasets:\n  - path: rows.jsonl\n    type: alpaca\nval_set_size: 0.1\nadapter: lora\n"
+    "sequence_len: 512\nsample_packing: true\nlora_r: 4\nlora_alpha: 8\nlora_target_modules:\n  - q_proj\n  - v_proj\n"
+    "micro_batch_size: 2\nnum_epochs: 2\nlearning_rate: 0.0002\ngradient_checkpointing: true\nwandb_project:\n";
+const char* const kMlx =
+    "model: org/name\ntrain: true\nfine_tune_type: dora\ndata: rows\niters: 100\nbatch_size: 2\nval_batches: 25\n"
+    "learning_rate: 1e-5\nadapter_path: adapters\ngrad_checkpoint: false\nlora_parameters:\n  keys: "
+    "[self_attn.q_proj, self_attn.v_proj]\n  rank: 4\n  scale: 10.0\n";
+const char* const kTrl =
+    "model_name_or_path: org/name\ndataset_name: org/rows\nlearning_rate: 2.0e-4\nnum_train_epochs: 1\npacking: true\n"
+    "per_device_train_batch_size: 2\nuse_peft: true\nlora_r: 32\noutput_dir: saves/x\nlr_scheduler_type: polynomial\n";
+const char* const kPeft =
+    "{\"peft_type\": \"LORA\", \"base_model_name_or_path\": \"org/name\", \"r\": 8, \"lora_alpha\": 16, "
+    "\"rank_pattern\": {\"q_proj\": 4}, \"target_modules\": [\"q_proj\", \"v_proj\"], \"use_dora\": true}";
+
+}  // namespace
+
+TEST_CASE("help: -h, verbs of two words, first what people need, as wide as the terminal", "[unit]") {
+  for (const char* asked : {"-h", "--help", "help"})
+    check_parts(run({asked}).out, {"finetune", "align ppo", "MODEL is a"});
+  for (const char* word : {"align", "tokenizer"}) {
+    const CommandResult help = run({word, "--help"});
+    CHECK(help.exit == 0);
+    CHECK(contains(help.out, std::string("lowrank ") + word + " "));
+    CHECK(contains(help.out, "Example: "));
+    CHECK(run({word, "-h"}).out == help.out);
+    CHECK(run({"help", word}).out == help.out);
+  }
+  check_parts(run({"align", "dop"}).err, {"align dpo", "did you mean 'dpo'"});
+  const CommandResult first = run({"finetune", "-h"}), all = run({"finetune", "--help", "all"});
+  CHECK(first.exit == 0);
+  CHECK(run({"help", "finetune"}).out == first.out);
+  check_parts(first.out, {"--data PATH", "Required.", "--lr X", "--help all", "--config FILE",
+                          "Usage: lowrank finetune MODEL --data PATH", "--out DIR [options]"});
+  CHECK_FALSE(contains(first.out, "--neftune"));
+  CHECK(contains(all.out, "--neftune"));
+  CHECK(run({"finetune", "MODEL", "--rank", "4", "--help"}).out == first.out);
+  for (const char* columns : {"80", "120"}) {
+    const std::string text = run({"finetune", "--help", "all"}, {{"COLUMNS", columns}}).out;
+    CHECK(widest_line(text) <= static_cast<std::size_t>(std::stoi(columns)));
+    CHECK(widest_line(run({"--help"}, {{"COLUMNS", columns}}).out) <= static_cast<std::size_t>(std::stoi(columns)));
+  }
+  CHECK(run({"finetune", "--help"}, {{"COLUMNS", "120"}}).out != run({"finetune", "--help"}, {{"COLUMNS", "80"}}).out);
+}
+
+TEST_CASE("words in the wrong place are named, with what they were", "[unit]") {
+  const auto says = [](const std::vector<std::string>& arguments, const std::vector<std::string>& parts) {
+    const CommandResult result = run(arguments);
+    CHECK(result.exit == 2);
+    check_parts(result.err, parts);
+    CHECK_FALSE(contains(result.err, "At Most"));
+  };
+  says({"finetune", "a", "b", "--data", "x", "--out", "y"}, {"'b' was not expected", "MODEL alone"});
+  says({"finetune", "a", "--targets", "q_proj", "v_proj", "--data", "x", "--out", "y"},
+       {"'v_proj' was not expected", "--targets takes one value", "q_proj,v_proj"});
+  says({"generate", "a", "--prompt", "Once", "upon"},
+       {"'upon' was not expected", "--prompt takes one value: 'Once upon'"});
+  says({"finetune", "--data", "x", "a", "--out", "y"}, {"MODEL is missing", "--data takes every word"});
+  says({"finetune", "a", "--rank", "3", "--rank", "4"}, {"--rank is given more than once"});
+  says({"finetune", "a", "--adapter", "x", "--adapter", "y"}, {"--adapter is given more than once"});
+  says({"finetune", "a", "--rank"}, {"--rank needs a value: --rank N ("});
+  says({"finetune", "a", "--data", "--out", "y"}, {"--data needs a value", "found --out after it"});
+  says({"generate", "a", "--prompt", "-hello"}, {"--prompt needs a value", "--prompt=-hello"});
+  says({"generate", "a", "--prompt="}, {"--prompt needs a value", "--prompt ''"});
+  says({"finetune", "a", "--quiet=maybe"}, {"--quiet is a switch", "found 'maybe'"});
+  says({"pretrain", "a", "--config", "c", "--tokenizer", "t", "--data", "x", "--out", "y"},
+       {"no word stands by itself"});
+}
+
+TEST_CASE("names of other tools are answered with ours, all at once", "[unit]") {
+  const CommandResult many = run({"finetune", "m", "--data", "x", "--out", "y", "--max_samples", "100",
+                                  "--fine-tune-type", "dora", "--load_in_4bit", "--per_device_train_batch_size", "4",
+                                  "--learning_rate=1e-4", "--max_steps", "3", "--nothing-like-it"});
+  CHECK(many.exit == 2);
+  check_parts(many.err,
+              {"--max_samples (here: --share", "--fine-tune-type (here: --dora)", "--load_in_4bit (here: --base-dtype nf4",
+               "--per_device_train_batch_size (here: --batch-size)", "--learning_rate (here: --lr)",
+               "--max_steps (did you mean --max-steps?)", "nor --nothing-like-it;"});
+  CHECK(contains(run({"finetune", "m", "-o", "out"}).err, "has no -o"));
+  CHECK(contains(run({"finetune", "m", "--finetuning_type", "full"}).err, "(here: --method)"));
+}
+
+TEST_CASE("errors are JSON on stdout under --json, and a sentence on stderr as ever", "[unit]") {
+  const auto error = [](const std::vector<std::string>& arguments) {
+    const CommandResult result = run(arguments);
+    CAPTURE(result.out, result.err);
+    const Json json = lowrank::core::parse_json(result.out, "stdout");
+    CHECK(json["exit"] == result.exit);
+    CHECK(contains(result.err, "lowrank: error: "));
+    return json["error"].get<std::string>();
+  };
+  TempDir dir;
+  CHECK(contains(error({"generate", (dir / "none").string(), "--prompt", "a", "--json"}), "none"));
+  CHECK(contains(error({"finetune", "m", "--json", "--learning-rate", "1"}), "--lr"));
+  CHECK(contains(error({"runs", dir.path().string(), "--json", "extra"}), "extra"));
+  CHECK(contains(error({"finetun", "--json"}), "finetune"));
+  CHECK(run({"generate", "none", "--prompt", "a"}).out.empty());
+}
+
+TEST_CASE("a settings file has model, lists and underscores; run.json runs a run again, to the byte", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir dir;
+  write_text(dir / "text.txt",
+             "Once upon a time, there was a little girl named Lily. She had a red ball and a big dog.\n");
+  write_text(dir / "own.yaml", "model: " + stories() + "\ndata: [" + (dir / "text.txt").string() +
+                                   "]\ntargets: [q_proj, v_proj]\nlayers:\n  - 0\n  - 2\nmax_steps: 3\nseq_len: 64\n"
+                                   "val_split: 0\n");
+  const std::string own = (dir / "own.yaml").string(), a = (dir / "a").string(), b = (dir / "b").string();
+  const CommandResult first = run({"finetune", "--config", own, "--out", a, "--quiet"});
+  CAPTURE(first.err);
+  REQUIRE(first.exit == 0);
+  const Json config = lowrank::core::read_json(fs::path(a) / "adapter_config.json");
+  CHECK(config["target_modules"].size() == 2);
+  CHECK(config["layers_to_transform"] == Json({0, 2}));
+  const std::string again = (fs::path(a) / "run.json").string();
+  const CommandResult rerun = run({"finetune", "--config", again, "--out", b, "--quiet"});
+  CAPTURE(rerun.err);
+  REQUIRE(rerun.exit == 0);
+  CHECK(read_text(fs::path(a) / "adapter_model.safetensors") == read_text(fs::path(b) / "adapter_model.safetensors"));
+  check_parts(run({"finetune", "--config", again}).err, {"--out is missing"});
+  check_parts(run({"align", "dpo", "--config", again, "--out", b}).err, {"lowrank finetune", "lowrank align dpo"});
+
+  // argv wins, MODEL too; what is not known is answered all at once.
+  check_parts(run({"finetune", (dir / "other").string(), "--config", own, "--out", b}).err, {"other"});
+  write_text(dir / "wrong.yaml", "max_steps: 3\nmax-steps: 4\n");
+  check_parts(run({"finetune", "m", "--config", (dir / "wrong.yaml").string()}).err, {"line 2", "twice"});
+  write_text(dir / "two.yaml", "rnak: 4\nstepz: 4\nlr: 1e-4\n");
+  check_parts(run({"finetune", "m", "--config", (dir / "two.yaml").string()}).err,
+              {"rnak (did you mean rank?)", "nor stepz"});
+}
+
+TEST_CASE("settings of other tools are known, answered at once, and written in our names", "[unit]") {
+  TempDir dir;
+  struct Case {
+    const char *tool, *text;
+    Json options;
+    std::vector<std::string> left_out;
+  };
+  const std::vector<Case> cases = {
+      {"LLaMA-Factory",
+       kFactory,
+       {{"model", "org/name"},
+        {"data", {"mine"}},
+        {"rank", 8},
+        {"targets", "all-linear"},
+        {"seq-len", 512},
+        {"out", "saves/x"},
+        {"batch-size", 2},
+        {"lr", 1e-4},
+        {"epochs", 3.0},
+        {"schedule", "cosine"},
+        {"warmup", 0.1},
+        {"dtype", "bfloat16"},
+        {"val-split", 0}},
+       {"max_samples", "plot_loss", "template"}},
+      {"Axolotl",
+       kAxolotl,
+       {{"model", "org/name"},
+        {"data", {"rows.jsonl"}},
+        {"format", "alpaca"},
+        {"val-split", 0.1},
+        {"rank", 4},
+        {"alpha", 8},
+        {"targets", "q_proj,v_proj"},
+        {"seq-len", 512},
+        {"batch-size", 2},
+        {"epochs", 2},
+        {"lr", 2e-4},
+        {"recompute", "layer"}},
+       {"sample_packing"}},
+      {"mlx-lm",
+       kMlx,
+       {{"model", "org/name"},
+        {"data", {"rows"}},
+        {"dora", true},
+        {"rank", 4},
+        {"alpha", 40.0},
+        {"targets", "q_proj,v_proj"},
+        {"max-steps", 100},
+        {"batch-size", 2},
+        {"lr", 1e-5},
+        {"out", "adapters"},
+        {"seq-len", 2048},
+        {"schedule", "constant"},
+        {"warmup", 0}},
+       {"val_batches"}},
+      {"TRL",
+       kTrl,
+       {{"model", "org/name"},
+        {"data", {"org/rows"}},
+        {"rank", 32},
+        {"alpha", 32},
+        {"dropout", 0.05},
+        {"targets", "q_proj,v_proj"},
+        {"batch-size", 2},
+        {"lr", 2e-4},
+        {"epochs", 1},
+        {"out", "saves/x"},
+        {"seq-len", 1024},
+        {"schedule", "linear"},
+        {"warmup", 0},
+        {"val-split", 0}},
+       {"lr_scheduler_type", "packing"}},
+      {"PEFT",
+       kPeft,
+       {{"model", "org/name"},
+        {"rank", 8},
+        {"alpha", 16},
+        {"rank-pattern", {"q_proj=4"}},
+        {"targets", "q_proj,v_proj"},
+        {"dora", true}},
+       {}},
+  };
+  for (const Case& one : cases) {
+    CAPTURE(one.tool);
+    const std::string file = (dir / "theirs.yaml").string();
+    write_text(file, one.text);
+    const Json json = run_json({"config", file});
+    CHECK(json["tool"] == one.tool);
+    CHECK(json["verb"] == "finetune");
+    using Unordered = std::map<std::string, Json>;
+    CHECK(json["options"].get<Unordered>() == one.options.get<Unordered>());
+    std::vector<std::string> left_out;
+    for (const auto& [key, unused] : json["left_out"].items()) left_out.push_back(key);
+    std::sort(left_out.begin(), left_out.end());
+    CHECK(left_out == one.left_out);
+    // What is written is a file of ours: every name in it is known to the verb.
+    const CommandResult written = run({"config", file});
+    write_text(dir / "ours.yaml", written.out);
+    const CommandResult used = run({"finetune", "--config", (dir / "ours.yaml").string(), "--data", "x", "--out", "y"});
+    check_parts(used.err, {"org/name", "no such folder"});
+    // Theirs itself is refused with all its names, and the way out.
+    const CommandResult refused = run({"finetune", "--config", file, "--data", "x", "--out", "y"});
+    CHECK(refused.exit == 2);
+    check_parts(refused.err, {std::string("a file of ") + one.tool, "lowrank config " + file});
+    CHECK(std::count(refused.err.begin(), refused.err.end(), '\n') == 1);
+  }
+  write_text(dir / "mine.yaml", "rank: 4\n");
+  check_parts(run({"config", (dir / "mine.yaml").string()}).err, {"--config", "Axolotl"});
+}
+
+TEST_CASE("an adapter finds its base from any folder, and says what to do where the base is not there", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir dir;
+  copy_of_stories(dir / "models" / "base");
+  write_text(dir / "text.txt", "Once upon a time, there was a little girl named Lily.\n");
+  const fs::path was = fs::current_path();
+  fs::current_path(dir.path());
+  const CommandResult trained = run({"finetune", "models/base", "--data", "text.txt", "--out", "runs/a", "--max-steps",
+                                     "1", "--seq-len", "32", "--val-split", "0", "--quiet"});
+  fs::current_path(was);
+  CAPTURE(trained.err);
+  REQUIRE(trained.exit == 0);
+  const std::string adapter = (dir / "runs" / "a").string();
+  const std::string base =
+      lowrank::core::read_json(fs::path(adapter) / "adapter_config.json")["base_model_name_or_path"];
+  CHECK(fs::path(base).is_absolute());
+  CHECK(fs::equivalent(base, dir / "models" / "base"));
+  const std::vector<std::string> generate = {"generate", adapter, "--prompt", "Once", "--max-new-tokens", "3"};
+  const CommandResult from_here = run(generate);
+  CHECK(from_here.exit == 0);
+  CHECK(from_here.err.empty());  // no word of another base
+  fs::rename(dir / "models" / "base", dir / "models" / "moved");
+  const CommandResult lost = run(generate);
+  CHECK(lost.exit == 66);
+  check_parts(lost.err, {"base was not found", "--adapter " + adapter, "base_model_name_or_path"});
+  CHECK(run({"generate", (dir / "models" / "moved").string(), "--adapter", adapter, "--prompt", "Once",
+             "--max-new-tokens", "3"})
+            .exit == 0);
+}
+
+TEST_CASE("no verb writes at or into somebody's model, adapter, data set or checkout", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir dir;
+  const fs::path model = copy_of_stories(dir / "model");
+  write_adapter(dir / "adapter", 0.1);
+  write_text(dir / "rows" / "train.jsonl", "{\"prompt\": \"Who?\", \"completion\": \" Lily.\"}\n");
+  write_text(dir / "checkout" / ".git" / "HEAD", "ref: refs/heads/main\n");
+  write_text(dir / "space.yaml", "lr: {log: [1e-4, 1e-3]}\n");
+  const std::string m = model.string(), rows = (dir / "rows").string(), adapter = (dir / "adapter").string();
+  const auto verbs = [&](const std::string& out) {
+    return std::vector<std::vector<std::string>>{
+        {"finetune", m, "--data", rows, "--out", out},
+        {"finetune", m, "--data", rows, "--out", out, "--overwrite"},
+        {"merge", m, "--adapter", adapter, "--out", out},
+        {"compress", adapter, "--rank", "2", "--data", rows, "--out", out},
+        {"sweep", (dir / "space.yaml").string(), m, "--data", rows, "--out", out, "--trials", "1"},
+        {"pretrain", "--config", (model / "config.json").string(), "--tokenizer", m, "--data", rows, "--out", out},
+        {"evaluate", m, "--data", rows, "--compare", "a=" + adapter, "--out", out}};
+  };
+  for (const std::string& out : {m, m + "/new", adapter, adapter + "/new", rows, (dir / "checkout").string(),
+                                 (dir / "checkout" / ".git" / "new").string()}) {
+    for (const std::vector<std::string>& arguments : verbs(out)) {
+      const CommandResult result = run(arguments);
+      CAPTURE(arguments, result.err);
+      CHECK(result.exit == 2);
+      CHECK(contains(result.err, "--out"));
+      if (out.ends_with("/new")) CHECK_FALSE(fs::exists(out));
+    }
+  }
+  CHECK_FALSE(fs::exists(fs::path(rows) / "run.json"));
+}
+
+TEST_CASE("runs needs no folder's name, shows the model, and fits", "[unit]") {
+  TempDir dir;
+  const Json run_of = {{"lowrank", "0.1.0"},
+                       {"finished", true},
+                       {"verb", "finetune"},
+                       {"model", {{"name", "models/SmolLM2-135M"}}},
+                       {"options", {{"rank", 8}}},
+                       {"totals", {{"steps", 4}, {"planned_steps", 4}}},
+                       {"result", {{"stop", "finished"}, {"best_step", 4}, {"best_loss", 2.0}}}};
+  write_text(dir / "a" / "run.json", run_of.dump());
+  CHECK(run_json({"runs", dir.path().string()})["runs"][0]["model"] == "models/SmolLM2-135M");
+  const fs::path was = fs::current_path();
+  fs::current_path(dir.path());
+  const CommandResult here = run({"runs"});
+  fs::current_path(was);
+  check_parts(here.out, {"SmolLM2-135M", "next: lowrank generate"});
+}
+
+TEST_CASE("completion and the manual page come from the table of verbs", "[unit]") {
+  TempDir dir;
+  const CommandResult bash = run({"completion", "bash"});
+  REQUIRE(bash.exit == 0);
+  write_text(dir / "completion", bash.out);
+  const auto complete = [&](const std::vector<std::string>& words) {
+    std::string script = "source '" + (dir / "completion").string() + "'; COMP_WORDS=(";
+    for (const std::string& word : words) script += "'" + word + "' ";
+    script += "); COMP_CWORD=" + std::to_string(words.size() - 1) + "; _lowrank; echo \"${COMPREPLY[@]}\"";
+    return Command({"-c", script}, {}, {}, "/bin/bash").wait().out;
+  };
+  CHECK(complete({"lowrank", "fine"}) == "finetune\n");
+  CHECK(complete({"lowrank", "align", ""}) == "dpo reward ppo --help\n");
+  CHECK(complete({"lowrank", "finetune", "--sche"}) == "--schedule\n");
+  CHECK(complete({"lowrank", "align", "dpo", "MODEL", "--los"}) == "--loss\n");
+  CHECK(complete({"lowrank", "align", "dpo", "MODEL", "--loss", "ip"}) == "ipo\n");
+  CHECK(complete({"lowrank", "finetune", "MODEL", "--schedule", ""}) == "cosine linear constant\n");
+  for (const char* shell : {"zsh", "fish"}) {
+    const CommandResult script = run({"completion", shell});
+    CHECK(script.exit == 0);
+    check_parts(script.out, {"finetune", "grad-accum", "max-kl"});
+  }
+  check_parts(run({"completion", "csh"}).err, {"bash, zsh and fish"});
+  const CommandResult man = run({"man"});
+  CHECK(man.exit == 0);
+  CHECK(man.out.starts_with(".TH LOWRANK 1"));
+  check_parts(man.out, {"\\-\\-schedule", ".SH LOWRANK align dpo", ".SH EXIT STATUS"});
+}
+
+TEST_CASE("--lr auto tries rates on a copy of the start, says why, and a resumed run keeps it", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir dir;
+  std::string text;
+  for (int i = 0; i < 60; ++i)
+    text +=
+        "Once upon a time, there was a fox who counted to " + std::to_string(i) + ". He liked the number very much.\n";
+  write_text(dir / "text.txt", text);
+  const auto train = [&](const std::string& out, const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"finetune",    stories(),
+                                          "--data",      (dir / "text.txt").string(),
+                                          "--out",       (dir / out).string(),
+                                          "--seq-len",   "64",
+                                          "--max-steps", "12",
+                                          "--samples",   "0"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run(arguments);
+  };
+  const CommandResult chosen = train("auto", {"--lr", "auto"});
+  CAPTURE(chosen.out, chosen.err);
+  REQUIRE(chosen.exit == 0);
+  CHECK(contains(chosen.out, "--lr "));
+  CHECK(contains(chosen.out, "range test"));
+  const Json run_of = lowrank::core::read_json(dir / "auto" / "run.json");
+  CHECK(run_of["options"]["lr"] == "auto");
+  const double rate = run_of["result"]["lr"];
+  CHECK(run_of["result"]["lr_test"]["lr"] == rate);
+  CHECK(rate > 1e-5);
+  CHECK(contains(read_text(dir / "auto" / "report.html"), "Learning-rate test"));
+  REQUIRE(train("same", {"--lr", Json(rate).dump()}).exit == 0);
+  CHECK(read_text(dir / "auto" / "adapter_model.safetensors") == read_text(dir / "same" / "adapter_model.safetensors"));
+  CHECK(contains(train("word", {"--lr", "fast"}).err, "a number or auto"));
+}

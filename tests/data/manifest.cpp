@@ -1,0 +1,121 @@
+// Folders that list their sets: LLaMA-Factory's dataset_info.json, the README of a Hugging Face data set.
+#include "lowrank/data/manifest.h"
+
+#include <string>
+
+#include "catch.h"
+#include "errors.h"
+#include "fake_tokenizer.h"
+#include "lowrank/data/preferences.h"
+#include "lowrank/data/sources.h"
+
+using namespace lowrank;
+using namespace lowrank_test;
+using data::Part;
+
+namespace {
+
+data::Dataset load(const fs::path& path, Part part = Part::kTrain) {
+  data::DataOptions options;
+  options.files.part = part;
+  return data::load({path}, FakeTokenizer(), options);
+}
+std::string text(const data::Dataset& all) { return FakeTokenizer().decode(all.examples.at(0).ids, true); }
+
+}  // namespace
+
+TEST_CASE("LLaMA-Factory's dataset_info.json names sets, columns, turns' keys and roles", "[unit]") {
+  TempDir dir;
+  write_text(dir / "dataset_info.json", R"({
+    "plain": {"file_name": "plain.json"},
+    "qa": {"file_name": "sub/qa.jsonl", "columns": {"prompt": "question", "response": "reply", "query": null}},
+    "chat": {"file_name": "chat.json", "formatting": "sharegpt", "columns": {"messages": "talk"},
+             "tags": {"role_tag": "who", "content_tag": "says", "user_tag": "u", "assistant_tag": "a"}},
+    "pairs": {"file_name": "pairs.json", "ranking": true, "columns": {"prompt": "question", "chosen": "good", "rejected": "bad"}},
+    "far": {"hf_hub_url": "org/name"}, "part": {"file_name": "plain.json", "num_samples": 3},
+    "seen": {"file_name": "plain.json", "columns": {"images": "pictures"}}})");
+  const std::string row = R"("instruction": "Do", "input": "it", "output": "Done")";
+  write_text(dir / "plain.json", "[{" + row + "}]");
+  write_text(dir / "sub" / "qa.jsonl", R"({"question": "Why?", "reply": "So.", "n": 1})");
+  write_text(dir / "chat.json", R"([{"talk": [{"who": "u", "says": "Hi"}, {"who": "a", "says": "Ho"}], "n": 1}])");
+  write_text(dir / "pairs.json", R"([{"question": "Why?", "good": "So.", "bad": "No."}])");
+  CHECK(load(dir / "plain").report.format == "Alpaca");
+  const data::Dataset qa = load(dir / "qa");
+  CHECK(text(qa).ends_with("### Instruction:\nWhy?\n\n### Response:\nSo."));
+  CHECK(contains(qa.report.notes.at(0), "the set qa is sub/qa.jsonl"));
+  CHECK(contains(qa.report.notes.back(), "n"));
+  CHECK(text(load(dir / "chat")) == "User: Hi\nAssistant: Ho");
+  CHECK(data::load_preferences({dir / "pairs"}, FakeTokenizer(), 256).examples.size() == 2);
+  CHECK(contains(message_of<DataError>([&] { load(dir.path()); }), "lists several sets (plain, qa, chat"));
+  CHECK(contains(message_of<MissingError>([&] { load(dir / "plan"); }), "did you mean 'plain'"));
+  CHECK(contains(message_of<DataError>([&] { load(dir / "far"); }), "far: the set is no file"));
+  CHECK(contains(message_of<DataError>([&] { load(dir / "part"); }), "num_samples: is not read here"));
+  CHECK(contains(message_of<DataError>([&] { load(dir / "seen"); }), "images: the column of images is not read"));
+  CHECK(load((dir / "plain").string() + "*2").weights == std::vector<double>{2});
+  // A file of the name goes before a set's.
+  write_text(dir / "qa", R"({"text": "file"})");
+  CHECK(text(load(dir / "qa")) == "file");
+  // One set alone needs no name; Hugging Face's file of that name lists none.
+  write_text(dir / "one" / "dataset_info.json", R"({"only": {"file_name": "r.jsonl"}})");
+  write_text(dir / "one" / "r.jsonl", "{" + row + "}");
+  write_text(dir / "one" / "more.jsonl", "{" + row + "}");
+  CHECK(load(dir / "one").examples.size() == 1);
+  write_text(dir / "one" / "dataset_info.json", R"({"builder_name": "json", "features": {"text": {"dtype": "string"}}})");
+  CHECK(load(dir / "one").examples.size() == 2);
+}
+
+TEST_CASE("a data set as save_to_disk leaves it is named as such", "[unit]") {
+  TempDir dir;
+  write_text(dir / "dataset_info.json", R"({"features": {}})");
+  write_text(dir / "state.json", R"({"_data_files": [{"filename": "data-00000-of-00001.arrow"}]})");
+  write_text(dir / "data-00000-of-00001.arrow", std::string("\xff\xff\xff\xff\0\0", 6));
+  CHECK(contains(message_of<DataError>([&] { load(dir.path()); }), "save_to_disk"));
+  write_text(dir / "rows.jsonl", "{\"text\": \"a\"}\n{\"text\": \"b\"}\n");
+  CHECK(load(dir.path()).examples.size() == 2);
+}
+
+TEST_CASE("the README of a Hugging Face data set says which files are which part of which config", "[unit]") {
+  TempDir dir;
+  write_text(dir / "README.md", R"(---
+license: mit
+configs:
+- config_name: main
+  default: true
+  data_files:
+  - split: train
+    path: data/main-a-*.jsonl
+  - split: validation
+    path: ["data/main-v.jsonl"]
+  - split: test
+    path: data/main-t.jsonl
+- config_name: extra
+  data_files: "**/extra*.jsonl"
+- config_name: gone
+  data_files: no/*.jsonl
+---
+# About
+)");
+  for (const char* name : {"main-a-0", "main-a-1", "main-v", "main-t", "extra"}) {
+    write_text(dir / "data" / (name + std::string(".jsonl")), "{\"text\": \"" + std::string(name) + "\"}");
+  }
+  const data::Dataset train = load(dir.path());
+  CHECK(train.examples.size() == 2);
+  CHECK(text(train) == "main-a-0");
+  CHECK(contains(train.report.notes.at(0), "the set main; "));
+  CHECK(contains(train.report.notes.at(0), "data/main-v.jsonl is its validation part; data/main-t.jsonl is left alone"));
+  CHECK(text(load(dir.path(), Part::kValidation)) == "main-v");
+  CHECK(text(load(dir.path(), Part::kTest)) == "main-t");
+  CHECK(data::validation_files({dir.path()}, data::Format::kAuto) ==
+        std::vector<fs::path>{dir / "data" / "main-v.jsonl"});
+  CHECK(text(load(dir / "extra")) == "extra");
+  CHECK(contains(message_of<DataError>([&] { load(dir / "extra", Part::kValidation); }), "has no such part"));
+  CHECK(contains(message_of<MissingError>([&] { load(dir / "gone"); }), "no file matches 'no/*.jsonl'"));
+  CHECK(contains(message_of<MissingError>([&] { load(dir / "mian"); }), "did you mean 'main'"));
+  // Lines as Windows ends them, and braces.
+  write_text(dir / "README.md", "---\r\nconfigs:\r\n- data_files: \"data/{extra,main-{v,t}}.jsonl\"\r\n---\r\n");
+  CHECK(load(dir.path()).examples.size() == 3);
+  write_text(dir / "README.md", "---\nconfigs: [\n---\n");
+  CHECK(contains(message_of<DataError>([&] { load(dir.path()); }), "no valid YAML"));
+  write_text(dir / "README.md", "---\nlicense: mit\n---\n");
+  CHECK(load(dir.path()).examples.size() == 5);
+}

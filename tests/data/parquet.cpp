@@ -1,0 +1,87 @@
+// Parquet that pyarrow wrote gives the rows that JSON lines give (tests/parity/make_parquet_goldens.py).
+#include "lowrank/formats/parquet_rows.h"
+
+#include <string>
+#include <vector>
+
+#include "catch.h"
+#include "errors.h"
+#include "fake_tokenizer.h"
+#include "lowrank/core/files.h"
+#include "lowrank/core/random.h"
+#include "lowrank/data/dataset.h"
+#include "lowrank/data/row_file.h"
+
+using namespace lowrank;
+using namespace lowrank_test;
+
+namespace {
+
+std::vector<core::Json> rows_of(const fs::path& file) {
+  std::vector<std::string> notes;
+  std::vector<core::Json> rows;
+  data::for_each_row(data::find_sources({file}, data::Format::kAuto, notes).at(0),
+                     [&](const core::JsonView& row, std::uint64_t) { rows.push_back(row.raw()); });
+  return rows;
+}
+
+fs::path goldens() { return golden_dir() / "data" / "parquet"; }
+
+}  // namespace
+
+TEST_CASE("without Arrow, Parquet is refused with the remedy", "[unit]") {
+  if (formats::reads_parquet()) LOWRANK_SKIP("Arrow is there");
+  CHECK(contains(message_of<DataError>([] { rows_of(goldens() / "plain.parquet"); }), "pip install pyarrow"));
+}
+
+TEST_CASE("Parquet equals the same rows as JSON lines", "[unit]") {
+  if (!formats::reads_parquet()) LOWRANK_SKIP("this build has no Arrow");
+  int files = 0;
+  for (const fs::directory_entry& entry : fs::directory_iterator(goldens())) {
+    if (entry.path().extension() != ".parquet") continue;
+    CAPTURE(entry.path());
+    fs::path lines = entry.path();
+    CHECK(rows_of(entry.path()) == rows_of(lines.replace_extension(".jsonl")));
+    ++files;
+  }
+  CHECK(files == 7);
+  const data::Dataset all = data::load({goldens() / "dictionary_snappy.parquet"}, FakeTokenizer(), {});
+  CHECK(all.report.format == "prompt/completion");
+  CHECK(contains(all.documents.at(11).where, "dictionary_snappy.parquet row 12"));
+}
+
+TEST_CASE("Parquet by another name, in folders, cut off, and damaged", "[unit]") {
+  if (!formats::reads_parquet()) LOWRANK_SKIP("this build has no Arrow");
+  TempDir dir;
+  const std::string bytes = read_text(goldens() / "dictionary_none.parquet");
+  write_text(dir / "rows.jsonl", bytes);
+  CHECK(rows_of(dir / "rows.jsonl").size() == 12);
+  write_text(dir / "data" / "train-00000-of-00001.parquet", bytes);
+  write_text(dir / "data" / "test-00000-of-00001.parquet", bytes);
+  fs::remove(dir / "rows.jsonl");
+  const data::Dataset all = data::load({dir.path()}, FakeTokenizer(), {});
+  CHECK(all.examples.size() == 12);
+  CHECK(contains(all.report.notes.at(0), "data/train-00000-of-00001.parquet is read"));
+  for (const std::size_t cut : {std::size_t{6}, bytes.size() / 2, bytes.size() - 1}) {
+    write_text(dir / "cut.parquet", bytes.substr(0, cut));
+    const std::string message = message_of<DataError>([&] { rows_of(dir / "cut.parquet"); });
+    CHECK(contains(message, "cut.parquet: the Parquet file is damaged or was cut off"));
+    CHECK_FALSE(contains(message, "\n"));
+  }
+  write_text(dir / "other.parquet", "no such thing");
+  CHECK(contains(message_of<DataError>([&] { rows_of(dir / "other.parquet"); }), "does not begin as such files do"));
+  // Whatever bytes are wrong: rows, or one sentence.
+  const core::RandomStream random(1, "parquet");
+  int read = 0;
+  for (std::uint64_t i = 0; i < 200; ++i) {
+    std::string changed = bytes;
+    changed[random.below(changed.size(), i, 0)] = static_cast<char>(random.below(256, i, 1));
+    write_text(dir / "changed.parquet", changed);
+    try {
+      rows_of(dir / "changed.parquet");
+      ++read;
+    } catch (const DataError&) {
+    }
+  }
+  CHECK(read > 0);
+}

@@ -1,0 +1,242 @@
+// A data set read through the token cache is the one that is read without it: at once, the second time, after a kill.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <string>
+
+#include "catch.h"
+#include "errors.h"
+#include "fake_tokenizer.h"
+#include "lowrank/core/files.h"
+#include "lowrank/data/chat/chat_layout.h"
+#include "lowrank/data/dataset.h"
+#include "lowrank/data/parts.h"
+
+using namespace lowrank;
+using namespace lowrank_test;
+using data::Dataset;
+
+namespace {
+
+/// Known by a file; counts what it encodes, and may end the process instead.
+class Counting : public FakeTokenizer {
+ public:
+  explicit Counting(const fs::path& file, std::int64_t dies_after = -1) : dies_after_(dies_after) { files_ = {file}; }
+  std::vector<TokenId> encode(std::string_view text, bool special) const override {
+    if (++encoded == dies_after_) ::_exit(9);
+    return FakeTokenizer::encode(text, special);
+  }
+  mutable std::atomic<std::int64_t> encoded{0};
+
+ private:
+  std::int64_t dies_after_;
+};
+
+struct Told : core::ProgressObserver {
+  std::string notes, warnings;
+  void note(const std::string& text) override { notes += text + "\n"; }
+  void warning(const std::string& text) override { warnings += text + "\n"; }
+};
+
+void check_equal(const Dataset& a, const Dataset& b) {
+  REQUIRE(a.examples.size() == b.examples.size());
+  REQUIRE(a.documents.size() == b.documents.size());
+  bool equal = true;
+  for (std::size_t i = 0; i < a.examples.size(); ++i) {
+    const data::Example &x = a.examples[i], &y = b.examples[i];
+    equal = equal && x.ids == y.ids && x.learned == y.learned && x.document == y.document && x.cut == y.cut &&
+            x.counted() == y.counted();
+  }
+  for (std::size_t i = 0; i < a.documents.size(); ++i) {
+    const data::Document &x = a.documents[i], &y = b.documents[i];
+    equal = equal && x.where.text() == y.where.text() && x.duplicate == y.duplicate && x.source == y.source;
+  }
+  CHECK(equal);
+  CHECK(a.weights == b.weights);
+  CHECK(a.report.notes == b.report.notes);
+  CHECK(a.report.sha256 == b.report.sha256);
+  CHECK(a.report.format == b.report.format);
+  CHECK(a.report.tokens == b.report.tokens);
+  CHECK(a.report.learned_tokens == b.report.learned_tokens);
+  CHECK(a.report.documents == b.report.documents);
+  CHECK(a.report.duplicates == b.report.duplicates);
+  CHECK(a.report.truncated == b.report.truncated);
+  CHECK(a.report.truncated_tokens == b.report.truncated_tokens);
+  CHECK(a.report.empty == b.report.empty);
+  CHECK(a.report.all_masked == b.report.all_masked);
+  CHECK(a.report.chat_template == b.report.chat_template);
+  const data::Split first = data::split(a, 0.1, 7), second = data::split(b, 0.1, 7);
+  CHECK(first.train.report.learned_tokens == second.train.report.learned_tokens);
+  CHECK(first.validation.examples.size() == second.validation.examples.size());
+}
+
+std::string rows(int count) {
+  std::string all;
+  for (int i = 0; i < count; ++i) {
+    all += R"({"prompt": "question )" + std::to_string(i % 97) + R"(", "completion": ")" + std::string(i % 61, 'x') +
+           R"(", "id": 3})" + "\n";
+  }
+  return all;
+}
+
+std::string chats(int count) {
+  std::string all;
+  for (int i = 0; i < count; ++i) {
+    all += R"({"messages": [{"role": "user", "content": ")" + std::to_string(i) +
+           R"("}, {"role": "assistant", "content": "so"}, {"role": "user", "content": "and"},)" +
+           R"( {"role": "assistant", "content": ")" + std::string(i % 40, 'y') + R"("}]})" + "\n";
+  }
+  return all;
+}
+
+struct Files {
+  TempDir dir;
+  fs::path tokenizer, cache;
+  Files() : tokenizer(dir / "tokenizer.json"), cache(dir / "cache") { write_text(tokenizer, "{}"); }
+
+  data::DataOptions options(bool cached, int threads = 1) const {
+    data::DataOptions how;
+    how.seq_len = 64;
+    how.threads = threads;
+    const Counting known(tokenizer);
+    how.chat = std::make_shared<const data::ChatLayout>(
+        known,
+        data::ChatTemplate::compile("{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
+                                    "{% if add_generation_prompt %}<assistant>{% endif %}",
+                                    "t"),
+        std::nullopt, data::ChatOptions{});
+    if (cached) how.cache = data::TokenCachePlace{cache, 0};
+    return how;
+  }
+  Dataset load(const std::vector<fs::path>& paths, const Counting& with, const data::DataOptions& how,
+               Told* told = nullptr) const {
+    return data::load(paths, with, how, told);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("the token cache gives what reading gives, and reads it the second time", "[unit]") {
+  const Files files;
+  write_text(files.dir / "rows.jsonl", rows(400) + R"({"prompt": "p", "completion": " "})" + "\n");
+  write_text(files.dir / "chats.jsonl", chats(300));
+  write_text(files.dir / "text.txt", "one\n<|endoftext|>\n" + std::string(1000, 'z') + "\n<|endoftext|>\none\n");
+  for (const std::vector<fs::path>& paths :
+       {std::vector<fs::path>{files.dir / "rows.jsonl"}, {files.dir / "chats.jsonl"}, {files.dir / "text.txt"},
+        {(files.dir / "rows.jsonl").string() + "*0.5", files.dir / "chats.jsonl", files.dir / "text.txt"}}) {
+    CAPTURE(paths.front());
+    const Counting plain(files.tokenizer), first(files.tokenizer), second(files.tokenizer);
+    const Dataset expected = files.load(paths, plain, files.options(false));
+    Told made, read;
+    check_equal(files.load(paths, first, files.options(true, 3), &made), expected);
+    CHECK(contains(made.notes, "tokens are kept in"));
+    check_equal(files.load(paths, second, files.options(true), &read), expected);
+    CHECK(contains(read.notes, "tokens are read from"));
+    CHECK(second.encoded == 0);
+    CHECK(first.encoded == plain.encoded);
+  }
+  // Another text, another cut: another folder.
+  const Counting tokenizer(files.tokenizer);
+  data::DataOptions other = files.options(true);
+  other.seq_len = 32;
+  files.load({files.dir / "rows.jsonl"}, tokenizer, other);
+  CHECK(tokenizer.encoded > 0);
+  const std::int64_t before = tokenizer.encoded;
+  write_text(files.dir / "rows.jsonl", rows(401));
+  check_equal(files.load({files.dir / "rows.jsonl"}, tokenizer, files.options(true)),
+              files.load({files.dir / "rows.jsonl"}, tokenizer, files.options(false)));
+  CHECK(tokenizer.encoded > before);
+  // What is small is not kept, where that was asked for.
+  data::DataOptions large = files.options(true);
+  large.cache = data::TokenCachePlace{files.dir / "none", 1 << 20};
+  files.load({files.dir / "rows.jsonl"}, tokenizer, large);
+  CHECK_FALSE(fs::exists(files.dir / "none"));
+}
+
+TEST_CASE("a part of a cached data set, and its memory given back", "[unit]") {
+  const Files files;
+  write_text(files.dir / "rows.jsonl", rows(400));
+  const Counting tokenizer(files.tokenizer);
+  data::Split split = data::split(files.load({files.dir / "rows.jsonl"}, tokenizer, files.options(true)), 0.2, 1);
+  const std::vector<TokenId> ids = split.train.examples.at(3).ids;
+  REQUIRE(split.train.storage != nullptr);
+  split.train.storage->release();
+  CHECK(split.train.examples.at(3).ids == ids);
+  // What is changed is a copy of its own.
+  data::Example changed = split.train.examples.at(3);
+  changed.ids.push_back(1);
+  CHECK(split.train.examples.at(3).ids == ids);
+  CHECK(changed.ids.size() == ids.size() + 1);
+}
+
+TEST_CASE("a token cache that is damaged is made again, and said", "[unit]") {
+  const Files files;
+  write_text(files.dir / "rows.jsonl", rows(200));
+  const Counting tokenizer(files.tokenizer);
+  const Dataset expected = files.load({files.dir / "rows.jsonl"}, tokenizer, files.options(false));
+  for (const std::string name : {"documents.bin", "examples.bin", "ids.bin", "learned.bin", "tokens.json"}) {
+    CAPTURE(name);
+    files.load({files.dir / "rows.jsonl"}, tokenizer, files.options(true));
+    fs::path file;
+    for (const auto& entry : fs::recursive_directory_iterator(files.cache)) {
+      if (entry.path().filename() == name) file = entry.path();
+    }
+    std::string bytes = read_text(file);
+    bytes[bytes.size() / 2] ^= 1;
+    if (name == "tokens.json") bytes.resize(bytes.size() / 2);
+    fs::remove(file);
+    write_text(file, bytes);
+    Told told;
+    const std::int64_t before = tokenizer.encoded;
+    check_equal(files.load({files.dir / "rows.jsonl"}, tokenizer, files.options(true), &told), expected);
+    CHECK(contains(told.warnings, "the token cache is made again"));
+    CHECK(tokenizer.encoded > before);
+  }
+}
+
+TEST_CASE("a kill while the token cache is made loses nothing that was synced", "[unit]") {
+  const Files files;
+  std::string text;
+  for (int i = 0; i < 3000; ++i) text += R"({"text": ")" + std::string(8000, 'a' + i % 26) + R"("})" + "\n";
+  write_text(files.dir / "text.jsonl", text);
+  const Counting plain(files.tokenizer);
+  const Dataset expected = files.load({files.dir / "text.jsonl"}, plain, files.options(false));
+  for (const std::int64_t after : {1500, 1200}) {  // of those that are left each time
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const Counting dies(files.tokenizer, after);
+      files.load({files.dir / "text.jsonl"}, dies, files.options(true));
+      ::_exit(0);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    REQUIRE(WEXITSTATUS(status) == 9);
+  }
+  const Counting last(files.tokenizer);
+  Told told;
+  check_equal(files.load({files.dir / "text.jsonl"}, last, files.options(true, 2), &told), expected);
+  CHECK(contains(told.notes, "going on with the tokens of"));
+  // A sync comes after every 1,030 documents or so of 8,001 tokens: each try has left one.
+  CHECK(last.encoded <= plain.encoded - 2 * 1020);
+}
+
+TEST_CASE("any number of threads gives the same, and the first error", "[unit]") {
+  const Files files;
+  const Counting tokenizer(files.tokenizer);
+  write_text(files.dir / "many.jsonl", chats(20000));
+  const Dataset one = files.load({files.dir / "many.jsonl"}, tokenizer, files.options(false, 1));
+  check_equal(files.load({files.dir / "many.jsonl"}, tokenizer, files.options(false, 4)), one);
+  data::DataOptions refuses = files.options(false, 4);
+  refuses.chat = std::make_shared<const data::ChatLayout>(
+      tokenizer,
+      data::ChatTemplate::compile("{% for m in messages %}{% if m.content == '9000' %}{{ raise_exception('no') }}"
+                                  "{% endif %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
+                                  "{% if add_generation_prompt %}<assistant>{% endif %}",
+                                  "t"),
+      std::nullopt, data::ChatOptions{});
+  write_text(files.dir / "many.jsonl", chats(9100) + "{\n");
+  const std::string message =
+      message_of<DataError>([&] { files.load({files.dir / "many.jsonl"}, tokenizer, refuses); });
+  CHECK(contains(message, "line 9001"));
+}

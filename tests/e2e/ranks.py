@@ -1,0 +1,302 @@
+#!/usr/bin/env python3
+"""Several processes train one adapter, started by every launcher that is there.
+
+    ranks.py LOWRANK [--torchrun PATH]
+
+On the example model: 2 and 4 ranks have the losses of one, two runs the same bytes, whoever started them (variables set by hand,
+mpirun, torchrun --no-python), for every verb that trains and for evaluate; a signal to any rank stops all with a checkpoint, and
+the run goes on to the same bytes, or on another number of ranks; a rank that is killed, frozen, or has other data is named; under
+torchrun --max-restarts the job goes on by itself. A launcher that is missing is named and passed over.
+"""
+import hashlib
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ADAPTER = "adapter_model.safetensors"
+AGAIN = 75
+LAUNCHED = re.compile("^(RANK|WORLD_SIZE|LOCAL_|MASTER_|OMPI_|PMI|SLURM_|TORCHELASTIC_|PET_)")
+
+
+def check(what, holds, detail=""):
+    print(f"{'ok  ' if holds else 'FAIL'} {what} {detail}", flush=True)
+    if not holds:
+        sys.exit(1)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+class Ranks:
+    def __init__(self, lowrank, work, torchrun):
+        self.lowrank, self.work, self.torchrun = str(lowrank), work, torchrun
+        self.base = ROOT / "examples" / "base"
+        self.environment = {k: v for k, v in os.environ.items() if not LAUNCHED.match(k)}
+        self.environment["OMP_NUM_THREADS"] = "1"
+        self.data = work / "data.jsonl"
+        with open(self.data, "w", encoding="utf-8") as file:
+            for i in range(60):
+                file.write(json.dumps({"prompt": f"What is {i} and {i % 7}?", "completion": f" It is {i + i % 7}" + "!" * (i % 5)}) + "\n")
+
+    def arguments(self, out, *options, grad_accum=1, verb=("finetune",), data=None):
+        model = [] if verb == ("pretrain",) else [str(self.base), "--dtype", "float32"]
+        common = {"--max-steps": "20", "--batch-size": "2", "--grad-accum": str(grad_accum), "--lr": "1e-3", "--seed": "5"}
+        own = [str(option) for option in options]
+        given = [word for name, value in common.items() if name not in own for word in (name, value)]
+        return [*verb, *model, "--data", str(data or self.data), *given, "--out", str(self.work / out), *own]
+
+    def one(self, out, *options, expect=0, **more):
+        return self.finish(out, [subprocess.Popen([self.lowrank, *self.arguments(out, *options, **more)], env=self.environment,
+                                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)], expect)
+
+    def by_hand(self, arguments, ranks, environments=None):
+        """A process for each rank; `environments`: what one of them has of its own."""
+        port, started = str(free_port()), []
+        for rank in range(ranks):
+            more = {"RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(ranks),
+                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **((environments or {}).get(rank, {}))}
+            own = arguments(rank) if callable(arguments) else arguments
+            started.append(subprocess.Popen([self.lowrank, *own], env={**self.environment, **more}, stdout=subprocess.PIPE,
+                                            stderr=subprocess.PIPE, text=True))
+        return started
+
+    def by_mpirun(self, arguments, ranks):
+        return [subprocess.Popen(["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", str(ranks),
+                                  self.lowrank, *arguments], env=self.environment, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True)]
+
+    def by_torchrun(self, arguments, ranks, restarts=0):
+        return [subprocess.Popen([self.torchrun, "--no-python", "--nproc-per-node", str(ranks), "--master-addr", "127.0.0.1",
+                                  "--master-port", str(free_port()), "--max-restarts", str(restarts), self.lowrank, *arguments],
+                                 env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)]
+
+    def finish(self, out, processes, expect=0, seconds=180):
+        """(stdout, stderr) of all together; each must end with a code in `expect` (None: any)."""
+        texts = []
+        for process in processes:
+            try:
+                texts.append(process.communicate(timeout=seconds))
+            except subprocess.TimeoutExpired:
+                for other in processes:
+                    other.kill()
+                sys.exit(f"{out}: not ended after {seconds} s")
+        codes = [process.returncode for process in processes]
+        if expect is not None and any(code != expect for code in codes):
+            sys.exit(f"{out}: exit {codes}, expected {expect}\n" + "\n".join("".join(text) for text in texts))
+        return "".join(text[0] for text in texts), "".join(text[1] for text in texts)
+
+    def rows(self, out):
+        return [json.loads(line) for line in open(self.work / out / "metrics.jsonl", encoding="utf-8")]
+
+    def losses(self, out):
+        return [row["loss"] for row in self.rows(out) if "loss" in row]
+
+    def digest(self, out, file=ADAPTER):
+        return hashlib.sha256((self.work / out / file).read_bytes()).hexdigest()
+
+
+def apart(a, b):
+    return max(abs(x - y) / max(abs(x), 1e-6) for x, y in zip(a, b, strict=True))
+
+
+def launchers(r):
+    yield "variables by hand", r.by_hand
+    module = pathlib.Path(r.lowrank).parent / "lowrank_mpi.so"
+    if shutil.which("mpirun") and module.exists():
+        yield "mpirun", r.by_mpirun
+    else:
+        print("ranks.py: no mpirun or no lowrank_mpi.so (libopenmpi-dev, openmpi-bin): MPI is passed over")
+    if r.torchrun:
+        yield "torchrun --no-python", r.by_torchrun
+    else:
+        print("ranks.py: no torchrun: it is passed over")
+
+
+def same_as_one(r):
+    digests = {}
+    for ranks in (2, 4):
+        r.one(f"one-{ranks}", grad_accum=ranks)
+        for name, start in launchers(r):
+            out = f"{start.__name__}-{ranks}"
+            said, errors = r.finish(out, start(r.arguments(out), ranks))
+            worst = apart(r.losses(f"one-{ranks}"), r.losses(out))
+            check(f"{ranks} ranks, {name}: 20 losses are one rank's", worst <= 1e-5, f"{worst:.1e}")
+            check(f"{ranks} ranks, {name}: rank 0 says who started it", said.count(f"rank 0 of {ranks} over") == 1 and said.count("rank 1") == 0)
+            check(f"{ranks} ranks, {name}: threads are shared out and said", "threads: " in said and "OMP_NUM_THREADS 1 is not used" in said)
+            digests.setdefault(ranks, []).append(r.digest(out))
+        r.finish("again", r.by_hand(r.arguments("again", "--overwrite"), ranks))
+        check(f"{ranks} ranks: adapters are byte-equal from run to run and launcher to launcher",
+              set(digests[ranks]) == {r.digest("again")})
+    traffic = json.load(open(r.work / "by_hand-2" / "run.json"))["result"]["communication"]
+    check("run.json has what went between the ranks", traffic["ranks"] == 2 and traffic["bytes_sent_a_step"] > 0, json.dumps(traffic))
+
+
+def verbs(r):
+    pairs = r.work / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps({"prompt": f"Say {i}.", "chosen": f" {i}, gladly", "rejected": " No" + "o" * (i % 4)}) + "\n" for i in range(40)))
+    labels = r.work / "labels.jsonl"
+    labels.write_text("".join(json.dumps({"text": f"number {i} is {'even' if i % 2 == 0 else 'odd'}", "label": str(i % 2)}) + "\n" for i in range(40)))
+    prompts = r.work / "prompts.txt"
+    prompts.write_text("".join(f"Count to {i}\n" for i in range(24)))
+    cases = {
+        "dpo": (("align", "dpo"), pairs, ()),
+        "reward": (("align", "reward"), pairs, ()),
+        "ppo": (("align", "ppo"), prompts, ("--reward", "length:8", "--response-length", "8", "--max-steps", "4")),
+        "classification": (("finetune",), labels, ("--task", "classification")),
+        "full": (("finetune",), r.data, ("--method", "full")),
+        "pretrain": (("pretrain",), r.data, ("--config", r.base / "config.json", "--tokenizer", r.base)),
+    }
+    for name, (verb, data, options) in cases.items():
+        r.one(f"{name}-one", *options, grad_accum=2, verb=verb, data=data)
+        r.finish(name, r.by_hand(r.arguments(f"{name}-two", *options, verb=verb, data=data), 2))
+        worst = apart(r.losses(f"{name}-one"), r.losses(f"{name}-two"))
+        check(f"{name}: the losses of two ranks are one's", worst <= 1e-4, f"{worst:.1e}")
+    adapter = ["--adapter", str(r.work / "dpo-two")]
+    one = r.finish("evaluate", [subprocess.Popen([r.lowrank, "evaluate", str(r.base), *adapter, "--data", str(r.data), "--json"],
+                                                 env=r.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)])[0]
+    two = r.finish("evaluate", r.by_hand(["evaluate", str(r.base), *adapter, "--data", str(r.data), "--json"], 2))[0]
+    check("evaluate: the very numbers of one process", json.loads(one) == json.loads(two))
+
+
+def write_picture(file, kind, number):
+    """16 x 16 gray: stripes across, or upright, under noise."""
+    draw = random.Random(f"{kind} {number}")
+    lines = [bytes([0]) + bytes(((y if kind == 0 else x) // 4) % 2 * 180 + draw.randrange(40) for x in range(16)) for y in range(16)]
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 16, 16, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(b"".join(lines))), (b"IEND", b"")]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts))
+
+
+def pictures(r):
+    for kind, name in enumerate(("cat", "dog")):
+        for i in range(12):
+            write_picture(r.work / "pictures" / name / f"{i}.png", kind, i)
+    model = r.work / "resnet"
+    model.mkdir()
+    for file in ("config.json", "model.safetensors"):
+        shutil.copy(ROOT / "tests" / "goldens" / "models" / "resnet-basic" / file, model)
+    (model / "preprocessor_config.json").write_text(json.dumps(
+        {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}, "image_mean": 0.4, "image_std": 0.3}))
+
+    def arguments(out, grad_accum):
+        return ["finetune", str(model), "--task", "image-classification", "--data", str(r.work / "pictures"), "--val-split", "0.25", "--out",
+                str(r.work / out), "--max-steps", "12", "--batch-size", "3", "--grad-accum", str(grad_accum), "--lr", "1e-3"]
+
+    r.finish("pictures-one", r.by_hand(arguments("pictures-one", 2), 1))
+    r.finish("pictures-two", r.by_hand(arguments("pictures-two", 1), 2))
+    worst = apart(r.losses("pictures-one"), r.losses("pictures-two"))
+    check("pictures: the losses of two ranks are one's", worst <= 1e-4, f"{worst:.1e}")
+    judged = ["evaluate", str(model), "--adapter", str(r.work / "pictures-two"), "--task", "image-classification", "--data",
+              str(r.work / "pictures"), "--json"]
+    one, two = (json.loads(r.finish("pictures", r.by_hand(judged, ranks))[0]) for ranks in (1, 2))
+    check("evaluate of pictures: the very numbers of one process", one == two)
+
+
+def wait_for_step(r, out, step, processes):
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        try:
+            if sum("loss" in row for row in r.rows(out)) >= step:
+                return
+        except (OSError, ValueError):
+            pass
+        if any(process.poll() is not None for process in processes):
+            sys.exit(f"{out} ended early: " + "".join("".join(p.communicate()) for p in processes if p.poll() is not None))
+        time.sleep(0.02)
+    sys.exit(f"{out}: step {step} did not come")
+
+
+LONG = ("--max-steps", 200, "--save-every", 10, "--eval-every", 100)
+
+
+def undisturbed(r):
+    """The name of a long run that nothing happens to."""
+    if not (r.work / "long").exists():
+        r.finish("long", r.by_hand(r.arguments("long", *LONG), 2))
+    return "long"
+
+
+def signals_and_resume(r):
+    whole = undisturbed(r)
+    for who in (0, 1):
+        out = f"stopped-{who}"
+        processes = r.by_hand(r.arguments(out, *LONG), 2)
+        wait_for_step(r, out, 25, processes)
+        processes[who].send_signal(signal.SIGTERM)
+        said, _ = r.finish(out, processes, expect=143)
+        check(f"SIGTERM to rank {who} stops both at one step", said.count("stopped by signal 15 after step") == 1)
+        r.finish(out, r.by_hand(r.arguments(out, *LONG, "--resume"), 2))
+        check("and the run goes on to the same bytes", r.digest(out) == r.digest(whole))
+    out = "fewer"
+    processes = r.by_hand(r.arguments(out, *LONG), 2)
+    wait_for_step(r, out, 25, processes)
+    processes[1].send_signal(signal.SIGTERM)
+    r.finish(out, processes, expect=143)
+    said, _ = r.one(out, *LONG, "--resume")
+    check("resumed on one rank, which says that bytes may differ", "resumed on 1 rank after 2" in said and "bytes may differ" in said)
+    worst = apart(r.losses(out), r.losses(whole))
+    check("with the losses of the two", worst <= 1e-3, f"{worst:.1e}")
+
+
+def faults(r):
+    whole = undisturbed(r)
+    for name, number, expected in (("killed", signal.SIGKILL, "has ended, or its connection broke"),
+                                   ("frozen", signal.SIGSTOP, "has given no sign of life for")):
+        out = name
+        processes = r.by_hand(r.arguments(out, *LONG, "--rank-timeout", 2), 2)
+        wait_for_step(r, out, 35, processes)
+        began = time.monotonic()
+        processes[1].send_signal(number)
+        _, errors = r.finish(out, processes[:1], expect=AGAIN)
+        took = time.monotonic() - began
+        processes[1].kill()
+        processes[1].communicate()
+        named = f"rank 1 ({socket.gethostname()}, pid {processes[1].pid}) {expected}"
+        check(f"a rank that is {name} is named in one sentence, in time", named in errors and errors.count("error:") == 1 and took < 8, f"{took:.1f} s")
+        r.finish(out, r.by_hand(r.arguments(out, *LONG, "--resume"), 2))
+        check("and the run goes on to the same bytes", r.digest(out) == r.digest(whole))
+    other = r.work / "other.jsonl"
+    other.write_text(r.data.read_text().replace("What is 3 ", "What is 4 "))
+    processes = r.by_hand(lambda rank: r.arguments("differs", data=other if rank == 1 else None), 2)
+    _, errors = r.finish("differs", processes, expect=2)
+    check("other data on a rank is found at the start", "rank 1 (" in errors and "train data" in errors and errors.count("error:") == 1, errors.strip()[:160])
+    if r.torchrun:
+        out = "restarted"
+        processes = r.by_torchrun(r.arguments(out, *LONG), 2, restarts=2)
+        wait_for_step(r, out, 35, processes)
+        workers = subprocess.run(["pgrep", "-P", str(processes[0].pid)], capture_output=True, text=True).stdout.split()
+        os.kill(int(workers[-1]), signal.SIGKILL)
+        said, _ = r.finish(out, processes)
+        check("torchrun --max-restarts: the job goes on by itself", "going on as with --resume" in said and "resumed from" in said)
+        check("to the same bytes", r.digest(out) == r.digest(whole))
+
+
+def main():
+    lowrank = pathlib.Path(sys.argv[1]).resolve()
+    torchrun = sys.argv[sys.argv.index("--torchrun") + 1] if "--torchrun" in sys.argv else shutil.which("torchrun")
+    parts = [part for part in (same_as_one, verbs, pictures, signals_and_resume, faults) if part.__name__ in sys.argv] or [
+        same_as_one, verbs, pictures, signals_and_resume, faults]
+    with tempfile.TemporaryDirectory() as work:
+        r = Ranks(lowrank, pathlib.Path(work), torchrun)
+        for part in parts:
+            part(r)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,277 @@
+// Ranks that meet over TCP, each with its own connections and watch, in threads of one process; what launchers say.
+#include "lowrank/train/ranks/rank_group.h"
+
+#include <array>
+#include <chrono>
+#include <map>
+#include <thread>
+
+#include "lowrank/core/error.h"
+#include "lowrank/train/ranks/meeting.h"
+#include "memory_ranks.h"
+#include "message.h"
+#include "same_bytes.h"
+#include "toy.h"
+
+using namespace lowrank;
+using namespace lowrank_test;
+
+namespace {
+
+using Environment = std::map<std::string, std::string>;
+
+std::optional<train::Launch> launch_of(const Environment& environment) {
+  return train::read_launch([&](const char* name) {
+    const auto found = environment.find(name);
+    return found == environment.end() ? nullptr : found->second.c_str();
+  });
+}
+
+int free_port() { return train::port_of(train::listen_on(0)); }
+
+train::Launch by_hand(int rank, int ranks, int port) {
+  train::Launch launch;
+  launch.rank = rank;
+  launch.ranks = ranks;
+  launch.host = "localhost";
+  launch.port = port;
+  return launch;
+}
+
+/// `work` of each rank in a thread, over TCP; the first rank's error is thrown.
+void over_tcp(int ranks, const std::function<void(train::RankGroup&)>& work, double timeout = 20) {
+  const int port = free_port();
+  std::vector<std::thread> threads;
+  std::vector<std::exception_ptr> errors(static_cast<std::size_t>(ranks));
+  for (int r = 0; r < ranks; ++r) {
+    threads.emplace_back([&, r] {
+      try {
+        const auto group = train::join(by_hand(r, ranks, port), {timeout, 20});
+        work(*group);
+        group->leave();
+      } catch (...) {
+        errors[static_cast<std::size_t>(r)] = std::current_exception();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const std::exception_ptr& error : errors)
+    if (error) std::rethrow_exception(error);
+}
+
+/// Gradients whose sum depends on its order.
+at::Tensor gradients_of(int rank, std::int64_t n) {
+  const core::RandomStream random(11, "gradients");
+  std::vector<float> values(static_cast<std::size_t>(n));
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<float>((random.uniform(i, static_cast<std::uint64_t>(rank)) - 0.5) * (rank == 1 ? 1e6 : 1));
+  return torch::tensor(values);
+}
+
+train::StepTotals totals_of(int rank) {
+  return {0.1 * (rank + 1), 3 + rank, 100, {{"accuracy", 0.25 * rank}, {rank == 1 ? "only on 1" : "on others", 1.0}}};
+}
+
+struct Summed {
+  at::Tensor gradients;
+  train::StepTotals totals;
+};
+
+Summed sum_over(train::GradSync& sync, std::int64_t n) {
+  Summed summed{gradients_of(sync.rank(), n), totals_of(sync.rank())};
+  sync.sum(summed.gradients, summed.totals);
+  return summed;
+}
+
+}  // namespace
+
+TEST_CASE("ranks over TCP sum to the bytes of ranks in memory, on every rank", "[unit]") {
+  for (const int ranks : {2, 3, 4}) {
+    for (const std::int64_t n : {1, 2, 1000, 300'001}) {
+      INFO(ranks << " ranks, " << n << " gradients");
+      std::vector<Summed> expected(static_cast<std::size_t>(ranks)), found(static_cast<std::size_t>(ranks));
+      const auto into = [n](std::vector<Summed>& all) {
+        return [&all, n](train::GradSync& sync) { all[static_cast<std::size_t>(sync.rank())] = sum_over(sync, n); };
+      };
+      on_ranks(ranks, into(expected));
+      over_tcp(ranks, into(found));
+      for (const Summed& one : found) {
+        CHECK(torch::equal(one.gradients, expected[0].gradients));
+        CHECK(one.totals.loss == expected[0].totals.loss);
+        CHECK(one.totals.count == expected[0].totals.count);
+        CHECK(one.totals.tokens == expected[0].totals.tokens);
+        CHECK(one.totals.metrics == expected[0].totals.metrics);
+      }
+    }
+  }
+}
+
+TEST_CASE("ranks over TCP tell each other texts of any length, in the order of the ranks", "[unit]") {
+  over_tcp(3, [](train::RankGroup& group) {
+    for (const std::size_t length : std::initializer_list<std::size_t>{0, 1, 240, 241, 3'000'000}) {
+      const auto text = [&](int rank) {
+        return std::string(length * static_cast<std::size_t>(rank), static_cast<char>('a' + rank));
+      };
+      const std::vector<std::string> all = group.gather(text(group.rank()));
+      for (int r = 0; r < 3; ++r)
+        if (all.at(static_cast<std::size_t>(r)) != text(r)) throw InternalError("another text came");
+    }
+  });
+}
+
+TEST_CASE("training over TCP leaves the bytes of training in memory", "[unit]") {
+  const auto results = [](const auto& run_on) {
+    TempDir out;
+    run_on([&](train::GradSync& sync) {
+      Toy toy;
+      Recorder recorder;
+      train::Trainer(toy, toy_training(), out.path(), {}, nullptr, &sync).run(recorder);
+    });
+    return results_of(out.path());
+  };
+  const Results memory = results([](const auto& work) { on_ranks(2, work); });
+  const Results tcp = results([](const auto& work) { over_tcp(2, work); });
+  CHECK(differing(memory, tcp) == "");
+}
+
+TEST_CASE("a rank that ends without a word, hangs, or stops with an error is named on all others", "[unit]") {
+  enum class End { kDies, kHangs, kFails };
+  for (const End end : {End::kDies, End::kHangs, End::kFails}) {
+    for (const int who : {0, 2}) {
+      INFO("rank " << who << (end == End::kDies ? " dies" : end == End::kHangs ? " hangs" : " fails"));
+      const int port = free_port();
+      std::array<std::string, 3> messages;
+      std::atomic<int> told{0};
+      std::vector<std::thread> threads;
+      for (int r = 0; r < 3; ++r) {
+        threads.emplace_back([&, r] {
+          const train::Launch launch = by_hand(r, 3, port);
+          if (r == who && end == End::kHangs) {  // connected, and silent
+            const train::Met met = train::meet(launch, train::place_of(launch), true, 20, 20);
+            while (told < 2) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+            return;
+          }
+          const auto group = train::join(launch, {3, 20});
+          if (r == who) {
+            if (end == End::kFails) group->fail(ErrorKind::kData, "row 7 is a riddle");
+            return;
+          }
+          messages[static_cast<std::size_t>(r)] = message_of<Error>([&] {
+            for (;;) group->gather("here");
+          });
+          ++told;
+        });
+      }
+      for (std::thread& thread : threads) thread.join();
+      for (int r = 0; r < 3; ++r) {
+        if (r == who) continue;
+        const std::string& message = messages[static_cast<std::size_t>(r)];
+        INFO(message);
+        CHECK(contains(message, "rank " + std::to_string(who) + " ("));
+        CHECK(contains(message, ", pid " + std::to_string(::getpid()) + ")"));
+        CHECK(contains(message, end == End::kFails  ? "stopped: row 7 is a riddle"
+                                : end == End::kDies ? "has ended, or its connection broke"
+                                                    : "has given no sign of life for"));
+      }
+    }
+  }
+}
+
+TEST_CASE("who does not come, or comes as another, is named", "[unit]") {
+  const int port = free_port();
+  CHECK(contains(message_of<train::RankLost>([&] { train::join(by_hand(0, 3, port), {1, 0.3}); }),
+                 "ranks 1, 2 of 3 did not come within 0 s"));
+  CHECK(contains(message_of<train::RankLost>([&] { train::join(by_hand(1, 3, port), {1, 0.3}); }),
+                 "rank 0 could not be met at localhost:"));
+  std::string first, other;
+  std::thread thread([&] { other = message_of<ConfigError>([&] { train::join(by_hand(2, 3, port), {1, 20}); }); });
+  first = message_of<ConfigError>([&] { train::join(by_hand(0, 2, port), {1, 20}); });
+  thread.join();
+  CHECK(contains(first, "was told of 3 ranks and rank 0 of 2"));
+  CHECK(first == other);
+}
+
+TEST_CASE("what launchers say of the ranks is read", "[unit]") {
+  CHECK_FALSE(launch_of({}));
+  CHECK_FALSE(launch_of({{"WORLD_SIZE", "1"}, {"RANK", "0"}}));
+  CHECK_FALSE(launch_of({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}, {"SLURM_JOB_ID", "7"}}));  // sbatch's own script
+
+  const auto hand = launch_of({{"RANK", "1"},
+                               {"WORLD_SIZE", "4"},
+                               {"LOCAL_WORLD_SIZE", "2"},
+                               {"MASTER_ADDR", "node1"},
+                               {"MASTER_PORT", "29500"}});
+  REQUIRE(hand);
+  CHECK((hand->rank == 1 && hand->ranks == 4 && hand->local_ranks == 2));
+  CHECK((hand->host == "node1" && hand->port == 29500));
+  CHECK(hand->engine == train::Engine::kTcp);
+  CHECK(contains(hand->text(), "RANK 1"));
+
+  const auto torchrun = launch_of({{"TORCHELASTIC_RUN_ID", "none"},
+                                   {"TORCHELASTIC_RESTART_COUNT", "2"},
+                                   {"TORCHELASTIC_USE_AGENT_STORE", "True"},
+                                   {"RANK", "0"},
+                                   {"WORLD_SIZE", "2"},
+                                   {"MASTER_ADDR", "a"},
+                                   {"MASTER_PORT", "1"},
+                                   {"SLURM_STEP_NUM_TASKS", "1"},
+                                   {"SLURM_PROCID", "0"}});
+  REQUIRE(torchrun);
+  CHECK((torchrun->by == "torchrun" && torchrun->agent_store && torchrun->job == "none/2"));
+
+  const auto ompi = launch_of(
+      {{"OMPI_COMM_WORLD_RANK", "3"}, {"OMPI_COMM_WORLD_SIZE", "8"}, {"OMPI_COMM_WORLD_LOCAL_SIZE", "4"}});
+  REQUIRE(ompi);
+  CHECK((ompi->engine == train::Engine::kMpi && ompi->rank == 3 && ompi->ranks == 8 && ompi->local_ranks == 4));
+  const auto pmi = launch_of({{"PMI_RANK", "1"}, {"PMI_SIZE", "2"}});
+  REQUIRE(pmi);
+  CHECK(pmi->engine == train::Engine::kMpi);
+
+  const auto slurm = launch_of({{"SLURM_PROCID", "2"},
+                                {"SLURM_STEP_NUM_TASKS", "4"},
+                                {"SLURM_LOCALID", "0"},
+                                {"SLURM_JOB_ID", "31234"},
+                                {"SLURM_STEP_ID", "0"},
+                                {"SLURM_STEP_NODELIST", "gpu[03-04,9]"}});
+  REQUIRE(slurm);
+  CHECK((slurm->host == "gpu03" && slurm->port == 15234 && slurm->rank == 2 && slurm->job == "31234/0/"));
+  CHECK(train::first_host("a,b") == "a");
+  CHECK(train::first_host("rack1-node[7]") == "rack1-node7");
+  CHECK(train::first_host("login,gpu[1-2]") == "login");
+
+  const auto kubeflow = launch_of({{"PET_NNODES", "2"},
+                                   {"PET_NODE_RANK", "1"},
+                                   {"PET_NPROC_PER_NODE", "auto"},
+                                   {"PET_MASTER_ADDR", "job-0"},
+                                   {"PET_MASTER_PORT", "29400"}});
+  REQUIRE(kubeflow);
+  CHECK((kubeflow->rank == 1 && kubeflow->ranks == 2));
+  CHECK((kubeflow->host == "job-0" && kubeflow->port == 29400));
+
+  const auto refused = [](const Environment& environment) {
+    return message_of<ConfigError>([&] { launch_of(environment); });
+  };
+  CHECK(contains(refused({{"RANK", "1"}, {"WORLD_SIZE", "2"}}), "MASTER_ADDR is missing in the environment"));
+  CHECK(contains(refused({{"RANK", "2"}, {"WORLD_SIZE", "2"}}), "RANK is 2 and WORLD_SIZE 2"));
+  CHECK(contains(refused({{"RANK", "x"}, {"WORLD_SIZE", "2"}}), "RANK in the environment is 'x'"));
+  CHECK(contains(refused({{"PET_NNODES", "1:4"}, {"PET_NODE_RANK", "0"}, {"PET_MASTER_ADDR", "a"}}),
+                 "PET_NNODES in the environment is '1:4'"));
+
+  const auto requeued = [](const char* name) { return std::string(name) == "SLURM_RESTART_COUNT" ? "2" : nullptr; };
+  CHECK(train::read_restarts(requeued) == 2);
+  CHECK(train::read_restarts([](const char*) -> const char* { return nullptr; }) == 0);
+}
+
+TEST_CASE("threads of ranks that share cores are shared out", "[unit]") {
+  const auto peer = [](const char* machine, std::vector<int> cores) {
+    train::Peer one;
+    one.machine = machine;
+    one.cores = std::move(cores);
+    return one;
+  };
+  const std::vector<train::Peer> peers = {peer("a", {0, 1, 2, 3}), peer("a", {0, 1, 2, 3}), peer("b", {0, 1, 2, 3}),
+                                          peer("c", {0}), peer("c", {1}), peer("d", {0}), peer("d", {0})};
+  const std::vector<int> expected = {2, 2, 4, 1, 1, 1, 1};
+  for (int r = 0; r < 7; ++r) CHECK(train::fair_threads(peers, r) == expected[static_cast<std::size_t>(r)]);
+  CHECK(train::ranks_here(peers, 1) == 2);
+}

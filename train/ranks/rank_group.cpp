@@ -1,0 +1,213 @@
+#include "lowrank/train/ranks/rank_group.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <span>
+
+#include "lowrank/core/error.h"
+#include "lowrank/kernels/host.h"
+#include "lowrank/train/ranks/meeting.h"
+
+namespace lowrank::train {
+namespace {
+
+constexpr std::size_t kWindow = std::size_t{16} << 20;  // floats of a sum that are under way at a time: 64 MB more
+
+/// The beginning of every message of gather(): a text that is short goes with it.
+struct Block {
+  std::uint64_t call = 0, size = 0;
+  std::array<char, 240> text{};
+};
+
+std::string to_bytes(const StepTotals& totals) {
+  std::string bytes;
+  const auto add = [&](const auto& value) { bytes.append(reinterpret_cast<const char*>(&value), sizeof(value)); };
+  add(totals.loss);
+  add(totals.count);
+  add(totals.tokens);
+  for (const auto& [name, value] : totals.metrics) {
+    add(static_cast<std::uint32_t>(name.size()));
+    bytes += name;
+    add(value);
+  }
+  return bytes;
+}
+
+StepTotals totals_from(const std::string& bytes) {
+  StepTotals totals;
+  std::size_t at = 0;
+  const auto take = [&](void* to, std::size_t count) {
+    if (count > bytes.size() - at) throw InternalError("the totals of a rank are cut short");
+    std::memcpy(to, bytes.data() + at, count);
+    at += count;
+  };
+  take(&totals.loss, sizeof(totals.loss));
+  take(&totals.count, sizeof(totals.count));
+  take(&totals.tokens, sizeof(totals.tokens));
+  while (at < bytes.size()) {
+    std::uint32_t size = 0;
+    take(&size, sizeof(size));
+    std::string name(std::min<std::size_t>(size, bytes.size() - at), '\0');
+    take(name.data(), name.size());
+    take(&totals.metrics[name], sizeof(double));
+  }
+  return totals;
+}
+
+double seconds_since(Clock::time_point start) { return Seconds(Clock::now() - start).count(); }
+
+}  // namespace
+
+RankGroup::RankGroup(std::vector<Peer> peers, int rank, std::unique_ptr<Wire> wire, std::unique_ptr<Watch> watch)
+    : peers_(std::move(peers)), rank_(rank), wire_(std::move(wire)), watch_(std::move(watch)) {}
+
+RankGroup::~RankGroup() = default;
+
+std::vector<std::string> RankGroup::gather(const std::string& bytes) {
+  watch_->check();
+  const Clock::time_point began = Clock::now();
+  Block own;
+  own.call = ++calls_;
+  own.size = bytes.size();
+  std::copy_n(bytes.begin(), std::min(bytes.size(), own.text.size()), own.text.begin());
+  std::vector<Block> blocks(peers_.size());
+  std::vector<Transfer> transfers;
+  for (int r = 0; r < ranks(); ++r) {
+    if (r == rank_) continue;
+    transfers.push_back({r, true, reinterpret_cast<char*>(&own), sizeof(Block)});
+    transfers.push_back({r, false, reinterpret_cast<char*>(&blocks[static_cast<std::size_t>(r)]), sizeof(Block)});
+  }
+  wire_->move(transfers, *watch_);
+
+  transfers.clear();
+  std::vector<std::string> all(peers_.size());
+  std::string rest = bytes.size() > own.text.size() ? bytes.substr(own.text.size()) : "";
+  for (int r = 0; r < ranks(); ++r) {
+    std::string& text = all[static_cast<std::size_t>(r)];
+    if (r == rank_) {
+      text = bytes;
+      continue;
+    }
+    const Block& block = blocks[static_cast<std::size_t>(r)];
+    if (block.call != own.call)
+      throw InternalError(fmt::format("{} is at another place of the run than {}", name(r), name(rank_)));
+    text.resize(block.size);
+    const std::size_t here = std::min<std::size_t>(block.size, block.text.size());
+    std::copy_n(block.text.begin(), here, text.begin());
+    if (!rest.empty()) transfers.push_back({r, true, rest.data(), rest.size()});
+    if (text.size() > here) transfers.push_back({r, false, text.data() + here, text.size() - here});
+  }
+  if (!transfers.empty()) wire_->move(transfers, *watch_);
+  traffic_.wait_seconds += seconds_since(began);
+  return all;
+}
+
+void RankGroup::sum(at::Tensor& gradients, StepTotals& totals) {
+  const std::vector<std::string> all = gather(to_bytes(totals));  // waits for the slowest
+  StepTotals sums = totals_from(all[0]);
+  for (std::size_t r = 1; r < all.size(); ++r) {
+    const StepTotals more = totals_from(all[r]);
+    sums.loss += more.loss;
+    sums.count += more.count;
+    sums.tokens += more.tokens;
+    for (const auto& [name, value] : more.metrics) sums.metrics[name] += value;
+  }
+  totals = sums;
+
+  const Clock::time_point began = Clock::now();
+  std::vector<float> values = kernels::to_host<float>(gradients);
+  for (std::size_t first = 0; first < values.size(); first += kWindow)
+    reduce(values, first, std::min(values.size(), first + kWindow));
+  kernels::copy_from_host(gradients, std::span<const float>(values));
+  ++traffic_.sums;
+  traffic_.sum_seconds += seconds_since(began);
+}
+
+/// Each rank gets a part of the window from all others, adds it up in the order of the ranks, and gives them the sum:
+/// about twice the window's bytes out of each rank and into it, for any number of ranks.
+void RankGroup::reduce(std::vector<float>& values, std::size_t first, std::size_t last) {
+  const auto n = static_cast<std::size_t>(ranks()), own = static_cast<std::size_t>(rank_);
+  const auto part = [&](std::size_t r) {
+    return std::pair(first + (last - first) * r / n, first + (last - first) * (r + 1) / n);
+  };
+  const auto bytes = [](float* at) { return reinterpret_cast<char*>(at); };
+  const auto [begin, end] = part(own);
+  const std::size_t size = end - begin;
+  scratch_.resize(n * size);
+  std::vector<Transfer> transfers;
+  for (std::size_t r = 0; r < n; ++r) {
+    if (r == own) continue;
+    const auto [from, to] = part(r);
+    transfers.push_back({static_cast<int>(r), true, bytes(values.data() + from), (to - from) * sizeof(float)});
+    transfers.push_back({static_cast<int>(r), false, bytes(scratch_.data() + r * size), size * sizeof(float)});
+    traffic_.sum_bytes += static_cast<std::int64_t>((to - from + size) * sizeof(float));
+  }
+  wire_->move(transfers, *watch_);
+
+  std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(begin), size,
+              scratch_.begin() + static_cast<std::ptrdiff_t>(own * size));
+  std::copy_n(scratch_.begin(), size, values.begin() + static_cast<std::ptrdiff_t>(begin));
+  for (std::size_t r = 1; r < n; ++r) {
+    const float* more = scratch_.data() + r * size;
+    float* sum = values.data() + begin;
+    for (std::size_t i = 0; i < size; ++i) sum[i] += more[i];
+  }
+
+  transfers.clear();
+  for (std::size_t r = 0; r < n; ++r) {
+    if (r == own) continue;
+    const auto [from, to] = part(r);
+    transfers.push_back({static_cast<int>(r), true, bytes(values.data() + begin), size * sizeof(float)});
+    transfers.push_back({static_cast<int>(r), false, bytes(values.data() + from), (to - from) * sizeof(float)});
+  }
+  wire_->move(transfers, *watch_);
+}
+
+core::Json RankGroup::traffic_json() const {
+  const std::int64_t sums = std::max<std::int64_t>(1, traffic_.sums);
+  return {{"ranks", ranks()},
+          {"over", engine()},
+          {"bytes_sent_a_step", traffic_.sum_bytes / sums},
+          {"seconds_summing", traffic_.sum_seconds},
+          {"seconds_waiting", traffic_.wait_seconds}};
+}
+
+void RankGroup::leave() {
+  watch_->leave();
+  wire_->leave();
+}
+
+bool RankGroup::fail(ErrorKind kind, const std::string& message) { return watch_->fail(kind, message); }
+
+std::unique_ptr<RankGroup> join(const Launch& launch, const JoinOptions& options) {
+  std::unique_ptr<Wire> wire;
+  Met met;
+  std::unique_ptr<MpiWire> mpi = launch.engine == Engine::kMpi ? mpi_wire() : nullptr;
+  if (mpi != nullptr) {
+    if (mpi->ranks() != launch.ranks || mpi->rank() != launch.rank)
+      throw ConfigError(fmt::format("{} started rank {} of {}, and MPI says {} of {}: lowrank_mpi.so is built with "
+                                    "another MPI than that of the launcher; build it with that one",
+                                    launch.by, launch.rank, launch.ranks, mpi->rank(), mpi->ranks()));
+    Launch by_mpi = launch;
+    by_mpi.host = own_addresses();
+    const Place place{0, [&](const std::string& address) { mpi->from_first(address, after(options.meet_within)); },
+                      [&](Clock::time_point deadline) { return mpi->from_first("", deadline); }};
+    met = meet(by_mpi, place, false, options.meet_within, options.timeout);
+    wire = std::move(mpi);
+  } else {
+    if (launch.host.empty())
+      throw ConfigError(launch.by +
+                        " started this process, and this build has no MPI: build it where MPI's headers are (on Debian "
+                        "and Ubuntu: apt-get install libopenmpi-dev), or let the ranks meet over TCP with `mpirun -x "
+                        "MASTER_ADDR=HOST -x MASTER_PORT=PORT`");
+    met = meet(launch, place_of(launch), true, options.meet_within, options.timeout);
+    wire = tcp_wire(std::move(met.data));
+  }
+  auto watch = std::make_unique<Watch>(launch.rank, met.peers, std::move(met.control), options.timeout);
+  return std::make_unique<RankGroup>(std::move(met.peers), launch.rank, std::move(wire), std::move(watch));
+}
+
+}  // namespace lowrank::train

@@ -1,0 +1,65 @@
+// GradSync over processes: what a launcher started, met and watched over.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lowrank/core/json.h"
+#include "lowrank/train/grad_sync.h"
+#include "lowrank/train/ranks/launch.h"
+#include "lowrank/train/ranks/wire.h"
+
+namespace lowrank::train {
+
+struct JoinOptions {
+  double timeout = 60;       // seconds without a sign of life after which a rank counts as hanging
+  double meet_within = 300;  // seconds for all ranks to come
+};
+
+/// What went between this rank and the others.
+struct Traffic {
+  std::int64_t sums = 0, sum_bytes = 0;  // sums of gradients; bytes that this rank sent in them
+  double sum_seconds = 0;                // in which they went, once all ranks were there
+  double wait_seconds = 0;               // for others, and in everything small
+};
+
+class RankGroup : public GradSync {
+ public:
+  RankGroup(std::vector<Peer> peers, int rank, std::unique_ptr<Wire> wire, std::unique_ptr<Watch> watch);
+  ~RankGroup() override;
+
+  int rank() const override { return rank_; }
+  int ranks() const override { return static_cast<int>(peers_.size()); }
+  std::string name(int rank) const override { return peers_.at(static_cast<std::size_t>(rank)).name(); }
+  void look() override { watch_->check(); }
+  void sum(at::Tensor& gradients, StepTotals& totals) override;
+  std::vector<std::string> gather(const std::string& bytes) override;
+  core::Json traffic_json() const override;
+
+  const std::vector<Peer>& peers() const { return peers_; }
+  std::string engine() const { return wire_->name(); }
+  const Traffic& traffic() const { return traffic_; }
+
+  /// The end: this rank has done its work.
+  void leave();
+  /// This rank stops with an error, of which the others are told. Whether they know now.
+  bool fail(ErrorKind kind, const std::string& message);
+
+ private:
+  void reduce(std::vector<float>& values, std::size_t first, std::size_t last);
+
+  std::vector<Peer> peers_;
+  int rank_;
+  std::unique_ptr<Wire> wire_;
+  std::unique_ptr<Watch> watch_;
+  std::uint64_t calls_ = 0;
+  Traffic traffic_;
+  std::vector<float> scratch_;
+};
+
+/// Meets the other ranks of a launch. ConfigError, IoError, RankLost.
+std::unique_ptr<RankGroup> join(const Launch& launch, const JoinOptions& options = {});
+
+}  // namespace lowrank::train
