@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "lowrank/core/error.h"
 #include "lowrank/core/file_ref.h"
 
 namespace lowrank::core {
@@ -168,7 +169,13 @@ bool is_temporary_name(const std::string& file_name);
 /// `of`: those of that name alone.
 int sweep_temporaries(const fs::path& directory, const std::string& of = "");
 
-/// An exclusive advisory lock (flock) on DIR/.lowrank.lock, which holds the PID. IoError naming the holder's PID.
+/// What a lock of another process keeps one from.
+struct InUseError : IoError {
+  using IoError::IoError;
+};
+
+/// An exclusive advisory lock (fcntl's, of the open file) on DIR/.lowrank.lock, which holds the PID. InUseError naming
+/// the holder's PID.
 class DirectoryLock {
  public:
   explicit DirectoryLock(const fs::path& directory);
@@ -180,6 +187,9 @@ class DirectoryLock {
   fs::path file_;
   int fd_ = -1;
 };
+
+/// Whether somebody holds a folder's DirectoryLock. Asking takes nothing: whoever comes for the lock meanwhile gets it.
+bool in_use(const fs::path& directory);
 
 /// The same for an output that is one file, or a folder that appears at once: on .NAME.lowrank.lock beside it. What a
 /// killed process was writing under the same name is swept.

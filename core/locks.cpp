@@ -1,6 +1,5 @@
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,7 +17,15 @@ namespace {
   const std::string pid(text, n > 0 ? static_cast<std::size_t>(n) : 0);
   const std::size_t digits = pid.find_first_not_of("0123456789");
   const std::string holder = digits == 0 || pid.empty() ? "another process" : "process " + pid.substr(0, digits);
-  throw IoError(fmt::format("{} is in use by {}; wait until it ends or {}", quoted(what), holder, remedy));
+  throw InUseError(fmt::format("{} is in use by {}; wait until it ends or {}", quoted(what), holder, remedy));
+}
+
+// Locks of the open file, not of the process: two threads hold each other off, and one may ask who holds without taking.
+struct flock whole_file() {
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  return lock;
 }
 
 // Takes the lock that stands for `what`; returns the descriptor that holds it.
@@ -28,8 +35,9 @@ int take(const fs::path& file, const fs::path& what, const char* remedy) {
         [&] { return ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666); }));
     if (fd.get() < 0 && parent_of(file) == parent_of(what)) throw_write_error(what, errno, 0, 0);
     if (fd.get() < 0) throw_errno("lock the folder with", file, errno);
-    if (uninterrupted([&] { return ::flock(fd.get(), LOCK_EX | LOCK_NB); }) != 0) {
-      if (errno == EWOULDBLOCK) throw_held(what, fd.get(), remedy);
+    struct flock lock = whole_file();
+    if (uninterrupted([&] { return ::fcntl(fd.get(), F_OFD_SETLK, &lock); }) != 0) {
+      if (errno == EAGAIN || errno == EACCES) throw_held(what, fd.get(), remedy);
       throw_errno("lock it with", file, errno);
     }
     // The last holder removes the file: a lock on a file that is no longer there holds nobody off.
@@ -51,12 +59,22 @@ void give_back(const fs::path& file, int fd) {
   ::close(fd);
 }
 
+fs::path lock_of(const fs::path& directory) { return directory / ".lowrank.lock"; }
+
 fs::path without_slash(fs::path path) { return path.has_filename() ? path : path.parent_path(); }  // "out/" is "out"
 
 }  // namespace
 
+bool in_use(const fs::path& directory) {
+  const Descriptor fd(uninterrupted(
+      [&] { return ::open(lock_of(directory).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK); }));
+  if (fd.get() < 0) return false;  // nobody's, or no folder that one could lock
+  struct flock lock = whole_file();
+  return uninterrupted([&] { return ::fcntl(fd.get(), F_OFD_GETLK, &lock); }) == 0 && lock.l_type != F_UNLCK;
+}
+
 DirectoryLock::DirectoryLock(const fs::path& directory)
-    : file_(directory / ".lowrank.lock"), fd_(take(file_, directory, "choose another folder")) {}
+    : file_(lock_of(directory)), fd_(take(file_, directory, "choose another folder")) {}
 
 DirectoryLock::~DirectoryLock() { give_back(file_, fd_); }
 

@@ -35,17 +35,6 @@ class ListOfTrials : public Ledger {
   Draw draw_;
 };
 
-/// Whether another process holds a run folder.
-bool in_use(const fs::path& folder) {
-  if (!fs::is_directory(folder)) return false;
-  try {
-    const core::DirectoryLock lock(folder);
-    return false;
-  } catch (const IoError&) {
-    return true;
-  }
-}
-
 class SharedStudy : public Ledger {
  public:
   SharedStudy(train::StudyOptions options, const train::SearchSpace& space, const core::Json& identity,
@@ -56,7 +45,7 @@ class SharedStudy : public Ledger {
   train::Next next(std::int64_t count) override {
     heart_.reset();
     train::Next next =
-        study_.next(count, choose_, [&](std::int64_t number) { return in_use(folder_(number)); });
+        study_.next(count, choose_, [&](std::int64_t number) { return core::in_use(folder_(number)); });
     ended_ = study_.ended();
     if (next.claim) heart_ = std::make_unique<train::Heartbeat>(study_.options(), next.claim->id);
     return next;
@@ -114,8 +103,8 @@ void write_together(const fs::path& out, const std::function<void()>& write) {
       const core::DirectoryLock lock(out);
       write();
       return;
-    } catch (const IoError&) {
-      if (tried == kTries || !in_use(out)) throw;
+    } catch (const core::InUseError&) {
+      if (tried == kTries) throw;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }

@@ -7,8 +7,10 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include <atomic>
 #include <csignal>
 #include <set>
+#include <thread>
 
 #include "core/expect_error.h"
 
@@ -279,6 +281,24 @@ TEST_CASE("a folder has one holder, who is named", "[unit]") {
   CHECK_NOTHROW(DirectoryLock(dir.path()));
   ::close(ready[0]);
   ::close(ready[1]);
+}
+
+TEST_CASE("asking who holds a folder keeps nobody from it", "[unit]") {
+  const TempDir dir;
+  CHECK_FALSE(in_use(dir / "none"));
+  CHECK_FALSE(in_use(dir.path()));
+  std::atomic<bool> done = false;
+  std::atomic<int> seen = 0;
+  std::thread asks([&] {
+    while (!done) seen += in_use(dir.path()) ? 1 : 0;
+  });
+  for (int i = 0; i < 20000 || seen == 0; ++i) {
+    const DirectoryLock lock(dir.path());  // throws where the question stood in its way
+    if (i % 100 == 0) REQUIRE(in_use(dir.path()));
+  }
+  done = true;
+  asks.join();
+  CHECK_FALSE(in_use(dir.path()));
 }
 
 TEST_CASE("sha-256 equals the standard's test vectors", "[unit]") {
