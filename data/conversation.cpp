@@ -1,5 +1,7 @@
 #include "lowrank/data/conversation.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "lowrank/core/text.h"
@@ -38,8 +40,9 @@ std::vector<Span> conversation_spans(const Conversation& conversation, const Cha
 }
 
 std::string conversation_layout(bool has_end_token) {
-  return std::string("conversations are laid out as \"System: …\\n\\n\", \"User: …\\n\", \"Assistant: …\" and ") +
-         (has_end_token ? "the end token" : "an empty line") + ", since the model has no chat template";
+  return fmt::format("conversations are laid out as \"System: …\\n\\n\", \"User: …\\n\", \"Assistant: …\" and {}, since the model has no "
+                     "chat template",
+                     has_end_token ? "the end token" : "an empty line");
 }
 
 void LayoutUse::add(MaskFrom from, std::int64_t texts) {

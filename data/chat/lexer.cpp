@@ -1,5 +1,7 @@
 #include "lowrank/data/chat/lexer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -182,7 +184,7 @@ class Lexer {
           return advance(size + behind(at_ + size, signed_end ? sign : 0, is_block));
         }
       }
-      if (at_ >= text_.size()) fail(std::string("a tag without its end \"") + (is_block ? "%}\"" : "}}\""));
+      if (at_ >= text_.size()) fail(fmt::format("a tag without its end \"{}\"", is_block ? "%}" : "}}"));
       if (const std::size_t space = space_from(at_); space > 0) {
         advance(space);
       } else if (!number() && !name() && !string()) {
