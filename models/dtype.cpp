@@ -60,13 +60,15 @@ bool cpu_computes_bf16() {
 
 DTypeDecision choose_dtype(DTypeChoice choice, const formats::WeightFiles& weights) {
   const DType file = file_dtype(weights);
-  if (choice == DTypeChoice::kFloat32) return {at::kFloat, "float32, as asked for"};
-  if (choice == DTypeChoice::kBFloat16) return {at::kBFloat16, "bfloat16, as asked for"};
+  if (choice == DTypeChoice::kFloat32) return {at::kFloat, "as asked for"};
+  if (choice == DTypeChoice::kBFloat16) return {at::kBFloat16, "as asked for"};
   if (file != DType::kBF16) {
-    return {at::kFloat, fmt::format("float32: the weights are {}", formats::dtype_name(file))};
+    return {at::kFloat, fmt::format("the weights are {}", formats::dtype_name(file))};
   }
-  if (cpu_computes_bf16()) return {at::kBFloat16, "bfloat16: the weights are BF16 and this CPU computes it"};
-  return {at::kFloat, "float32: the weights are BF16, but this CPU has no bf16 instructions"};
+  if (cpu_computes_bf16()) return {at::kBFloat16, "the weights are BF16 and this CPU computes it"};
+  return {at::kFloat, "the weights are BF16, but this CPU has no bf16 instructions"};
 }
+
+std::string dtype_name(at::ScalarType dtype) { return dtype == at::kBFloat16 ? "bfloat16" : "float32"; }
 
 }  // namespace lowrank::models

@@ -14,12 +14,15 @@ enum class DTypeChoice { kAuto, kFloat32, kBFloat16 };
 
 struct DTypeDecision {
   at::ScalarType dtype = at::kFloat;
-  std::string reason;  // in words, for the opening lines of a run
+  std::string reason;  // in words and without its name, for the opening lines of a run
 };
 
 /// Auto: bfloat16 when most of the weights' bytes are bfloat16 and this CPU computes it, else float32.
 /// ModelError for weights that are not floating point.
 DTypeDecision choose_dtype(DTypeChoice choice, const formats::WeightFiles& weights);
+
+/// "bfloat16" or "float32", as `dtype` has it.
+std::string dtype_name(at::ScalarType dtype);
 
 /// Whether the CPU has bf16 dot-product or tile instructions and LibTorch's oneDNN uses them.
 bool cpu_computes_bf16();

@@ -58,7 +58,7 @@ core::Json report_of(const MergeResult& merged, const models::LoadedModel& model
       {"probe",
        {{"text", probe},
         {"tokens", merged.probe_tokens},
-        {"dtype", model.decoder->dtype() == at::kBFloat16 ? "bfloat16" : "float32"},
+        {"dtype", models::dtype_name(model.decoder->dtype())},
         {"max_logit_difference", merged.error.largest},
         {"mean_kl", merged.error.kl},
         {"adapter_max_logit_change", merged.effect.largest},

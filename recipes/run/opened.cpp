@@ -72,7 +72,7 @@ std::vector<std::pair<std::string, std::string>> describe(const models::LoadedMo
   std::vector<std::pair<std::string, std::string>> rows = {
       {"model", fmt::format("{} ({}, {} parameters)", model.name, config.model_type,
                             core::format_count(config.parameter_count()))},
-      {"dtype", model.dtype_reason}};
+      {"dtype", fmt::format("{} ({})", models::dtype_name(model.decoder->dtype()), model.dtype_reason)}};
   if (model.coded.base != nullptr) rows.emplace_back("base", model.coded.base->words());
   return rows;
 }

@@ -302,7 +302,7 @@ models::LoadedModel& TrainingRun::load(SharedBase& base, bool full) {
                     "them, and the base's load-balancing loss (router_aux_loss_coef) is off unless `router-aux-loss` is given",
                     core::format_count(config.active_parameter_count())));
   report.base_bytes = loaded.weights.total_bytes();
-  report.dtype = loaded.decoder->dtype() == at::kBFloat16 ? "bfloat16" : "float32";
+  report.dtype = models::dtype_name(loaded.decoder->dtype());
   report.dtype_reason = full ? "all weights are trained" : loaded.dtype_reason;
   base_ = &base;
   facts["dtype"] = report.dtype;
