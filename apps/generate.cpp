@@ -81,7 +81,8 @@ int generate(const Options& options) {
   core::Json result = {{"text", generated.text},
                        {"prompt_ids", generated.prompt_ids},
                        {"ids", generated.ids},
-                       {"finish", generated.finish}};
+                       {"finish", generated.finish},
+                       {"seconds", seconds}};
   if (beams) result["score"] = generated.score;
   console.result(result);
   return 0;

@@ -11,6 +11,7 @@
 #include "lowrank/kernels/differentiable.h"
 #include "lowrank/kernels/dispatch.h"
 #include "lowrank/kernels/gemm/attention_tiles.h"
+#include "lowrank/kernels/gemm/few_rows.h"
 #include "lowrank/kernels/gemm/product.h"
 #include "lowrank/kernels/loops.h"
 #include "lowrank/kernels/ops.h"
@@ -142,11 +143,12 @@ AttentionForward attention_forward(const at::Tensor& q, const std::vector<at::Te
     const std::int64_t s = task.segment, kv = task.head / shape.group();
     if (segments.q_length(s) == 0) return;
     const at::Tensor target = result.out.select(1, task.head).narrow(0, segments.q_offsets[s], segments.q_length(s));
-    if (gemm::takes(dtype, segments.q_length(s))) {
+    const bool few = gemm::takes_few(dtype, segments.q_length(s));
+    if (few || gemm::takes(dtype, segments.q_length(s))) {
       const gemm::AttentionHead head =
           own_head(shape, s, head_rows(q, segments.q_offsets, s, task.head, q.scalar_type()), k[s].select(1, kv),
                    v[s].select(1, kv), sinks.defined() ? sinks.const_data_ptr<float>() + task.head : nullptr);
-      return gemm::attention_forward(
+      return (few ? gemm::attention_forward_few : gemm::attention_forward)(
           head, target, result.lse.mutable_data_ptr<float>() + task.head * q.size(0) + segments.q_offsets[s]);
     }
     const at::Tensor qs = head_rows(q, segments.q_offsets, s, task.head, dtype);

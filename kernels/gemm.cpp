@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/gemm/few_rows.h"
 #include "lowrank/kernels/gemm/product.h"
 #include "lowrank/kernels/packed_weight.h"
 #include "lowrank/kernels/rows.h"
@@ -86,6 +87,7 @@ void multiply_transposed(at::Tensor out, const at::Tensor& x, const BaseWeight& 
   if (gemm::takes(out.scalar_type(), x.size(0))) {
     return gemm::multiply(out, x, gemm::Right::of_transposed(w));
   }
+  if (gemm::takes_few(out.scalar_type(), x.size(0))) return gemm::multiply_few(out, x, w);
   const std::int64_t rows = x.size(0), columns = w.out_features();
   const auto dtype = out.scalar_type();
   const at::Tensor left = converted(x, dtype);

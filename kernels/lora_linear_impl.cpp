@@ -26,6 +26,7 @@ at::Tensor dropped(const at::Tensor& tile, const DropoutPlace& dropout, std::int
 
 LoraForward lora_forward(const at::Tensor& x, const BaseWeight& base, std::span<const LoraFactors> adapters) {
   if (gemm::takes(product_dtype(x.scalar_type()), x.size(0))) return own_forward(x, base, adapters);
+  if (few_rows_fit(x, adapters)) return few_rows_forward(x, base, adapters);
   const std::int64_t rows = x.size(0), out = base.out_features();
   const auto dtype = product_dtype(x.scalar_type());
   const auto options = x.options().dtype(dtype);

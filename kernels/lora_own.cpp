@@ -1,8 +1,11 @@
 #include "lowrank/kernels/lora_own.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/gemm.h"
+#include "lowrank/kernels/gemm/few_rows.h"
 #include "lowrank/kernels/gemm/product.h"
 #include "lowrank/kernels/rows.h"
 
@@ -109,6 +112,46 @@ LoraForward own_forward(const at::Tensor& x, const BaseWeight& base, std::span<c
   if (target.out.is_same(result.y)) return result;
   for_row_chunks(rows, kChunk, [&](std::int64_t begin, std::int64_t end) {
     result.y.narrow(0, begin, end - begin).copy_(target.out.narrow(0, begin, end - begin));
+  });
+  return result;
+}
+
+bool few_rows_fit(const at::Tensor& x, std::span<const LoraFactors> adapters) {
+  return gemm::takes_few(product_dtype(x.scalar_type()), x.size(0)) &&
+         std::all_of(adapters.begin(), adapters.end(), [](const LoraFactors& lora) { return lora.dropout.p == 0; });
+}
+
+LoraForward few_rows_forward(const at::Tensor& x, const BaseWeight& base, std::span<const LoraFactors> adapters) {
+  const std::int64_t rows = x.size(0), out = base.out_features();
+  const at::Tensor left = converted(x, at::kFloat);
+  LoraForward result;
+  result.y = aten::empty({rows, out}, x.options());
+  at::Tensor shared;  // x Wᵀ
+  std::vector<at::Tensor> b;
+  for (const LoraFactors& lora : adapters) {
+    if (lora.keeps_product && !shared.defined()) shared = aten::empty({rows, out}, x.options());
+    result.product.push_back(lora.keeps_product ? shared : at::Tensor());
+    result.t.push_back(aten::empty({rows, lora.a.size(0)}, left.options()));
+    const at::Tensor a = lora.a.contiguous();
+    for_row_chunks(a.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
+      gemm::dot_products(result.t.back().narrow(1, begin, end - begin), left, a.narrow(0, begin, end - begin));
+    });
+    b.push_back(lora.b.contiguous());
+  }
+  const at::Tensor scale = base_scale(adapters);
+  const at::Tensor bias = base.bias().defined() ? base.bias().detach().to(at::kFloat) : at::Tensor();
+  const bool direct = x.scalar_type() == at::kFloat;
+  gemm::for_columns(out, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t n = end - begin;
+    const at::Tensor target = result.y.narrow(1, begin, n);
+    const at::Tensor y = direct ? target : aten::empty({rows, n}, left.options());
+    gemm::dot_products(y, left, gemm::dot_operand(base, begin, n));
+    if (shared.defined()) shared.narrow(1, begin, n).copy_(y);
+    if (scale.defined()) y.mul_(scale.narrow(0, begin, n));
+    if (bias.defined()) y.add_(bias.narrow(0, begin, n));
+    for (std::size_t i = 0; i < adapters.size(); ++i)
+      gemm::dot_products(y, result.t[i], b[i].narrow(0, begin, n), adapters[i].scale, /*accumulate=*/true);
+    if (!direct) target.copy_(y);
   });
   return result;
 }

@@ -19,6 +19,10 @@ inline bool has_own_product(const LoraFactors& lora) { return lora.gain.defined(
 /// As lora_forward.
 LoraForward own_forward(const at::Tensor& x, const BaseWeight& base, std::span<const LoraFactors> adapters);
 
+/// The same by dot products with the weights as they lie: of a few rows, with nothing dropped.
+bool few_rows_fit(const at::Tensor& x, std::span<const LoraFactors> adapters);
+LoraForward few_rows_forward(const at::Tensor& x, const BaseWeight& base, std::span<const LoraFactors> adapters);
+
 /// u = g B of every adapter, fp32, and where dx is defined dx = g W + Σ s · drop(u A). g is contiguous.
 std::vector<at::Tensor> own_input_gradients(const at::Tensor& g, const BaseWeight& base,
                                             std::span<const LoraFactors> adapters, const at::Tensor& dx);

@@ -113,6 +113,25 @@ void store_rows(const MicroKernel& kernel, const float* from, std::int64_t step,
   }
 }
 
+// A row of scores becomes probabilities but for the factor 1 / *sum; `first` is the key of its first column. Gives its log-sum-exp.
+float soften(const AttentionHead& head, std::int64_t i, std::int64_t first, std::int64_t columns, float* row, float* sum) {
+  const std::int64_t begin = first_key(head, i, first), end = head.offset + i + 1 - first;
+  if (head.cap != 0) loops::cap_row(row, begin, end, head.scale, head.cap);
+  float lse = loops::softmax_row(row, columns, begin, end, head.cap != 0 ? 1 : head.scale, sum);
+  if (head.sink != nullptr) add_sink(*head.sink, sum, &lse);
+  return lse;
+}
+
+// Rows [begin, begin + n) of out from sums [., wide] that their factors are still missing from.
+void store_result(const MicroKernel& kernel, float* result, std::int64_t wide, const float* sums, const at::Tensor& out, std::int64_t begin,
+                  std::int64_t n) {
+  for (std::int64_t r = 0; r < n; ++r) {
+    const float factor = 1 / sums[r];
+    for (std::int64_t j = 0; j < out.size(1); ++j) result[r * wide + j] *= factor;
+  }
+  store_rows(kernel, result, wide, n, out.size(1), out, begin);
+}
+
 }  // namespace
 
 void attention_forward(const AttentionHead& head, const at::Tensor& out, float* lse) {
@@ -130,19 +149,43 @@ void attention_forward(const AttentionHead& head, const at::Tensor& out, float* 
     const std::int64_t columns = at.last - at.first;
     product(kernel, left_rows(kernel, head.q, begin, rows, query), keys, 0, d, rows, at.first, at.last, scores - at.first, step);
     float sums[16];
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const std::int64_t i = begin + r, first = first_key(head, i, at.first), last = head.offset + i + 1 - at.first;
-      float* const row = scores + r * step;
-      if (head.cap != 0) loops::cap_row(row, first, last, head.scale, head.cap);
-      lse[i] = loops::softmax_row(row, columns, first, last, head.cap != 0 ? 1 : head.scale, sums + r);
-      if (head.sink != nullptr) add_sink(*head.sink, sums + r, lse + i);
-    }
+    for (std::int64_t r = 0; r < rows; ++r) lse[begin + r] = soften(head, begin + r, at.first, columns, scores + r * step, sums + r);
     product(kernel, by_row(scores, step), values, at.first, at.last, rows, 0, dv, result, wide);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const float factor = 1 / sums[r];
-      for (std::int64_t j = 0; j < dv; ++j) result[r * wide + j] *= factor;
+    store_result(kernel, result, wide, sums, out, begin, rows);
+  }
+}
+
+void attention_forward_few(const AttentionHead& head, const at::Tensor& out, float* lse) {
+  const MicroKernel& kernel = micro_kernel();
+  const std::int64_t n = head.q.size(0), d = head.q.size(1), dv = head.v.size(1), height = kernel.rows;
+  const std::int64_t first = first_key(head, 0, 0), columns = head.k.size(0) - first;
+  const std::int64_t step = scores_step(columns), wide = round_up(dv, kernel.columns);
+  const at::Tensor q = head.q.to(at::kFloat), values = head.v.narrow(0, first, columns);
+  const bool lies = values.scalar_type() == at::kFloat;
+  Arena arena((lies ? 0 : panels_size(kernel, columns, dv)) + n * step + height * wide + 64);
+  float *const scores = arena.take(n * step), *const result = arena.take(height * wide);
+  const Source keys = moved(source_of(head.k), first, 0);
+  kernel.dots({.x = q.const_data_ptr<float>(), .x_step = q.stride(0), .w = keys.data, .element = keys.element, .w_step = keys.row_step,
+               .y = scores, .y_step = step, .rows = n, .columns = columns, .inner = d});
+  const Panels panels = lies ? Panels{} : packed(kernel, arena, values);
+  for (std::int64_t begin = 0; begin < n; begin += height) {
+    const std::int64_t rows = std::min(height, n - begin);
+    float* const some = scores + begin * step;
+    float sums[16];
+    for (std::int64_t r = 0; r < rows; ++r) lse[begin + r] = soften(head, begin + r, first, columns, some + r * step, sums + r);
+    if (lies) {
+      const std::int64_t row = values.stride(0);
+      for (std::int64_t column = 0; column < dv; column += kernel.columns) {
+        Tile tile;
+        tile.first = {columns, some, values.const_data_ptr<float>() + column, 1, row, step};
+        tile.c = result + column, tile.c_step = wide;
+        tile.rows = static_cast<int>(rows), tile.columns = static_cast<int>(std::min<std::int64_t>(kernel.columns, dv - column));
+        kernel.tile(tile);
+      }
+    } else {
+      product(kernel, by_row(some, step), panels, 0, columns, rows, 0, dv, result, wide);
     }
-    store_rows(kernel, result, wide, rows, dv, out, begin);
+    store_result(kernel, result, wide, sums, out, begin, rows);
   }
 }
 

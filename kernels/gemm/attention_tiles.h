@@ -21,6 +21,9 @@ struct AttentionHead {
 /// out [n, dv] in q's dtype, and each row's log-sum-exp in lse [n].
 void attention_forward(const AttentionHead& head, const at::Tensor& out, float* lse);
 
+/// The same where a few queries pass over keys and values as they lie: nothing but values in bf16 is packed.
+void attention_forward_few(const AttentionHead& head, const at::Tensor& out, float* lse);
+
 /// From g and out [n, dv], fp32: dq [n, d] in its dtype; dk [m, d] and dv [m, dv], fp32, are added to. `deltas` [n], unless
 /// null, becomes Σ g out of each row.
 void attention_backward(const AttentionHead& head, const at::Tensor& g, const at::Tensor& out, const float* lse,

@@ -49,6 +49,23 @@ struct Source {
   std::int64_t row_step = 0, column_step = 0;
 };
 
+/// Dot products of a few rows with rows of weights that lie as they were stored: y[i · y_step + o] (+)= scale ·
+/// Σ_k x[i · x_step + k] w[o, k] for i < rows and o < columns, k < inner. A sum is kDotLanes chains, k going to the
+/// k mod kDotLanes-th, added up in halves: the same whatever else is asked for beside it.
+struct Dots {
+  const float* x = nullptr;
+  std::int64_t x_step = 0;
+  const void* w = nullptr;
+  Element element = Element::kFloat;
+  std::int64_t w_step = 0;
+  float* y = nullptr;
+  std::int64_t y_step = 0;
+  std::int64_t rows = 0, columns = 0, inner = 0;
+  float scale = 1;
+  bool accumulate = false;
+};
+inline constexpr int kDotLanes = 32;
+
 struct MicroKernel {
   InstructionSet set;
   int rows, columns;  // of a whole tile
@@ -58,6 +75,7 @@ struct MicroKernel {
   /// to[k · step + i] = scale · x[i, k] for i < n and k < count, zero for n <= i < width: a panel of rows, step by step.
   void (*pack)(const Source& x, std::int64_t n, std::int64_t count, float scale, float* to, std::int64_t width,
                std::int64_t step);
+  void (*dots)(const Dots& dots);
   /// to[i] = bf16(x[i]), rounded to nearest even.
   void (*round_row)(const float* x, std::int64_t n, std::uint16_t* to);
   /// `n` rounds of kFmaChains independent multiply-adds of vectors, nothing else: the machine's limit. Gives their sum.

@@ -17,7 +17,6 @@ namespace lowrank::kernels::gemm {
 
 namespace {
 
-constexpr std::int64_t kFewestRows = 32;            // below them packing costs more than it saves
 constexpr std::int64_t kInner = 320;                // steps of a sum that stay in registers, at most: a panel of the right
                                                     // operand stays in the nearest cache
 constexpr std::int64_t kGroupFloats = 48 * 1024;    // of the left panels that pass over it: they stay in the next

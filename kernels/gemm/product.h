@@ -15,6 +15,8 @@ namespace lowrank::kernels::gemm {
 
 class PanelStore;
 
+/// Below so many rows packing a panel costs more than it saves.
+inline constexpr std::int64_t kFewestRows = 32;
 /// Whether products of `rows` rows whose operands are made `dtype` are formed here: fp32, by the path in force, on the
 /// CPU, and enough rows that a packed panel pays.
 bool takes(at::ScalarType dtype, std::int64_t rows);

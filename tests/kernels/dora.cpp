@@ -116,7 +116,7 @@ TEST_CASE("DoRA equals its twin in fp32, packed or not, and is near it in bf16",
   for (const k::GemmPath path : {k::GemmPath::kPlain, k::GemmPath::kPacked, k::GemmPath::kOwn, k::GemmPath::kNativeBf16}) {
     const k::RuntimeScope scope({.gemm = path});
     for (const Case& c : {Case{257, 96, 192, 16, 0.1}, Case{100, 128, 96, 8}, Case{90, 63, 45, 5, 0.3, true, true, true},
-                          Case{90, 63, 45, 5, 0, true, true, true}}) {
+                          Case{90, 63, 45, 5, 0, true, true, true}, Case{7, 63, 45, 5, 0, true, true, true}}) {
       INFO(k::name(path) << ", dropout " << c.dropout);
       const Tensors inputs = inputs_of(c, at::kFloat, at::kFloat);
       require_twins(op_of(c), inputs, trains(c, inputs, true), 1e-5);

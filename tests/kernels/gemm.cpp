@@ -112,6 +112,40 @@ TEST_CASE("our products' bytes depend on neither threads, rows nor the instructi
   }
 }
 
+TEST_CASE("products of a few rows are those of fp64, and their bytes depend on neither threads, rows nor the instruction set", "[unit]") {
+  torch::manual_seed(17);
+  const k::RuntimeScope scope(kOwn);
+  const int before = at::get_num_threads();
+  for (const auto& [out, in] : {std::pair(1, 1), {7, 5}, {33, 64}, {131, 129}, {513, 700}}) {
+    const at::Tensor x = random({31, in}), w = random({out, in});
+    for (const auto dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
+      for (const bool transposed : {false, true}) {
+        const at::Tensor stored = w.to(dtype);
+        const k::BaseWeight base = transposed ? k::BaseWeight::dense(stored.t().contiguous(), {}, {.transposed = true})
+                                              : k::BaseWeight::dense(stored);
+        const auto product = [&](std::int64_t first, std::int64_t rows) {
+          at::Tensor y = torch::full({rows, out}, NAN);
+          k::multiply_transposed(y, x.narrow(0, first, rows), base);
+          return y;
+        };
+        INFO(out << "x" << in << " " << dtype);
+        at::set_num_threads(1);
+        const at::Tensor expected = product(0, 31);
+        CHECK(distance(expected, exact(x, stored.t())) < 2e-6);
+        at::set_num_threads(3);
+        for (const std::int64_t rows : {1, 2, 3, 4, 5, 30}) CHECK(equal_bytes(product(1, rows), expected.narrow(0, 1, rows)));
+        at::set_num_threads(before);
+        for (const auto set : sets()) {
+          const Forced forced(set);
+          const at::Tensor found = product(0, 31);
+          CHECK(distance(found, expected) < 2e-6);
+          if (set != gemm::InstructionSet::kBaseline) CHECK(equal_bytes(found, expected));  // it has no fused multiply-adds
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("several terms, a bias and thin products pass over one left operand", "[unit]") {
   torch::manual_seed(8);
   const k::RuntimeScope scope(kOwn);

@@ -89,7 +89,7 @@ TEST_CASE("lora_linear equals its twin in fp32", "[unit]") {
 TEST_CASE("lora_linear in bf16 is within 1 % of its fp64 twin, with fp32 gradients of the adapters", "[unit]") {
   for (const k::GemmPath path : {k::GemmPath::kPlain, k::GemmPath::kOwn, k::GemmPath::kNativeBf16}) {
     const k::RuntimeScope scope({.gemm = path});
-    for (const Case& c : {Case{}, Case{200, 128, 96, 8, 0.1}}) {
+    for (const Case& c : {Case{}, Case{200, 128, 96, 8, 0.1}, Case{5, 63, 45, 5, 0, true, 2}}) {
       const Tensors inputs = inputs_of(c, at::kBFloat16, at::kFloat);
       const Tensors half = run(op_of(c), inputs, trains(c, true, true));
       CHECK(half[0].scalar_type() == at::kBFloat16);
@@ -114,7 +114,7 @@ TEST_CASE("a bf16 weight serves fp32 activations without a copy of the weight", 
 TEST_CASE("weights packed for oneDNN give the plain product", "[unit]") {
   for (const auto path : {k::GemmPath::kPacked, k::GemmPath::kOwn, k::GemmPath::kNativeBf16}) {
     const k::RuntimeScope scope({.gemm = path});
-    for (const Case& c : {Case{300, 63, 45, 5, 0.2}, Case{100, 128, 96, 8}}) {
+    for (const Case& c : {Case{300, 63, 45, 5, 0.2}, Case{100, 128, 96, 8}, Case{7, 63, 45, 5, 0, true, 2}, Case{7, 63, 45, 5, 0.2}}) {
       require_twins(op_of(c), inputs_of(c, at::kFloat, at::kFloat), trains(c, true, true), 1e-5);
     }
   }

@@ -1,0 +1,50 @@
+#include "lowrank/kernels/gemm/few_rows.h"
+
+#include <algorithm>
+
+#include "lowrank/kernels/gemm.h"
+#include "lowrank/kernels/gemm/panels.h"
+#include "lowrank/kernels/gemm/product.h"
+#include "lowrank/kernels/rows.h"
+
+namespace lowrank::kernels::gemm {
+
+bool takes_few(at::ScalarType dtype, std::int64_t rows) {
+  return rows > 0 && !takes(dtype, rows) && takes(dtype, kFewestRows);
+}
+
+void dot_products(const at::Tensor& y, const at::Tensor& x, const at::Tensor& w, double scale, bool accumulate) {
+  Dots dots;
+  dots.x = x.const_data_ptr<float>();
+  dots.x_step = x.stride(0);
+  dots.w = w.const_data_ptr();
+  dots.element = element_of(w);
+  dots.w_step = w.stride(0);
+  dots.y = y.mutable_data_ptr<float>();
+  dots.y_step = y.stride(0);
+  dots.rows = x.size(0), dots.columns = w.size(0), dots.inner = x.size(1);
+  dots.scale = static_cast<float>(scale);
+  dots.accumulate = accumulate;
+  micro_kernel().dots(dots);
+}
+
+at::Tensor dot_operand(const BaseWeight& w, std::int64_t begin, std::int64_t n) {
+  const auto own = w.dtype();
+  const bool as_it_lies = (own == at::kFloat || own == at::kBFloat16 || own == at::kHalf) && w.gives_views(own);
+  const at::Tensor rows = w.rows(begin, n, as_it_lies ? own : at::kFloat);
+  return rows.stride(1) == 1 ? rows : rows.to(at::kFloat).contiguous();
+}
+
+void for_columns(std::int64_t columns, const std::function<void(std::int64_t, std::int64_t)>& f) {
+  constexpr std::int64_t kFewest = 64, kTasks = 64;
+  for_row_chunks(columns, std::max(kFewest, round_up(ceil_div(columns, kTasks), kFewest)), f);
+}
+
+void multiply_few(const at::Tensor& out, const at::Tensor& x, const BaseWeight& w) {
+  const at::Tensor left = converted(x, at::kFloat);
+  for_columns(w.out_features(), [&](std::int64_t begin, std::int64_t end) {
+    dot_products(out.narrow(1, begin, end - begin), left, dot_operand(w, begin, end - begin));
+  });
+}
+
+}  // namespace lowrank::kernels::gemm
