@@ -59,9 +59,10 @@ TEST_CASE("LoRA gradients are those of peft, document by document and packed", "
   for (const std::string& name : golden_cases()) {
     INFO(name);
     const Golden golden(name);
-    // Where unit keys and a norm of a small output stand one after another, rounding grows (the reference's own fp32
-    // gradients are 6e-6 from its fp64 ones, with Gemma 4's values of norm 1 8e-6).
-    const bool grows = name.starts_with("qwen3_5") || name == "gemma4";
+    // Where unit keys and a norm of a small output stand one after another, rounding grows: the reference's own fp32
+    // gradients are 6e-6 from its fp64 ones, with Gemma 4's values of norm 1 8e-6, with its experts 2.8e-5 (those of the
+    // golden file; 1.3e-5 on another CPU), with its pictures 1.3e-5.
+    const bool grows = name.starts_with("qwen3_5") || name.starts_with("gemma4");
     const double bound = grows ? 1e-4 : 1e-5;
     models::Decoder decoder = golden.load();
     lora::Adapter adapter = lora::load_peft(decoder->slot_table(), golden.folder / "adapter");
