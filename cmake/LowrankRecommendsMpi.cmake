@@ -1,6 +1,6 @@
 # Run by CPack on the tree that it packs: dpkg-shlibdeps would make a dependency of the MPI that lowrank_mpi.so is linked with. The
 # command loads that module only where a launcher of MPI has started it, so the package recommends it (LowrankPackage.cmake).
-file(GLOB_RECURSE modules "${CPACK_TEMPORARY_DIRECTORY}/*/lowrank/lowrank_mpi.so")
+file(GLOB_RECURSE modules "${CPACK_TEMPORARY_DIRECTORY}/lowrank_mpi.so")
 find_program(READELF readelf REQUIRED)
 foreach(module IN LISTS modules)
   execute_process(COMMAND "${READELF}" -d "${module}" OUTPUT_VARIABLE dynamic COMMAND_ERROR_IS_FATAL ANY)
