@@ -8,6 +8,7 @@
 #include "lowrank/kernels/experts.h"
 #include "lowrank/kernels/experts_own.h"
 #include "lowrank/kernels/gemm.h"
+#include "lowrank/kernels/gemm/few_rows.h"
 #include "lowrank/kernels/gemm/product.h"
 #include "lowrank/kernels/host.h"
 #include "lowrank/kernels/loops_experts.h"
@@ -167,7 +168,11 @@ at::Tensor forward_pass(const at::Tensor& x, const Settings& s, const std::vecto
     const at::Tensor yt = direct ? target : aten::empty({rows, tile.columns}, options);
     for_parts(s.weight.parts(e), tile.column, tile.columns,
               [&, count = rows](const BaseWeight& part, std::int64_t at, std::int64_t row, std::int64_t n) {
-                Panel::of_transposed(part.rows(row, n, dtype), count).multiply(yt.narrow(1, at, n), xt);
+                if (gemm::takes_few(dtype, count)) {
+                  gemm::dot_products(yt.narrow(1, at, n), xt, gemm::dot_operand(part, row, n));
+                } else {
+                  Panel::of_transposed(part.rows(row, n, dtype), count).multiply(yt.narrow(1, at, n), xt);
+                }
               });
     if (bias.defined()) {
       yt.add_(bias.detach().select(0, e).narrow(0, tile.column, tile.columns).to(dtype));
