@@ -99,5 +99,6 @@ int main(int argc, char** argv) {
   install_signal_handlers();
   const std::vector<std::string> words(argv + 1, argv + argc);
   const std::optional<int> code = answered(words);
-  return code ? checked_stdout(*code) : run_verb(words, argc, argv);
+  // What was written is written; LibTorch would go on to take back its thousands of operators one by one.
+  std::quick_exit(code ? checked_stdout(*code) : run_verb(words, argc, argv));
 }

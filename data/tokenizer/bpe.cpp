@@ -15,6 +15,7 @@ namespace lowrank::data {
 
 namespace {
 
+constexpr std::string_view kSpace = "\u2581";
 constexpr char32_t kTableCharacters = 0x10000;  // those beyond are looked up as texts
 
 // Earlier rank first, then the place further left: the order of PyPI tokenizers' queue.
@@ -44,6 +45,7 @@ Bpe::Bpe(const core::JsonView& model, ModelTables tables) : TokenModel(std::move
     unk_ = vocabulary_.find(unk);
     if (!unk_) model.at("unk_token").fail("'" + core::printable(unk) + "' is not in the vocabulary");
   }
+  words_ = words_ && (byte_fallback_ || unk_);  // a character that is left out would bring two ▁ together
 }
 
 Bpe::Bpe(const std::vector<std::string>& tokens, const std::vector<std::string>& special, const std::string& where)
@@ -100,6 +102,7 @@ void Bpe::index_characters() {
 
 void Bpe::read_merges(const ModelTables& tables) {
   merges_ = MergeTable(tables.merge_count());
+  words_ = vocabulary_.find(kSpace) && prefix_.empty() && suffix_.empty() && !ignore_merges_;
   std::int32_t rank = 0;
   std::string merged;
   tables.visit_merges([&](std::string_view left, std::string_view right, const ModelTables::Problem& problem) {
@@ -109,6 +112,7 @@ void Bpe::read_merges(const ModelTables& tables) {
       return id.value_or(-1);
     };
     const TokenId left_id = look_up(left), right_id = look_up(right);
+    if (right.starts_with(kSpace) && !left.ends_with(kSpace)) words_ = false;
     if (!right.starts_with(prefix_)) {
       problem("'" + core::printable(right, 40) + "' does not begin with continuing_subword_prefix");
     }
@@ -202,6 +206,13 @@ void Bpe::merge(Workspace& w) const {
     if (left.previous >= 0) propose(w, left.previous, top.position);
     if (left.next >= 0) propose(w, top.position, left.next);
   }
+}
+
+std::size_t Bpe::part_end(std::string_view piece, std::size_t from) const {
+  if (!words_) return piece.size();
+  std::size_t at = from;
+  while (piece.substr(at).starts_with(kSpace)) at += kSpace.size();
+  return std::min(piece.find(kSpace, at), piece.size());
 }
 
 void Bpe::encode(std::string_view piece, std::vector<TokenId>& ids) const {

@@ -23,6 +23,9 @@ class Bpe : public TokenModel {
   /// O(n log n) in the piece's length.
   void encode(std::string_view piece, std::vector<TokenId>& ids) const override;
 
+  /// A word: up to the next ▁ behind another character, where no merge reaches over such a place (SentencePiece's vocabularies).
+  std::size_t part_end(std::string_view piece, std::size_t from) const override;
+
  private:
   struct Symbol {
     TokenId id;
@@ -50,6 +53,7 @@ class Bpe : public TokenModel {
   std::array<TokenId, 256> byte_ids_{};
   std::string prefix_, suffix_;  // of characters that are not a piece's first, that are its last
   bool byte_fallback_ = false, fuse_unk_ = false, ignore_merges_ = false;
+  bool words_ = false;  // no merge reaches over the beginning of a word
 };
 
 }  // namespace lowrank::data

@@ -189,10 +189,15 @@ void HfTokenizer::encode_segment(std::string text, bool at_start, std::vector<To
 }
 
 void HfTokenizer::encode_piece(std::string_view piece, std::vector<TokenId>& ids) const {
-  if (piece.empty() || cache_.find(piece, ids)) return;
-  const std::size_t first = ids.size();
-  model_->encode(piece, ids);
-  cache_.add(piece, std::span(ids).subspan(first));
+  for (std::size_t at = 0; at < piece.size();) {
+    const std::size_t end = model_->part_end(piece, at);
+    const std::string_view part = piece.substr(at, end - at);
+    at = end;
+    if (cache_.find(part, ids)) continue;
+    const std::size_t first = ids.size();
+    model_->encode(part, ids);
+    cache_.add(part, std::span(ids).subspan(first));
+  }
 }
 
 std::string HfTokenizer::decode(std::span<const TokenId> ids, bool skip_special_tokens) const {

@@ -24,6 +24,10 @@ class TokenModel {
   /// Appends the ids of one piece, which is valid UTF-8 and not empty.
   virtual void encode(std::string_view piece, std::vector<TokenId>& ids) const = 0;
 
+  /// Where the part of `piece` that begins at `from` ends, the piece's end at the latest: parts that are encoded one by one give the
+  /// same ids.
+  virtual std::size_t part_end(std::string_view piece, std::size_t /*from*/) const { return piece.size(); }
+
   const Vocabulary& vocabulary() const { return vocabulary_; }
   std::optional<TokenId> unk() const { return unk_; }
 

@@ -188,7 +188,8 @@ const bool preloaded = [] {
   } else {
     arm(Action::kNone, 0, 0, false);
   }
-  ::atexit(write_count);
+  std::atexit(write_count);
+  std::at_quick_exit(write_count);
   return true;
 }();
 
