@@ -19,8 +19,10 @@ int pull(const Options& options) {
   const recipes::PullResult result = recipes::pull(spec, progress);
   console.text(result.lines);
   const bool revision = spec.revision && spec.repo.find('@') == std::string::npos;
-  const std::string name = spec.repo + (revision ? "@" + *spec.revision : "");
-  if (spec.dry_run) {
+  const std::string on_hub = spec.repo + (revision ? "@" + *spec.revision : ""), name = spec.local_dir.value_or(on_hub);
+  if (spec.dry_run && spec.local_dir) {
+    print_next(console, {"pull", on_hub, "--local-dir", name});
+  } else if (spec.dry_run) {
     print_next(console, {"pull", name});
   } else if (result.adapter) {
     print_next(console, {"generate", name, "--prompt", "Once upon a time"});

@@ -4,12 +4,14 @@
 #include <span>
 #include <vector>
 
+#include "lowrank/data/hub/blob_hash.h"
+
 namespace lowrank::data::hub {
 
 namespace fs = std::filesystem;
 
-BlobWriter::BlobWriter(const RepoCache& cache, const RemoteFile& file) : cache_(cache), file_(file) {
-  const fs::path path = cache.incomplete(file.hash);
+BlobWriter::BlobWriter(const Store& store, const RemoteFile& file) : store_(store), file_(file) {
+  const fs::path path = store.incomplete(file);
   std::error_code error;
   const bool there = fs::is_regular_file(fs::symlink_status(path, error));
   const std::uint64_t size = there ? fs::file_size(path, error) : 0;
@@ -28,10 +30,8 @@ BlobWriter::BlobWriter(const RepoCache& cache, const RemoteFile& file) : cache_(
 
 void BlobWriter::open(std::uint64_t keep_bytes) {
   out_.reset();
-  out_ = std::make_unique<core::AppendFile>(cache_.incomplete(file_.hash), keep_bytes);
-  digest_.emplace(file_.large() ? core::DigestKind::kSha256 : core::DigestKind::kSha1);
-  // Git names a blob by the hash of this and its bytes.
-  if (!file_.large()) digest_->add("blob " + std::to_string(file_.size) + std::string(1, '\0'));
+  out_ = std::make_unique<core::AppendFile>(store_.incomplete(file_), keep_bytes);
+  digest_ = blob_hash(file_.large(), file_.size);
 }
 
 void BlobWriter::write(std::string_view bytes) {
@@ -48,12 +48,12 @@ bool BlobWriter::finish() {
   const bool right = digest_->hex() == file_.hash;
   if (!right) {
     out_->close();
-    core::remove_file(cache_.incomplete(file_.hash));
+    core::remove_file(store_.incomplete(file_));
     return false;
   }
   out_->sync();
   out_->close();
-  core::move_into_place(cache_.incomplete(file_.hash), cache_.blob(file_.hash));
+  store_.keep(file_);
   return true;
 }
 

@@ -1,4 +1,4 @@
-// One file on its way into a cache: what is written of it, and its hash.
+// One file on its way into a store: what is written of it, and its hash.
 #pragma once
 
 #include <cstdint>
@@ -9,15 +9,15 @@
 
 #include "lowrank/core/digest.h"
 #include "lowrank/core/files.h"
-#include "lowrank/data/hub/cache.h"
+#include "lowrank/data/hub/store.h"
 #include "lowrank/data/hub/listing.h"
 
 namespace lowrank::data::hub {
 
 class BlobWriter {
  public:
-  /// Opens BLOB.incomplete and hashes what an earlier download left in it.
-  BlobWriter(const RepoCache& cache, const RemoteFile& file);
+  /// Opens the incomplete file and hashes what an earlier download left in it.
+  BlobWriter(const Store& store, const RemoteFile& file);
 
   std::uint64_t written() const { return out_->bytes(); }
   std::uint64_t resumed() const { return resumed_; }
@@ -30,7 +30,7 @@ class BlobWriter {
  private:
   void open(std::uint64_t keep_bytes);
 
-  const RepoCache& cache_;
+  const Store& store_;
   const RemoteFile& file_;
   std::unique_ptr<core::AppendFile> out_;
   std::optional<core::Digest> digest_;

@@ -93,17 +93,19 @@ void check_remote_path(const std::string& path, const std::string& where) {
 
 RepoCache::RepoCache(fs::path cache, const Repo& repo) : cache_(std::move(cache)), folder_(cache_ / repo.folder()) {}
 
-fs::path RepoCache::blob(const std::string& hash) const {
-  if (!is_hash(hash)) throw InternalError("not a hash: " + core::printable(hash));
-  return folder_ / "blobs" / hash;
+fs::path RepoCache::place(const RemoteFile& file) const {
+  if (!is_hash(file.hash)) throw InternalError("not a hash: " + core::printable(file.hash));
+  return folder_ / "blobs" / file.hash;
 }
 
-fs::path RepoCache::incomplete(const std::string& hash) const { return blob(hash).string() + ".incomplete"; }
+fs::path RepoCache::incomplete(const RemoteFile& file) const { return place(file).string() + ".incomplete"; }
 
-bool RepoCache::has_blob(const std::string& hash) const {
+bool RepoCache::has(const RemoteFile& file) const {
   std::error_code ignored;
-  return fs::is_regular_file(blob(hash), ignored);
+  return fs::is_regular_file(place(file), ignored);
 }
+
+void RepoCache::keep(const RemoteFile& file) const { core::move_into_place(incomplete(file), place(file)); }
 
 fs::path RepoCache::snapshot(const std::string& commit) const {
   if (!is_commit_name(commit)) throw InternalError("not a commit: " + core::printable(commit));
@@ -114,23 +116,25 @@ void RepoCache::prepare() const {
   core::make_folder(folder_ / "blobs");
   core::make_folder(folder_ / "refs");
   core::make_folder(cache_ / ".locks" / folder_.filename());
-  // What backups and the like go by (https://bford.info/cachedir/).
+  mark_as_cache(cache_);
+}
+
+void mark_as_cache(const fs::path& folder) {
   std::error_code ignored;
-  if (!fs::exists(cache_ / "CACHEDIR.TAG", ignored)) {
-    core::write_file(cache_ / "CACHEDIR.TAG",
-                     "Signature: 8a477f597d28d172789f06886806bc55\n# A cache of files from the Hugging Face hub.\n");
-  }
+  if (fs::exists(folder / "CACHEDIR.TAG", ignored)) return;
+  core::write_file(folder / "CACHEDIR.TAG",
+                   "Signature: 8a477f597d28d172789f06886806bc55\n# A cache of files from the Hugging Face hub.\n");
 }
 
-std::optional<core::SharedLock> RepoCache::try_lock(const std::string& hash) const {
-  return core::SharedLock::try_take(cache_ / ".locks" / folder_.filename() / (blob(hash).filename().string() + ".lock"));
+std::optional<core::SharedLock> RepoCache::try_lock(const RemoteFile& file) const {
+  return core::SharedLock::try_take(cache_ / ".locks" / folder_.filename() / (place(file).filename().string() + ".lock"));
 }
 
-void RepoCache::link(const std::string& commit, const std::string& path, const std::string& hash) const {
-  check_remote_path(path, "the listing");
-  const fs::path at = snapshot(commit) / path;
+void RepoCache::link(const std::string& commit, const RemoteFile& file) const {
+  check_remote_path(file.path, "the listing");
+  const fs::path at = snapshot(commit) / file.path;
   core::make_folder(at.parent_path());
-  const fs::path target = blob(hash).lexically_relative(at.parent_path());
+  const fs::path target = place(file).lexically_relative(at.parent_path());
   std::error_code ignored;
   if (fs::read_symlink(at, ignored) == target) return;
   core::place_link(target.string(), at);

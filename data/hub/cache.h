@@ -7,8 +7,8 @@
 #include <string>
 
 #include "lowrank/core/error.h"
-#include "lowrank/core/shared_files.h"
 #include "lowrank/data/hub/repo.h"
+#include "lowrank/data/hub/store.h"
 
 namespace lowrank::data::hub {
 
@@ -31,24 +31,25 @@ std::optional<std::filesystem::path> local_path(const std::filesystem::path& nam
 [[noreturn]] void throw_not_here(const std::string& problem, const std::filesystem::path& name, RepoType type);
 
 /// What is written into a cache. Every name that comes from a server is checked before it is made part of a path.
-class RepoCache {
+class RepoCache : public Store {
  public:
   RepoCache(std::filesystem::path cache, const Repo& repo);
 
-  const std::filesystem::path& folder() const { return folder_; }
-  /// `hash`: of 40 or 64 lower-case hex digits.
-  std::filesystem::path blob(const std::string& hash) const;
-  std::filesystem::path incomplete(const std::string& hash) const;
+  const std::filesystem::path& folder() const override { return folder_; }
+  std::string other_disk() const override { return "set HF_HUB_CACHE to a folder on another disk"; }
+  /// The blob, named by the hash: the same bytes by two names are there once.
+  std::filesystem::path place(const RemoteFile& file) const override;
   /// There whole; a link into huggingface_hub's shared store counts.
-  bool has_blob(const std::string& hash) const;
+  bool has(const RemoteFile& file) const override;
+  std::filesystem::path incomplete(const RemoteFile& file) const override;
+  std::optional<core::SharedLock> try_lock(const RemoteFile& file) const override;
+  void keep(const RemoteFile& file) const override;
   std::filesystem::path snapshot(const std::string& commit) const;
 
   /// Makes the folders; IoError.
   void prepare() const;
-  /// The lock that huggingface_hub takes for a blob; nothing while somebody else holds it.
-  std::optional<core::SharedLock> try_lock(const std::string& hash) const;
   /// snapshots/COMMIT/PATH -> the blob.
-  void link(const std::string& commit, const std::string& path, const std::string& hash) const;
+  void link(const std::string& commit, const RemoteFile& file) const;
   /// refs/REVISION holds the commit; nothing where the revision is one.
   void write_ref(const std::string& revision, const std::string& commit) const;
   /// .no_exist/COMMIT/PATH: that snapshot has no such file, and nobody needs to ask again.
@@ -57,6 +58,9 @@ class RepoCache {
  private:
   std::filesystem::path cache_, folder_;
 };
+
+/// Writes the CACHEDIR.TAG by which backups and the like pass a folder over (https://bford.info/cachedir/).
+void mark_as_cache(const std::filesystem::path& folder);
 
 /// FormatError for a path of a listing that is not one of plain names beneath the repository ("..", "/x", "a//b", …).
 void check_remote_path(const std::string& path, const std::string& where);

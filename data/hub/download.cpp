@@ -54,8 +54,8 @@ struct File {
 
 class Download {
  public:
-  Download(Client& client, const RepoCache& cache, const Repo& repo, const Listing& listing)
-      : client_(client), cache_(cache), repo_(repo), listing_(listing) {}
+  Download(Client& client, const Store& store, const Repo& repo, const Listing& listing)
+      : client_(client), store_(store), repo_(repo), listing_(listing) {}
 
   Downloaded run(const std::vector<RemoteFile>& files);
 
@@ -78,7 +78,7 @@ class Download {
   Part* part_of(const Transfer* over);
 
   Client& client_;
-  const RepoCache& cache_;
+  const Store& store_;
   const Repo& repo_;
   const Listing& listing_;
   Downloaded result_;
@@ -90,24 +90,23 @@ class Download {
 void Download::require_room(const std::vector<RemoteFile>& files) const {
   std::uint64_t needed = 0;
   for (const RemoteFile& file : files) {
-    if (cache_.has_blob(file.hash)) continue;
+    if (store_.has(file)) continue;
     std::error_code error;
-    const std::uint64_t there = std::filesystem::file_size(cache_.incomplete(file.hash), error);
+    const std::uint64_t there = std::filesystem::file_size(store_.incomplete(file), error);
     needed += error || there > file.size ? file.size : file.size - there;
   }
-  const std::uint64_t room = core::free_bytes(cache_.folder());
+  const std::uint64_t room = core::free_bytes(store_.folder());
   if (needed > room) {
-    throw IoError(fmt::format("{} still needs {} in {}, where {} are free; make room, or set HF_HUB_CACHE to a folder on "
-                              "another disk",
-                              repo_.spelled(), core::format_bytes(needed), cache_.folder().string(),
-                              core::format_bytes(room)));
+    throw IoError(fmt::format("{} still needs {} in {}, where {} are free; make room, or {}", repo_.spelled(),
+                              core::format_bytes(needed), store_.folder().string(), core::format_bytes(room),
+                              store_.other_disk()));
   }
 }
 
 // Nothing happens where somebody else is fetching it: it is looked at again later.
 void Download::begin(File& file) {
   const RemoteFile& remote = *file.remote;
-  file.lock = cache_.try_lock(remote.hash);
+  file.lock = store_.try_lock(remote);
   if (!file.lock) {
     if (!std::exchange(file.waited, true) && client_.observer() != nullptr) {
       client_.observer()->note(fmt::format("another process is downloading {}; waiting for it", remote.path));
@@ -115,13 +114,13 @@ void Download::begin(File& file) {
     file.not_before = Clock::now() + std::chrono::milliseconds(200);
     return;
   }
-  if (cache_.has_blob(remote.hash)) {  // meanwhile
+  if (store_.has(remote)) {  // meanwhile
     done_ += remote.size;
     file.lock.reset();
     file.done = true;
     return;
   }
-  file.blob.emplace(cache_, remote);
+  file.blob.emplace(store_, remote);
   result_.resumed += file.blob->resumed();
   done_ += file.blob->written();
   file.next = file.blob->written();
@@ -319,11 +318,11 @@ Part* Download::part_of(const Transfer* over) {
 Downloaded Download::run(const std::vector<RemoteFile>& files) {
   require_room(files);
   std::uint64_t total = 0;
-  std::vector<std::string> seen;
+  std::vector<std::filesystem::path> seen;
   for (const RemoteFile& remote : files) {
-    if (std::find(seen.begin(), seen.end(), remote.hash) != seen.end()) continue;  // the same bytes by two names
-    seen.push_back(remote.hash);
-    if (cache_.has_blob(remote.hash)) continue;
+    if (std::find(seen.begin(), seen.end(), store_.place(remote)) != seen.end()) continue;  // the same bytes by two names
+    seen.push_back(store_.place(remote));
+    if (store_.has(remote)) continue;
     files_.emplace_back().remote = &remote;
     total += remote.size;
   }
@@ -343,9 +342,9 @@ Downloaded Download::run(const std::vector<RemoteFile>& files) {
 
 }  // namespace
 
-Downloaded download(Client& client, const RepoCache& cache, const Repo& repo, const Listing& listing,
+Downloaded download(Client& client, const Store& store, const Repo& repo, const Listing& listing,
                     const std::vector<RemoteFile>& files) {
-  return Download(client, cache, repo, listing).run(files);
+  return Download(client, store, repo, listing).run(files);
 }
 
 }  // namespace lowrank::data::hub

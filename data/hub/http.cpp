@@ -82,7 +82,10 @@ struct TransferHooks {
       if (space != line.npos) transfer.response.status = std::strtol(line.c_str() + space, nullptr, 10);
     } else if (const std::size_t colon = line.find(':'); colon != line.npos && transfer.response.headers.size() < 500) {
       const std::size_t value = line.find_first_not_of(" \t", colon + 1);
-      transfer.response.headers[lower(line.substr(0, colon))] = value == line.npos ? "" : line.substr(value);
+      const std::string name = lower(line.substr(0, colon));
+      std::string& held = transfer.response.headers[name];
+      const std::string before = name == "link" && !held.empty() ? held + ", " : "";  // may come in several lines
+      held = before + (value == line.npos ? "" : line.substr(value));
     }
     return size * count;
   }

@@ -169,7 +169,9 @@ std::uint64_t send_lfs(Client& client, const Repo& repo, const std::vector<LfsFi
                 {"hash_algo", "sha256"}, {"ref", {{"name", repo.revision}}}};
     for (const LfsFile& file : some) ask["objects"].push_back({{"oid", file.oid}, {"size", file.bytes.size()}});
     const Json answer = json_of(client, repo, client.ask({.method = "POST", .url = url, .headers = kLfs, .body = ask.dump()}, doing), doing);
-    const JsonView objects = JsonView(answer, "the answer of " + client.settings().endpoint).at("objects");
+    const JsonView batch(answer, "the answer of " + client.settings().endpoint);
+    const std::string transfer = batch.get_string("transfer", "basic");
+    const JsonView objects = batch.at("objects");
     for (std::size_t i = 0; i < objects.size(); ++i) {
       const JsonView object = objects.at(i);
       const std::string oid = object.at("oid").as_string();
@@ -181,6 +183,12 @@ std::uint64_t send_lfs(Client& client, const Repo& repo, const std::vector<LfsFi
                                   core::printable(object.at("error").get_string("message", "it does not say why"), 200)));
       }
       if (!object.has_value("actions")) continue;  // it has it
+      if (transfer != "basic" && transfer != "multipart") {
+        throw FormatError(fmt::format("cannot {}: {} takes large files by the transfer '{}' alone, which is not spoken here; "
+                                      "`hf upload {} DIR .{}` of huggingface_hub (with hf_xet) sends them",
+                                      doing, client.settings().endpoint, core::printable(transfer, 40), repo.id,
+                                      repo.type == RepoType::kDataset ? " --repo-type dataset" : ""));
+      }
       send(client, repo, *file, object.at("actions"), done + bytes);
       bytes += file->bytes.size();
     }

@@ -1,23 +1,15 @@
 // What a repository holds at a revision, as the hub's API lists it.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "lowrank/core/json.h"
 #include "lowrank/data/hub/client.h"
+#include "lowrank/data/hub/remote_file.h"
 #include "lowrank/data/hub/repo.h"
 
 namespace lowrank::data::hub {
-
-struct RemoteFile {
-  std::string path;        // checked: plain names beneath the repository
-  std::uint64_t size = 0;  // bytes
-  /// The name of its blob: SHA-256 of the bytes for large files (LFS), the SHA-1 that git gives the others.
-  std::string hash;
-  bool large() const { return hash.size() == 64; }
-};
 
 struct Listing {
   std::string commit;             // 40 hex digits

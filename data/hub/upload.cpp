@@ -6,12 +6,13 @@
 #include <map>
 #include <memory>
 
-#include "lowrank/core/digest.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
 #include "lowrank/core/progress_scope.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/hub/base64.h"
+#include "lowrank/data/hub/blob_hash.h"
 #include "lowrank/data/hub/lfs.h"
 #include "lowrank/data/hub/listing.h"
 
@@ -20,21 +21,6 @@ namespace {
 
 using core::Json;
 using core::JsonView;
-
-std::string base64(std::string_view bytes) {
-  static constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const auto at = [&](std::size_t k) { return k < bytes.size() ? static_cast<unsigned char>(bytes[k]) : 0U; };
-    const unsigned word = at(i) << 16 | at(i + 1) << 8 | at(i + 2);
-    for (int k = 0; k < 4; ++k) {
-      const bool filler = i + static_cast<std::size_t>(k) > bytes.size();
-      text += filler ? '=' : kDigits[word >> (18 - 6 * k) & 63];
-    }
-  }
-  return text;
-}
 
 struct Item {
   const LocalFile* file = nullptr;
@@ -85,9 +71,7 @@ void ask_how(Client& client, const Repo& repo, std::vector<Item>& items, const s
 }
 
 std::string hash_of(const Item& item) {
-  if (item.large) return core::sha256(item.text());
-  core::Digest digest(core::DigestKind::kSha1);
-  digest.add("blob " + std::to_string(item.text().size()) + std::string(1, '\0'));
+  core::Digest digest = blob_hash(item.large, item.text().size());
   digest.add(item.text());
   return digest.hex();
 }

@@ -1,4 +1,4 @@
-// A model or data set from the hub into the cache that transformers and this program read.
+// A model or data set from the hub into the cache that transformers and this program read, or into a folder.
 #pragma once
 
 #include <filesystem>
@@ -18,6 +18,8 @@ struct PullSpec : Spec {
   std::optional<std::string> repo_type;  // model or dataset, where the name does not say
   std::optional<std::string> revision;   // instead of @REVISION
   std::vector<std::string> include, exclude;
+  std::optional<std::string> local_dir;  // instead of the cache: the files by their names
+  bool overwrite = false;                // what is the user's own in local_dir
   std::int64_t connections = 8;
   bool dry_run = false;
 };
@@ -26,7 +28,7 @@ void describe(Fields& table, PullSpec& spec);
 struct PullResult {
   core::Json json;             // for --json
   std::string lines;           // for people
-  std::filesystem::path path;  // the snapshot
+  std::filesystem::path path;  // the snapshot, or local_dir
   bool model = true;           // or an adapter, else a data set
   bool adapter = false;
 };

@@ -56,6 +56,59 @@ TEST_CASE("pull lists, brings, and tells what it did", "[e2e]") {
   CHECK(run({"pull", "org/other"}, offline).exit == 66);
 }
 
+TEST_CASE("pull lays a repository into a folder, and leaves there what is the user's own", "[e2e]") {
+  Place place;
+  const fs::path dir = place.dir / "model";
+  const auto pull = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {"pull", "org/tiny", "--local-dir", dir.string()};
+    words.insert(words.end(), more.begin(), more.end());
+    return place.command(words);
+  };
+  CommandResult result = pull({"--dry-run"});
+  CHECK(result.exit == 0);
+  CHECK(contains(result.out, "next: lowrank pull org/tiny --local-dir " + dir.string()));
+  CHECK_FALSE(fs::exists(dir));
+  result = pull({});
+  REQUIRE(result.exit == 0);
+  CHECK(contains(result.out, "next: lowrank finetune " + dir.string()));
+  CHECK(read_text(dir / "model.safetensors") == noise(50'000));
+  CHECK(fs::is_regular_file(fs::symlink_status(dir / "model.safetensors")));
+  CHECK_FALSE(fs::exists(place.dir / "hub"));  // the cache holds nothing of it
+  const int asked = place.hub.cdn().count("model.safetensors");
+  CHECK(lowrank::core::parse_json(pull({"--json"}).out, "stdout")["downloaded_bytes"] == 0);
+  CHECK(place.hub.cdn().count("model.safetensors") == asked);
+
+  write_text(dir / "config.json", R"({"mine": 1})");
+  fs::last_write_time(dir / "config.json", fs::file_time_type::clock::now() + std::chrono::seconds(5));
+  result = pull({});
+  CHECK(result.exit == 2);
+  CHECK(contains(result.err, "--overwrite"));
+  CHECK(contains(result.err, (dir / "config.json").string()));
+  CHECK(read_text(dir / "config.json") == R"({"mine": 1})");
+  CHECK(pull({"--overwrite"}).exit == 0);
+  CHECK(read_text(dir / "config.json") == "{}");
+
+  // What the cache has is copied.
+  REQUIRE(place.command({"pull", "org/tiny"}).exit == 0);
+  const int before = place.hub.cdn().count("model.safetensors");
+  fs::remove_all(dir);
+  CHECK(pull({}).exit == 0);
+  CHECK(read_text(dir / "model.safetensors") == noise(50'000));
+  CHECK(place.hub.cdn().count("model.safetensors") == before);
+
+  auto offline = place.environment();
+  offline["HF_HUB_OFFLINE"] = "1";
+  result = run({"pull", "org/tiny", "--local-dir", dir.string()}, offline);
+  CHECK(result.exit == 0);
+  CHECK(contains(result.out, dir.string()));
+  result = run({"pull", "org/tiny", "--local-dir", (place.dir / "none").string()}, offline);
+  CHECK(result.exit == 66);
+  CHECK(contains(result.err, "HF_HUB_OFFLINE"));
+  CHECK(place.command({"pull", "org/tiny", "--overwrite"}).exit == 2);
+  write_text(place.dir / "file", "x");
+  CHECK(place.command({"pull", "org/tiny", "--local-dir", (place.dir / "file").string()}).exit == 74);
+}
+
 TEST_CASE("what pull cannot do is one sentence and its exit code", "[e2e]") {
   Place place;
   const auto fails = [&](const std::vector<std::string>& words, int exit, const std::string& part) {

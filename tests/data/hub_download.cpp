@@ -8,6 +8,7 @@
 #include "lowrank/data/hub/cache.h"
 #include "lowrank/data/hub/choice.h"
 #include "lowrank/data/hub/download.h"
+#include "lowrank/data/hub/local_folder.h"
 
 using namespace lowrank;
 using namespace lowrank::data::hub;
@@ -61,7 +62,7 @@ struct Place {
     const RepoCache cache(settings.cache, repo);
     cache.prepare();
     const Downloaded got = download(client, cache, repo, listing, listing.files);
-    for (const RemoteFile& file : listing.files) cache.link(listing.commit, file.path, file.hash);
+    for (const RemoteFile& file : listing.files) cache.link(listing.commit, file);
     cache.write_ref(repo.revision, listing.commit);
     return got;
   }
@@ -445,4 +446,103 @@ TEST_CASE("a list of many pages is read whole, from the hub alone", "[unit]") {
   }
   next = "http://localhost:" + std::to_string(place.hub.hub().port());
   fails([&] { place.fetch(); }, ErrorKind::kFormat, {"another server"});
+}
+
+TEST_CASE("a folder of the user's own has the files by their names, and what huggingface_hub notes of them", "[unit]") {
+  using State = LocalFolder::State;
+  Place place;
+  const fs::path dir = place.dir / "model", notes = dir / ".cache/huggingface/download";
+  Client client(place.settings, nullptr);
+  const Listing listing = list_repo(client, place.repo);
+  const LocalFolder folder(dir, listing);
+  const auto fetch = [&] {
+    folder.prepare();
+    return download(client, folder, place.repo, listing, listing.files);
+  };
+  CHECK_FALSE(LocalFolder::is_one(dir));
+  CHECK(fetch().files == 4);
+  CHECK(LocalFolder::is_one(dir));
+  for (const RemoteFile& file : listing.files) {
+    INFO(file.path);
+    CHECK(read_text(dir / file.path) == place.hub.file(file.path));
+    CHECK_FALSE(fs::is_symlink(dir / file.path));
+    CHECK(folder.state(file) == State::kCurrent);
+    const std::string note = read_text(notes / (file.path + ".metadata"));
+    CHECK(note.starts_with(FakeHub::commit()));
+    CHECK(note.substr(40).starts_with("\n" + file.hash + "\n"));
+  }
+  CHECK(read_text(dir / ".cache/huggingface/.gitignore") == "*");
+  CHECK(fetch().files == 0);
+  const auto file = [&](const std::string& path) {
+    return *std::find_if(listing.files.begin(), listing.files.end(), [&](const RemoteFile& one) { return one.path == path; });
+  };
+
+  // The hub has another file since; the user has written into one; one is the hub's without a note.
+  RemoteFile newer = file("config.json");
+  newer.hash = std::string(40, 'a');
+  CHECK(folder.state(newer) == State::kOlder);
+  fs::remove(notes / "config.json.metadata");
+  CHECK(folder.state(newer) == State::kOther);
+  CHECK(folder.state(file("config.json")) == State::kCurrent);
+  write_text(dir / "sub/README.md", "mine");
+  fs::last_write_time(dir / "sub/README.md", fs::file_time_type::clock::now() + std::chrono::seconds(5));
+  CHECK(folder.state(file("sub/README.md")) == State::kOther);
+  fs::remove(dir / "model.safetensors");
+  CHECK(folder.state(file("model.safetensors")) == State::kMissing);
+  for (const char* broken : {"", "x", "a b c", "\0\1\2"}) {
+    write_text(notes / "empty.json.metadata", broken);
+    CHECK(folder.state(file("empty.json")) == State::kCurrent);
+  }
+
+  // Gone on with where it was cut, under the name that huggingface_hub gives the beginning.
+  write_text(folder.incomplete(file("model.safetensors")), place.hub.file("model.safetensors").substr(0, 70'000));
+  const Downloaded got = fetch();
+  CHECK(got.resumed == 70'000);
+  CHECK(read_text(dir / "model.safetensors") == place.hub.file("model.safetensors"));
+  CHECK(read_text(dir / "sub/README.md") == "card");
+  // The SHA-1 of "model.safetensors.metadata" in base64.
+  CHECK(folder.incomplete(file("model.safetensors")).filename() ==
+        "xGOKKLRSlIhH692hSVvI1-gpoa8=." + place.hub.hash("model.safetensors") + ".incomplete");
+
+  // What the cache has is copied; what it has wrongly is not believed.
+  place.fetch();
+  const RepoCache cache(place.settings.cache, place.repo);
+  fs::remove_all(dir);
+  folder.prepare();
+  CHECK(folder.take_from(cache, file("model.safetensors")));
+  CHECK(read_text(dir / "model.safetensors") == place.hub.file("model.safetensors"));
+  fs::remove(dir / "model.safetensors");
+  write_text(cache.place(file("model.safetensors")), std::string(300'000, 'x'));
+  CHECK_FALSE(folder.take_from(cache, file("model.safetensors")));
+  CHECK(folder.state(file("model.safetensors")) == State::kMissing);
+
+  Place other(std::map<std::string, std::string>{{".cache/huggingface/download/config.json.metadata", "x"}});
+  Client second(other.settings, nullptr);
+  fails([&] { LocalFolder(other.dir / "m", list_repo(second, other.repo)); }, ErrorKind::kFormat, {"local-dir", ".cache/huggingface"});
+}
+
+TEST_CASE("what lies in Xet storage comes by the plain way that the hub keeps for it", "[unit]") {
+  Place place;
+  place.hub.relist([](core::Json& list) {
+    for (core::Json& file : list)
+      if (file.contains("lfs")) file["xetHash"] = std::string(64, 'e');
+  });
+  const std::string auth = "Link: <" + place.settings.endpoint + "/api/models/org/tiny/xet-read-token/x>; rel=\"xet-auth\"";
+  place.hub.before_hub([&](const Asked& ask) -> std::optional<Reply> {
+    if (ask.path.find("/tree/") != std::string::npos && ask.query.find("cursor") == std::string::npos) {
+      const std::string file = R"([{"type": "file", "path": "LICENSE", "size": 0, "oid": ")" + git_sha1("") + "\"}]";
+      return Reply{.headers = {"Link: <" + place.settings.endpoint + ask.path + "?recursive=true&cursor=2>; rel=\"next\"", auth},
+                   .body = file};
+    }
+    if (!ask.path.ends_with("/model.safetensors")) return std::nullopt;
+    return Reply{.status = 302,
+                 .headers = {"X-Xet-Hash: " + std::string(64, 'e'), "X-Linked-Size: 300000",
+                             auth + ", <https://cas.example/v1/x>; rel=\"xet-reconstruction-info\"",
+                             "X-Linked-ETag: \"" + place.hub.hash("model.safetensors") + "\"",
+                             "Location: " + place.hub.cdn().url("localhost") + "/model.safetensors?X-Xet-Signature=secret"}};
+  });
+  place.fetch();
+  place.check_whole();
+  CHECK(fs::exists(place.snapshot() / "LICENSE"));
+  CHECK(place.hub.hub().count("xet") == 0);
 }

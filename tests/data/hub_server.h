@@ -202,7 +202,11 @@ class FakeHub {
   Server& hub() { return hub_; }
   Server& cdn() { return cdn_; }
   const std::string& file(const std::string& path) const { return files_.at(path); }
-  static std::string commit() { return std::string(39, 'c') + "1"; }
+  static std::string commit() {
+    std::string name(40, 'c');
+    name.back() = '1';
+    return name;
+  }
   std::string hash(const std::string& path) const {
     const std::string& bytes = files_.at(path);
     return bytes.size() >= large_from_ ? lowrank::core::sha256(bytes) : git_sha1(bytes);

@@ -9,6 +9,7 @@
 3. Both layouts are the same: links, blobs' names, refs.
 4. Where pull was cut off, huggingface_hub's download of the same file is not disturbed, and the other way about.
 5. What push sends, as this server keeps it, is what huggingface_hub's upload_folder of the same files leaves there.
+6. A folder of `pull --local-dir` is one of huggingface_hub's local_dir, and the other way about; a file that was cut off is gone on with.
 """
 import argparse
 import base64
@@ -231,6 +232,29 @@ def run(lowrank, endpoint, work):
     pushed = ours("push", str(folder), "org/mine", "--create", cache=a)
     assert pushed["commit"] == COMMIT and Hub.pushed == theirs and len(theirs) == 3, (pushed, Hub.pushed.keys(), theirs.keys())
     print("5. push leaves what upload_folder leaves:", ", ".join(sorted(theirs)))
+    local_folders(hub, ours, wanted, work)
+
+
+def local_folders(hub, ours, wanted, work):
+    from huggingface_hub._local_folder import get_local_download_paths
+
+    mine, theirs, half, none = (work / f"dir-{name}" for name in ("mine", "theirs", "half", "none"))
+    pulled = ours("pull", "org/tiny", "--local-dir", str(mine), cache=none)
+    assert pulled["path"] == str(mine) and not none.exists(), pulled
+    hub.snapshot_download("org/tiny", local_dir=theirs, cache_dir=none, allow_patterns=list(wanted))
+    for folder in (mine, theirs):
+        found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*")
+                 if path.is_file() and ".cache" not in path.relative_to(folder).parts}
+        assert found == wanted, (folder, found.keys())
+    Hub.downloads.clear()
+    hub.snapshot_download("org/tiny", local_dir=mine, cache_dir=none, allow_patterns=list(wanted))
+    assert ours("pull", "org/tiny", "--local-dir", str(theirs), cache=none)["downloaded_bytes"] == 0
+    assert not Hub.downloads, Hub.downloads
+    paths = get_local_download_paths(half, "model.safetensors")
+    paths.incomplete_path(hashlib.sha256(FILES["model.safetensors"]).hexdigest()).write_bytes(FILES["model.safetensors"][:300_000])
+    resumed = ours("pull", "org/tiny", "--local-dir", str(half), cache=none)
+    assert resumed["resumed_bytes"] == 300_000 and (half / "model.safetensors").read_bytes() == FILES["model.safetensors"], resumed
+    print("6. a --local-dir is huggingface_hub's local_dir: each finds the other's whole, and ours goes on with what theirs began")
 
 
 if __name__ == "__main__":
