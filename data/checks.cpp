@@ -324,6 +324,27 @@ void check_scripts(const Patient& p, std::vector<Finding>& found) {
   }
 }
 
+/// What is learned is what follows a token on which the adapter acts.
+void check_invocation(const Patient& p, std::vector<Finding>& found) {
+  if (p.invocation.empty()) return;
+  std::int64_t without = 0, looked = 0;
+  for_each(p.train, p.at_most, [&](const Example& example) {
+    const auto begin = example.ids.data(), end = begin + example.ids.size();
+    const auto at = std::find_end(begin, end, p.invocation.begin(), p.invocation.end());
+    bool learns = false;
+    for (auto i = static_cast<std::size_t>(at - begin) + 1; i < example.ids.size(); ++i) learns = learns || example.learned[i] != 0;
+    ++looked;
+    without += learns ? 0 : 1;
+  });
+  if (without == 0) return;
+  std::string text;
+  for (const std::int64_t id : p.invocation) text += p.tokenizer.id_to_token(static_cast<TokenId>(id));
+  found.push_back({"invocation", without == looked,
+                   share(without, looked) + " examples have nothing to learn behind the tokens from which the adapter acts (" +
+                       core::printable(text, 60) + ", its alora_invocation_tokens): they change nothing; put these tokens before "
+                       "the answer"});
+}
+
 void check_schedule(const Patient& p, std::vector<Finding>& found) {
   if (p.steps > 0 && p.warmup >= p.steps) {
     found.push_back({"warmup", true,
@@ -355,6 +376,7 @@ std::vector<Finding> examine(const Patient& patient) {
     check_truncation(patient, found);
     check_documents(patient, found);
     check_scripts(patient, found);
+    check_invocation(patient, found);
     check_leakage(patient, found);
   }
   check_schedule(patient, found);

@@ -33,6 +33,7 @@ struct Patient {
   const Tokenizer& tokenizer;
   const ChatLayout* layout = nullptr;  // of conversations; may be null
   std::vector<std::int64_t> end_ids;   // what generation stops at
+  std::vector<std::int64_t> invocation = {};  // of an adapter that acts from the last occurrence of these tokens on alone
   std::int64_t steps = 0, warmup = 0;  // of the optimiser
   double lr = 0;
   bool full = false;            // every weight is trained
@@ -44,8 +45,8 @@ struct Patient {
 /// All that is found, fatal ones first. Checks: answers (rows without any, or with nothing in them), end-of-turn (never
 /// learned, or not what generation stops at), double-bos, special-tokens (of the template, which the tokenizer splits),
 /// truncation, duplicates, leakage (the same examples, or runs of 13 learned tokens, in train and elsewhere), sources
-/// (one file outweighs the others), scripts (a few examples are in another script than all the others), learning-rate,
-/// warmup.
+/// (one file outweighs the others), scripts (a few examples are in another script than all the others), invocation (what
+/// would be learned stands before the tokens from which the adapter acts), learning-rate, warmup.
 std::vector<Finding> examine(const Patient& patient);
 
 /// How many examples have how many tokens: bounds that double, each with its count.

@@ -15,8 +15,9 @@
 
 namespace lowrank::formats {
 
-using GgufValue = std::variant<std::uint32_t, std::int32_t, float, bool, std::string, std::vector<std::int32_t>,
-                               std::vector<float>, std::vector<bool>, std::vector<std::string>>;
+using GgufValue = std::variant<std::uint32_t, std::int32_t, float, bool, std::string, std::vector<std::uint32_t>,
+                               std::vector<std::int32_t>, std::vector<float>, std::vector<bool>,
+                               std::vector<std::string>>;
 /// Key and value, in the order in which they are written.
 using GgufValues = std::vector<std::pair<std::string, GgufValue>>;
 

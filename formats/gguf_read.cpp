@@ -113,6 +113,8 @@ std::optional<GgufValue> read_array(Cursor& cursor) {
       return read_all<float>(count, [&] { return cursor.real(); });
     case kBool:
       return read_all<bool>(count, [&] { return cursor.number<std::uint8_t>() != 0; });
+    case kU32:
+      return read_all<std::uint32_t>(count, [&] { return cursor.number<std::uint32_t>(); });
     case kI8:
     case kI16:
     case kI32:

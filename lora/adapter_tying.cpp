@@ -69,7 +69,8 @@ void Adapter::act_on_active(const SlotTable& table) {
     throw ConfigError("alora_invocation_tokens: an activated LoRA acts on linear layers inside the model alone; leave the "
                       "embedding and the head out of target_modules");
   if (table.activations == nullptr)
-    throw ConfigError("alora_invocation_tokens: this kind of model has no sequences of tokens to look for them in");
+    throw ConfigError("alora_invocation_tokens: an activated LoRA acts in models that continue text, where its invocation is "
+                      "looked for; in PEFT too it does nothing in a classifier");
   active_ = std::make_shared<ActiveTokens>(ActiveTokens{config_.alora_invocation_tokens});
   table.activations->push_back(active_);
   for (LinearSlot& slot : slots_) slot->lora(name_).active = active_;

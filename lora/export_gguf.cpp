@@ -119,12 +119,15 @@ GgufAdapter export_gguf(const Adapter& adapter, const GgufLayout& layout, at::Sc
     tensor(".lora_a", part.a);
     tensor(".lora_b", rescaled ? part.b.mul(factor) : part.b);
   }
-  const formats::GgufValues values = {{"general.type", std::string("adapter")},
+  formats::GgufValues values = {{"general.type", std::string("adapter")},
                                       {"general.architecture", layout.architecture},
                                       {"general.name", name},
                                       {"general.file_type", file_type(type)},
                                       {"adapter.type", std::string("lora")},
                                       {"adapter.lora.alpha", static_cast<float>(result.alpha)}};
+  const auto& invocation = adapter.config().alora_invocation_tokens;
+  if (!invocation.empty())
+    values.emplace_back("adapter.alora.invocation_tokens", std::vector<std::uint32_t>(invocation.begin(), invocation.end()));
   formats::write_gguf(out, values, tensors);
   return result;
 }

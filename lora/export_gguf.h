@@ -20,7 +20,8 @@ struct GgufAdapter {
 
 /// A and B of every layer under llama.cpp's names, as `type` (kFloat, kHalf, kBFloat16), the rows of q and k in its
 /// order where the architecture wants that; PiSSA and OLoRA as the plain LoRA of twice the rank that they are. One
-/// alpha stands in the file: rsLoRA and patterns are folded into it, or into B where they differ between layers.
+/// alpha stands in the file: rsLoRA and patterns are folded into it, or into B where they differ between layers. An
+/// activated LoRA's invocation stands there too, by which llama.cpp's server acts.
 /// ModelError for what the format cannot hold: DoRA's magnitudes, trained copies, a layer that llama.cpp has under no
 /// name of its own.
 /// (Format: llama.cpp's convert_lora_to_gguf.py and its loader.)

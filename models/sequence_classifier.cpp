@@ -27,6 +27,7 @@ lora::SlotTable SequenceClassifier::slot_table() const {
   lora::SlotTable table = decoder_->slot_table();
   std::erase_if(table.slots, [&](const lora::LinearSlot& slot) { return slot->path() == table.head; });
   table.whole.push_back(score_);
+  table.activations = nullptr;  // PEFT tells its classifiers of no invocation
   return table;
 }
 

@@ -43,8 +43,7 @@ void export_peft(const lora::Adapter& adapter, at::ScalarType type, const fs::pa
   folder.commit();
 }
 
-/// llama.cpp and mlx-lm have no head where the embedding is one: the first would not load such an adapter, the other
-/// would pass over what was learned there.
+/// llama.cpp and mlx-lm have no head where the embedding is one, and neither loads an adapter on it.
 void refuse_tied_head(const lora::Adapter& adapter, const models::DecoderConfig& config, bool gguf) {
   if (!config.tied) return;
   // llama.cpp finds A and B by the tensor's name, and applies those of the embedding to the head, whose shape they have
@@ -53,6 +52,11 @@ void refuse_tied_head(const lora::Adapter& adapter, const models::DecoderConfig&
     throw ModelError(
         fmt::format("the adapter has A and B at the embedding {}, which the base ties to its head, and llama.cpp "
                     "would end on them: merge the adapter into the model instead (`lowrank merge --into gguf`)",
+                    adapter.embedding()->path()));
+  if (!gguf && adapter.adapts_embedding() && !adapter.keeps_tied())
+    throw ModelError(
+        fmt::format("the adapter has A and B at the embedding {} alone, which the base ties to its head, and mlx-lm "
+                    "would apply them to the head too: merge the adapter into the model instead",
                     adapter.embedding()->path()));
   for (const lora::LinearSlot& slot : adapter.slots()) {
     if (slot->path() != adapter.head()) continue;
@@ -68,14 +72,15 @@ void refuse_beyond_matrices(const lora::Adapter& adapter, const std::string& for
   std::string what;
   if (!adapter.token_rows().empty())
     what = "rows of its own in " + adapter.token_rows().front().path + " (trainable_token_indices)";
-  else if (!adapter.config().alora_invocation_tokens.empty())
-    what = "tokens that it acts on alone (alora_invocation_tokens)";
   else if (adapter.config().lora_bias)
     what = "biases beside B (lora_bias)";
-  else if (adapter.keeps_tied())
+  else if (adapter.keeps_tied() && (format == "gguf" || !adapter.adapts_embedding()))  // mlx-lm shares A and B
     what = "an update of the embedding that the tied head shares (ensure_weight_tying)";
   else if (adapter.file_rows() > 0)
     what = "a vocabulary of more rows than its base";
+  if (format == "mlx" && !adapter.config().alora_invocation_tokens.empty())
+    throw ModelError("the adapter acts from its invocation on alone (alora_invocation_tokens), and mlx-lm would have it act on every "
+                     "token; there is no model into which it could be merged either");
   if (what.empty()) return;
   throw ModelError(fmt::format("the adapter has {}, and an adapter for {} cannot hold that: merge the adapter into the "
                                "model instead",
@@ -139,8 +144,13 @@ ExportResult export_adapter(const ExportSpec& asked, core::ProgressObserver& pro
                              written.rescaled == 0 ? ""
                                                    : fmt::format("; in {} of {} modules the rest of the scale is in B",
                                                                  written.rescaled, written.modules)));
-    rows.emplace_back("next",
-                      fmt::format("`llama-cli -m BASE.gguf --lora {} -p \"...\"`", core::shell_quoted(spec.out)));
+    if (adapter.config().alora_invocation_tokens.empty()) {
+      rows.emplace_back("next",
+                        fmt::format("`llama-cli -m BASE.gguf --lora {} -p \"...\"`", core::shell_quoted(spec.out)));
+    } else {
+      progress.note("of llama.cpp's programs llama-server alone has an adapter act from its invocation on; the others apply it to every token");
+      rows.emplace_back("next", fmt::format("`llama-server -m BASE.gguf --lora {}`", core::shell_quoted(spec.out)));
+    }
   } else if (spec.format == "mlx") {
     lora::export_mlx(adapter, type, opened.model.decoder->config().layers, opened.model.name, out);
     rows.emplace_back("next", fmt::format("`mlx_lm.generate --model {} --adapter-path {} --prompt \"...\"`",

@@ -122,6 +122,7 @@ Diagnosis doctor(const DoctorSpec& asked, const Marks& marks, core::ProgressObse
   if (sets.general) patient.others.emplace_back("general", &*sets.general);
   if (adapter) {
     for (const data::TokenId id : models::adapter_end_ids(*adapter)) patient.end_ids.push_back(id);
+    patient.invocation = lora::read_adapter_config(*adapter).alora_invocation_tokens;
   }
   patient.full = spec.adapter.method == "full";
   patient.steps = plan.steps();

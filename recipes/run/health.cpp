@@ -19,6 +19,7 @@ void check_health(TrainingRun& run, const data::Dataset& train,
   for (const auto& [name, set] : others) patient.others.emplace_back(name, &set);
   if (run.start) {
     for (const data::TokenId id : models::adapter_end_ids(*run.start)) patient.end_ids.push_back(id);
+    patient.invocation = lora::read_adapter_config(*run.start).alora_invocation_tokens;
   }
   // The end of a turn is added to what is saved, and that is said where it is.
   patient.end_ids.insert(patient.end_ids.end(), run.turn_ends.begin(), run.turn_ends.end());

@@ -150,6 +150,26 @@ TEST_CASE("a source that outweighs the others", "[unit]") {
   CHECK(checks_of(patient(data)) == Checks{"sources"});
 }
 
+TEST_CASE("examples that an adapter with an invocation learns nothing from", "[unit]") {
+  const Set train(rows(50));
+  const auto& first = train.data.examples.front();
+  std::size_t answer = 0;
+  while (first.learned[answer] == 0) ++answer;
+  const auto found = [&](std::vector<std::int64_t> invocation) {
+    data::Patient p = patient(train.data);
+    p.invocation = std::move(invocation);
+    return data::examine(p);
+  };
+  CHECK(found({first.ids[1], first.ids[2]}).empty());  // in the question, before what is learned
+  const auto none = found({first.ids[answer - 1], first.ids[answer - 1], first.ids[answer - 1]});
+  REQUIRE(none.size() == 1);
+  CHECK(none[0].check == "invocation");
+  CHECK(none[0].fatal);
+  CHECK(none[0].text.find("50 of 50 examples") != std::string::npos);
+  CHECK(none[0].text.find("alora_invocation_tokens") != std::string::npos);
+  CHECK(found({first.ids.back()}).front().fatal);  // nothing behind it
+}
+
 TEST_CASE("a rate that fits no model of that size, and a warm-up that never ends", "[unit]") {
   const Set train(rows(50));
   data::Patient p = patient(train.data);

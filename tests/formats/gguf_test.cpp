@@ -86,7 +86,8 @@ TEST_CASE("what is written to a GGUF file is read from it", "[unit]") {
                              {"f", std::vector<std::int32_t>{1, 2}},
                              {"g", std::vector<float>{0.5F}},
                              {"h", std::vector<bool>{false, true}},
-                             {"i", std::vector<std::string>{"x", "y"}}};
+                             {"i", std::vector<std::string>{"x", "y"}},
+                             {"j", std::vector<std::uint32_t>{3, 4000000000U}}};
   std::vector<float> x(64);
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i) - 20;
   std::vector<std::byte> blocks(ggml_bytes(GgmlType::kQ8_0, {2, 32}));

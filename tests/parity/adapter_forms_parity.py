@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Everything that PEFT writes for LoRA, live: random models of a few families, an adapter of each form that PEFT makes and
-saves, the same logits here, and what `lowrank merge` makes of it in transformers; bases that were resized; tokens that
-`lowrank finetune --add-tokens` adds; adapters as mlx-lm lays them out; several adapters combined as add_weighted_adapter does.
+saves, the same logits here, and what `lowrank merge` makes of it in transformers; an activated LoRA trained on; bases that were
+resized; tokens that `lowrank finetune --add-tokens` adds; adapters as mlx-lm lays them out; several adapters combined as
+add_weighted_adapter does.
 
     adapter_forms_parity.py --build build --assets DIR [--only NAME ...]
 """
@@ -200,6 +201,67 @@ def added_tokens(work, only):
             SEQUENCES = kept
 
 
+def activated(work, only):
+    """A run that starts from an activated LoRA trains it as PEFT does: the same gradients, losses of some steps, logits afterwards."""
+    name, steps, rate = "alora_invocation_tokens as a start", 12, 5e-3
+    if only and name not in only:
+        return
+    base, start, out = work.model("llama"), work.folder / "activated", work.folder / "activated-trained"
+    texts = [f"The {w} was {c}. Answer: the {w} is {c}." for w, c in zip(("cat", "dog", "sun", "big tree", "ball", "bird", "car"),
+                                                                         ("red", "blue", "hot", "green", "round", "small", "fast"))]
+    texts.insert(3, "There is nothing to be learned from what has no such word in it.")
+    data = work.folder / "activated.jsonl"
+    data.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+
+    def ids_of(text):
+        return json.loads(work.lowrank("tokenize", base, "--text", text, "--json", capture_output=True, text=True).stdout)["ids"]
+
+    invocation = ids_of(texts[0].split(" the ")[0])[-3:]
+    documents = [ids_of(text) + [2] for text in texts]
+    find = [[i for i in range(len(ids)) if ids[i:i + 3] == invocation] for ids in documents]
+    assert [len(found) for found in find] == [1, 1, 1, 0, 1, 1, 1, 1], find
+    make(work.load(base), start, 500, target_modules=[*Q, "v_proj"], alora_invocation_tokens=invocation, use_rslora=True)
+    model = PeftModel.from_pretrained(work.load(base), start, is_trainable=True)
+    error = family_parity.gradient_error(family_parity.run_model(work.build, base, start, documents[:5], "gradients"), model, documents[:5])
+    work.check(f"{name}: the same gradients", error <= TOLERANCE, error)
+    model.zero_grad()
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0)
+    losses = []
+    for step in range(steps):
+        batch = [documents[(2 * step + i) % len(documents)] for i in range(2)]
+        loss = sum(torch.nn.functional.cross_entropy(model(torch.tensor([ids])).logits[0, :-1], torch.tensor(ids[1:]), reduction="sum")
+                   for ids in batch) / sum(len(ids) - 1 for ids in batch)
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        losses.append(loss.item())
+
+    def ours(adapter, *options):
+        work.lowrank("finetune", base, "--adapter", adapter, "--data", data, "--out", out, "--batch-size", 2, "--no-shuffle", "--max-steps", steps,
+                     "--lr", rate, "--schedule", "constant", "--warmup", 0, "--clip", 0, "--val-split", 0, "--samples", 0, "--quiet", "--overwrite",
+                     *options)
+        rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        return max(abs(row["loss"] - loss) for row, loss in zip([row for row in rows if "loss" in row], losses, strict=True))
+
+    plain = work.folder / "activated-everywhere"
+    shutil.copytree(start, plain)
+    config = json.loads((plain / "adapter_config.json").read_text())
+    (plain / "adapter_config.json").write_text(json.dumps({**config, "alora_invocation_tokens": None}))
+    error = ours(plain)
+    work.check(f"{name}: other losses where it acts on every token", error > 0.01, error)
+    for recompute in ("layer", "none"):
+        error = ours(start, "--recompute", recompute)
+        work.check(f"{name}: the same losses of {steps} steps, recompute {recompute}", error <= 1e-5, error)
+    config = json.loads((out / "adapter_config.json").read_text())
+    work.check(f"{name}: it stays one", config["alora_invocation_tokens"] == invocation, len(invocation))
+    global SEQUENCES
+    kept, SEQUENCES = SEQUENCES, documents
+    expected = work.theirs(model)
+    work.same(f"{name}: the same logits afterwards", work.ours(base, out), expected, 10 * TOLERANCE)
+    work.same(f"{name}: and in PEFT", work.theirs(PeftModel.from_pretrained(work.load(base), out)), work.ours(base, out))
+    SEQUENCES = kept
+
+
 def mlx(work, only):
     """As mlx-lm 0.32 saves: lora_a [in, r], lora_b [r, out], of experts [E, r, in] and [E, out, r]; scale by itself."""
     cases = {"mlx": ("llama", dict(target_modules=Q)), "mlx DoRA": ("llama", dict(target_modules=Q, use_dora=True)),
@@ -299,7 +361,7 @@ def compare(build, assets, folder, check, only=None):
     work = Work(build, assets, folder, check)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for part in (forms, resized, added_tokens, mlx, combined):
+        for part in (forms, activated, resized, added_tokens, mlx, combined):
             part(work, only)
 
 

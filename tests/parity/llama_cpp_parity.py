@@ -9,6 +9,7 @@
    in F32, against ours, stay within NOISE times that; an adapter with a doubled alpha does not.
 3. Texts: llama.cpp's tokenizer, from the file, gives our ids.
 """
+import ctypes
 import json
 import logging
 import os
@@ -131,6 +132,23 @@ class Llama:
             self.llama.eval(ids)
             logits = torch.tensor(np.array(self.llama.scores[:len(ids)]), dtype=torch.float64)
             result.append(logits.log_softmax(-1))
+        return result
+
+    def activated(self, bindings, sequences, invocation):
+        """As llama-server has it: the adapter is set where the last invocation begins."""
+        adapter, context, result = self.llama._lora_adapter, self.llama._ctx.ctx, []
+        count = bindings.llama_adapter_get_alora_n_invocation_tokens(adapter)
+        assert list(bindings.llama_adapter_get_alora_invocation_tokens(adapter)[:count]) == invocation
+        for ids in sequences:
+            starts = [i for i in range(len(ids)) if ids[i:i + len(invocation)] == invocation]
+            at = starts[-1] if starts else len(ids)
+            self.llama.reset()
+            bindings.llama_set_adapters_lora(context, None, 0, None)
+            self.llama.eval(ids[:at])
+            bindings.llama_set_adapters_lora(context, (bindings.llama_adapter_lora_p_ctypes * 1)(adapter), 1, (ctypes.c_float * 1)(1.0))
+            if ids[at:]:
+                self.llama.eval(ids[at:])
+            result.append(torch.tensor(np.array(self.llama.scores[:len(ids)]), dtype=torch.float64).log_softmax(-1))
         return result
 
     def tokenize(self, text):
@@ -267,6 +285,8 @@ def compare_family(name, build, assets, bindings, gguf, work, check):
     check(f"{name}: the merged model, within {NOISE:g} times that", error <= NOISE * noise, error)
     error = distance(adapted, Llama(bindings, files["float32"], adapters[doubled]).log_probabilities(sequences))
     check(f"{name}: and not with a doubled alpha", error > 10 * NOISE * noise, error)
+    if name == "llama":
+        compare_activated(build, bindings, base, files["float32"], trained, sequences, noise, plain, check)
     for quantised, bound in (("q8_0", 0.5), ("q4_0", 5.0)):
         found = Llama(bindings, file_in(work / f"{name}-{quantised}")).log_probabilities(sequences)
         # Of a mixture a token that is nearly undecided takes another expert when values are rounded: the middle token counts.
@@ -281,6 +301,20 @@ def compare_family(name, build, assets, bindings, gguf, work, check):
         check(f"{name}: llama.cpp's ids of {sample[:20]!r}", mine == theirs, len(mine))
     for path in work.glob(f"{name}*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def compare_activated(build, bindings, base, file, trained, sequences, noise, plain, check):
+    folder, out = trained.with_name("llama-activated"), trained.with_name("llama-activated.gguf")
+    shutil.copytree(trained, folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    invocation = config["alora_invocation_tokens"] = sequences[1][9:11]
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    run(build / "bin" / "lowrank", "export", folder, "--model", base, "--format", "gguf", "--out", out, "--quiet")
+    expected = ours(build, base, folder, sequences)
+    moved = distance(plain, expected)
+    check("llama: an activated LoRA moves log-probabilities by at least 0.1", moved >= 0.1, moved)
+    error = distance(expected, Llama(bindings, file, out).activated(bindings, sequences, invocation))
+    check(f"llama: llama.cpp reads its invocation and gives the same from there on, within {NOISE:g} times the noise", error <= NOISE * noise, error)
 
 
 def compare_tokenizers(build, assets, bindings, work, check):

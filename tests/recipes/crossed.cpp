@@ -228,12 +228,25 @@ class Runs {
 
  private:
   fs::path start_of(const Way& way) {
-    if (way[kStart] != "adapter") return {};
+    if (way[kStart] == "base") return {};
     Way first = way;
     first[kStart] = "base";
     first[kPenalty] = "none";
     if (way[kMethod] == "full") first[kMethod] = "lora";  // what is refused is the start
-    return whole(first);
+    const fs::path made = whole(first);
+    return way[kStart] == "activated" ? activated(made, way) : made;
+  }
+  /// The same adapter, acting from words on that every text and prompt has.
+  fs::path activated(const fs::path& adapter, const Way& way) {
+    const fs::path start = folder(way, "activated");
+    fs::create_directory(start);
+    for (const char* name : {"adapter_model.safetensors", "adapter_config.json", "label2id.json"})
+      if (fs::exists(adapter / name)) fs::copy_file(adapter / name, start / name, fs::copy_options::overwrite_existing);
+    Json config = core::read_json(start / "adapter_config.json");
+    const auto ids = data::Tokenizer::load(place.folder / "model")->encode(place.prompts.front(), false);
+    config["alora_invocation_tokens"] = {ids[0], ids[1]};
+    write_text(start / "adapter_config.json", config.dump());
+    return start;
   }
   fs::path folder(const Way& way, const std::string& what) const {
     return place.folder / fmt::format("{} {}", fmt::join(way, "-"), what);
@@ -297,16 +310,19 @@ void check_penalty(const Way& way, const fs::path& run, const fs::path& without)
     INFO(name);
     const double difference = (tensor - expected.at(name)).abs().max().item<double>();
     if (!is_factor(name)) CHECK(difference == 0);
-    if (!splits_base(way) || way[kStart] == "adapter") continue;
+    if (!splits_base(way) || way[kStart] != "base") continue;
     CHECK(difference <= (way[kPenalty] == "l1" ? kRate * kL1 * 1.001 : 0));
   }
 }
 
-/// The error's message; fails where there is none, or of another kind.
+/// The error's message; fails where there is none, or of another kind: options, or the file that a run starts from.
 std::string refusal_of(Runs& runs, const Way& way) {
   try {
     runs.whole(way);
   } catch (const ConfigError& error) {
+    return error.what();
+  } catch (const FormatError& error) {
+    CHECK(way[kStart] == "activated");
     return error.what();
   } catch (const std::exception& error) {
     FAIL_CHECK("not a ConfigError: " << error.what());

@@ -26,7 +26,7 @@ inline const std::array<std::vector<std::string>, kAxes>& axes() {
        {"linear", "embedding", "head", "whole", "biases"},
        {"default", "gaussian", "orthogonal", "pissa", "olora", "loftq"},
        {"none", "l1", "l2", "delta-l1", "delta-l2", "orthogonality", "max-delta-norm"},
-       {"base", "adapter"},
+       {"base", "adapter", "activated"},
        {"auto", "nf4"}}};
   return all;
 }
@@ -49,7 +49,7 @@ inline const std::vector<Refusal>& refusals() {
   static const std::vector<Refusal> all = {
       // Every weight is trained by finetune of a text alone, from the base, and has nothing of an adapter.
       {"method", [](const Way& w) { return w[kMethod] == "full" && w[kVerb] != "finetune"; }},
-      {"method", [](const Way& w) { return w[kMethod] == "full" && w[kStart] == "adapter"; }},
+      {"method", [](const Way& w) { return w[kMethod] == "full" && w[kStart] != "base"; }},
       {"targets",
        [](const Way& w) { return w[kMethod] == "full" && (w[kTarget] == "embedding" || w[kTarget] == "head"); }},
       {"modules-to-save", [](const Way& w) { return w[kMethod] == "full" && w[kTarget] == "whole"; }},
@@ -63,6 +63,11 @@ inline const std::vector<Refusal>& refusals() {
        [](const Way& w) { return w[kTarget] == "embedding" && w[kInit] != "default" && w[kInit] != "gaussian"; }},
       {"target_modules", [](const Way& w) { return w[kTarget] == "head" && has_score(w); }},
       {"init", [](const Way& w) { return w[kInit] == "loftq" && w[kBase] == "auto"; }},
+      {"alora_invocation_tokens",
+       [](const Way& w) {
+         return w[kStart] == "activated" &&
+                (has_score(w) || w[kMethod] == "dora" || w[kTarget] == "embedding" || w[kTarget] == "head");
+       }},
       {"modules_to_save", [](const Way& w) { return w[kTarget] == "whole" && w[kBase] != "auto"; }},
       // Penalties that would act on what they are not for.
       {"", [](const Way& w) { return on_update(w) && w[kVerb] != "finetune" && w[kVerb] != "classification"; }},

@@ -38,6 +38,10 @@ struct Gguf {
         case 4: numbers[key] = number<std::uint32_t>(); break;
         case 6: numbers[key] = std::bit_cast<float>(number<std::uint32_t>()); break;
         case 8: texts[key] = text(); break;
+        case 9:
+          REQUIRE(number<std::uint32_t>() == 4);
+          for (auto left = number<std::uint64_t>(); left > 0; --left) lists[key].push_back(number<std::uint32_t>());
+          break;
         default: FAIL("a type of value that an adapter has no use for");
       }
     }
@@ -86,6 +90,7 @@ struct Gguf {
   std::size_t at = 0;
   std::map<std::string, double> numbers;
   std::map<std::string, std::string> texts;
+  std::map<std::string, std::vector<std::uint32_t>> lists;
   std::map<std::string, at::Tensor> tensors;
 };
 
@@ -193,8 +198,46 @@ TEST_CASE("what a GGUF adapter cannot hold is refused by its name, and nothing i
     asked.adapter = spec.run.out;
     CHECK_THROWS_WITH(recipes::export_adapter(asked, silent),
                       Catch::Matchers::Contains("the embedding model.embed_tokens, which the base ties to its head"));
+    recipes::ExportSpec mlx = asked;
+    mlx.format = "mlx";
+    mlx.out = (folder / "mlx").string();
+    CHECK_THROWS_WITH(recipes::export_adapter(mlx, silent), Catch::Matchers::Contains("mlx-lm would apply them to the head too"));
+    // Trained for both it is what mlx-lm has.
+    core::Json config = core::read_json(fs::path(asked.adapter) / "adapter_config.json");
+    config["ensure_weight_tying"] = true;
+    fs::copy(asked.adapter, folder / "tied", fs::copy_options::recursive);
+    write_text(folder / "tied" / "adapter_config.json", config.dump());
+    mlx.adapter = (folder / "tied").string();
+    recipes::export_adapter(mlx, silent);
+    const auto weights = formats::SafetensorsFile::open(folder / "mlx" / "adapters.safetensors");
+    CHECK(weights->find("model.embed_tokens.lora_a")->shape == std::vector<std::int64_t>{512, 4});
+    CHECK(weights->find("lm_head.lora_a") == nullptr);
   }
   CHECK_FALSE(fs::exists(folder / "a.gguf"));
+}
+
+TEST_CASE("an activated LoRA takes its invocation into a GGUF file, and is refused where it would act everywhere", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  Silent silent;
+  const recipes::FinetuneSpec spec = trained(folder / "run");
+  recipes::finetune(spec, silent);
+  core::Json config = core::read_json(folder / "run" / "adapter_config.json");
+  config["alora_invocation_tokens"] = {410, 411};
+  write_text(folder / "run" / "adapter_config.json", config.dump());
+  recipes::ExportSpec asked;
+  asked.adapter = (folder / "run").string();
+  asked.format = "gguf";
+  asked.out = (folder / "a.gguf").string();
+  recipes::export_adapter(asked, silent);
+  CHECK(Gguf(folder / "a.gguf").lists.at("adapter.alora.invocation_tokens") == std::vector<std::uint32_t>{410, 411});
+  asked.format = "mlx";
+  asked.out = (folder / "mlx").string();
+  CHECK_THROWS_WITH(recipes::export_adapter(asked, silent), Catch::Matchers::Contains("alora_invocation_tokens"));
+  asked.format = "peft";
+  asked.out = (folder / "peft").string();
+  recipes::export_adapter(asked, silent);
+  CHECK(core::read_json(folder / "peft" / "adapter_config.json")["alora_invocation_tokens"] == core::Json({410, 411}));
 }
 
 TEST_CASE("an mlx-lm adapter has one rank and one scale, and says the same", "[e2e]") {
