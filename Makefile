@@ -41,6 +41,7 @@ bench: build
 parity: build
 	@scripts/python.sh
 	@scripts/llama_cpp.sh || true
+	@scripts/mlx.sh || true
 	@cmake --build $(BUILD) --target all tokenize_lines model_logits render_chat
 	@.deps/python/bin/python tests/parity/run.py --build $(BUILD)
 

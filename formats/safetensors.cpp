@@ -62,7 +62,11 @@ class HeaderReader {
 
   SafetensorsHeader take() { return std::move(header_); }
 
-  bool null() { return unexpected("null"); }
+  bool null() {
+    const bool none = depth_ == 1 && key_ == "__metadata__";  // as mlx writes, and the format's own library reads
+    if (none && std::exchange(had_metadata_, true)) fail_header("__metadata__ is there twice");
+    return none || unexpected("null");
+  }
   bool boolean(bool value) { return unexpected(value ? "true" : "false"); }
   bool number_integer(std::int64_t value) { return unexpected(fmt::format("{}", value)); }  // negative, or -0
   bool number_float(double, const std::string& text) { return unexpected(text); }

@@ -10,6 +10,7 @@
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
 #include "lowrank/formats/safetensors_torch.h"
+#include "lowrank/lora/mlx_names.h"
 
 namespace lowrank::lora {
 
@@ -57,11 +58,16 @@ void export_mlx(const Adapter& adapter, at::ScalarType type, std::int64_t layers
   std::vector<Part> parts;
   std::set<std::string> keys;
   std::int64_t rank = 0;
-  const auto add = [&](const std::string& path, const LoraMatrices& lora) {
+  const auto add = [&](const std::string& own_path, const LoraMatrices& lora) {
+    const std::string path = mlx_name(own_path);
     parts.push_back({path, lora.a.detach().t(), lora.b.detach().t(), lora.magnitude, lora.scale});
     keys.insert(key_in_layer(path));
     rank = std::max(rank, lora.r);
   };
+  if (adapter.adapts_embedding() && adapter.config().use_dora)
+    throw ModelError(fmt::format("mlx-lm has DoRA's magnitude of an embedding by its rows, and {} has it by columns: merge the "
+                                 "adapter into the model instead",
+                                 adapter.embedding()->path()));
   if (adapter.adapts_embedding()) add(adapter.embedding()->path(), adapter.embedding()->lora(adapter.name()));
   for (const LinearSlot& slot : adapter.slots()) add(slot->path(), plain(adapter.at(slot)));
 

@@ -16,6 +16,7 @@
 #include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/formats/scratch_safetensors.h"
 #include "lowrank/lora/peft_names.h"
+#include "lowrank/lora/tying.h"
 
 namespace lowrank::lora {
 namespace {
@@ -121,6 +122,7 @@ class Converter {
   void add_layer(const std::string& path, const Half& half) {
     const auto last = [](const std::string& text) { return text.substr(text.rfind('.') + 1); };
     const bool embedding = table_.embedding != nullptr && last(path) == last(table_.embedding->path());
+    adapts_embedding_ = adapts_embedding_ || embedding;
     if (embedding && half.m != nullptr)
       fail(*file_, *half.m, "is DoRA's magnitude of an embedding by rows, which PEFT has by columns: such an adapter "
                             "cannot be read; train it without the embedding");
@@ -165,6 +167,7 @@ class Converter {
     config.alpha_pattern.emplace_back(found->path(), scale * static_cast<double>(r));
   }
 
+  bool adapts_embedding() const { return adapts_embedding_; }
   std::shared_ptr<const formats::SafetensorsFile> done() { return formats::scratch_safetensors(std::move(tensors_)); }
 
  private:
@@ -181,6 +184,7 @@ class Converter {
   std::shared_ptr<const formats::SafetensorsFile> file_;
   const SlotTable& table_;
   std::vector<formats::TensorToWrite> tensors_;
+  bool adapts_embedding_ = false;
 };
 
 }  // namespace
@@ -208,6 +212,13 @@ MlxAdapter read_mlx(const fs::path& directory, const SlotTable& table) {
       converter.add_experts(path, half, result.config);
     else
       converter.add_layer(path, half);
+  }
+  if (converter.adapts_embedding() && table.tied) {  // in mlx-lm it acts on the head too
+    result.config.ensure_weight_tying = true;
+    if (asks_for(result.config, table) == Tied::kNothing)
+      throw ModelError(fmt::format("{}: A and B of the embedding {} act on the head that is tied to it, which PEFT has no form for: "
+                                   "such an adapter cannot be read; train it without the embedding",
+                                   directory.string(), table.embedding->path()));
   }
   try {
     result.config.validate();

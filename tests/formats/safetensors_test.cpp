@@ -33,6 +33,10 @@ TEST_CASE("a header's tensors and metadata are read", "[unit]") {
   CHECK(header.tensors[1].end == 16);
   CHECK(header.metadata == std::map<std::string, std::string>{{"format", "pt"}, {"k", "é"}});
   CHECK(parse_raw(raw_safetensors("{}", 0)).tensors.empty());
+  // As mlx writes a file without any.
+  const auto bare = parse_raw(raw_safetensors("{\"__metadata__\":null,\"a\":" + kGood + "}", 4));
+  CHECK(bare.tensors.size() == 1);
+  CHECK(bare.metadata.empty());
 }
 
 TEST_CASE("white space around the header is accepted", "[unit]") {
@@ -142,7 +146,8 @@ TEST_CASE("malformed safetensors are refused, each with its own message", "[unit
       {"16", raw_safetensors(R"({"__metadata__":{"a":1}})", 0), "'a' in __metadata__ is 1 where a string was expected"},
       {"16", raw_safetensors(R"({"__metadata__":{"a":{}}})", 0), "'a' in __metadata__ is an object where a string"},
       {"16", raw_safetensors(R"({"__metadata__":{"a":["b"]}})", 0), "'a' in __metadata__ is an array where a string"},
-      {"16", raw_safetensors(R"({"__metadata__":null})", 0), "'__metadata__' is null where an object was expected"},
+      {"7", raw_safetensors(R"({"__metadata__":null,"__metadata__":{}})", 0), "__metadata__ is there twice"},
+      {"16", raw_safetensors(R"({"a":null})", 0), "'a' is null where an object was expected"},
       {"16", raw_safetensors(R"({"__metadata__":"x"})", 0), "'__metadata__' is the string 'x' where an object"},
       {"17", raw_safetensors("{" + at(std::string(4097, 'n'), 0, 4) + "}", 4),
        "a tensor's name has 4097 bytes, more than 4096"},

@@ -3,6 +3,7 @@
 #include "fixture.h"
 #include "lowrank/core/json.h"
 #include "lowrank/formats/safetensors_torch.h"
+#include "lowrank/lora/mlx_names.h"
 
 using namespace lora_test;
 namespace fs = std::filesystem;
@@ -61,4 +62,14 @@ TEST_CASE("what of mlx-lm's adapters cannot be read is said", "[unit]") {
   CHECK(contains(message(ErrorKind::kFormat, [](auto& c) { c["fine_tune_type"] = "full"; }), "mlx_lm.fuse"));
   CHECK(contains(message(ErrorKind::kFormat, [](auto& c) { c["lora_parameters"].erase("scale"); }), "scale is missing"));
   CHECK(contains(message(ErrorKind::kModel, {}, "model.layers.1.self_attn.q_proj.lora_b"), "has no lora_b beside it"));
+}
+
+TEST_CASE("mlx-lm has names of its own for some models, and others not at all", "[unit]") {
+  CHECK(lora::mlx_name("model.layers.0.self_attn.q_proj") == "model.layers.0.self_attn.q_proj");
+  CHECK(lora::mlx_name("transformer.h.3.attn.c_attn") == "model.h.3.attn.c_attn");
+  CHECK(lora::mlx_name("gpt_neox.layers.3.attention.dense") == "model.h.3.attention.dense");
+  CHECK(lora::mlx_name("gpt_neox.embed_in") == "model.embed_in");
+  CHECK(lora::mlx_name("embed_out") == "model.embed_out");
+  CHECK(lora::mlx_name("model.language_model.layers.1.mlp.up_proj") == "language_model.model.layers.1.mlp.up_proj");
+  CHECK(contains(message_of(ErrorKind::kModel, [] { lora::mlx_name("model.decoder.layers.0.fc1"); }), "merge the adapter"));
 }

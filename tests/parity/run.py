@@ -21,6 +21,7 @@
 9. Rows of real instruction data with stock templates: token ids and masks as SFTTrainer's with assistant_only_loss, and the losses of
    20 steps.
 10. GGUF models and adapters, run by llama.cpp (scripts/llama_cpp.sh builds it), and written as its converter writes them.
+    mlx-lm reads exported adapters and gives our logits, and what it trains gives its logits here (scripts/mlx.sh installs it).
 11. huggingface_hub reads the cache that `lowrank pull` writes, pull finds what it writes, and push leaves what upload_folder leaves, from a
    server on loopback.
 12. A study that processes of ours share is loaded, joined and queued into by PyPI optuna.
@@ -246,6 +247,11 @@ def main():
             run(sys.executable, HERE / "llama_cpp_parity.py", "--build", build, "--assets", arguments.assets, "--llama-cpp", llama_cpp)
         else:
             print("llama.cpp is not in .deps/llama_cpp (scripts/llama_cpp.sh), or LOWRANK_ASSETS is unset: GGUF models are left out")
+        mlx = HERE.parents[1] / ".deps" / "mlx" / "bin" / "python"
+        if arguments.assets and mlx.exists():
+            run(sys.executable, HERE / "mlx_parity.py", "--build", build, "--assets", arguments.assets, "--mlx", mlx)
+        else:
+            print("mlx-lm is not in .deps/mlx (scripts/mlx.sh), or LOWRANK_ASSETS is unset: its reading of adapters is left out")
         golden_tests(build, arguments.assets, work)
         image_parity.compare(build / "bin" / "lowrank", work / "images", check)
     print("parity: everything holds")
