@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
 #include "lowrank/kernels/aten.h"
 #include "lowrank/lora/combine_matrices.h"
@@ -50,16 +51,16 @@ void check(const std::vector<const Adapter*>& adapters, const CombineOptions& op
     throw ConfigError(fmt::format("no combination is called '{}'; known are {}{}", core::printable(options.method),
                                   fmt::join(known, ", "), core::did_you_mean(options.method, known)));
   if (options.weights.size() != adapters.size())
-    throw ConfigError(fmt::format("there are {} weights for {} adapters; give one for each", options.weights.size(),
-                                  adapters.size()));
+    throw ConfigError(fmt::format("`weights` has {} for {} adapters; give one for each",
+                                  core::counted(static_cast<std::int64_t>(options.weights.size()), "value"), adapters.size()));
   for (const double weight : options.weights)
-    if (!std::isfinite(weight)) throw ConfigError("a weight is not finite");
+    if (!std::isfinite(weight)) throw ConfigError("one of `weights` is not finite");
   if (prunes(options.method) && !options.density)
-    throw ConfigError(fmt::format("{} keeps a share of the values: give density, such as 0.5", options.method));
+    throw ConfigError(fmt::format("{} keeps a share of the values: give `density`, such as 0.5", options.method));
   if (!prunes(options.method) && options.density)
-    throw ConfigError(fmt::format("density is for ties, dare and magnitude_prune; {} keeps all values", options.method));
+    throw ConfigError(fmt::format("`density` is for ties, dare and magnitude_prune; {} keeps all values", options.method));
   if (options.density && !(*options.density > 0 && *options.density <= 1))
-    throw ConfigError(fmt::format("density is {}; it must be above 0 and at most 1", *options.density));
+    throw ConfigError(fmt::format("`density` is {}; it must be above 0 and at most 1", *options.density));
   if (options.svd_rank != 0 && !options.method.ends_with("svd"))
     throw ConfigError(fmt::format("a rank is chosen by svd only; {} gives its own", options.method));
   for (const Adapter* adapter : adapters) refuse_other_forms(*adapter);

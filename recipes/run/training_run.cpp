@@ -220,7 +220,8 @@ int TrainingRun::batch_ranks() const {
   return earlier.contains("ranks") ? earlier["ranks"].get<int>() : 1;
 }
 
-bool TrainingRun::asks_for_more() const {
+/// Than the finished run had, of epochs or steps, and nothing else.
+bool TrainingRun::is_longer() const {
   const Json before = earlier_choices(spec), now = fields.identity();
   bool more = false;
   for (const auto& [flag, value] : now.items()) {
@@ -229,8 +230,10 @@ bool TrainingRun::asks_for_more() const {
     if ((name != "epochs" && name != "max-steps") || !value.is_number() || !before[flag].is_number() || value < before[flag]) return false;
     more = true;
   }
-  return more && fields.get("schedule") == Json("constant");
+  return more;
 }
+
+bool TrainingRun::asks_for_more() const { return is_longer() && fields.get("schedule") == Json("constant"); }
 
 void TrainingRun::refuse_other_options() const {
   const Json before = earlier_choices(spec);
@@ -245,8 +248,9 @@ void TrainingRun::refuse_other_options() const {
   std::map<std::string, Json> instead = {{"resume", nullptr}, {"out", spec.out + "-2"}};
   if (fields.contains("adapter")) instead["adapter"] = spec.out;
   throw ConfigError(fmt::format(
-      "{} holds a finished run of other options ({}), whose learning rate has come to its end: {} `{}`", spec.out,
-      differences, fields.contains("adapter") ? "train its adapter further with" : "begin a new run with",
+      "{} holds a finished run of other options ({}){}: {} `{}`", spec.out, differences,
+      is_longer() ? ", whose learning rate has come to its end" : "",
+      fields.contains("adapter") ? "train its adapter further with" : "begin a new run with",
       fields.command(verb, {model}, instead)));
 }
 
