@@ -185,9 +185,8 @@ std::uint64_t send_lfs(Client& client, const Repo& repo, const std::vector<LfsFi
       if (!object.has_value("actions")) continue;  // it has it
       if (transfer != "basic" && transfer != "multipart") {
         throw FormatError(fmt::format("cannot {}: {} takes large files by the transfer '{}' alone, which is not spoken here; "
-                                      "`hf upload {} DIR .{}` of huggingface_hub (with hf_xet) sends them",
-                                      doing, client.settings().endpoint, core::printable(transfer, 40), repo.id,
-                                      repo.type == RepoType::kDataset ? " --repo-type dataset" : ""));
+                                      "`hf upload` of huggingface_hub (with hf_xet) sends them",
+                                      doing, client.settings().endpoint, core::printable(transfer, 40)));
       }
       send(client, repo, *file, object.at("actions"), done + bytes);
       bytes += file->bytes.size();

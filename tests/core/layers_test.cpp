@@ -181,7 +181,7 @@ TEST_CASE("one place prints: what is shown passes through the console, which mak
 }
 
 TEST_CASE("the library names fields, not flags", "[unit]") {
-  static const std::regex kCommand("`(?:lowrank|llama-cli|mlx_lm)[^`]*`|^lowrank [^`]*$");  // a whole command, quoted as one
+  static const std::regex kCommand("`(?:lowrank|llama-cli|llama-server|mlx_lm)[^`]*`|^lowrank [^`]*$");  // a whole command, quoted as one
   static const std::regex kFlag("(?:^|[^a-zA-Z-])--[a-z]");
   static const std::regex kStoredKey("--[a-z0-9-]+");             // of checkpoints that there are
   for (std::size_t rank = 0; rank + 1 < kOrder.size(); ++rank) {  // apps says --flags

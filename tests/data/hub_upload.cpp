@@ -224,7 +224,7 @@ TEST_CASE("answers to a push that cannot be are refused", "[unit]") {
   refused(object(R"(, "error": {"code": 413, "message": "too large"})"), "too large");
   refused(R"({"objects": [{"oid": "00", "size": 5}]})", "not asked about");
   std::string xet = object(R"(, "actions": {"upload": {"href": "https://cas.example", "header": {"X-Xet-Cas-Url": "https://cas.example"}}})");
-  refused(R"({"transfer": "xet", )" + xet.substr(1), "by the transfer 'xet' alone, which is not spoken here; `hf upload org/mine");
+  refused(R"({"transfer": "xet", )" + xet.substr(1), "by the transfer 'xet' alone, which is not spoken here; `hf upload`");
   refused("{}", "objects");
   refused("nonsense", "answer");
 }
