@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
+#include <limits>
 #include <list>
 #include <memory>
 #include <optional>
@@ -29,6 +31,7 @@ struct File;
 struct Part {
   File* file = nullptr;
   std::uint64_t begin = 0, end = 0, got = 0;
+  std::uint64_t stop = 0;  // where the answer ends: at `end`, or earlier by its own word
   std::string held;
   std::string url;
   std::unique_ptr<Transfer> transfer;  // under way
@@ -166,9 +169,11 @@ void Download::look_at(Part& part) {
   File& file = *part.file;
   const Response& response = part.transfer->response;
   const std::uint64_t from = part.begin + part.got;
+  std::uint64_t last = std::numeric_limits<std::uint64_t>::max() - 1;
   if (response.status == 206) {
-    const std::string range = response.header("content-range");
-    if (!range.starts_with(fmt::format("bytes {}-", from))) throw Unusable();
+    const std::string range = response.header("content-range"), beginning = fmt::format("bytes {}-", from);
+    if (!range.starts_with(beginning)) throw Unusable();
+    std::from_chars(range.data() + beginning.size(), range.data() + range.size(), last);
     const std::size_t slash = range.find('/');
     const std::string whole = slash == range.npos ? "*" : range.substr(slash + 1);
     if (whole != "*" && whole != std::to_string(file.remote->size)) {
@@ -181,6 +186,7 @@ void Download::look_at(Part& part) {
     file.in_parts = false;
     part.end = file.next = file.remote->size;
   }
+  part.stop = std::min(part.end, std::max(last, from) + 1);
   file.url = part.url;
   part.hops = 0;
   part.looked_at = true;
@@ -189,9 +195,10 @@ void Download::look_at(Part& part) {
 void Download::take(Part& part, std::string_view bytes) {
   File& file = *part.file;
   if (!part.looked_at) look_at(part);
-  if (bytes.size() > part.end - part.begin - part.got) {
-    throw IoError(fmt::format("cannot {}: {} sends more than the {} bytes that the hub lists", doing(file),
-                              shown_url(part.url), file.remote->size));
+  if (bytes.size() > part.stop - part.begin - part.got) {
+    const std::string limit = part.stop < file.remote->size ? fmt::format("its answer was to end at byte {}", part.stop)
+                                                             : fmt::format("the hub lists {} bytes", part.stop);
+    throw IoError(fmt::format("cannot {}: {} sends too much: {}", doing(file), shown_url(part.url), limit));
   }
   if (part.begin + part.got == file.blob->written()) {
     file.blob->write(bytes);
