@@ -7,6 +7,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/plural.h"
 #include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
 #include "lowrank/kernels/runtime.h"
@@ -87,9 +88,9 @@ Halves read_halves(const CompressSpec& spec, const Fields& fields, const models:
                                         : data::load(paths_of(spec.data), *model.tokenizer, reading, &progress);
   data::Split parts = data::split(all, 0.5, static_cast<std::uint64_t>(spec.seed));
   if (parts.validation.examples.empty() || parts.train.examples.empty()) {
-    fields.fail("data", fmt::format("has {} pieces, too few to be parted: ranks are chosen on one half and measured on "
+    fields.fail("data", fmt::format("has {}, too few to be parted: ranks are chosen on one half and measured on "
                                     "the other; give more text, or a smaller `seq-len`",
-                                    all.examples.size()));
+                                    core::counted(static_cast<std::int64_t>(all.examples.size()), "piece")));
   }
   return {std::move(parts.train), std::move(parts.validation)};
 }

@@ -113,9 +113,9 @@ std::int64_t show_shots(const EvaluateSpec& spec, const Fields& fields, std::vec
   }
   if (cut > 0) {
     observer.warning(
-        fmt::format("{} examples had no room for all {} shots, whose beginning was cut; a smaller `seq-len` makes "
+        fmt::format("{} had no room for all {} shots, whose beginning was cut; a smaller `seq-len` makes "
                     "shorter pieces",
-                    core::format_count(cut), *spec.shots));
+                    core::counted(cut, "example"), *spec.shots));
   }
   return tokens;
 }

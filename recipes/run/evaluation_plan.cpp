@@ -14,7 +14,7 @@ namespace {
 // What is over in seconds is not worth cutting: so many operations, and so many tokens (small models take no less time
 // for a token than 1e4 of them a second), or two fifths of the training's time.
 constexpr double kFewOperations = 1e12, kAlways = 8192, kSeconds = 65536, kOfTraining = 0.4;
-constexpr std::int64_t kFewPieces = 24;    // fewer say too little: from 20 on a difference has an interval
+constexpr std::int64_t kFewPieces = 20;    // fewer say too little: from here on a difference has an interval (verdict.cpp)
 constexpr std::int64_t kEvaluations = 10;  // a run, as the trainer has it
 
 std::int64_t tokens_of(const data::Dataset& set) {

@@ -20,6 +20,7 @@ namespace {
 
 using core::Json;
 constexpr std::size_t kShown = 3;  // layers named on screen
+constexpr double kSeen = 0.5;      // epochs: of less, the training data that would be measured was for the most part never learned
 
 const train::EvalResult* find(const std::vector<train::EvalResult>& results, const std::string& split) {
   const auto it = std::find_if(results.begin(), results.end(), [&](const auto& r) { return r.split == split; });
@@ -104,7 +105,8 @@ void check_update_fields(const Fields& fields, const lora::Adapter& adapter) {
 
 void report_overfitting(RunReport& report, const train::TrainResult& result, train::CausalLm& objective,
                         const lora::Adapter* adapter) {
-  if (const train::EvalResult* validation = find(result.after, "validation")) {
+  const bool seen = result.steps > 0 && objective.epoch_after(result.steps - 1) >= kSeen;
+  if (const train::EvalResult* validation = find(result.after, "validation"); validation != nullptr && seen) {
     const train::EvalResult train = objective.evaluate_train(validation->tokens);
     const double gap = validation->loss - train.loss;
     report.findings["gap"] = {{"train_loss", train.loss},

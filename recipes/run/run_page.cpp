@@ -7,6 +7,7 @@
 #include <cmath>
 #include <ctime>
 
+#include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
 #include "lowrank/recipes/run/curves.h"
 #include "lowrank/recipes/run/rate_report.h"
@@ -75,10 +76,10 @@ std::string run_page(const RunReport& report, const train::TrainResult& result, 
       {"command", report.command},
       {"ended", fmt::format("{:%Y-%m-%d %H:%M} UTC, after {} of training", fmt::gmtime(std::time(nullptr)),
                             core::format_seconds(result.seconds))},
-      {"machine", fmt::format("lowrank {}, LibTorch {}, {}, {} threads", report.environment["lowrank"].get<std::string>(),
+      {"machine", fmt::format("lowrank {}, LibTorch {}, {}, {}", report.environment["lowrank"].get<std::string>(),
                               report.environment["libtorch"].get<std::string>(),
                               report.environment["cpu_capability"].get<std::string>(),
-                              report.environment["threads"].get<int>())},
+                              core::counted(report.environment["threads"].get<int>(), "thread"))},
       {"model", fmt::format("{} ({}, {} parameters)", report.model_name, report.model_type,
                             core::format_count(report.base_parameters))},
       {"trained", fmt::format("{} parameters ({:.3f} %), {}", core::format_count(report.trainable_parameters),
