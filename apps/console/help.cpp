@@ -7,7 +7,7 @@
 #include <set>
 #include <sstream>
 
-#include "lowrank/core/table.h"
+#include "lowrank/apps/console/wrap.h"
 
 namespace lowrank::apps {
 
@@ -41,30 +41,6 @@ std::string row(const std::string& name, const std::string& text, std::size_t co
 }
 
 }  // namespace
-
-std::string wrapped(const std::string& text, std::size_t columns, std::size_t indent) {
-  std::string result;
-  std::size_t at = text.find_first_not_of(' '), width = at == std::string::npos ? 0 : at;
-  if (at == std::string::npos) return text;
-  result = text.substr(0, at);
-  bool first = true;
-  while (at < text.size()) {
-    const std::size_t end = std::min(text.find(' ', at), text.size());
-    const std::string word = text.substr(at, end - at);
-    const std::size_t next = std::min(text.find_first_not_of(' ', end), text.size());
-    const std::size_t length = core::width_of(word);
-    if (!first && width + length > columns) {
-      while (!result.empty() && result.back() == ' ') result.pop_back();
-      result += "\n" + std::string(indent, ' ');
-      width = indent;
-    }
-    result += word + text.substr(end, next - end);  // blanks between columns stay as they are
-    width += length + (next - end);
-    at = next;
-    first = false;
-  }
-  return result;
-}
 
 bool needed_first(const std::string& option) {
   static const std::set<std::string> names = {

@@ -11,9 +11,6 @@ namespace lowrank::apps {
 /// stdout_columns().
 std::string help_text(const Verb& verb, bool all, std::size_t columns);
 
-/// A text in lines of at most `columns`, the second and further ones after `indent` blanks.
-std::string wrapped(const std::string& text, std::size_t columns, std::size_t indent);
-
 /// Whether the short help of a verb of many options has this one.
 bool needed_first(const std::string& option);
 

@@ -10,6 +10,7 @@
 #include "lowrank/apps/console/live_lines.h"
 #include "lowrank/apps/console/standard_streams.h"
 #include "lowrank/apps/console/style.h"
+#include "lowrank/apps/console/wrap.h"
 #include "lowrank/core/text.h"
 #include "lowrank/core/visible.h"
 
@@ -19,6 +20,7 @@ void print_out(std::string_view lines) {
   clear_live();
   write_stdout(with_styles(core::visible_lines(lines)));
 }
+void print_lines(std::string_view lines) { print_out(stdout_is_terminal() ? laid_out(lines, stdout_columns()) : std::string(lines)); }
 void print_error(std::string_view lines) {
   clear_live();
   write_stderr(core::visible_lines(lines));
@@ -56,7 +58,7 @@ void Console::line(std::string_view one) const {
 }
 
 void Console::text(std::string_view lines) const {
-  if (!silent()) print_out(lines);
+  if (!silent()) print_lines(lines);
 }
 
 void Console::note(const std::string& text) const { line(as_flags(*verb_, text)); }
@@ -64,8 +66,12 @@ void Console::note(const std::string& text) const { line(as_flags(*verb_, text))
 void Console::warning(std::string_view text) const {
   if (quiet_) return;
   clear_live();
-  const bool colour = ::isatty(STDERR_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
-  write_stderr(fmt::format("{} {}\n", colour ? "\033[33mwarning:\033[0m" : "warning:", core::visible_line(text)));
+  constexpr std::string_view kWarning = "warning:";
+  const bool terminal = ::isatty(STDERR_FILENO) == 1, colour = terminal && std::getenv("NO_COLOR") == nullptr;
+  std::string line = fmt::format("{} {}\n", kWarning, core::visible_line(text));
+  if (terminal) line = wrapped(line, terminal_size().columns, kWarning.size() + 1);
+  if (colour) line.replace(0, kWarning.size(), fmt::format("\033[33m{}\033[0m", kWarning));
+  write_stderr(line);
 }
 
 void Console::result(const core::Json& object) const {

@@ -16,6 +16,7 @@
 namespace lowrank::apps {
 
 void print_out(std::string_view lines);         // stdout: lines as they are laid out, with dim() and bold()
+void print_lines(std::string_view lines);       // the same, those that are wider than the terminal wrapped
 void print_error(std::string_view lines);       // stderr: lines as they are laid out
 void print_error_line(std::string_view line);   // stderr: one line, whatever it holds
 /// What the user asked for: on a terminal made safe, into a pipe or a file every byte as it is.

@@ -12,6 +12,7 @@
 #include "lowrank/apps/console/style.h"
 #include "lowrank/apps/console/terminal.h"
 #include "lowrank/apps/console/verb_table.h"
+#include "lowrank/apps/console/wrap.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
@@ -97,8 +98,9 @@ Asked answer_unknown(const std::vector<std::string>& words, const std::vector<Ve
   }
   std::vector<std::string> names;
   for (const Verb& verb : verbs) names.push_back(verb.name);
-  throw ConfigError(fmt::format("'{}' is not a verb of lowrank{}; `lowrank --help` lists them",
-                                core::printable(words[0]), core::did_you_mean(words[0], names)));
+  const std::string near = core::did_you_mean(words[0], names);
+  throw ConfigError(fmt::format("'{}' is not a verb of lowrank{}{} `lowrank --help` lists them", core::printable(words[0]), near,
+                                near.empty() ? ";" : ""));
 }
 
 }  // namespace
