@@ -4,7 +4,9 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
+#include <string_view>
 #include <system_error>
 
 #include "lowrank/core/error.h"
@@ -144,12 +146,46 @@ std::vector<fs::path> matching(const fs::path& folder, const std::string& patter
   return files;
 }
 
+/// The folder in which a config's files lie: data_dir, or that of the README.
+fs::path folder_of(const Place& place, const YAML::Node& config) {
+  if (!config["data_dir"]) return place.folder;
+  const std::string name = config["data_dir"].as<std::string>();
+  const fs::path relative = fs::path(name).lexically_normal();
+  const std::string told = place.file.string() + ": data_dir '" + core::printable(name, 200) + "'";
+  if (relative.is_absolute() || *relative.begin() == "..") throw DataError(told + " leads out of the folder");
+  const fs::path folder = (place.folder / relative).lexically_normal();
+  if (!fs::is_directory(folder)) throw MissingError(told + " is no folder here");
+  return folder;
+}
+
+/// What a folder of rows or texts may hold beside what describes it.
+bool is_data(const fs::path& file) {
+  constexpr std::array<std::string_view, 7> kEndings = {".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".txt"};
+  const fs::path ending = file.extension();
+  const bool packed = ending == ".gz" || ending == ".zst";
+  const std::string last = (packed ? file.stem().extension() : ending).string();
+  return std::find(kEndings.begin(), kEndings.end(), last) != kEndings.end();
+}
+
+/// Where a config has a folder alone: its files by their names, or the folder where those name no parts.
+std::map<Part, std::vector<fs::path>> files_in(const fs::path& folder) {
+  std::vector<fs::path> files = matching(folder, "**");
+  std::erase_if(files, [&](const fs::path& file) {
+    const std::string name = file.lexically_relative(folder).string();
+    return !is_data(file) || name.starts_with(".") || name.find("/.") != name.npos;
+  });
+  std::map<Part, std::vector<fs::path>> parts = folder_parts(folder, files);
+  if (parts.empty()) parts[Part::kTrain] = {folder};
+  return parts;
+}
+
 /// data_files: a pattern, a list of them, or a list of {split, path}; by part.
 std::map<Part, std::vector<fs::path>> files_of(const Place& place, const YAML::Node& config) {
+  const fs::path folder = folder_of(place, config);
   std::map<Part, std::vector<fs::path>> parts;
   const auto add = [&](Part part, const std::vector<std::string>& patterns) {
     for (const std::string& pattern : patterns) {
-      const std::vector<fs::path> found = matching(place.folder, pattern);
+      const std::vector<fs::path> found = matching(folder, pattern);
       if (found.empty()) {
         throw MissingError(place.file.string() + ": no file matches '" + core::printable(pattern, 200) +
                            "', which its configs name");
@@ -158,7 +194,7 @@ std::map<Part, std::vector<fs::path>> files_of(const Place& place, const YAML::N
     }
   };
   const YAML::Node data_files = config["data_files"];
-  if (!data_files) return parts;
+  if (!data_files) return files_in(folder);
   add(Part::kTrain, strings_of(data_files));
   if (data_files.IsSequence()) {
     for (const YAML::Node& file : data_files) {
@@ -179,7 +215,7 @@ std::optional<Listed> hugging_face(const fs::path& path, Part part) {
   std::vector<std::string> names;
   std::string usual;
   for (const YAML::Node& config : front["configs"]) {
-    if (!config.IsMap() || !config["data_files"]) continue;
+    if (!config.IsMap() || (!config["data_files"] && !config["data_dir"])) continue;
     names.push_back(config["config_name"] ? config["config_name"].as<std::string>() : "default");
     configs[names.back()] = config;
     if (names.back() == "default" || (config["default"] && config["default"].as<bool>(false))) usual = names.back();

@@ -30,6 +30,8 @@ trap 'rm -rf "$scratch"' EXIT
 if [ -n "${LOWRANK_ASSETS:-}" ]; then
   say "whole runs of the command"
   python3 tests/e2e/runs.py "$build/bin/lowrank" "$LOWRANK_ASSETS"
+  say "what real files and users broke"
+  python3 tests/e2e/cases.py "$build/bin/lowrank" "$LOWRANK_ASSETS"
   say "what a run leaves on a terminal"
   python3 tests/e2e/terminal.py "$build/bin/lowrank" "$LOWRANK_ASSETS"
   say "the first day of someone new"

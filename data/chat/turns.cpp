@@ -45,6 +45,16 @@ std::optional<std::string_view> known_role(std::string_view name) {
   return std::nullopt;
 }
 
+/// The keys under which a turn names its role, and those under which it has its text: the first that is there.
+constexpr std::array<const char*, 3> kRoleKeys = {"role", "from", "speaker"};
+constexpr std::array<const char*, 4> kContentKeys = {"content", "value", "text", "message"};
+
+template <std::size_t N>
+const char* first_of(const std::array<const char*, N>& keys, const JsonView& turn) {
+  const auto found = std::find_if(keys.begin(), keys.end(), [&](const char* key) { return turn.has(key); });
+  return found == keys.end() ? nullptr : *found;
+}
+
 /// Keys that say whether a turn is learned: OpenAI's, LLaMA-Factory's, axolotl's, ms-swift's.
 constexpr std::array<const char*, 4> kMuteKeys = {"weight", "loss_weight", "train", "loss"};
 
@@ -86,6 +96,12 @@ std::string counted(const std::map<std::string, std::int64_t>& found, const char
   return list;
 }
 
+std::string keys_found(const std::vector<std::string>& keys) {
+  std::string list;
+  for (std::size_t i = 0; i < keys.size() && i < 8; ++i) list += (i == 0 ? "" : ", ") + core::printable(keys[i], 40);
+  return "found " + (keys.empty() ? std::string("no keys") : list + (keys.size() > 8 ? ", …" : ""));
+}
+
 }  // namespace
 
 void TurnNotes::add(const TurnNotes& other) {
@@ -119,7 +135,7 @@ std::string usual_role(const std::string& name) {
 bool looks_like_turns(const JsonView& value) {
   if (!value.is_array() || value.size() == 0 || !value.at(0).is_object()) return false;
   const JsonView first = value.at(0);
-  if (first.has("role") || first.has("from")) return true;
+  if (first_of(kRoleKeys, first) != nullptr) return true;
   const std::vector<std::string> keys = first.keys();
   return std::any_of(keys.begin(), keys.end(), [](const std::string& key) { return known_role(key).has_value(); });
 }
@@ -258,10 +274,10 @@ void TurnReader::add(const JsonView& element, Conversation& conversation) {
   read.insert(read.end(), {"tool_calls", "function_call"});
   const bool muted = is_muted(element);
   const std::vector<std::string> keys = element.is_object() ? element.keys() : std::vector<std::string>();
-  const bool has_role = element.has("role") || element.has("from");
+  const char* const role = first_of(kRoleKeys, element);
   const auto is_role = [](const std::string& key) { return known_role(key).has_value(); };
   const std::size_t first = conversation.turns.size();
-  if (!has_role && std::any_of(keys.begin(), keys.end(), is_role)) {
+  if (role == nullptr && std::any_of(keys.begin(), keys.end(), is_role)) {
     for (const std::string& key : keys) {  // roles as keys
       if (!is_role(key)) continue;
       const JsonView content = element.at(key);
@@ -269,19 +285,23 @@ void TurnReader::add(const JsonView& element, Conversation& conversation) {
       read.push_back(key);
     }
   } else {
-    const char* role = element.has("from") && !element.has("role") ? "from" : "role";
-    const char* content = element.has("value") && !element.has("content") ? "value" : "content";
+    if (role == nullptr) element.fail("a turn names its role under \"role\" or \"from\", " + keys_found(keys));
+    const char* const content = first_of(kContentKeys, element);
     const std::string name = role_of(element.at(role).as_string(), element.at(role).where());
     const bool calls = (element.has("tool_calls") && !is_empty(element.at("tool_calls"))) ||
                        (element.has("function_call") && !is_empty(element.at("function_call")));
-    if (element.has(content) || !calls) {
+    if (content == nullptr && !calls) {
+      element.fail("a turn has its text under \"content\", \"value\" or \"text\", " + keys_found(keys));
+    }
+    if (content != nullptr) {
       const JsonView value = element.at(content);
       if (value.is_null() && !calls) value.fail("expected text, found null and no tool_calls beside it");
       conversation.turns.push_back(with_role(element, name, &value));
     } else {
       conversation.turns.push_back(with_role(element, name, nullptr));
     }
-    read.insert(read.end(), {role, content});
+    read.emplace_back(role);
+    if (content != nullptr) read.emplace_back(content);
   }
   Json& turn = conversation.turns[first];
   bool thoughts = false;

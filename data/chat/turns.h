@@ -40,8 +40,8 @@ const std::vector<std::string>& conversation_row_keys(bool has_template);
 
 /// Reads conversations for a layout.
 ///
-/// A turn names its role under "role", or "from", or as a key ({"user": "…", "assistant": "…"}: a turn each); roles go
-/// by their usual names (human: user; gpt, model: assistant; observation, function, ipython: tool; function_call: a
+/// A turn names its role under "role", "from" or "speaker", or as a key ({"user": "…", "assistant": "…"}: a turn each),
+/// and has its text under "content", "value", "text" or "message"; roles go by their usual names (human: user; gpt, model: assistant; observation, function, ipython: tool; function_call: a
 /// call of the assistant). Content is a string, a list of text parts, or null. "weight" and "loss_weight" 0, "train"
 /// false and the row's "mask" (a list of 0 and 1, one a turn; NeMo's: the role that is not learned) mute a turn.
 /// A template is given whatever else a turn has; the plain layout refuses calls of tools.

@@ -66,6 +66,8 @@ TEST_CASE("turns are laid out by the template, however they are spelled and wher
        R"({"conversations": [{"from": "human", "value": "Where?"}, {"from": "gpt", "value": "There."}]})",
        R"({"conversation": [{"user": "Where?", "assistant": "There."}]})",
        R"([{"from": "human", "value": "Where?"}, {"role": "assistant", "content": "There."}])",
+       R"({"conversations": [{"from": "human", "text": "Where?"}, {"from": "gpt", "text": "There."}]})",
+       R"({"dialog": [{"speaker": "user", "text": "Where?"}, {"role": "assistant", "message": "There."}]})",
        R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "Whe"}, {"type": "text", "text": "re?"}]}, {"role": "assistant", "content": "There."}]})",
        R"({"prompt": [{"role": "user", "content": "Where?"}], "completion": [{"role": "assistant", "content": "There."}]})",
        R"({"question": "Where?", "answer": "There."})",
@@ -206,6 +208,10 @@ TEST_CASE("what a template says is wrong with a row is said of that row", "[unit
       message_of<DataError>([&] { c.load(R"({"messages": [{"role": "assistant", "content": "A"}]})"); });
   CHECK(contains(message,
                  "train.jsonl line 1: t.jinja line 1: the template refuses this conversation: begin with the user"));
+  CHECK(contains(message_of<DataError>([&] { c.load(R"({"messages": [{"from": "gpt", "words": "A", "n": 1}]})"); }),
+                 "a turn has its text under \"content\", \"value\" or \"text\", found from, words, n"));
+  CHECK(contains(message_of<DataError>([&] { c.load(R"({"messages": [{"who": "gpt", "text": "A"}]})"); }),
+                 "a turn names its role under \"role\" or \"from\", found who, text"));
   CHECK(contains(message_of<DataError>([&] { c.load(R"({"messages": [{"role": "asistant", "content": "A"}]})"); }),
                  "unknown role 'asistant', did you mean 'assistant'?"));
   c.source = kChatMl;

@@ -119,3 +119,28 @@ configs:
   write_text(dir / "README.md", "---\nlicense: mit\n---\n");
   CHECK(load(dir.path()).examples.size() == 5);
 }
+
+TEST_CASE("a config of a Hugging Face data set may be a folder, whose files say their parts by their names", "[unit]") {
+  TempDir dir;
+  write_text(dir / "README.md", "---\nconfigs:\n- config_name: en\n  data_dir: sets/en\n  default: true\n"
+                                "- config_name: de\n  data_dir: ./sets/de\n- config_name: some\n  data_dir: sets\n"
+                                "  data_files: \"*/train.jsonl\"\n- config_name: out\n  data_dir: ../x\n"
+                                "- config_name: gone\n  data_dir: sets/fr\n---\n");
+  write_text(dir / "sets" / "en" / "train.jsonl", "{\"text\": \"en train\"}");
+  write_text(dir / "sets" / "en" / "test.jsonl", "{\"text\": \"en test\"}");
+  write_text(dir / "sets" / "en" / "valid.jsonl", "{\"text\": \"en valid\"}");
+  write_text(dir / "sets" / "en" / "notes.pdf", "x");
+  write_text(dir / "sets" / "en" / ".cache" / "train.jsonl", "{\"text\": \"hidden\"}");
+  write_text(dir / "sets" / "de" / "all.jsonl", "{\"text\": \"de\"}");
+  CHECK(load(dir.path()).examples.size() == 1);
+  CHECK(text(load(dir / "en")) == "en train");
+  CHECK(contains(load(dir / "en").report.notes.at(0), "the set en; "));
+  CHECK(text(load(dir / "en", Part::kTest)) == "en test");
+  CHECK(data::validation_files({dir.path()}, data::Format::kAuto) ==
+        std::vector<fs::path>{dir / "sets" / "en" / "valid.jsonl"});
+  CHECK(text(load(dir / "de")) == "de");
+  CHECK(data::validation_files({dir / "de"}, data::Format::kAuto).empty());
+  CHECK(text(load(dir / "some")) == "en train");
+  CHECK(contains(message_of<DataError>([&] { load(dir / "out"); }), "data_dir '../x' leads out"));
+  CHECK(contains(message_of<MissingError>([&] { load(dir / "gone"); }), "data_dir 'sets/fr' is no folder"));
+}
