@@ -80,7 +80,7 @@ void print_opening(const Opened& opened, const recipes::AdapterSwitch& adapters,
   std::vector<std::pair<std::string, std::string>> rows = describe(opened);
   for (auto& row : adapters.describe()) rows.push_back(std::move(row));
   if (const std::string tools = session.tool_names(); !tools.empty()) rows.emplace_back("tools", tools);
-  print_out(fields(rows));
+  print_lines(fields(rows));
   console.line(session.layout_text());
   print_out("\n" + std::string(kHelp));
 }

@@ -68,8 +68,8 @@ int compress(const Options& options) {
   const recipes::CompressResult result = recipes::compress(spec, view);
   console.line();
   if (!console.silent()) {
-    print_out(rank_table(result.ranks));
-    print_out("\n" + fields({{"bytes", result.size},
+    print_lines(rank_table(result.ranks));
+    print_lines("\n" + fields({{"bytes", result.size},
                              {"kl", result.divergence},
                              {"modules", fmt::format("{} of {} kept", result.kept, result.ranks.size())},
                              {"out", spec.out}}));

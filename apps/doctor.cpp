@@ -19,14 +19,14 @@ int doctor(const Options& options) {
   const recipes::Diagnosis found = recipes::doctor(spec, token_marks(), progress);
   console.result(found.json);
   if (console.silent()) return found.healthy() ? 0 : 65;
-  if (!found.shown.text.empty()) print_out(as_flags(options.verb(), found.shown.text) + "\n");
-  if (!found.histogram.empty()) print_out(bold("lengths") + "\n" + found.histogram + "\n");
-  print_out(found.summary + "\n\n");
+  if (!found.shown.text.empty()) print_lines(as_flags(options.verb(), found.shown.text) + "\n");
+  if (!found.histogram.empty()) print_lines(bold("lengths") + "\n" + found.histogram + "\n");
+  print_lines(found.summary + "\n\n");
   for (const data::Finding& finding : found.findings) {
-    print_out(bold(finding.fatal ? "fault" : "look at") + " " + finding.check + ": " +
+    print_lines(bold(finding.fatal ? "fault" : "look at") + " " + finding.check + ": " +
               as_flags(options.verb(), finding.text) + "\n");
   }
-  if (found.healthy()) print_out("nothing is wrong with it that can be seen beforehand\n");
+  if (found.healthy()) print_lines("nothing is wrong with it that can be seen beforehand\n");
   return found.healthy() ? 0 : 65;
 }
 

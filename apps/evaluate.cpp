@@ -39,7 +39,7 @@ void print_table(const std::vector<recipes::EvaluatedSet>& sets, const Console& 
   const bool adapter = sets.front().adapter.has_value();
   std::vector<std::string> header = {"set", "tokens"};
   if (adapter) {
-    header.insert(header.end(), {"base nll", "adapter nll", "base perplexity", "adapter perplexity", "change"});
+    header.insert(header.end(), {"base nll", "adapter", "base perplexity", "adapter", "change"});
   } else {
     header.insert(header.end(), {"nll", "perplexity"});
   }
@@ -120,9 +120,9 @@ int evaluate_images(const recipes::EvaluateSpec& spec, EvaluationView& view, con
 int compare(const recipes::EvaluateSpec& spec, EvaluationView& view, const Console& console) {
   const recipes::CompareResult result = recipes::compare(spec, view);
   if (!console.silent()) {
-    print_out(fields(result.facts));
+    print_lines(fields(result.facts));
     for (const eval::ReportTable& one : recipes::tables(result.comparison))
-      print_out("\n" + table(one.header, one.rows) + one.note + (one.note.empty() ? "" : "\n"));
+      print_lines("\n" + table(one.header, one.rows) + one.note + (one.note.empty() ? "" : "\n"));
   }
   if (result.out) {
     console.line();

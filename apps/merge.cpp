@@ -50,7 +50,7 @@ int merge_into_gguf(const Options& options, const Console& console, const std::o
     for (const std::string& note : made.notes) rows.emplace_back("note", note);
     rows.emplace_back("next", fmt::format("`llama-cli -m {}`, or `ollama create NAME -f {}`", core::shell_quoted((out / made.file).string()),
                                           core::shell_quoted((out / "Modelfile").string())));
-    print_out(fields(rows));
+    print_lines(fields(rows));
   }
   console.result(made.json);
   return 0;
@@ -152,7 +152,7 @@ int merge(const Options& options) {
                    "the model ties its head to its embedding, and the adapter changes one of them: both are "
                    "stored, and config.json says tie_word_embeddings = false"});
     }
-    print_out(fields(rows));
+    print_lines(fields(rows));
   }
   print_next(console, {"generate", out.string(), "--prompt", "Once upon a time"});
   console.result(merged.json);

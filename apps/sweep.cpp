@@ -29,7 +29,7 @@ class SweepView : public recipes::SweepObserver {
     for (const Dimension& d : space.dimensions()) lines.emplace_back(d.name, text_of(d));
     lines.emplace_back(
         "trials", fmt::format("{}, sampler {}, pruner {}", count, options_.text("sampler"), options_.text("pruner")));
-    print_out(fields(lines));
+    print_lines(fields(lines));
     if (options_.flag("dry-run")) return;
     console_.line();
     console_.line("trial  state       value   options");

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -88,22 +89,24 @@ Options parse_options(const Verb& verb, const std::vector<std::string>& argument
   }
   if (!config_file.empty()) read_config_file(verb, config_file, given);
 
-  std::size_t needed = 0;
-  for (const std::string& name : verb.positionals) needed += name.front() == '[' ? 0 : 1;
-  if (given.positionals.size() < needed) {
-    const std::string& name = verb.positionals[given.positionals.size()];
-    const std::string taken =
-        words.greedy.empty()
-            ? ""
-            : fmt::format(" ({} takes every word up to the next option: {} goes before it)", words.greedy.back(), name);
-    throw ConfigError(fmt::format("lowrank {}: {} is missing{}; example: {}", verb.name, name, taken, verb.example));
+  std::vector<std::string> missing;
+  for (std::size_t i = given.positionals.size(); i < verb.positionals.size(); ++i) {
+    if (verb.positionals[i].front() != '[') missing.push_back(verb.positionals[i]);
   }
+  std::string taken;
+  if (!missing.empty() && !words.greedy.empty())
+    taken = fmt::format(" ({} takes every word up to the next option: {} goes before it)", words.greedy.back(), missing.front());
   for (const OptionSpec& option : verb.options) {
     if (given.values.count(option.name) != 0) continue;
-    if (option.required) {
-      throw ConfigError(fmt::format("lowrank {}: --{} is missing; example: {}", verb.name, option.name, verb.example));
-    }
+    if (option.required) missing.push_back("--" + option.name);
     if (!option.fallback.is_null()) given.values[option.name] = option.fallback;
+  }
+  if (!missing.empty()) {
+    const std::string last = missing.back();
+    missing.pop_back();
+    throw ConfigError(fmt::format("lowrank {}: {}{} missing{}; example: {}", verb.name,
+                                  missing.empty() ? "" : fmt::format("{} and ", fmt::join(missing, ", ")),
+                                  last + (missing.empty() ? " is" : " are"), taken, verb.example));
   }
 
   std::string command = "lowrank " + verb.name;

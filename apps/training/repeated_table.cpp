@@ -27,7 +27,7 @@ void print_runs(const Json& runs, const Json& summary, const Console& console) {
           recipes::loss_change(recipes::loss_of(run["before"], split), recipes::loss_of(run["after"], split)));
     rows.push_back(std::move(row));
   }
-  print_out("\n" + table(header, rows) + "\n");
+  print_lines("\n" + table(header, rows) + "\n");
 }
 
 }  // namespace

@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
+#include "lowrank/apps/console/style.h"
 #include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
 #include "lowrank/core/visible.h"
@@ -28,6 +30,19 @@ std::vector<std::string> data_row(const DataUsed& used) {
           core::format_count(r.truncated),
           core::format_count(r.empty),
           core::format_count(r.duplicates)};
+}
+
+/// Without columns of noughts where the terminal is too narrow for all.
+std::string data_table(std::vector<std::string> header, std::vector<std::vector<std::string>> rows) {
+  for (std::size_t column = header.size(); stdout_is_terminal() && column-- > 0;) {
+    const std::string text = table(header, rows);
+    if (core::width_of(text.substr(0, text.find('\n'))) <= stdout_columns()) break;
+    if (!std::all_of(rows.begin(), rows.end(), [&](const auto& row) { return row[column] == "0"; })) continue;
+    const auto drop = [column](auto& cells) { cells.erase(cells.begin() + static_cast<std::ptrdiff_t>(column)); };
+    drop(header);
+    for (auto& row : rows) drop(row);
+  }
+  return table(header, rows);
 }
 
 }  // namespace
@@ -69,8 +84,8 @@ void print_opening(const Console& console, const RunReport& report) {
   std::vector<std::vector<std::string>> data_rows;
   if (report.unit == "token") {
     for (const DataUsed& used : report.data) data_rows.push_back(data_row(used));
-    text += table({"data", "format", "documents", "examples", "tokens", "masked", "truncated", "empty", "duplicates"},
-                  data_rows);
+    text += data_table({"data", "format", "documents", "examples", "tokens", "masked", "truncated", "empty", "duplicates"},
+                       std::move(data_rows));
   } else {
     for (const DataUsed& used : report.data)
       data_rows.push_back({used.name, used.report.format, core::format_count(used.report.examples)});

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lowrank/apps/console/wrap.h"
 #include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
 #include "lowrank/recipes/run/run_report.h"
@@ -55,11 +56,18 @@ void TrainingView::draw(std::int64_t step, const std::string& doing, bool force)
     bar_.draw(step, steps_, last_.step == 0 ? doing : progress_text(last_) + (doing.empty() ? "" : "  " + doing), force);
     return;
   }
-  const std::string figures = fmt::format("loss {:.4f}{}  {} {}/s  lr {:.2e}  gradient norm {:.3g}  memory {} at most", last_.loss,
-                                          own_metrics(last_), core::format_count(std::llround(last_.tokens_per_second)), unit_,
-                                          last_.lr, last_.grad_norm, core::format_bytes(static_cast<std::uint64_t>(last_.peak_rss_bytes)));
-  const std::string position = fmt::format("{}step {}/{}  epoch {:.2f}  {}{}{}", bar_text(step, steps_), step, steps_, last_.epoch,
-                                           last_.step == 0 ? "" : left_text(last_.step), doing.empty() ? "" : "  ", doing);
+  // What no longer fits is left out whole; what people look for first stands first.
+  const std::size_t columns = size.columns - 1;
+  const std::string position =
+      joined_to_fit({fmt::format("{}step {}/{}", bar_text(step, steps_), step, steps_), last_.step == 0 ? "" : left_text(last_.step), doing,
+                     fmt::format("epoch {:.2f}", last_.epoch)},
+                    columns);
+  const std::string figures =
+      joined_to_fit({fmt::format("loss {:.4f}{}", last_.loss, own_metrics(last_)),
+                     fmt::format("{} {}/s", core::format_count(std::llround(last_.tokens_per_second)), unit_),
+                     fmt::format("lr {:.2e}", last_.lr), fmt::format("gradient norm {:.3g}", last_.grad_norm),
+                     "peak memory " + core::format_bytes(static_cast<std::uint64_t>(last_.peak_rss_bytes))},
+                    columns);
   bar_.draw(panel_.lines(position, last_.step == 0 ? "" : figures, size.columns), force);
 }
 

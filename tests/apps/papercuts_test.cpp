@@ -89,6 +89,8 @@ TEST_CASE("words in the wrong place are named, with what they were", "[unit]") {
   says({"generate", "a", "--prompt", "Once", "upon"},
        {"'upon' was not expected", "--prompt takes one value: 'Once upon'"});
   says({"finetune", "--data", "x", "a", "--out", "y"}, {"MODEL is missing", "--data takes every word"});
+  says({"finetune"}, {"MODEL, --data and --out are missing"});
+  says({"finetune", "a", "--out", "y"}, {"--data is missing"});
   says({"finetun"}, {"did you mean 'finetune'? `lowrank --help`"});
   says({"finetune", "a", "--rank", "3", "--rank", "4"}, {"--rank is given more than once"});
   says({"finetune", "a", "--adapter", "x", "--adapter", "y"}, {"--adapter is given more than once"});
