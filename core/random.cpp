@@ -1,5 +1,6 @@
 #include "lowrank/core/random.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <numeric>
@@ -59,13 +60,12 @@ double RandomStream::uniform(std::uint64_t a, std::uint64_t b) const {
 
 std::uint64_t RandomStream::below(std::uint64_t n, std::uint64_t a, std::uint64_t b) const {
   if (n == 0) throw InternalError("RandomStream::below: the range is empty (n = 0)");
-  // The last 2^64 mod n values would make the low results likelier; a draw among them is thrown away, and the next one
-  // at the same place is taken under another key.
-  const std::uint64_t rejected = (0 - n) % n;
+  // 2^64 mod n values, fewer than n, would make the low results likelier; a draw among them is thrown away, and the next
+  // one at the same place is taken under another key.
   for (std::uint32_t attempt = 0;; ++attempt) {
     const auto w = philox({low(a), high(a), low(b), high(b)}, {key_[0], key_[1] + attempt});
     for (const std::uint64_t draw : {join(w[0], w[1]), join(w[2], w[3])}) {
-      if (draw >= rejected) return draw % n;
+      if (draw >= n || draw >= (0 - n) % n) return draw % n;
     }
   }
 }
@@ -79,7 +79,17 @@ double RandomStream::normal(std::uint64_t a, std::uint64_t b) const {
 std::vector<std::uint32_t> RandomStream::permutation(std::uint32_t n, std::uint64_t round) const {
   std::vector<std::uint32_t> order(n);
   std::iota(order.begin(), order.end(), 0u);
-  for (std::uint32_t i = n; i > 1; --i) std::swap(order[i - 1], order[below(i, i, round)]);
+  // Draws before swaps, some at a time: of millions the places to swap with are far apart in memory.
+  std::array<std::uint32_t, 64> places;
+  for (std::uint32_t i = n; i > 1;) {
+    const std::uint32_t some = std::min<std::uint32_t>(i - 1, places.size());
+    for (std::uint32_t k = 0; k < some; ++k) {
+      places[k] = static_cast<std::uint32_t>(below(i - k, i - k, round));
+      __builtin_prefetch(&order[places[k]], 1);
+    }
+    for (std::uint32_t k = 0; k < some; ++k) std::swap(order[i - k - 1], order[places[k]]);
+    i -= some;
+  }
   return order;
 }
 

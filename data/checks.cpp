@@ -21,8 +21,6 @@ namespace {
 constexpr double kTruncated = 0.05, kNothingLearned = 0.05, kDuplicates = 0.05, kShared = 0.05, kOneSource = 0.95;
 constexpr std::size_t kRun = 13;  // tokens, as contamination is usually looked for
 constexpr double kRunsKept = 4e6;        // about, of a set: of more a part is looked at
-constexpr std::size_t kRelease = 65536;  // examples: some tens of megabytes of a mapped data set
-constexpr std::size_t kReleaseApart = 256;  // those that lie apart: a kernel maps some tens of kilobytes around each
 constexpr double kRate = 30;  // times a usual one, either way
 constexpr std::size_t kScripts = 2000;                         // examples whose letters are looked at
 constexpr std::int64_t kFewest = 5;                            // examples that somebody wanted to have an effect
@@ -39,12 +37,12 @@ std::size_t step_of(std::size_t n, std::size_t at_most) {
 /// Examples that are looked at: all, or so many, spread over the set.
 template <typename Use>
 void for_each(const Dataset& dataset, std::size_t at_most, const Use& use) {
-  const std::size_t n = dataset.examples.size(), step = step_of(n, at_most), kept = step == 1 ? kRelease : kReleaseApart;
+  const std::size_t n = dataset.examples.size(), step = step_of(n, at_most);
+  ReadAlong along(dataset.storage, step > 1);
   for (std::size_t i = 0; i < n; i += step) {
     use(dataset.examples[i]);
-    if (dataset.storage != nullptr && i / step % kept == kept - 1) dataset.storage->release();
+    along.read(dataset.examples[i]);
   }
-  if (dataset.storage != nullptr) dataset.storage->release();
 }
 
 /// "12 of 40 examples": of those that were looked at, where that were not all.

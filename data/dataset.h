@@ -79,6 +79,34 @@ struct Dataset {
   std::shared_ptr<const TokenStorage> storage = nullptr;  // of a data set that lies in the token cache
 };
 
+/// Keeps what is read of a data set that lies in the token cache from staying in memory: tell it each example that is.
+class ReadAlong {
+ public:
+  /// `apart`: the examples do not follow each other. `storage` may be null.
+  explicit ReadAlong(const std::shared_ptr<const TokenStorage>& storage, bool apart = false)
+      : storage_(storage), around_(apart ? kAround : 0) {}
+  ReadAlong(const ReadAlong&) = delete;
+  ReadAlong& operator=(const ReadAlong&) = delete;
+  ~ReadAlong() { release(); }
+
+  void read(const Example& example) {
+    held_ += 2 * around_ + example.ids.size() * (sizeof(TokenId) + 1);
+    if (held_ > kHeld) release();
+  }
+
+ private:
+  static constexpr std::size_t kHeld = std::size_t{32} << 20;
+  static constexpr std::size_t kAround = std::size_t{2} << 20;  // what a kernel may map around a page that is read
+
+  void release() {
+    if (storage_ != nullptr && held_ > 0) storage_->release();
+    held_ = 0;
+  }
+
+  std::shared_ptr<const TokenStorage> storage_;
+  std::size_t around_, held_ = 0;
+};
+
 /// Reads files and folders (.txt, .md: text; .jsonl, .json: rows; also as .gz and .zst; "-": standard input). A folder
 /// is read in sorted order, recursively. PATH*WEIGHT: an epoch takes its examples so often (training data alone).
 /// Text: UTF-8, BOM dropped, CRLF and CR made LF; a document a file, or several parted by <|endoftext|> alone on a

@@ -211,7 +211,7 @@ bool Encoder::cut(Example& example, Encoded& encoded) const {
   const Example& whole = example;
   const auto last = std::find(whole.learned.rbegin(), whole.learned.rend(), 1);
   const auto end = static_cast<std::size_t>(whole.learned.rend() - last);
-  example.cut = static_cast<std::int64_t>(whole.ids.size() - length);
+  example.cut = static_cast<std::uint32_t>(whole.ids.size() - length);
   ++encoded.truncated;
   encoded.truncated_tokens += example.cut;
   example.ids.resize(length);

@@ -16,11 +16,13 @@ struct Example {
   Values<TokenId> ids;
   Values<std::uint8_t> learned;     // as long as ids
   std::uint32_t document = 0;       // index into Dataset::documents
-  std::int64_t cut = 0;             // tokens left off at its end: a row longer than seq_len
-  std::int64_t known_counted = -1;  // counted(), where it was stored with the mask: who changes that sets -1
+  std::uint32_t cut = 0;            // tokens left off at its end: a row longer than seq_len
+  std::int32_t known_counted = -1;  // counted(), where it was stored with the mask: who changes that sets -1
 
   std::int64_t counted() const;  // number of tokens in the loss
 };
+
+static_assert(sizeof(Example) == 48);  // a data set has millions
 
 /// Where a document or row came from.
 struct Document {
@@ -28,5 +30,6 @@ struct Document {
   bool duplicate = false;    // the same text came before
   std::uint32_t source = 0;  // which of the paths that were given it lies at
 };
+static_assert(sizeof(Document) == 32);
 
 }  // namespace lowrank::data

@@ -84,7 +84,7 @@ void add_row(Reading& reading, const core::JsonView& row) {
   example.ids = reading.tokenizer.encode(text, turns == nullptr || !reading.layout->has_template());
   if (example.ids.size() > reading.seq_len) {
     ++report.truncated;
-    example.cut = static_cast<std::int64_t>(example.ids.size() - reading.seq_len);
+    example.cut = static_cast<std::uint32_t>(example.ids.size() - reading.seq_len);
     report.truncated_tokens += example.cut;
     example.ids.resize(reading.seq_len);
   }

@@ -17,7 +17,7 @@ class Place {
   Place(std::string name) : name_(std::make_shared<const std::string>(std::move(name))) {}  // NOLINT: a text is one
   Place(const char* name) : Place(std::string(name)) {}                                    // NOLINT
   Place(std::shared_ptr<const std::string> file, Unit unit, std::int64_t number)
-      : name_(std::move(file)), number_(number), unit_(unit) {}
+      : name_(std::move(file)), place_(number * 4 + static_cast<std::int64_t>(unit)) {}
   /// The same as `text`, with the name of the file shared with `before` where it is the same.
   static Place like(const Place& before, const std::string& text);
 
@@ -26,13 +26,12 @@ class Place {
   friend bool operator==(const Place& place, const std::string& text) { return place.text() == text; }
   /// The text up to " line 12"; null for none.
   const std::shared_ptr<const std::string>& file() const { return name_; }
-  Unit unit() const { return unit_; }
-  std::int64_t number() const { return number_; }
+  Unit unit() const { return static_cast<Unit>(place_ & 3); }
+  std::int64_t number() const { return place_ >> 2; }
 
  private:
   std::shared_ptr<const std::string> name_;
-  std::int64_t number_ = 0;
-  Unit unit_ = Unit::kNone;
+  std::int64_t place_ = 0;  // the unit in its last two bits
 };
 
 }  // namespace lowrank::data

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <mutex>
 #include <numeric>
 #include <string>
+#include <utility>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/random.h"
@@ -51,7 +54,7 @@ std::int64_t ceil_steps(double x) { return static_cast<std::int64_t>(std::ceil(x
 /// The next step's examples: the first that is left, and those after it that fit into `budget`. `left` holds the
 /// examples that earlier steps passed over (at most the look-ahead), before order[next], order[next + 1] …
 std::vector<std::uint32_t> fill(std::vector<std::uint32_t>& left, const std::vector<std::uint32_t>& order,
-                                std::size_t& next, const std::vector<std::int64_t>& lengths, std::int64_t budget) {
+                                std::size_t& next, const std::vector<std::uint32_t>& lengths, std::int64_t budget) {
   std::vector<std::uint32_t> taken, passed;
   std::size_t seen = 0;
   while (passed.size() < kLookAhead && budget > 0 && (seen < left.size() || next < order.size())) {
@@ -67,50 +70,6 @@ std::vector<std::uint32_t> fill(std::vector<std::uint32_t>& left, const std::vec
   left = std::move(passed);
   return taken;
 }
-
-}  // namespace
-
-Plan::Plan(const std::vector<std::int64_t>& lengths, const PlanOptions& options)
-    : options_(options), lengths_(lengths) {
-  check(options);
-  if (lengths.empty()) throw ConfigError("there is nothing to train on: the data holds no examples");
-  if (!options.weights.empty() && options.sources.size() != lengths.size()) {
-    throw InternalError("Plan: weights without the source of each example");
-  }
-  if (epoch_order(0).empty()) {
-    throw ConfigError("there is nothing to train on: the weights of `data` leave no example to an epoch; raise them");
-  }
-  std::int64_t taken = 0;
-  for (std::uint64_t epoch = 0;; ++epoch) {
-    if (this->steps() > kMostSteps || taken > kMostExamples) too_long();
-    std::vector<StepPlan> steps = epoch_steps(epoch);
-    const auto whole = static_cast<std::int64_t>(steps.size());
-    if (epoch == 0) steps_per_epoch_ = whole;
-    std::int64_t wanted = whole;
-    if (options.max_steps) {
-      wanted = *options.max_steps - this->steps();
-    } else {
-      wanted = ceil_steps((options.epochs - static_cast<double>(epoch)) * static_cast<double>(whole));
-    }
-    wanted = std::clamp<std::int64_t>(wanted, epoch == 0 ? 1 : 0, whole);
-    if (epoch == 0) {  // no more than there will be: a plan may be large
-      const double all = options.max_steps ? static_cast<double>(*options.max_steps)
-                                           : std::ceil(options.epochs * static_cast<double>(whole));
-      steps_.reserve(static_cast<std::size_t>(std::min(all, static_cast<double>(kMostSteps))));
-    }
-    for (std::int64_t i = 0; i < wanted; ++i) {
-      for (const std::uint32_t example : steps[i].examples) total_tokens_ += lengths_[example];
-      taken += static_cast<std::int64_t>(steps[i].examples.size());
-      steps_.push_back(std::move(steps[i]));
-    }
-    if (wanted < whole) break;
-    const bool enough = options.max_steps ? this->steps() >= *options.max_steps
-                                          : static_cast<double>(epoch + 1) >= options.epochs - 1e-9;
-    if (enough) break;
-  }
-}
-
-namespace {
 
 /// What an epoch takes of sources that count for more or less than once, source by source.
 std::vector<std::uint32_t> weighted(const PlanOptions& options, std::uint64_t epoch) {
@@ -134,50 +93,175 @@ std::vector<std::uint32_t> weighted(const PlanOptions& options, std::uint64_t ep
   return taken;
 }
 
-}  // namespace
-
-std::vector<std::uint32_t> Plan::epoch_order(std::uint64_t epoch) const {
-  std::vector<std::uint32_t> taken(lengths_.size());
+std::vector<std::uint32_t> epoch_order(const PlanOptions& options, std::uint32_t examples, std::uint64_t epoch) {
+  const core::RandomStream random(options.seed, "plan");
+  if (options.weights.empty() && options.shuffle) return random.permutation(examples, epoch);
+  std::vector<std::uint32_t> taken(examples);
   std::iota(taken.begin(), taken.end(), 0u);
-  if (!options_.weights.empty()) taken = weighted(options_, epoch);
-  if (!options_.shuffle) return taken;
-  const auto n = static_cast<std::uint32_t>(taken.size());
-  std::vector<std::uint32_t> order = core::RandomStream(options_.seed, "plan").permutation(n, epoch);
+  if (!options.weights.empty()) taken = weighted(options, epoch);
+  if (!options.shuffle) return taken;
+  std::vector<std::uint32_t> order = random.permutation(static_cast<std::uint32_t>(taken.size()), epoch);
   for (std::uint32_t& place : order) place = taken[place];
   return order;
 }
 
-std::vector<StepPlan> Plan::epoch_steps(std::uint64_t epoch) const {
-  const std::vector<std::uint32_t> order = epoch_order(epoch);
-  const std::size_t n = order.size();
-  std::vector<StepPlan> steps;
-  std::size_t done = 0;
-  const auto add = [&](std::vector<std::uint32_t> examples) {
-    done += examples.size();
-    const double part = static_cast<double>(done) / static_cast<double>(n);
-    steps.push_back({static_cast<double>(epoch) + part, std::move(examples)});
-  };
-  if (options_.batch_tokens) {
-    std::int64_t all = 0;
-    for (const std::uint32_t example : order) all += lengths_[example];
-    const std::int64_t budget =
-        product_up_to(*options_.batch_tokens, options_.grad_accum, batch_ranks(), std::max<std::int64_t>(all, 1));
-    std::vector<std::uint32_t> left;
-    std::size_t next = 0;
-    while (done < order.size()) add(fill(left, order, next, lengths_, budget));
-  } else {
-    const std::int64_t size = product_up_to(
-        options_.batch_size, options_.grad_accum, batch_ranks(), std::max<std::int64_t>(1, static_cast<std::int64_t>(n)));
-    for (std::size_t i = 0; i < order.size(); i += static_cast<std::size_t>(size)) {
-      const std::size_t end = std::min(order.size(), i + static_cast<std::size_t>(size));
-      add({order.begin() + static_cast<std::ptrdiff_t>(i), order.begin() + static_cast<std::ptrdiff_t>(end)});
-    }
+std::vector<std::uint32_t> shortened(const std::vector<std::int64_t>& lengths) {
+  std::vector<std::uint32_t> result;
+  result.reserve(lengths.size());
+  for (const std::int64_t length : lengths) {
+    if (length < 0 || length > std::numeric_limits<std::uint32_t>::max()) throw InternalError("Plan: an example of no length");
+    result.push_back(static_cast<std::uint32_t>(length));
   }
-  return steps;
+  return result;
 }
 
-std::vector<Plan::Share> Plan::cut(const StepPlan& step) const {
-  const std::size_t n = step.examples.size();
+}  // namespace
+
+/// What a plan takes: a run may have the data in millions of examples, and a plan of some epochs of them.
+struct Plan::Steps {
+  struct Step {
+    std::size_t end = 0;  // of its examples
+    double epoch = 0;
+  };
+
+  Steps(const std::vector<std::int64_t>& tokens, const PlanOptions& how) : options(how), lengths(shortened(tokens)) {
+    options.memory = nullptr;
+    const auto n = static_cast<std::uint32_t>(lengths.size());
+    const auto begun = [&] { return static_cast<std::int64_t>(steps.size()); };
+    for (std::uint64_t epoch = 0;; ++epoch) {
+      if (begun() > kMostSteps || static_cast<std::int64_t>(examples.size()) > kMostExamples) too_long();
+      std::vector<std::uint32_t> order = epoch_order(options, n, epoch);
+      if (order.empty() && epoch == 0) {
+        throw ConfigError("there is nothing to train on: the weights of `data` leave no example to an epoch; raise them");
+      }
+      const std::vector<std::size_t> ends = step_ends(order);
+      const auto whole = static_cast<std::int64_t>(ends.size());
+      if (epoch == 0) per_epoch = whole;
+      std::int64_t wanted = options.max_steps
+                                ? *options.max_steps - begun()
+                                : ceil_steps((options.epochs - static_cast<double>(epoch)) * static_cast<double>(whole));
+      wanted = std::clamp<std::int64_t>(wanted, epoch == 0 ? 1 : 0, whole);
+      const std::size_t before = examples.size();
+      for (std::int64_t i = 0; i < wanted; ++i) {
+        const std::size_t end = ends[static_cast<std::size_t>(i)];
+        steps.push_back({before + end, static_cast<double>(epoch) +
+                                           static_cast<double>(end) / static_cast<double>(order.size())});
+      }
+      order.resize(wanted == 0 ? 0 : ends[static_cast<std::size_t>(wanted) - 1]);
+      for (const std::uint32_t example : order) total_tokens += lengths[example];
+      if (examples.empty()) {
+        order.shrink_to_fit();
+        examples = std::move(order);
+      } else {
+        examples.insert(examples.end(), order.begin(), order.end());
+      }
+      if (wanted < whole) break;
+      const bool enough = options.max_steps ? begun() >= *options.max_steps
+                                            : static_cast<double>(epoch + 1) >= options.epochs - 1e-9;
+      if (enough) break;
+    }
+  }
+
+  std::int64_t ranks() const { return options.batch_ranks > 0 ? options.batch_ranks : options.ranks; }
+
+  /// Parts an epoch's examples into steps, which with `batch_tokens` puts them into another order.
+  std::vector<std::size_t> step_ends(std::vector<std::uint32_t>& order) const {
+    std::vector<std::size_t> ends;
+    if (!options.batch_tokens) {
+      const auto size = static_cast<std::size_t>(product_up_to(
+          options.batch_size, options.grad_accum, ranks(), std::max<std::int64_t>(1, static_cast<std::int64_t>(order.size()))));
+      ends.reserve(order.size() / size + 1);
+      for (std::size_t begin = 0; begin < order.size(); begin += size) ends.push_back(std::min(order.size(), begin + size));
+      return ends;
+    }
+    std::int64_t all = 0;
+    for (const std::uint32_t example : order) all += lengths[example];
+    const std::int64_t budget =
+        product_up_to(*options.batch_tokens, options.grad_accum, ranks(), std::max<std::int64_t>(all, 1));
+    std::vector<std::uint32_t> left, taken;
+    taken.reserve(order.size());
+    for (std::size_t next = 0; taken.size() < order.size();) {
+      const std::vector<std::uint32_t> step = fill(left, order, next, lengths, budget);
+      taken.insert(taken.end(), step.begin(), step.end());
+      ends.push_back(taken.size());
+    }
+    order = std::move(taken);
+    return ends;
+  }
+
+  std::span<const std::uint32_t> of(std::size_t step) const {
+    const std::size_t begin = step == 0 ? 0 : steps[step - 1].end;
+    return std::span(examples).subspan(begin, steps.at(step).end - begin);
+  }
+
+  PlanOptions options;
+  std::vector<std::uint32_t> lengths, examples;  // examples: step after step
+  std::vector<Step> steps;
+  std::int64_t per_epoch = 0, total_tokens = 0;
+};
+
+/// The steps that were made last.
+class PlanMemory {
+ public:
+  std::shared_ptr<const Plan::Steps> steps(const std::vector<std::int64_t>& lengths, const PlanOptions& options) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (steps_ == nullptr || !same(steps_->options, options) ||
+        !std::equal(lengths.begin(), lengths.end(), steps_->lengths.begin(), steps_->lengths.end())) {
+      steps_ = nullptr;
+      steps_ = std::make_shared<const Plan::Steps>(lengths, options);
+    }
+    return steps_;
+  }
+
+ private:
+  /// Steps do not depend on how they are cut.
+  static std::int64_t step_size(const PlanOptions& options) {
+    return std::int64_t{options.grad_accum} * (options.batch_ranks > 0 ? options.batch_ranks : options.ranks);
+  }
+  static bool same(const PlanOptions& a, const PlanOptions& b) {
+    const bool sizes = a.batch_tokens ? a.batch_tokens == b.batch_tokens && step_size(a) == step_size(b)
+                                      : !b.batch_tokens && a.batch_size * step_size(a) == b.batch_size * step_size(b);
+    return sizes && a.epochs == b.epochs && a.max_steps == b.max_steps && a.shuffle == b.shuffle && a.seed == b.seed &&
+           a.weights == b.weights && a.sources == b.sources;
+  }
+
+  std::mutex mutex_;
+  std::shared_ptr<const Plan::Steps> steps_;
+};
+
+std::shared_ptr<PlanMemory> plan_memory() { return std::make_shared<PlanMemory>(); }
+
+Plan::Plan(const std::vector<std::int64_t>& lengths, const PlanOptions& options) : options_(options) {
+  check(options);
+  if (lengths.empty()) throw ConfigError("there is nothing to train on: the data holds no examples");
+  if (!options.weights.empty() && options.sources.size() != lengths.size()) {
+    throw InternalError("Plan: weights without the source of each example");
+  }
+  steps_ = options.memory != nullptr ? options.memory->steps(lengths, options)
+                                     : std::make_shared<const Steps>(lengths, options);
+  options_.sources.clear();
+}
+
+std::int64_t Plan::steps() const { return static_cast<std::int64_t>(steps_->steps.size()); }
+
+std::int64_t Plan::steps_per_epoch() const { return steps_->per_epoch; }
+
+std::int64_t Plan::total_tokens() const { return steps_->total_tokens; }
+
+StepPlan Plan::step(std::int64_t i) const {
+  const std::span<const std::uint32_t> examples = steps_->of(static_cast<std::size_t>(i));
+  return {steps_->steps[static_cast<std::size_t>(i)].epoch, {examples.begin(), examples.end()}};
+}
+
+std::int64_t Plan::tokens_of(std::span<const std::uint32_t> examples) const {
+  std::int64_t tokens = 0;
+  for (const std::uint32_t example : examples) tokens += steps_->lengths[example];
+  return tokens;
+}
+
+std::vector<Plan::Share> Plan::cut(std::span<const std::uint32_t> examples) const {
+  const std::vector<std::uint32_t>& lengths = steps_->lengths;
+  const std::size_t n = examples.size();
   const std::int64_t asked =
       std::max<std::int64_t>(std::int64_t{options_.grad_accum} * batch_ranks(), options_.ranks);
   const auto parts = static_cast<std::size_t>(product_up_to(asked, 1, 1, static_cast<std::int64_t>(n)));
@@ -189,8 +273,8 @@ std::vector<Plan::Share> Plan::cut(const StepPlan& step) const {
       const std::size_t to_come = shares.size() < parts ? parts - shares.size() - 1 : 0;
       std::size_t last = first;
       std::int64_t tokens = 0;
-      while (last < n && (last == first || (tokens + lengths_[step.examples[last]] <= most && n - last > to_come))) {
-        tokens += lengths_[step.examples[last++]];
+      while (last < n && (last == first || (tokens + lengths[examples[last]] <= most && n - last > to_come))) {
+        tokens += lengths[examples[last++]];
       }
       shares.push_back({first, last});
       first = last;
@@ -199,9 +283,9 @@ std::vector<Plan::Share> Plan::cut(const StepPlan& step) const {
   };
 
   std::int64_t low = 0, high = 0;  // the smallest bound that is enough for `parts` parts lies in [low, high]
-  for (const std::uint32_t example : step.examples) {
-    low = std::max(low, lengths_[example]);
-    high += lengths_[example];
+  for (const std::uint32_t example : examples) {
+    low = std::max<std::int64_t>(low, lengths[example]);
+    high += lengths[example];
   }
   while (low < high) {
     const std::int64_t middle = low + (high - low) / 2;
@@ -216,13 +300,13 @@ std::vector<Plan::Share> Plan::cut(const StepPlan& step) const {
 
 std::vector<std::vector<std::uint32_t>> Plan::micro_batches(std::int64_t step, int rank) const {
   if (rank < 0 || rank >= options_.ranks) throw InternalError("micro_batches: no rank " + std::to_string(rank));
-  const StepPlan& plan = this->step(step);
-  const std::vector<Share> shares = cut(plan);
+  const std::span<const std::uint32_t> examples = steps_->of(static_cast<std::size_t>(step));
+  const std::vector<Share> shares = cut(examples);
   const auto r = static_cast<std::size_t>(rank), ranks = static_cast<std::size_t>(options_.ranks);
   std::vector<std::vector<std::uint32_t>> result;
   for (std::size_t i = shares.size() * r / ranks; i < shares.size() * (r + 1) / ranks; ++i) {
-    result.emplace_back(plan.examples.begin() + static_cast<std::ptrdiff_t>(shares[i].first),
-                        plan.examples.begin() + static_cast<std::ptrdiff_t>(shares[i].last));
+    result.emplace_back(examples.begin() + static_cast<std::ptrdiff_t>(shares[i].first),
+                        examples.begin() + static_cast<std::ptrdiff_t>(shares[i].last));
   }
   return result;
 }
@@ -230,11 +314,20 @@ std::vector<std::vector<std::uint32_t>> Plan::micro_batches(std::int64_t step, i
 std::int64_t Plan::first_token(std::int64_t step, int rank) const {
   std::int64_t tokens = 0;
   for (int earlier = 0; earlier < rank; ++earlier) {
-    for (const std::vector<std::uint32_t>& micro : micro_batches(step, earlier)) {
-      for (const std::uint32_t example : micro) tokens += lengths_[example];
-    }
+    for (const std::vector<std::uint32_t>& micro : micro_batches(step, earlier)) tokens += tokens_of(micro);
   }
   return tokens;
+}
+
+std::int64_t Plan::largest_micro_batch() const {
+  std::int64_t most = 0;
+  for (std::int64_t step = 0; step < std::min(steps(), steps_per_epoch()); ++step) {
+    const std::span<const std::uint32_t> examples = steps_->of(static_cast<std::size_t>(step));
+    for (const Share& share : cut(examples)) {
+      most = std::max(most, tokens_of(examples.subspan(share.first, share.last - share.first)));
+    }
+  }
+  return most;
 }
 
 }  // namespace lowrank::data

@@ -2,10 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 namespace lowrank::data {
+
+class PlanMemory;
 
 struct PlanOptions {
   int batch_size = 4;  // examples a micro-batch
@@ -22,7 +26,12 @@ struct PlanOptions {
   /// seed's order, one pass after the other, and an epoch the next w passes of them, a part where w is one.
   std::vector<double> weights = {};
   std::vector<std::uint32_t> sources = {};  // of each example, where there are weights
+  /// Plans of the same steps, as copies of these options have them, are made once where this is there. A plan is the same
+  /// without it.
+  std::shared_ptr<PlanMemory> memory = nullptr;
 };
+
+std::shared_ptr<PlanMemory> plan_memory();
 
 struct StepPlan {
   double epoch = 0;                     // passes over the data completed after this step
@@ -36,10 +45,10 @@ class Plan {
  public:
   /// `lengths`: tokens of each example. ConfigError when there is nothing to plan.
   Plan(const std::vector<std::int64_t>& lengths, const PlanOptions& options);
-  std::int64_t steps() const { return static_cast<std::int64_t>(steps_.size()); }
+  std::int64_t steps() const;
   /// Steps of one whole epoch (with `batch_tokens`: of the first; others may differ by a few).
-  std::int64_t steps_per_epoch() const { return steps_per_epoch_; }
-  const StepPlan& step(std::int64_t i) const { return steps_.at(static_cast<std::size_t>(i)); }
+  std::int64_t steps_per_epoch() const;
+  StepPlan step(std::int64_t i) const;
   /// The step's list cut in order into `grad_accum` micro-batches a rank, at least one for each that shares them (fewer
   /// where there are fewer examples) so that the longest has as few tokens as it can; this rank's share. Ranks take
   /// consecutive runs of micro-batches.
@@ -51,20 +60,21 @@ class Plan {
   int ranks() const { return options_.ranks; }
   int batch_ranks() const { return options_.batch_ranks > 0 ? options_.batch_ranks : options_.ranks; }
   /// Tokens in all steps.
-  std::int64_t total_tokens() const { return total_tokens_; }
+  std::int64_t total_tokens() const;
+  /// Tokens of the largest micro-batch of the first epoch.
+  std::int64_t largest_micro_batch() const;
 
  private:
+  friend class PlanMemory;
+  struct Steps;
   struct Share {
     std::size_t first, last;  // a micro-batch: [first, last) of the step's list
   };
-  std::vector<Share> cut(const StepPlan& step) const;
-  std::vector<std::uint32_t> epoch_order(std::uint64_t epoch) const;
-  std::vector<StepPlan> epoch_steps(std::uint64_t epoch) const;
+  std::vector<Share> cut(std::span<const std::uint32_t> examples) const;
+  std::int64_t tokens_of(std::span<const std::uint32_t> examples) const;
 
   PlanOptions options_;
-  std::vector<std::int64_t> lengths_;
-  std::vector<StepPlan> steps_;
-  std::int64_t steps_per_epoch_ = 0, total_tokens_ = 0;
+  std::shared_ptr<const Steps> steps_;  // 4 bytes an example and epoch, 16 a step
 };
 
 }  // namespace lowrank::data

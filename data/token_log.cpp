@@ -4,6 +4,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/mapped_pages.h"
 #include "lowrank/data/token_format.h"
 #include "lowrank/data/token_store.h"
 
@@ -45,7 +46,7 @@ std::string_view text_of(const core::MappedFile& file) {
 void forget(Encoded::One& one, std::size_t length, bool masked) {
   one.example.ids = Values<TokenId>::view(nullptr, length);
   one.example.learned = Values<std::uint8_t>::view(nullptr, masked ? length : 0);
-  one.example.known_counted = one.counted;
+  one.example.known_counted = static_cast<std::int32_t>(one.counted);
 }
 
 }  // namespace
@@ -112,8 +113,12 @@ Encoded TokenLog::next() {
     const std::uint64_t what = number();
     one.ended = (what & 1) != 0;
     one.counted = count();
-    one.example.cut = count();
+    one.example.cut = static_cast<std::uint32_t>(count());
     forget(one, what >> 2, (what & 2) != 0);
+  }
+  if (read_ - released_ >= kCommit) {
+    core::release_pages(items_before_->bytes().first(read_));
+    released_ = read_;
   }
   if (++given_ == kept_) items_before_ = nullptr;
   return encoded;
@@ -133,7 +138,7 @@ void TokenLog::append(Encoded& encoded) {
     const bool masked = !all_learned(example);
     put(items_pending_, static_cast<std::uint64_t>(example.ids.size()) << 2 | (masked ? 2u : 0u) | (one.ended ? 1u : 0u));
     put(items_pending_, static_cast<std::uint64_t>(one.counted));
-    put(items_pending_, static_cast<std::uint64_t>(example.cut));
+    put(items_pending_, example.cut);
     ids_pending_.append(reinterpret_cast<const char*>(example.ids.data()), example.ids.size() * sizeof(TokenId));
     if (masked) {
       learned_pending_.append(reinterpret_cast<const char*>(example.learned.data()), example.learned.size());
@@ -189,7 +194,7 @@ void TokenLog::add(Example example) {
   const std::size_t length = example.ids.size();
   const bool masked = !example.learned.empty();
   examples_->add(StoredExample{ids_at_, masked ? learned_at_ : kAllLearned, static_cast<std::uint32_t>(length),
-                               example.document, static_cast<std::uint32_t>(example.cut),
+                               example.document, example.cut,
                                static_cast<std::uint32_t>(example.known_counted)});
   names_.longest = std::max(names_.longest, length);
   ids_at_ += length;

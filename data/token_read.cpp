@@ -130,7 +130,8 @@ void map_tokens(const fs::path& folder, const StoredNames& known, Dataset& datas
     }
     const std::uint8_t* const mask = whole ? storage->ones.data() : learned + one.learned;
     dataset.examples.push_back({Values<TokenId>::view(ids + one.ids, one.length),
-                                Values<std::uint8_t>::view(mask, one.length), one.document, one.cut, one.counted});
+                                Values<std::uint8_t>::view(mask, one.length), one.document, one.cut,
+                                static_cast<std::int32_t>(one.counted)});
   });
   dataset.storage = std::move(storage);
 }

@@ -71,7 +71,7 @@ class TokenLog : public RecordSink {
   Progress done_;  // written
   std::int64_t kept_ = 0, given_ = 0;
   std::shared_ptr<const core::MappedFile> items_before_;
-  std::size_t read_ = 0;  // bytes of it
+  std::size_t read_ = 0, released_ = 0;  // bytes of it
   std::string items_pending_, ids_pending_, learned_pending_;
   std::uint64_t ids_at_ = 0, learned_at_ = 0;  // of the next example, in tokens
   std::shared_ptr<const std::string> last_file_;

@@ -117,6 +117,7 @@ std::vector<std::vector<UnitLoss>> compare(const std::vector<Candidate>& candida
   const std::vector<data::Example>& examples = dataset.examples;
   std::vector<std::vector<UnitLoss>> losses(candidates.size(), std::vector<UnitLoss>(units.count));
   const core::ProgressScope scope(progress, "evaluating", static_cast<std::int64_t>(examples.size()), "examples");
+  data::ReadAlong along(dataset.storage, true);  // a part of a set lies apart
   std::int64_t counted_tokens = 0;
   for (std::size_t next = 0; next < examples.size();) {
     const std::vector<std::uint32_t> which = data::examples_from(examples, next, batch_tokens);
@@ -124,6 +125,7 @@ std::vector<std::vector<UnitLoss>> compare(const std::vector<Candidate>& candida
     std::vector<std::uint32_t> unit_of_segment;
     for (const std::uint32_t example : which) unit_of_segment.push_back(units.of_example[example]);
     const data::Batch batch = data::make_batch(examples, which);
+    for (const std::uint32_t example : which) along.read(examples[example]);
     counted_tokens += batch.counted;
     if (batch.counted > 0) add_batch(candidates, batch, counted_rows(batch, unit_of_segment), losses);
     scope.advance(static_cast<std::int64_t>(next));

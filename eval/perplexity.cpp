@@ -20,10 +20,12 @@ Perplexity perplexity(models::DecoderImpl& decoder, const data::Dataset& dataset
   Perplexity result;
   double sum = 0;
   const core::ProgressScope scope(progress, "evaluating", static_cast<std::int64_t>(examples.size()), "examples");
+  data::ReadAlong along(dataset.storage, true);  // a part of a set lies apart
   for (std::size_t next = 0; next < examples.size();) {
     const std::vector<std::uint32_t> which = data::examples_from(examples, next, batch_tokens);
     next += which.size();
     const data::Batch batch = data::make_batch(examples, which);
+    for (const std::uint32_t example : which) along.read(examples[example]);
     if (batch.counted > 0) {
       const at::Tensor hidden = decoder.hidden(batch.ids, batch.segments);
       const std::vector<float> loss = kernels::to_host<float>(decoder.token_losses(hidden, batch.labels));

@@ -58,7 +58,7 @@ EvalResult CausalLm::measure(const std::string& split, const data::Dataset& set)
   together(sync(), [&] {
     const Share share = share_of(set.examples, kBatchTokens, sync());
     for (const std::vector<double>& logps :
-         token_logps(decoder(), set.examples, share, kBatchTokens, evaluation_progress())) {
+         token_logps(decoder(), set.examples, share, kBatchTokens, evaluation_progress(), set.storage)) {
       own.insert(own.end(), logps.begin(), logps.end());
       own_counts.push_back(static_cast<double>(logps.size()));
     }
@@ -94,6 +94,7 @@ EvalResult CausalLm::evaluate_train(std::int64_t tokens) {
   for (const data::Example& example : all) total += example.counted();
   const std::int64_t every = std::max<std::int64_t>(1, total / std::max<std::int64_t>(1, tokens));
   data::Dataset sample;
+  sample.storage = train().storage;
   for (std::size_t i = 0; i < all.size(); i += static_cast<std::size_t>(every)) sample.examples.push_back(all[i]);
   std::vector<std::pair<std::string, data::Dataset>> sets;
   sets.emplace_back("train", std::move(sample));

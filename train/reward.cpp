@@ -1,6 +1,7 @@
 #include "lowrank/train/reward.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <set>
@@ -100,6 +101,11 @@ Reward make_reward(const std::string& spec, double timeout_seconds, const std::v
       const auto program = std::make_shared<RewardProgram>(rest, timeout_seconds, environment);
       return each([program](const Answer& answer) { return program->score(answer); });
     }
+  }
+  constexpr std::array<const char*, 6> kForms = {"adapter:DIR", "length:N", "regex:RE", "words:FILE", "exact", "exec:COMMAND"};
+  for (const std::string form : kForms) {
+    if (kind != form.substr(0, form.find(':'))) continue;
+    throw ConfigError("`reward`: " + kind + " is written " + form + ", found '" + core::printable(spec, 80) + "'");
   }
   throw ConfigError("`reward`: expected adapter:DIR, length:N, regex:RE, words:FILE, exact or exec:COMMAND, found '" +
                     core::printable(spec, 80) + "'" +

@@ -57,8 +57,10 @@ TokenValues token_logps(const at::Tensor& losses, const data::Batch& batch) {
 }
 
 TokenValues token_logps(models::DecoderImpl& decoder, const std::vector<data::Example>& examples, Share share,
-                        std::int64_t batch_tokens, core::ProgressObserver* progress) {
+                        std::int64_t batch_tokens, core::ProgressObserver* progress,
+                        const std::shared_ptr<const data::TokenStorage>& storage) {
   const at::NoGradGuard no_grad;
+  data::ReadAlong along(storage, true);  // a part of a set lies apart
   TokenValues all;
   all.reserve(share.last - share.first);
   for (std::size_t next = share.first; next < share.last;) {
@@ -67,7 +69,7 @@ TokenValues token_logps(models::DecoderImpl& decoder, const std::vector<data::Ex
     for (std::vector<double>& logps : token_logps(decoder.token_losses(hidden, batch.labels), batch)) {
       all.push_back(std::move(logps));
     }
-    next += static_cast<std::size_t>(batch.segments.count());
+    for (std::int64_t i = 0; i < batch.segments.count(); ++i) along.read(examples[next++]);
     if (progress != nullptr) progress->advance(static_cast<std::int64_t>(all.size()));
   }
   return all;

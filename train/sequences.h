@@ -5,10 +5,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "lowrank/core/progress.h"
 #include "lowrank/data/batch_torch.h"
+#include "lowrank/data/dataset.h"
 #include "lowrank/models/decoder.h"
 #include "lowrank/models/sequence_classifier.h"
 #include "lowrank/train/grad_sync.h"
@@ -25,9 +27,11 @@ Share share_of(const std::vector<data::Example>& examples, std::int64_t batch_to
 /// From token losses fp32 [T] of a batch.
 TokenValues token_logps(const at::Tensor& losses, const data::Batch& batch);
 
-/// Those of examples [share.first, share.last), with the adapters that are enabled, without gradients.
+/// Those of examples [share.first, share.last), with the adapters that are enabled, without gradients. `storage`: what
+/// they lie in (Dataset::storage).
 TokenValues token_logps(models::DecoderImpl& decoder, const std::vector<data::Example>& examples, Share share,
-                        std::int64_t batch_tokens, core::ProgressObserver* progress = nullptr);
+                        std::int64_t batch_tokens, core::ProgressObserver* progress = nullptr,
+                        const std::shared_ptr<const data::TokenStorage>& storage = nullptr);
 
 /// The sum of each, in order.
 std::vector<double> totals(const TokenValues& values);

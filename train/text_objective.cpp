@@ -18,6 +18,7 @@ TextObjective::TextObjective(TextParts parts, lora::Adapter* adapter, data::Data
       adapter_(adapter),
       sync_(or_alone(parts_.sync)),
       train_(std::move(train)),
+      along_(train_.storage, true),
       each_(each),
       plan_(item_lengths(train_.examples, each), dealt(parts_.plan, sync_)) {}
 
@@ -64,8 +65,6 @@ double TextObjective::router_aux_loss() const {
 
 at::Tensor TextObjective::hidden(std::int64_t step, std::int64_t micro, double neftune, double router_aux_loss,
                                  std::int64_t count) {
-  constexpr std::int64_t kRelease = 64;  // steps: some megabytes of a mapped data set
-  if (train_.storage != nullptr && micro == 0 && step % kRelease == 0) train_.storage->release();
   const auto batches = plan_.micro_batches(step, sync_.rank());
   std::int64_t before = plan_.first_token(step, sync_.rank());  // dropout counts tokens by their place in the step
   for (std::int64_t m = 0; m < micro; ++m) {
@@ -73,7 +72,9 @@ at::Tensor TextObjective::hidden(std::int64_t step, std::int64_t micro, double n
       before += static_cast<std::int64_t>(train_.examples[i].ids.size());
     }
   }
-  batch_ = data::make_batch(train_.examples, examples_of(batches.at(static_cast<std::size_t>(micro))), before);
+  const std::vector<std::uint32_t> which = examples_of(batches.at(static_cast<std::size_t>(micro)));
+  batch_ = data::make_batch(train_.examples, which, before);
+  for (const std::uint32_t i : which) along_.read(train_.examples[i]);
   dropout_ = {parts_.seed, static_cast<std::uint64_t>(step), batch_.token_in_step.data()};
   models::ForwardOptions options;
   options.dropout = &dropout_;

@@ -86,6 +86,7 @@ class TextObjective : public Objective {
   lora::Adapter* adapter_;
   GradSync& sync_;
   data::Dataset train_;
+  data::ReadAlong along_;
   std::uint32_t each_;
   data::Plan plan_;
   // Of the last forward pass: with recomputation its backward reads them again.

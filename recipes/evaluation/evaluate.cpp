@@ -37,7 +37,7 @@ eval::Perplexity perplexity_of(const EvaluateSpec& spec, models::DecoderImpl& de
     const core::ProgressScope scope(&observer, "evaluating", static_cast<std::int64_t>(share.last - share.first),
                                     "examples");
     for (const std::vector<double>& one :
-         train::token_logps(decoder, set.examples, share, spec.batch_tokens, &observer))
+         train::token_logps(decoder, set.examples, share, spec.batch_tokens, &observer, set.storage))
       for (const double logp : one) own.push_back(-logp);
   });
   eval::Perplexity result;

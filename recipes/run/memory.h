@@ -3,14 +3,9 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
-
-#include "lowrank/data/plan.h"
 
 namespace lowrank::recipes {
 
-/// Tokens of the largest micro-batch of an epoch.
-std::int64_t largest_micro_batch(const data::Plan& plan, const std::vector<std::int64_t>& lengths);
 /// Weights, gradients and the optimiser's two moments where all of these are trained, in fp32.
 std::uint64_t trained_bytes(std::int64_t parameters);
 

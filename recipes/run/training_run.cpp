@@ -405,7 +405,7 @@ models::Recompute TrainingRun::choose_recompute(const models::DecoderImpl& decod
   const auto planned = [&] {
     return PlannedStep{decoder,
                        base_ == nullptr ? nullptr : &base_->model(),
-                       largest_micro_batch(data::Plan(lengths, plan), lengths),
+                       data::Plan(lengths, plan).largest_micro_batch(),
                        report.trainable_parameters,
                        !report.adapter.has_value(),
                        models::Recompute()};
@@ -440,7 +440,7 @@ models::Recompute TrainingRun::choose_recompute(const models::DecoderImpl& decod
     PlannedStep less = step;
     less.recompute = true;
     while (!everywhere(less) && halve(other)) {
-      less.tokens = largest_micro_batch(data::Plan(lengths, other), lengths);
+      less.tokens = data::Plan(lengths, other).largest_micro_batch();
     }
     const bool found = everywhere(less);
     const std::string settings = settings_of(other, plan, spec.recompute == "none" || chosen == "none");
@@ -583,6 +583,7 @@ std::string TrainingRun::spelled(const std::string& text) const {
 
 std::vector<std::int64_t> lengths_of(const data::Dataset& set) {
   std::vector<std::int64_t> lengths;
+  lengths.reserve(set.examples.size());
   for (const data::Example& example : set.examples) lengths.push_back(static_cast<std::int64_t>(example.ids.size()));
   return lengths;
 }

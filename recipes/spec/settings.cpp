@@ -213,6 +213,7 @@ data::PlanOptions plan_options(const TrainSpec& spec, const DataSpec& data, cons
   plan.max_steps = spec.max_steps;
   plan.shuffle = !data.no_shuffle;
   plan.seed = seed_of(spec);
+  plan.memory = data::plan_memory();
   return plan;
 }
 

@@ -72,6 +72,10 @@ TEST_CASE("a permutation holds every index once and every round has its own", "[
   const auto first = stream.permutation(1000, 0);
   CHECK(first == stream.permutation(1000, 0));
   CHECK(first != stream.permutation(1000, 1));
+  std::vector<std::uint32_t> plain(1000);  // as it is defined
+  std::iota(plain.begin(), plain.end(), 0u);
+  for (std::uint32_t i = 1000; i > 1; --i) std::swap(plain[i - 1], plain[stream.below(i, i, 0)]);
+  CHECK(first == plain);
   auto sorted = first;
   std::sort(sorted.begin(), sorted.end());
   std::vector<std::uint32_t> all(1000);

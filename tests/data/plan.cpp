@@ -36,7 +36,8 @@ std::int64_t tokens(const std::vector<std::uint32_t>& list, const std::vector<st
 std::vector<std::uint32_t> epoch(const Plan& plan, std::int64_t first, std::int64_t last) {
   std::vector<std::uint32_t> all;
   for (std::int64_t s = first; s < last; ++s) {
-    all.insert(all.end(), plan.step(s).examples.begin(), plan.step(s).examples.end());
+    const std::vector<std::uint32_t> some = plan.step(s).examples;
+    all.insert(all.end(), some.begin(), some.end());
   }
   return all;
 }
@@ -234,4 +235,55 @@ TEST_CASE("plans that cannot be are refused by name", "[unit]") {
   CHECK(Plan(lengths, huge).steps() == 1);
   huge.batch_tokens = std::numeric_limits<std::int64_t>::max();
   CHECK(Plan(lengths, huge).steps() == 1);
+}
+
+TEST_CASE("plans that share a memory are as those that have none, whatever else was planned with it", "[unit]") {
+  PlanOptions options;
+  options.memory = data::plan_memory();
+  options.grad_accum = 2;
+  options.epochs = 1.5;
+  const auto check = [](const std::vector<std::int64_t>& lengths, const PlanOptions& shared) {
+    PlanOptions alone = shared;
+    alone.memory = nullptr;
+    const Plan plan(lengths, shared), expected(lengths, alone);
+    REQUIRE(plan.steps() == expected.steps());
+    CHECK(plan.steps_per_epoch() == expected.steps_per_epoch());
+    CHECK(plan.total_tokens() == expected.total_tokens());
+    CHECK(plan.largest_micro_batch() == expected.largest_micro_batch());
+    std::int64_t largest = 0;
+    for (std::int64_t s = 0; s < plan.steps(); ++s) {
+      CHECK(plan.step(s).examples == expected.step(s).examples);
+      CHECK(plan.step(s).epoch == expected.step(s).epoch);
+      CHECK(plan.micro_batches(s) == expected.micro_batches(s));
+      if (s >= plan.steps_per_epoch()) continue;
+      for (int rank = 0; rank < plan.ranks(); ++rank) {
+        for (const auto& micro : plan.micro_batches(s, rank)) largest = std::max(largest, tokens(micro, lengths));
+      }
+    }
+    CHECK(plan.largest_micro_batch() == largest);
+  };
+  const auto lengths = uneven_lengths(103);
+  check(lengths, options);
+  std::swap(options.batch_size, options.grad_accum);  // the same steps, cut otherwise
+  check(lengths, options);
+  check(uneven_lengths(103, 400), options);
+  check(uneven_lengths(77), options);
+  options.seed = 1;
+  check(lengths, options);
+  options.max_steps = 5;
+  check(lengths, options);
+  options.batch_tokens = 1024;
+  check(lengths, options);
+  options.batch_tokens = 2048;
+  check(lengths, options);
+  options.ranks = 2;
+  options.batch_ranks = 1;
+  check(lengths, options);
+  options.shuffle = false;
+  check(lengths, options);
+  options.weights = {0.5, 2};
+  for (std::uint32_t i = 0; i < 103; ++i) options.sources.push_back(i % 2);
+  check(lengths, options);
+  options.weights = {2, 0.5};
+  check(lengths, options);
 }

@@ -2,7 +2,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <sstream>
 #include <string>
 
 #include "catch.h"
@@ -10,6 +12,7 @@
 #include "fake_tokenizer.h"
 #include "lowrank/core/files.h"
 #include "lowrank/data/chat/chat_layout.h"
+#include "lowrank/data/checks.h"
 #include "lowrank/data/dataset.h"
 #include "lowrank/data/parts.h"
 
@@ -38,6 +41,15 @@ struct Told : core::ProgressObserver {
   void note(const std::string& text) override { notes += text + "\n"; }
   void warning(const std::string& text) override { warnings += text + "\n"; }
 };
+
+/// Of a line of /proc/self/status.
+std::size_t kilobytes(const std::string& field) {
+  std::istringstream status(read_text("/proc/self/status"));
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(field)) return std::stoul(line.substr(field.size()));
+  }
+  return 0;
+}
 
 void check_equal(const Dataset& a, const Dataset& b) {
   REQUIRE(a.examples.size() == b.examples.size());
@@ -239,4 +251,42 @@ TEST_CASE("any number of threads gives the same, and the first error", "[unit]")
   const std::string message =
       message_of<DataError>([&] { files.load({files.dir / "many.jsonl"}, tokenizer, refuses); });
   CHECK(contains(message, "line 9001"));
+}
+
+TEST_CASE("making, reading and looking through a cached data set takes less memory than its tokens", "[unit]") {
+  const Files files;
+  constexpr std::size_t kRows = 6000, kRow = 10000;  // 240 MB of ids
+  {
+    core::AppendFile file(files.dir / "long.jsonl");
+    for (std::size_t i = 0; i < kRows; ++i) {
+      file.write(R"({"text": ")" + std::to_string(i) + std::string(kRow, static_cast<char>('a' + i % 26)) + "\"}\n");
+    }
+  }
+  for (const char* what : {"made", "read"}) {
+    CAPTURE(what);
+    const pid_t child = ::fork();  // with a peak of its own
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      const std::size_t begin = kilobytes("VmRSS:");
+      const Counting tokenizer(files.tokenizer);
+      data::DataOptions how = files.options(true, 2);
+      how.seq_len = 1024;
+      Dataset train = files.load({files.dir / "long.jsonl"}, tokenizer, how);
+      std::string told;
+      const Dataset validation = data::take_validation(train, 0.1, 1, told);
+      data::Patient patient{train, {{"validation", &validation}}, tokenizer, nullptr, {2}};
+      patient.at_most = 4000;  // as before training
+      data::examine(patient);
+      const std::size_t grown = kilobytes("VmHWM:") - begin;
+#ifdef __SANITIZE_ADDRESS__
+      ::_exit(0);  // its shadow and its quarantine are counted too, so the figure says nothing of ours
+#else
+      ::_exit(train.report.tokens > 50'000'000 ? static_cast<int>(std::min<std::size_t>(grown >> 10, 255)) : 255);
+#endif
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    REQUIRE(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) < 150);  // megabytes
+  }
 }

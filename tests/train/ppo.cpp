@@ -385,7 +385,11 @@ TEST_CASE("built-in rewards", "[unit]") {
     INFO(wrong);
     CHECK(contains(message_of<ConfigError>([&] { train::make_reward(wrong, 1); }), "`reward`"));
   }
-  CHECK(contains(message_of<ConfigError>([] { train::make_reward("lenght:3", 1); }), "length"));
+  CHECK(contains(message_of<ConfigError>([] { train::make_reward("lenght:3", 1); }), "did you mean 'length'"));
+  for (const char* half : {"length", "length:"}) {
+    CHECK(contains(message_of<ConfigError>([&] { train::make_reward(half, 1); }), "length is written length:N, found 'length"));
+  }
+  CHECK(contains(message_of<ConfigError>([] { train::make_reward("exact:1", 1); }), "exact is written exact, found 'exact:1'"));
   train::Answer without = an_answer("x");
   without.expected.reset();
   CHECK(contains(message_of<DataError>([&] { train::make_reward("exact", 1)({without}); }), "p.jsonl line 7"));
