@@ -277,7 +277,7 @@ TEST_CASE("making, reading and looking through a cached data set takes less memo
       data::Patient patient{train, {{"validation", &validation}}, tokenizer, nullptr, {2}};
       patient.at_most = 4000;  // as before training
       data::examine(patient);
-      const std::size_t grown = kilobytes("VmHWM:") - begin;
+      [[maybe_unused]] const std::size_t grown = kilobytes("VmHWM:") - begin;
 #ifdef __SANITIZE_ADDRESS__
       ::_exit(0);  // its shadow and its quarantine are counted too, so the figure says nothing of ours
 #else
