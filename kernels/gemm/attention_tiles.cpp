@@ -29,10 +29,10 @@ class Arena {
   float* next_;
 };
 
-// A matrix packed as a right operand: panels of the kernel's width, each with all of its steps.
+// A right operand: packed, in panels of the kernel's width, each with all of its steps; or rows as they lie.
 struct Panels {
   const float* data = nullptr;
-  std::int64_t inner = 0;
+  std::int64_t column, step;  // floats from column to column, of those that panels begin with, and from step to step
 };
 
 std::int64_t panels_size(const MicroKernel& kernel, std::int64_t inner, std::int64_t columns) {
@@ -42,7 +42,7 @@ std::int64_t panels_size(const MicroKernel& kernel, std::int64_t inner, std::int
 Panels packed(const MicroKernel& kernel, Arena& arena, const at::Tensor& b) {
   float* const to = arena.take(panels_size(kernel, b.size(0), b.size(1)));
   pack_right(kernel, b, 0, b.size(0), 1, to);
-  return {to, b.size(0)};
+  return {to, b.size(0), kernel.columns};
 }
 
 // Some rows of a left operand, as Range has them.
@@ -62,7 +62,7 @@ void product(const MicroKernel& kernel, const LeftRows& a, const Panels& b, std:
   tile.c_step = c_step;
   tile.accumulate = accumulate;
   for (std::int64_t column = first; column < columns; column += kernel.columns) {
-    tile.first = {end - begin, a.data, b.data + column * b.inner + begin * kernel.columns, a.step, kernel.columns, a.row};
+    tile.first = {end - begin, a.data, b.data + column * b.column + begin * b.step, a.step, b.step, a.row};
     tile.c = c + column;
     tile.columns = static_cast<int>(std::min<std::int64_t>(kernel.columns, columns - column));
     kernel.tile(tile);
@@ -167,24 +167,13 @@ void attention_forward_few(const AttentionHead& head, const at::Tensor& out, flo
   const Source keys = moved(source_of(head.k), first, 0);
   kernel.dots({.x = q.const_data_ptr<float>(), .x_step = q.stride(0), .w = keys.data, .element = keys.element, .w_step = keys.row_step,
                .y = scores, .y_step = step, .rows = n, .columns = columns, .inner = d});
-  const Panels panels = lies ? Panels{} : packed(kernel, arena, values);
+  const Panels panels = lies ? Panels{values.const_data_ptr<float>(), 1, values.stride(0)} : packed(kernel, arena, values);
   for (std::int64_t begin = 0; begin < n; begin += height) {
     const std::int64_t rows = std::min(height, n - begin);
     float* const some = scores + begin * step;
     float sums[16];
     for (std::int64_t r = 0; r < rows; ++r) lse[begin + r] = soften(head, begin + r, first, columns, some + r * step, sums + r);
-    if (lies) {
-      const std::int64_t row = values.stride(0);
-      for (std::int64_t column = 0; column < dv; column += kernel.columns) {
-        Tile tile;
-        tile.first = {columns, some, values.const_data_ptr<float>() + column, 1, row, step};
-        tile.c = result + column, tile.c_step = wide;
-        tile.rows = static_cast<int>(rows), tile.columns = static_cast<int>(std::min<std::int64_t>(kernel.columns, dv - column));
-        kernel.tile(tile);
-      }
-    } else {
-      product(kernel, by_row(some, step), panels, 0, columns, rows, 0, dv, result, wide);
-    }
+    product(kernel, by_row(some, step), panels, 0, columns, rows, 0, dv, result, wide);
     store_result(kernel, result, wide, sums, out, begin, rows);
   }
 }
@@ -242,9 +231,9 @@ void attention_backward(const AttentionHead& head, const at::Tensor& g, const at
       const std::int64_t count = std::min(height, columns - key);
       // Queries before the first of these keys do not see them.
       const std::int64_t from = std::clamp<std::int64_t>(all.first + key - head.offset - begin, 0, rows);
-      product(kernel, by_step(p + from * step + key, step), {gradient_rows, rows}, from, rows, count, 0, width,
+      product(kernel, by_step(p + from * step + key, step), {gradient_rows, rows, kernel.columns}, from, rows, count, 0, width,
               dv_data + (all.first + key) * dv.stride(0), dv.stride(0), /*accumulate=*/true);
-      product(kernel, by_step(ds + from * step + key, step), {query_rows, rows}, from, rows, count, 0, d,
+      product(kernel, by_step(ds + from * step + key, step), {query_rows, rows, kernel.columns}, from, rows, count, 0, d,
               dk_data + (all.first + key) * dk.stride(0), dk.stride(0), /*accumulate=*/true);
     }
   }

@@ -29,10 +29,8 @@ void dot_products(const at::Tensor& y, const at::Tensor& x, const at::Tensor& w,
 }
 
 at::Tensor dot_operand(const BaseWeight& w, std::int64_t begin, std::int64_t n) {
-  const auto own = w.dtype();
-  const bool as_it_lies = (own == at::kFloat || own == at::kBFloat16 || own == at::kHalf) && w.gives_views(own);
-  const at::Tensor rows = w.rows(begin, n, as_it_lies ? own : at::kFloat);
-  return rows.stride(1) == 1 ? rows : rows.to(at::kFloat).contiguous();
+  const at::Tensor rows = w.rows(begin, n, panel_dtype(w));
+  return rows.stride(1) == 1 ? rows : rows.contiguous();
 }
 
 void for_columns(std::int64_t columns, const std::function<void(std::int64_t, std::int64_t)>& f) {

@@ -43,6 +43,12 @@ bool packable(const at::Tensor& x) {
   return x.size(0) <= 1 || x.size(1) <= 1 || x.stride(0) == 1 || x.stride(1) == 1;
 }
 
+at::ScalarType panel_dtype(const BaseWeight& w) {
+  const auto own = w.dtype();
+  const bool reads = own == at::kFloat || own == at::kBFloat16 || own == at::kHalf;
+  return reads && w.gives_views(own) ? own : at::kFloat;
+}
+
 bool lies_well(const at::Tensor& x) { return x.scalar_type() == at::kFloat && x.stride(0) % 1024 != 0; }
 
 void for_tasks(std::int64_t tasks, const std::function<void(std::int64_t)>& f) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 
+#include "lowrank/kernels/base_weight.h"
 #include "lowrank/kernels/gemm/micro.h"
 
 namespace lowrank::kernels::gemm {
@@ -21,6 +22,9 @@ Source source_of(const at::Tensor& x, bool transposed = false);
 Source moved(Source x, std::int64_t rows, std::int64_t columns);
 /// Whether one of its strides is 1, as Source wants it.
 bool packable(const at::Tensor& x);
+
+/// The dtype in which the kernels take a weight's panels: its own where those are views that they read, else fp32.
+at::ScalarType panel_dtype(const BaseWeight& w);
 
 /// Whether a tile reads rows of x, whose column stride is 1, as they lie: fp32, and not so far apart that they share few
 /// places of the nearest cache.

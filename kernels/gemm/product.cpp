@@ -310,9 +310,7 @@ const float* Right::kept(PanelStore& store, std::int64_t* step) const {
 
 at::Tensor Right::at(std::int64_t begin, std::int64_t n) const {
   if (matrix_.defined()) return matrix_.narrow(1, begin, n);
-  const auto own = weight_.dtype();
-  const bool as_it_lies = (own == at::kFloat || own == at::kBFloat16 || own == at::kHalf) && weight_.gives_views(own);
-  const auto dtype = as_it_lies ? own : at::kFloat;
+  const auto dtype = panel_dtype(weight_);
   const at::Tensor b = transposed_ ? weight_.rows(begin, n, dtype).t() : weight_.columns(begin, n, dtype);
   return packable(b) ? b : b.contiguous();
 }
