@@ -54,7 +54,12 @@ std::optional<double> asked_to_wait(const Response& response) {
 }
 
 Client::Client(const Settings& settings, core::ProgressObserver* observer)
-    : settings_(settings), observer_(observer), connections_(settings) {}
+    : settings_(settings), observer_(observer), connections_(settings) {
+  const bool in_the_clear = settings.endpoint.starts_with("http://") && !is_loopback(settings.endpoint);
+  if (observer != nullptr && !settings.token.empty() && in_the_clear) {
+    observer->warning(settings.endpoint + " is not encrypted: the token can be read on its way there");
+  }
+}
 
 std::vector<std::string> Client::headers_for(const std::string& url) const {
   std::vector<std::string> headers = {"User-Agent: lowrank/" LOWRANK_VERSION};

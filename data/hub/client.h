@@ -24,7 +24,7 @@ bool is_passing(long status);
 /// Asks the hub: with its token, after redirects, again where that helps.
 class Client {
  public:
-  /// `settings` and `observer` (may be null) must outlive it.
+  /// `settings` and `observer` (may be null) must outlive it. Warns of a token that would go out unencrypted.
   Client(const Settings& settings, core::ProgressObserver* observer);
 
   const Settings& settings() const { return settings_; }

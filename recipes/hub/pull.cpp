@@ -137,10 +137,6 @@ PullResult pull(const PullSpec& asked, core::ProgressObserver& progress) {
   hub::Settings settings = hub::settings_from_environment();
   settings.connections = static_cast<int>(spec.connections);
   if (settings.offline) return offline(settings, repo, spec, progress);
-  if (!settings.token.empty() && settings.endpoint.starts_with("http://") && !hub::is_loopback(settings.endpoint)) {
-    progress.warning(settings.endpoint + " is not encrypted: the token can be read on its way there");
-  }
-
   hub::Client client(settings, &progress);
   const hub::Listing listing = hub::list_repo(client, repo);
   const hub::Choice choice = hub::choose(listing, repo, spec.include, spec.exclude);

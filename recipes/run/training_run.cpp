@@ -220,7 +220,6 @@ int TrainingRun::batch_ranks() const {
   return earlier.contains("ranks") ? earlier["ranks"].get<int>() : 1;
 }
 
-/// Than the finished run had, of epochs or steps, and nothing else.
 bool TrainingRun::is_longer() const {
   const Json before = earlier_choices(spec), now = fields.identity();
   bool more = false;

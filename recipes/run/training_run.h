@@ -96,8 +96,9 @@ class TrainingRun {
 
  private:
   /// Of a finished run that is to be gone on with: whether nothing but the number of epochs or steps is another, and
-  /// larger, under a constant rate.
+  /// larger.
   bool is_longer() const;
+  /// The same under a constant rate, which has not come to an end.
   bool asks_for_more() const;
   void refuse_other_options() const;
   void report_end(RunResult& result);

@@ -187,6 +187,27 @@ TEST_CASE("what an earlier download left and is wrong is fetched again", "[unit]
   place.check_whole();
 }
 
+TEST_CASE("a token that would go out unencrypted is warned of, whoever asks the hub", "[unit]") {
+  struct Warned : core::ProgressObserver {
+    void warning(const std::string& message) override { said.push_back(message); }
+    std::vector<std::string> said;
+  };
+  const auto warnings = [](const std::string& endpoint, const std::string& token) {
+    Warned warned;
+    Settings settings;
+    settings.endpoint = endpoint;
+    settings.token = token;
+    const Client client(settings, &warned);
+    return warned.said;
+  };
+  const std::vector<std::string> said = warnings("http://hub.example", "hf_secret");
+  REQUIRE(said.size() == 1);
+  CHECK(said[0] == "http://hub.example is not encrypted: the token can be read on its way there");
+  CHECK(warnings("http://hub.example", "").empty());
+  CHECK(warnings("https://hub.example", "hf_secret").empty());
+  CHECK(warnings("http://127.0.0.1:8080", "hf_secret").empty());
+}
+
 TEST_CASE("bytes of another hash are not kept", "[unit]") {
   Place place;
   std::string other = place.hub.file("model.safetensors");

@@ -2,6 +2,7 @@
 // cut, on other threads.
 #include "lowrank/train/classification.h"
 
+#include "golden_gradients.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
 #include "lowrank/kernels/class_loss.h"
@@ -113,16 +114,7 @@ TEST_CASE("scores, losses and gradients are those of transformers' LlamaForSeque
       loss += part.value / 7;
     }
     CHECK(loss == Approx(golden[name].get<double>()).epsilon(1e-4));
-    const auto file = formats::SafetensorsFile::open(goldens / (name + ".safetensors"));
-    REQUIRE(flat.parameters().size() == file->header().tensors.size());
-    for (const auto& [parameter, tensor] : flat.parameters()) {
-      INFO(parameter);
-      const formats::TensorInfo* info = file->find(parameter);
-      REQUIRE(info != nullptr);
-      const at::Tensor gradient = formats::tensor_view(file, *info);
-      CHECK(gradient.abs().max().item<double>() > 0);
-      CHECK((tensor.grad() / 7 - gradient).abs().max().item<double>() <= 1e-4 * gradient.abs().max().item<double>());
-    }
+    check_gradients(flat, goldens / (name + ".safetensors"), 7);
     const auto evaluation = objective.evaluate();
     CHECK(evaluation.at(0).loss == Approx(golden["classification"].get<double>()).epsilon(1e-4));  // never smoothed
   }

@@ -2,6 +2,7 @@
 // threads.
 #include "lowrank/train/dpo.h"
 
+#include "golden_gradients.h"
 #include "golden_pairs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
@@ -83,15 +84,7 @@ TEST_CASE("losses, rewards and gradients of sigmoid, hinge and IPO are those of 
       INFO(metric);
       CHECK(metrics.at(metric) / 6 == Approx(value.get<double>()).epsilon(1e-4));
     }
-    const auto file = formats::SafetensorsFile::open(goldens / (std::string(name) + ".safetensors"));
-    for (const auto& [parameter, tensor] : flat.parameters()) {
-      INFO(parameter);
-      const formats::TensorInfo* info = file->find(parameter);
-      REQUIRE(info != nullptr);
-      const at::Tensor gradient = formats::tensor_view(file, *info);
-      CHECK(gradient.abs().max().item<double>() > 0);
-      CHECK((tensor.grad() / 6 - gradient).abs().max().item<double>() <= 1e-4 * gradient.abs().max().item<double>());
-    }
+    check_gradients(flat, goldens / (std::string(name) + ".safetensors"), 6);
     const auto evaluation = objective.evaluate();
     REQUIRE(evaluation.size() == 1);
     CHECK(evaluation[0].loss == Approx(expected["loss"].get<double>()).epsilon(1e-4));
@@ -128,15 +121,7 @@ TEST_CASE("the routers' loss stands beside DPO's as in TRL, in a gradient of its
       INFO(metric);
       CHECK(loss.metrics.at(metric) / 6 == Approx(value.get<double>()).epsilon(1e-4));
     }
-    const auto file = formats::SafetensorsFile::open(goldens / "experts.safetensors");
-    for (const auto& [parameter, tensor] : flat.parameters()) {
-      INFO(parameter);
-      const formats::TensorInfo* info = file->find(parameter);
-      REQUIRE(info != nullptr);
-      const at::Tensor gradient = formats::tensor_view(file, *info);
-      CHECK(gradient.abs().max().item<double>() > 0);
-      CHECK((tensor.grad() / 6 - gradient).abs().max().item<double>() <= 1e-4 * gradient.abs().max().item<double>());
-    }
+    check_gradients(flat, goldens / "experts.safetensors", 6);
   }
 }
 

@@ -2,6 +2,7 @@
 // and as the reward of PPO.
 #include "lowrank/train/reward_model.h"
 
+#include "golden_gradients.h"
 #include "golden_pairs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
@@ -81,15 +82,7 @@ TEST_CASE("rewards, loss and gradients are those of TRL's RewardTrainer on trans
   }
   REQUIRE(count == 5);
   CHECK(loss / 5 == Approx(golden["loss"].get<double>()).epsilon(1e-4));
-  const auto file = formats::SafetensorsFile::open(golden_dir() / "train" / "seq_cls" / "reward.safetensors");
-  REQUIRE(flat.parameters().size() == file->header().tensors.size());
-  for (const auto& [parameter, tensor] : flat.parameters()) {
-    INFO(parameter);
-    const formats::TensorInfo* info = file->find(parameter);
-    REQUIRE(info != nullptr);
-    const at::Tensor gradient = formats::tensor_view(file, *info);
-    CHECK((tensor.grad() / 5 - gradient).abs().max().item<double>() <= 1e-4 * gradient.abs().max().item<double>());
-  }
+  check_gradients(flat, golden_dir() / "train" / "seq_cls" / "reward.safetensors", 5);
   // TRL's measures, of the whole set.
   double mean = 0, margin = 0, right = 0, lowest = 1e9, highest = -1e9;
   for (std::size_t i = 0; i < 5; ++i) {
