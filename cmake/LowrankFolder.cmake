@@ -87,7 +87,7 @@ function(lowrank_precompiled_header name)
   add_library(${name} STATIC "${PROJECT_BINARY_DIR}/${name}.cpp")
   target_link_libraries(${name} PRIVATE fmt::fmt nlohmann_json::nlohmann_json ${P_USES})
   lowrank_options(${name})
-  target_precompile_headers(${name} PRIVATE ${P_HEADERS} <nlohmann/json.hpp> <fmt/format.h>)
+  target_precompile_headers(${name} PRIVATE ${P_HEADERS} <fmt/format.h>)
 endfunction()
 
 function(lowrank_use_precompiled_header target name)

@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
 #include <tuple>
 #include <utility>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::formats {
@@ -70,7 +70,7 @@ class HeaderReader {
   bool boolean(bool value) { return unexpected(value ? "true" : "false"); }
   bool number_integer(std::int64_t value) { return unexpected(fmt::format("{}", value)); }  // negative, or -0
   bool number_float(double, const std::string& text) { return unexpected(text); }
-  bool binary(nlohmann::json::binary_t&) { return false; }
+  bool binary(core::Json::binary_t&) { return false; }
 
   bool number_unsigned(std::uint64_t value) {
     if (depth_ != 3) return unexpected(fmt::format("{}", value));
@@ -297,7 +297,7 @@ SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::
     fail(fmt::format("it begins with '{}' instead of an object", printable(text.substr(first), 12)));
 
   HeaderReader reader(where, text);
-  nlohmann::json::sax_parse(text.begin(), text.end(), &reader);
+  core::Json::sax_parse(text.begin(), text.end(), &reader);
   SafetensorsHeader header = reader.take();
   header.data_start = 8 + header_bytes;
   refuse_equal_names(header, where);

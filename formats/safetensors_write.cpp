@@ -1,9 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json.h"
 #include "lowrank/core/text.h"
 #include "lowrank/formats/safetensors.h"
 
@@ -16,7 +16,7 @@ std::string json_string(const std::string& text, const fs::path& destination) {
     throw InternalError(fmt::format("cannot write {}: the name or metadata '{}' is not UTF-8", destination.string(),
                                     core::printable(text)));
   }
-  return nlohmann::json(text).dump();
+  return core::Json(text).dump();
 }
 
 }  // namespace
