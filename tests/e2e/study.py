@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Several processes work on one search.
 
-    study.py LOWRANK [--trials N] [--optuna PYTHON]
+    study.py LOWRANK [--trials N] [--optuna PYTHON] [--dashboard OPTUNA-DASHBOARD]
 
 On the example model: a sweep of N trials (12) on four processes of which two are killed gives N distinct results; the same command again has
 nothing to do, and goes on where more trials are asked for; folds shared out among processes are those of one; a study of something
 else is refused. With --optuna (a Python that has PyPI's optuna): Optuna loads the study, suggests its next trial, runs one itself and
-puts one into the queue, which a process then takes.
+puts one into the queue, which a process then takes. With --dashboard (PyPI's command of that name) it serves the study.
 """
 import argparse
 import json
@@ -16,8 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
-from ranks import Ranks, check
+from ranks import Ranks, check, free_port
 
 
 class Search(Ranks):
@@ -161,11 +162,41 @@ def optuna(r, python):
     check("what it put into the queue is run", queued["state"] == "complete" and queued["options"]["lr"] == 0.002 and queued["options"]["rank"] == 2)
 
 
+def dashboard(r, command):
+    """optuna-dashboard (PyPI) serves the study."""
+    storage, port = f"sqlite:///{r.work}/killed/study.db", free_port()
+    process = subprocess.Popen([command, storage, "--port", str(port), "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def get(path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
+            return answer.read().decode()
+
+    try:
+        until = time.monotonic() + 60
+        while True:
+            try:
+                studies = json.loads(get("/api/studies"))["study_summaries"]
+                break
+            except OSError:
+                if time.monotonic() > until:
+                    sys.exit("optuna-dashboard does not answer")
+                time.sleep(0.2)
+        study = next(one for one in studies if one["study_name"] == "killed")
+        shown, trials = json.loads(get(f"/api/studies/{study['study_id']}")), r.trials("killed")
+        check("optuna-dashboard serves the study: its page, and the values and options of all trials", "<title>" in get("/dashboard/") and
+              [(t["state"], t["values"]) for t in shown["trials"]] == [("Complete", [t["value"]]) for t in trials] and
+              all(len(t["params"]) == len(ours["options"]) for t, ours in zip(shown["trials"], trials)), f"{len(trials)} trials")
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lowrank", type=pathlib.Path)
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--optuna", metavar="PYTHON")
+    parser.add_argument("--dashboard", metavar="OPTUNA-DASHBOARD")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         r = Search(asked.lowrank.resolve(), pathlib.Path(work), None)
@@ -179,6 +210,8 @@ def main():
         folds(r)
         if asked.optuna:
             optuna(r, asked.optuna)
+        if asked.dashboard:
+            dashboard(r, asked.dashboard)
 
 
 def has_sqlite(r):
