@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "lowrank/kernels/weight_codes.h"
+
 namespace lowrank::kernels {
 
 /// A weight W [out, in], however it is kept. Panels are detached and may be views; one of their strides is 1.
@@ -25,6 +27,8 @@ class BaseStorage {
   virtual at::Tensor rows_at(const at::Tensor& ids) const = 0;
   /// Whether panels in this dtype are views: then they cost nothing, however large.
   virtual bool gives_views(at::ScalarType /*dtype*/) const { return false; }
+  /// Its codes, where products read them as they lie.
+  virtual WeightCodes codes() const { return {}; }
   /// Whether it is kept as [in, out].
   virtual bool transposed() const { return false; }
   /// W [out, in] as autograd knows it: the trained leaf, or a view of it with its history; undefined where W is frozen.

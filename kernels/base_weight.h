@@ -45,6 +45,7 @@ class BaseWeight {
   at::Tensor columns(std::int64_t begin, std::int64_t n, at::ScalarType dtype) const;
   at::Tensor rows_at(const at::Tensor& ids) const { return storage_->rows_at(ids); }
   bool gives_views(at::ScalarType dtype) const { return storage_->gives_views(dtype); }
+  WeightCodes codes() const { return storage_->codes(); }
   at::Tensor original() const { return storage_->original(); }
 
   /// Whether autograd wants a gradient of it; then trained() is W [out, in] with its history: the leaf itself, or a

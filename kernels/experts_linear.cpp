@@ -169,7 +169,7 @@ at::Tensor forward_pass(const at::Tensor& x, const Settings& s, const std::vecto
     for_parts(s.weight.parts(e), tile.column, tile.columns,
               [&, count = rows](const BaseWeight& part, std::int64_t at, std::int64_t row, std::int64_t n) {
                 if (gemm::takes_few(dtype, count)) {
-                  gemm::dot_products(yt.narrow(1, at, n), xt, gemm::dot_operand(part, row, n));
+                  gemm::dot_products(yt.narrow(1, at, n), xt, part, row);
                 } else {
                   Panel::of_transposed(part.rows(row, n, dtype), count).multiply(yt.narrow(1, at, n), xt);
                 }

@@ -13,8 +13,6 @@ namespace lowrank::kernels {
 
 namespace {
 
-constexpr float kInverse = 7.874015718698502e-3F;  // 1/127
-
 class Int8Storage : public CodedStorage {
  public:
   Int8Storage(at::Tensor bytes, std::int64_t out, std::int64_t in, at::Tensor original, at::Device device)
@@ -24,11 +22,16 @@ class Int8Storage : public CodedStorage {
     scales_ = parts.scales.const_data_ptr<float>();
   }
 
+  WeightCodes codes() const override {
+    if (!device().is_cpu()) return {};
+    return Int8Codes{codes_, scales_, in_features()};
+  }
+
  private:
   void decode(std::int64_t row, std::int64_t column, std::int64_t n, float* to) const override {
     const std::int8_t* const from = codes_ + row * in_features() + column;
     const float scale = scales_[row];
-    for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<float>(from[i]) * scale * kInverse;
+    for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<float>(from[i]) * scale * Int8Codes::kInverse;
   }
 
   at::Tensor bytes_;

@@ -145,7 +145,7 @@ LoraForward few_rows_forward(const at::Tensor& x, const BaseWeight& base, std::s
     const std::int64_t n = end - begin;
     const at::Tensor target = result.y.narrow(1, begin, n);
     const at::Tensor y = direct ? target : aten::empty({rows, n}, left.options());
-    gemm::dot_products(y, left, gemm::dot_operand(base, begin, n));
+    gemm::dot_products(y, left, base, begin);
     if (shared.defined()) shared.narrow(1, begin, n).copy_(y);
     if (scale.defined()) y.mul_(scale.narrow(0, begin, n));
     if (bias.defined()) y.add_(bias.narrow(0, begin, n));

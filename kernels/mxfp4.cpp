@@ -15,7 +15,7 @@ namespace lowrank::kernels {
 
 namespace {
 
-constexpr std::int64_t kValues = 32, kBytes = 16;  // of a block
+constexpr std::int64_t kValues = Mxfp4Codes::kBlock, kBytes = kValues / 2;  // of a block
 constexpr std::array<float, 16> kE2m1 = {0.0F,  0.5F,  1.0F,  1.5F,  2.0F,  3.0F,  4.0F,  6.0F,
                                          -0.0F, -0.5F, -1.0F, -1.5F, -2.0F, -3.0F, -4.0F, -6.0F};
 
@@ -55,6 +55,10 @@ class Mxfp4Storage : public BaseStorage {
   }
   at::Tensor rows_at(const at::Tensor& ids) const override {
     return panel(0, out_features(), 0, in_features(), dtype()).index_select(0, ids);
+  }
+  WeightCodes codes() const override {
+    if (!blocks_.is_cpu()) return {};
+    return Mxfp4Codes{blocks_.const_data_ptr<std::uint8_t>(), scales_.const_data_ptr<std::uint8_t>(), tables().data(), in_features()};
   }
 
  private:

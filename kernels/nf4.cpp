@@ -116,6 +116,11 @@ class Nf4Storage : public CodedStorage {
     offset_ = *parts.offset.const_data_ptr<float>();
   }
 
+  WeightCodes codes() const override {
+    if (!device().is_cpu() || in_features() % kNf4Block != 0) return {};
+    return Nf4Codes{codes_, absmax_, scales_, offset_, nf4_values().data(), nf4_second_map().data(), in_features()};
+  }
+
  private:
   void decode(std::int64_t row, std::int64_t column, std::int64_t n, float* to) const override {
     std::int64_t at = row * in_features() + column;

@@ -11,8 +11,8 @@
 
 namespace lowrank::kernels {
 
-inline constexpr std::int64_t kNf4Block = 64;        // values that share a greatest absolute value
-inline constexpr std::int64_t kNf4SecondBlock = 256;  // such values that share one of their own
+inline constexpr std::int64_t kNf4Block = Nf4Codes::kBlock;              // values that share a greatest absolute value
+inline constexpr std::int64_t kNf4SecondBlock = Nf4Codes::kSecondBlock;  // such values that share one of their own
 
 /// Where the parts of a weight of n = out · in values lie in its bytes.
 struct Nf4Layout {

@@ -1,6 +1,7 @@
 #include "lowrank/kernels/gemm/few_rows.h"
 
 #include <algorithm>
+#include <variant>
 
 #include "lowrank/kernels/gemm.h"
 #include "lowrank/kernels/gemm/panels.h"
@@ -13,24 +14,37 @@ bool takes_few(at::ScalarType dtype, std::int64_t rows) {
   return rows > 0 && !takes(dtype, rows) && takes(dtype, kFewestRows);
 }
 
-void dot_products(const at::Tensor& y, const at::Tensor& x, const at::Tensor& w, double scale, bool accumulate) {
+namespace {
+
+Dots dots_of(const at::Tensor& y, const at::Tensor& x) {
   Dots dots;
   dots.x = x.const_data_ptr<float>();
   dots.x_step = x.stride(0);
+  dots.y = y.mutable_data_ptr<float>();
+  dots.y_step = y.stride(0);
+  dots.rows = x.size(0), dots.columns = y.size(1), dots.inner = x.size(1);
+  return dots;
+}
+
+}  // namespace
+
+void dot_products(const at::Tensor& y, const at::Tensor& x, const at::Tensor& w, double scale, bool accumulate) {
+  Dots dots = dots_of(y, x);
   dots.w = w.const_data_ptr();
   dots.element = element_of(w);
   dots.w_step = w.stride(0);
-  dots.y = y.mutable_data_ptr<float>();
-  dots.y_step = y.stride(0);
-  dots.rows = x.size(0), dots.columns = w.size(0), dots.inner = x.size(1);
   dots.scale = static_cast<float>(scale);
   dots.accumulate = accumulate;
   micro_kernel().dots(dots);
 }
 
-at::Tensor dot_operand(const BaseWeight& w, std::int64_t begin, std::int64_t n) {
-  const at::Tensor rows = w.rows(begin, n, panel_dtype(w));
-  return rows.stride(1) == 1 ? rows : rows.contiguous();
+void dot_products(const at::Tensor& y, const at::Tensor& x, const BaseWeight& w, std::int64_t begin) {
+  Dots dots = dots_of(y, x);
+  dots.codes = w.codes();
+  dots.row = begin;
+  if (!std::holds_alternative<std::monostate>(dots.codes)) return micro_kernel().dots(dots);
+  const at::Tensor rows = w.rows(begin, y.size(1), panel_dtype(w));
+  dot_products(y, x, rows.stride(1) == 1 ? rows : rows.contiguous());
 }
 
 void for_columns(std::int64_t columns, const std::function<void(std::int64_t, std::int64_t)>& f) {
@@ -41,7 +55,7 @@ void for_columns(std::int64_t columns, const std::function<void(std::int64_t, st
 void multiply_few(const at::Tensor& out, const at::Tensor& x, const BaseWeight& w) {
   const at::Tensor left = converted(x, at::kFloat);
   for_columns(w.out_features(), [&](std::int64_t begin, std::int64_t end) {
-    dot_products(out.narrow(1, begin, end - begin), left, dot_operand(w, begin, end - begin));
+    dot_products(out.narrow(1, begin, end - begin), left, w, begin);
   });
 }
 

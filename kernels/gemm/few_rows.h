@@ -19,8 +19,8 @@ bool takes_few(at::ScalarType dtype, std::int64_t rows);
 /// On this thread alone.
 void dot_products(const at::Tensor& y, const at::Tensor& x, const at::Tensor& w, double scale = 1, bool accumulate = false);
 
-/// W's rows [begin, begin + n) as dot_products takes them: as they lie, or in fp32.
-at::Tensor dot_operand(const BaseWeight& w, std::int64_t begin, std::int64_t n);
+/// The same with W's rows [begin, begin + y's columns), read as they lie, codes too; in fp32 where that cannot be.
+void dot_products(const at::Tensor& y, const at::Tensor& x, const BaseWeight& w, std::int64_t begin);
 
 /// f(begin, end) for pieces of the `columns` of a result, in parallel.
 void for_columns(std::int64_t columns, const std::function<void(std::int64_t, std::int64_t)>& f);

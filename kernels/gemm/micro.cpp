@@ -14,6 +14,28 @@
 #include <hwy/highway.h>
 
 #include "lowrank/kernels/gemm/micro_tile.h"
+#include "lowrank/kernels/gemm/micro_dots.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lowrank::kernels::gemm {
+namespace HWY_NAMESPACE {
+
+inline const MicroKernel* kernel_table() {
+#if HWY_TARGET == HWY_AVX3
+  constexpr InstructionSet set = InstructionSet::kAvx512;
+#elif HWY_TARGET == HWY_AVX2
+  constexpr InstructionSet set = InstructionSet::kAvx2;
+#else
+  constexpr InstructionSet set = InstructionSet::kBaseline;
+#endif
+  static constexpr MicroKernel table{set, kRows, kColumns, kLanes, tile, pack, dots, round_row,
+                                     multiply_adds};
+  return &table;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lowrank::kernels::gemm
+HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 

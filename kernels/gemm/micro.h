@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "lowrank/kernels/weight_codes.h"
+
 namespace lowrank::kernels::gemm {
 
 /// Instruction sets with a kernel of their own. kDetected: the widest that this CPU has.
@@ -58,6 +60,8 @@ struct Dots {
   const void* w = nullptr;
   Element element = Element::kFloat;
   std::int64_t w_step = 0;
+  WeightCodes codes = {};  // instead of w and what belongs to it: its rows from `row` on
+  std::int64_t row = 0;
   float* y = nullptr;
   std::int64_t y_step = 0;
   std::int64_t rows = 0, columns = 0, inner = 0;

@@ -261,106 +261,6 @@ inline void pack(const Source& x, std::int64_t n, std::int64_t count, float scal
   }
 }
 
-// Sums of one product at a time stay in registers: kDotVectors of them for a row and a column.
-inline constexpr int kDotVectors = kDotLanes / kLanes;
-inline constexpr int kDotSums = kLanes >= 16 ? 8 : kLanes == 8 ? 3 : 1;  // rows × columns
-
-// kAhead: while these weights are multiplied, those of the next columns come near: memory answers many requests at a time, and the
-// processor alone does not ask so far ahead.
-template <typename T, int kDotRows, int kDotColumns, bool kAhead>
-HWY_INLINE void dot_block(const Dots& t, const float* HWY_RESTRICT x, const T* HWY_RESTRICT w, float* y) {
-  const Full d;
-  Vector s[kDotRows][kDotColumns][kDotVectors];
-#define LOWRANK_FOR_DOTS(i, o, v)                 \
-  _Pragma("GCC unroll 32") for (int v = 0; v < kDotVectors; ++v)   \
-  _Pragma("GCC unroll 8") for (int i = 0; i < kDotRows; ++i)      \
-  _Pragma("GCC unroll 8") for (int o = 0; o < kDotColumns; ++o)
-  LOWRANK_FOR_DOTS(i, o, v) s[i][o][v] = hn::Zero(d);
-  std::int64_t k = 0;
-  for (; k + kDotLanes <= t.inner; k += kDotLanes) {
-    if constexpr (kAhead) {
-#pragma GCC unroll 8
-      for (int o = 0; o < kDotColumns; ++o) {
-        const T* const next = w + (o + kDotColumns) * t.w_step + k;
-        hwy::Prefetch(next);
-        if constexpr (sizeof(T) == 4) hwy::Prefetch(next + kDotLanes / 2);
-      }
-    }
-#pragma GCC unroll 32
-    for (int v = 0; v < kDotVectors; ++v) {
-      Vector weights[kDotColumns];
-#pragma GCC unroll 8
-      for (int o = 0; o < kDotColumns; ++o) weights[o] = lanes(w + o * t.w_step + k + v * kLanes);
-#pragma GCC unroll 8
-      for (int i = 0; i < kDotRows; ++i) {
-        const Vector left = hn::LoadU(d, x + i * t.x_step + k + v * kLanes);
-#pragma GCC unroll 8
-        for (int o = 0; o < kDotColumns; ++o) s[i][o][v] = hn::MulAdd(left, weights[o], s[i][o][v]);
-      }
-    }
-  }
-  HWY_ALIGN float sums[kDotRows][kDotColumns][kDotLanes];
-  LOWRANK_FOR_DOTS(i, o, v) hn::Store(s[i][o][v], d, sums[i][o] + v * kLanes);
-#undef LOWRANK_FOR_DOTS
-  for (int i = 0; i < kDotRows; ++i) {
-    for (int o = 0; o < kDotColumns; ++o) {
-      float* const sum = sums[i][o];
-      for (std::int64_t rest = k; rest < t.inner; ++rest)
-        sum[rest - k] = multiply_add(x[i * t.x_step + rest], number(w[o * t.w_step + rest]), sum[rest - k]);
-      for (int half = kDotLanes / 2; half > 0; half /= 2) {
-        for (int lane = 0; lane < half; ++lane) sum[lane] += sum[lane + half];
-      }
-      float& to = y[i * t.y_step + o];
-      to = t.accumulate ? to + sum[0] * t.scale : sum[0] * t.scale;
-    }
-  }
-}
-
-// Rows [i, t.rows) with all columns, kDotRows at a time; the rest is left to narrower blocks.
-template <typename T, int kDotRows, int kDotColumns>
-void dot_rows(const Dots& t, std::int64_t i) {
-  const T* const w = static_cast<const T*>(t.w);
-  for (std::int64_t o = 0; o < t.columns;) {
-    const bool wide = o + kDotColumns <= t.columns;
-    for (std::int64_t row = i; row + kDotRows <= t.rows; row += kDotRows) {
-      const float* const x = t.x + row * t.x_step;
-      float* const y = t.y + row * t.y_step + o;
-      const T* const weights = w + o * t.w_step;
-      if (!wide) {
-        dot_block<T, kDotRows, 1, false>(t, x, weights, y);
-      } else if (row == i) {
-        dot_block<T, kDotRows, kDotColumns, true>(t, x, weights, y);
-      } else {
-        dot_block<T, kDotRows, kDotColumns, false>(t, x, weights, y);
-      }
-    }
-    o += wide ? kDotColumns : 1;
-  }
-}
-
-template <typename T>
-void dots_of(const Dots& t) {
-  constexpr int kTogether = kDotSums >= 8 ? 4 : kDotSums;
-  const std::int64_t together = t.rows / kTogether * kTogether;
-  if (kTogether > 1 && together > 0) {
-    Dots some = t;
-    some.rows = together;
-    dot_rows<T, kTogether, kDotSums / kTogether>(some, 0);
-  }
-  if (kTogether == 1 || together < t.rows) dot_rows<T, 1, kDotSums>(t, kTogether == 1 ? 0 : together);
-}
-
-inline void dots(const Dots& t) {
-  switch (t.element) {
-    case Element::kFloat:
-      return dots_of<float>(t);
-    case Element::kBFloat16:
-      return dots_of<hwy::bfloat16_t>(t);
-    case Element::kHalf:
-      return dots_of<hwy::float16_t>(t);
-  }
-}
-
 inline void round_row(const float* x, std::int64_t n, std::uint16_t* to) {
   for (std::int64_t i = 0; i < n; ++i) {
     const auto bits = std::bit_cast<std::uint32_t>(x[i]);
@@ -385,19 +285,6 @@ inline float multiply_adds(std::int64_t n) {
   const Vector sum = hn::Add(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)),
                              hn::Add(hn::Add(hn::Add(s4, s5), hn::Add(s6, s7)), hn::Add(hn::Add(s8, s9), hn::Add(s10, s11))));
   return hn::GetLane(sum);
-}
-
-inline const MicroKernel* kernel_table() {
-#if HWY_TARGET == HWY_AVX3
-  constexpr InstructionSet set = InstructionSet::kAvx512;
-#elif HWY_TARGET == HWY_AVX2
-  constexpr InstructionSet set = InstructionSet::kAvx2;
-#else
-  constexpr InstructionSet set = InstructionSet::kBaseline;
-#endif
-  static constexpr MicroKernel table{set, kRows, kColumns, kLanes, tile, pack, dots, round_row,
-                                     multiply_adds};
-  return &table;
 }
 
 }  // namespace HWY_NAMESPACE

@@ -1,10 +1,15 @@
 #include "lowrank/kernels/gemm.h"
 
+#include <variant>
+
 #include "lowrank/core/error.h"
+#include "lowrank/kernels/base_form.h"
+#include "lowrank/kernels/base_weight.h"
 #include "lowrank/kernels/gemm/kept.h"
 #include "lowrank/kernels/gemm/micro.h"
 #include "lowrank/kernels/gemm/product.h"
 #include "lowrank/kernels/lora_linear.h"
+#include "lowrank/kernels/mxfp4.h"
 #include "support.h"
 
 namespace k = lowrank::kernels;
@@ -140,6 +145,36 @@ TEST_CASE("products of a few rows are those of fp64, and their bytes depend on n
           const at::Tensor found = product(0, 31);
           CHECK(distance(found, expected) < 2e-6);
           if (set != gemm::InstructionSet::kBaseline) CHECK(equal_bytes(found, expected));  // it has no fused multiply-adds
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("products of a few rows with codes have the bytes of those with the decoded weight", "[unit]") {
+  torch::manual_seed(18);
+  const k::RuntimeScope scope(kOwn);
+  for (const auto& [out, in] : {std::pair(1, 64), {37, 63}, {33, 192}, {131, 96}, {70, 1280}}) {
+    const at::Tensor x = random({31, in}), w = random({out, in});
+    std::vector<std::pair<std::string, std::shared_ptr<const k::BaseStorage>>> forms;
+    for (const k::BaseForm form : {k::BaseForm::kInt8, k::BaseForm::kNf4})
+      forms.emplace_back(std::string(k::form_name(form)), k::coded_storage(form, k::encoded(form, w), out, in, {}));
+    if (in % 32 == 0) {
+      const at::Tensor blocks = torch::randint(0, 256, {out, in / 32, 16}, at::kByte), scales = torch::randint(100, 140, {out, in / 32}, at::kByte);
+      forms.emplace_back("mxfp4", k::mxfp4_storage(blocks, scales));
+    }
+    for (const auto& [name, storage] : forms) {
+      INFO(name << " " << out << "x" << in);
+      const k::BaseWeight codes(storage);
+      CHECK(std::holds_alternative<std::monostate>(codes.codes()) == (name == "nf4" && in % 64 != 0));  // a row begins within a block
+      const k::BaseWeight dense = k::BaseWeight::dense(codes.rows(0, out, at::kFloat));
+      for (const auto set : sets()) {
+        const Forced forced(set);
+        for (const std::int64_t rows : {1, 2, 5, 31}) {
+          at::Tensor found = torch::full({rows, out}, NAN), expected = found.clone();
+          k::multiply_transposed(found, x.narrow(0, 0, rows), codes);
+          k::multiply_transposed(expected, x.narrow(0, 0, rows), dense);
+          CHECK(equal_bytes(found, expected));
         }
       }
     }
