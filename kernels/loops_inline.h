@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #include "lowrank/kernels/loops.h"
 
@@ -95,24 +96,23 @@ LOWRANK_INLINE W lane_sum(std::int64_t n, const F& f) {
   return lanes[0];
 }
 
-/// Maximum of f(i) over [0, n), n > 0. NaN is passed over: the sums that follow carry it.
-template <typename W, typename F>
-LOWRANK_INLINE W lane_max(std::int64_t n, const F& f) {
-  W lanes[kLanes];
-  for (int l = 0; l < kLanes; ++l) lanes[l] = f(l < n ? l : 0);
+/// kLanes numbers as one: a comparison of each lane by itself does not vectorise.
+template <typename W>
+using Lanes [[gnu::vector_size(kLanes * sizeof(W))]] = W;
+
+/// Maximum of factor · x[i] over [0, n), n > 0. NaN is passed over: the sums that follow carry it.
+template <typename W>
+LOWRANK_INLINE W lane_max(const W* x, std::int64_t n, W factor) {
+  Lanes<W> most = Lanes<W>{} + factor * x[0], next;
   std::int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    for (int l = 0; l < kLanes; ++l) {
-      const W x = f(i + l);
-      lanes[l] = x > lanes[l] ? x : lanes[l];
-    }
+    std::memcpy(&next, x + i, sizeof(next));
+    next *= factor;
+    most = next > most ? next : most;
   }
-  for (int l = 0; i + l < n; ++l) {
-    const W x = f(i + l);
-    lanes[l] = x > lanes[l] ? x : lanes[l];
-  }
-  W best = lanes[0];
-  for (int l = 1; l < kLanes; ++l) best = lanes[l] > best ? lanes[l] : best;
+  W best = most[0];
+  for (int l = 1; l < kLanes; ++l) best = most[l] > best ? most[l] : best;
+  for (; i < n; ++i) best = factor * x[i] > best ? factor * x[i] : best;
   return best;
 }
 

@@ -22,7 +22,7 @@ LOWRANK_INLINE double exponentials(W* s, std::int64_t n, W scale, W m) {
 template <typename W>
 LOWRANK_INLINE W softmax(W* s, std::int64_t n, std::int64_t first, std::int64_t last, W scale, W* sum) {
   W* const seen = s + first;
-  const W m = lane_max<W>(last - first, [=](std::int64_t j) { return scale * seen[j]; });
+  const W m = lane_max<W>(seen, last - first, scale);
   const double total = exponentials(seen, last - first, scale, m);
   for (std::int64_t j = 0; j < first; ++j) s[j] = 0;
   for (std::int64_t j = last; j < n; ++j) s[j] = 0;
@@ -61,7 +61,7 @@ LOWRANK_INLINE W cross_entropy(W* z, std::int64_t n, std::int64_t label, bool ro
   if (round) {
     for (std::int64_t j = 0; j < n; ++j) z[j] = static_cast<W>(rounded<c10::BFloat16>(static_cast<float>(z[j])));
   }
-  const W m = lane_max<W>(n, [z](std::int64_t j) { return z[j]; });
+  const W m = lane_max<W>(z, n, W{1});
   const W target = z[label];
   const double total = exponentials(z, n, W{1}, m);
   if (gradient) {
