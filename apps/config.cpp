@@ -8,6 +8,7 @@
 #include "lowrank/apps/console/yaml_file.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 
 namespace lowrank::apps {
 
@@ -50,13 +51,13 @@ std::string yaml_of(const Json& value) {
     for (const Json& one : value) list += (list.empty() ? "" : ", ") + yaml_of(one);
     return "[" + list + "]";
   }
-  if (!value.is_string()) return value.dump();
+  if (!value.is_string()) return core::json_text(value);
   const std::string text = value.get<std::string>();
   const bool plain =
       !text.empty() && number_or_text(text).is_string() && text != "null" && text != "~" &&
       (std::isalpha(static_cast<unsigned char>(text.front())) || text.front() == '/' || text.front() == '.') &&
       text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-") == std::string::npos;
-  return plain ? text : Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+  return plain ? text : core::json_text(Json(text));
 }
 
 int config(const Options& options) {

@@ -1,4 +1,5 @@
 // `lowrank merge`: an adapter added into the model's files, and the proof that the result is what base + adapter was.
+#include "lowrank/core/json_text.h"
 #include "lowrank/recipes/merge.h"
 
 #include <fmt/format.h>
@@ -127,7 +128,7 @@ int merge(const Options& options) {
     merged.json["adapter"] = combined["adapters"];
     merged.json.update(combined);
     core::write_file(out / "merge_report.json",
-                     merged.json.dump(2, ' ', false, core::Json::error_handler_t::replace) + "\n");
+                     core::json_text(merged.json, 2) + "\n");
   }
   const lora::MergeReport& report = merged.report;
   const recipes::Difference &error = merged.error, &effect = merged.effect;

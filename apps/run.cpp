@@ -109,8 +109,6 @@ const std::vector<Verb>& verbs() {
   return all;
 }
 
-constexpr int kNoUtf8 = 316;  // nlohmann::json's number of the error
-
 int run(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   const std::string no_memory = memory_remedy(words);  // while there is some
@@ -141,9 +139,6 @@ int run(int argc, char** argv) {
     const bool memory = error.code() == std::errc::not_enough_memory ||
                         error.code() == std::errc::resource_unavailable_try_again;  // of threads
     return memory ? complain(74, no_memory) : complain(70, std::string("unexpected: ") + error.what());
-  } catch (const core::Json::type_error& error) {
-    if (error.id != kNoUtf8) return complain(70, std::string("unexpected: ") + error.what());
-    return complain(2, "a name of a file or folder is no UTF-8, and JSON (run.json, results) holds nothing else; give it a name that is");
   } catch (const std::exception& error) {
     // What oneDNN says when it gets no memory; every shape that reaches it is one it computes.
     if (std::string_view(error.what()).starts_with("could not ")) {

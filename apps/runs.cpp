@@ -11,6 +11,7 @@
 #include "lowrank/apps/console/terminal.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 #include "lowrank/recipes/inspection/run_listing.h"
 
@@ -56,10 +57,10 @@ std::string value_text(const Json& options, const std::string& name) {
   const Json& value = options[name];
   if (value.is_string()) return value.get<std::string>();
   if (value.is_number_float()) return fmt::format("{:g}", value.get<double>());
-  if (!value.is_array()) return value.dump();
+  if (!value.is_array()) return core::json_text(value);
   std::string text;
   for (const Json& item : value)
-    text += (text.empty() ? "" : " ") + (item.is_string() ? item.get<std::string>() : item.dump());
+    text += (text.empty() ? "" : " ") + (item.is_string() ? item.get<std::string>() : core::json_text(item));
   return text;
 }
 

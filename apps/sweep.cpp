@@ -1,4 +1,5 @@
 // `lowrank sweep`: many fine-tuning runs over a space of options, chosen one after the other by validation loss.
+#include "lowrank/core/json_text.h"
 #include "lowrank/recipes/search/sweep.h"
 
 #include <fmt/format.h>
@@ -60,7 +61,7 @@ class SweepView : public recipes::SweepObserver {
   static std::string words_of(const std::vector<Json>& values, const char* by) {
     std::string text;
     for (const Json& value : values)
-      text += (text.empty() ? "" : by) + (value.is_string() ? value.get<std::string>() : value.dump());
+      text += (text.empty() ? "" : by) + (value.is_string() ? value.get<std::string>() : core::json_text(value));
     return text;
   }
   static std::string text_of(const Dimension& d) {

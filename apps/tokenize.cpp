@@ -12,6 +12,7 @@
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/line_reader.h"
@@ -84,7 +85,7 @@ int tokenize_file(const Options& options, const Console& console) {
     ++texts;
     tokens += static_cast<std::int64_t>(ids.size());
     if (console.json()) row["ids"] = ids;
-    lines += (console.json() ? row.dump() : fmt::format("{}", fmt::join(ids, " "))) + "\n";
+    lines += (console.json() ? core::json_text(row) : fmt::format("{}", fmt::join(ids, " "))) + "\n";
     if (lines.size() < kWrittenAtOnce) return;
     print_out(lines);
     lines.clear();

@@ -4,6 +4,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::core {
@@ -33,7 +34,7 @@ std::string found(const Json& value) {
       return std::string(what.begin(), what.end());
     }
     default:
-      return value.dump();
+      return json_text(value);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/settings_limits.h"
 #include "lowrank/core/text.h"
 
@@ -168,7 +169,7 @@ std::string image_processor_json(const ImageProcessor& processor) {
     json["size"] = {{"shortest_edge", *processor.shortest_edge}};
   else
     json["size"] = {{"height", processor.height}, {"width", processor.width}};
-  return json.dump(2) + "\n";
+  return core::json_text(json, 2) + "\n";
 }
 
 }  // namespace lowrank::data

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/number.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::data {
@@ -151,7 +152,7 @@ class Mender {
     } else if (token == "Infinity" || token == "-Infinity") {
       put(token.front() == '-' ? -infinity : infinity);
     } else if (error == std::errc::result_out_of_range && stop == token.data() + token.size() &&
-               std::isinf(std::strtod(std::string(token).c_str(), nullptr))) {
+               std::isinf(core::read_double(std::string(token)))) {
       put(token.front() == '-' ? -infinity : infinity);
     } else {
       out_ += token;

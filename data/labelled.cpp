@@ -7,6 +7,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/random.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/conversation.h"
@@ -57,7 +58,7 @@ std::string label_of(const core::JsonView& row, Reading& reading, const std::str
   if (value.is_string()) return value.as_string();
   if (value.raw().is_number_integer()) return std::to_string(value.as_int());
   throw DataError(value.where() + ": expected a label as a string or a whole number, found " +
-                  core::printable(value.raw().dump(-1, ' ', false, core::Json::error_handler_t::replace), 40));
+                  core::printable(core::json_text(value.raw()), 40));
 }
 
 void add_row(Reading& reading, const core::JsonView& row) {

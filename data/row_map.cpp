@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::data {
@@ -72,10 +73,10 @@ std::string first_key(const core::Json& row, const std::string& path) {
 /// A value in a text.
 std::string spelled(const core::JsonView& value) {
   if (value.is_string()) return value.as_string();
-  if (value.is_bool() || (value.is_number() && !value.raw().is_number_float())) return value.raw().dump();
+  if (value.is_bool() || (value.is_number() && !value.raw().is_number_float())) return core::json_text(value.raw());
   if (value.is_number()) {
     value.as_double();  // refuses NaN
-    return value.raw().dump();
+    return core::json_text(value.raw());
   }
   throw DataError(value.where() + ": expected a text, a number or a truth value to put into `layout`, found " +
                   (value.raw().is_binary() ? "text that is broken" : value.raw().type_name()));
@@ -225,7 +226,7 @@ std::shared_ptr<const RowMap> RowMap::of_llama_factory(const core::JsonView& ent
     if (map->role_tag_ != "from" || map->content_tag_ != "value" || !map->roles_.empty()) map->turns_ = "conversations";
   }
   if (map->renamed_.empty() && map->turns_.empty()) return nullptr;
-  map->text_ = "dataset_info " + entry.raw().dump();
+  map->text_ = "dataset_info " + core::json_text(entry.raw());
   return map;
 }
 

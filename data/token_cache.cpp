@@ -5,6 +5,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/own_binary.h"
 #include "lowrank/core/progress_scope.h"
 #include "lowrank/data/row_map.h"
@@ -52,7 +53,7 @@ std::string remembered_sha256(const core::FileRef& file, const fs::path& memory)
                        .count();
   if (now - stamp.mtime_ns > kSettled) {
     core::make_folder(memory);
-    core::write_file(note, Json({{"file", name}, {"stamp", stamp_json(stamp)}, {"sha256", sha256}}).dump() + "\n");
+    core::write_file(note, core::json_text(Json({{"file", name}, {"stamp", stamp_json(stamp)}, {"sha256", sha256}})) + "\n");
   }
   return sha256;
 }
@@ -85,7 +86,7 @@ std::string token_cache_key(const std::vector<Source>& sources, const std::vecto
                     {"layout", layout.identity()},
                     {"options", {static_cast<int>(options.format), options.seq_len, options.train_on_prompt,
                                  options.files.temperature}}};
-  return core::sha256(key.dump()).substr(0, 32);
+  return core::sha256(core::json_text(key)).substr(0, 32);
 }
 
 std::unique_ptr<core::DirectoryLock> wait_for(const fs::path& folder, core::ProgressObserver* progress) {

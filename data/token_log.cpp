@@ -4,6 +4,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/mapped_pages.h"
 #include "lowrank/data/token_format.h"
 #include "lowrank/data/token_store.h"
@@ -163,7 +164,7 @@ void TokenLog::commit() {
                            {"item_bytes", done_.item_bytes},
                            {"id_bytes", done_.id_bytes},
                            {"learned_bytes", done_.learned_bytes}};
-  progress_->write(line.dump() + "\n");
+  progress_->write(core::json_text(line) + "\n");
   progress_->sync();
 }
 
@@ -210,7 +211,7 @@ void TokenLog::end(Dataset& dataset) {
 }
 
 void TokenLog::finish(const Dataset& dataset) {
-  core::write_file(folder_ / kSummary, summary_of(dataset, names_, folder_).dump(1) + "\n");
+  core::write_file(folder_ / kSummary, core::json_text(summary_of(dataset, names_, folder_), 1) + "\n");
   std::error_code ignored;
   for (const char* name : {kItems, kProgress}) fs::remove(folder_ / name, ignored);
 }

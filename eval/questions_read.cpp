@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/row_file.h"
 #include "lowrank/data/sources.h"
@@ -57,7 +58,7 @@ std::string with_newline(std::string question) {
 std::size_t answer_index(const JsonView& row, const std::vector<std::string>& choices) {
   if (!row.has_value("answer")) throw DataError(row.where() + ": the row has no \"answer\"");
   const JsonView answer = row.at("answer");
-  std::string found = answer.raw().dump();
+  std::string found = core::json_text(answer.raw());
   if (answer.raw().is_number_integer()) {
     const auto index = answer.raw().get<std::int64_t>();
     if (index >= 0 && index < static_cast<std::int64_t>(choices.size())) return static_cast<std::size_t>(index);

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "lowrank/core/error.h"
-#include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 #include "lowrank/formats/safetensors.h"
 
@@ -16,7 +16,7 @@ std::string json_string(const std::string& text, const fs::path& destination) {
     throw InternalError(fmt::format("cannot write {}: the name or metadata '{}' is not UTF-8", destination.string(),
                                     core::printable(text)));
   }
-  return core::Json(text).dump();
+  return core::json_text(core::Json(text));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 
 namespace lowrank::lora {
 namespace {
@@ -55,7 +56,7 @@ std::string merged_config(const core::FileRef& file, const ConfigChange& change)
     say(json, true);
     if (json.contains("text_config") && json["text_config"].is_object()) say(json["text_config"], false);
   }
-  return json.dump(2, ' ', false, core::Json::error_handler_t::replace) + "\n";
+  return core::json_text(json, 2) + "\n";
 }
 
 constexpr const char* kMoreTemplates = "additional_chat_templates";

@@ -8,6 +8,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 #include "lowrank/lora/config.h"
 #include "lowrank/lora/mlx_adapter.h"
@@ -75,7 +76,7 @@ bool asks_for_nothing(const Json& value) {
 }
 
 std::string shown(const Json& value) {
-  return core::printable(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
+  return core::printable(core::json_text(value), 60);
 }
 
 void check_keys(const JsonView& json) {
@@ -303,7 +304,7 @@ std::string adapter_config_json(const LoraConfig& given) {
   if (!config.trainable_token_indices.empty()) json["trainable_token_indices"] = token_indices_json(config);
   if (config.use_dora) json["use_dora"] = true;
   if (config.use_rslora) json["use_rslora"] = true;
-  return json.dump(2, ' ', true, Json::error_handler_t::replace);
+  return core::json_ascii(json, 2);
 }
 
 }  // namespace lowrank::lora

@@ -9,6 +9,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/lora/mlx_names.h"
 
@@ -92,7 +93,7 @@ void export_mlx(const Adapter& adapter, at::ScalarType type, std::int64_t layers
                         {{"rank", rank}, {"scale", scale}, {"dropout", adapter.config().lora_dropout}, {"keys", keys}}}};
   core::StagedDirectory folder(out);
   formats::write_safetensors(folder.path() / "adapters.safetensors", std::move(tensors));
-  core::write_file(folder.path() / "adapter_config.json", config.dump(4) + "\n");
+  core::write_file(folder.path() / "adapter_config.json", core::json_text(config, 4) + "\n");
   folder.commit();
 }
 

@@ -7,6 +7,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/lora/carried_files.h"
 #include "lowrank/lora/merge_plan.h"
 
@@ -40,7 +41,7 @@ std::string merged_index(const MergePlan& plan, const fs::path& index) {
     const core::JsonView total(metadata[key], fmt::format("{}: metadata.{}", index.string(), key));
     metadata[key] = total.as_int(0, std::int64_t{1} << 60) + more;
   }
-  return json.dump(2, ' ', false, core::Json::error_handler_t::replace) + "\n";
+  return core::json_text(json, 2) + "\n";
 }
 
 ConfigChange config_of(const MergePlan& plan) {

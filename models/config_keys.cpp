@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 #include "lowrank/models/quantised.h"
 
@@ -188,9 +189,9 @@ void check_unread_keys(const core::JsonView& json, const std::set<std::string, s
       if (value.is_null() || std::find(accepted.begin(), accepted.end(), value.raw()) != accepted.end()) continue;
       if (key == "quantization_config" || key == "compression_config") refuse_quantised(json, key);
       std::string expected = "null";
-      for (const core::Json& v : accepted) expected += fmt::format(" or {}", v.dump());
+      for (const core::Json& v : accepted) expected += fmt::format(" or {}", core::json_text(v));
       throw ModelError(fmt::format("{}: {} changes what a {} model computes and is not supported; expected {}",
-                                   value.where(), core::printable(value.raw().dump()), config.model_type, expected));
+                                   value.where(), core::printable(core::json_text(value.raw())), config.model_type, expected));
     }
     if (is_dropout(key)) {
       if (value.is_number() && value.as_double() != 0) {

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "lowrank/core/json_text.h"
 #include "lowrank/models/families/family.h"
 
 namespace lowrank::models {
@@ -21,7 +22,7 @@ nlohmann::json ids(const std::vector<std::int64_t>& values) {
 std::string config_json(const DecoderConfig& config) {
   const Family& family = find_family(config.model_type, "DecoderConfig");
   nlohmann::json json;  // transformers sorts the keys
-  for (const auto& [key, value] : config.family_keys.items()) json[key] = nlohmann::json::parse(value.dump());
+  for (const auto& [key, value] : config.family_keys.items()) json[key] = nlohmann::json::parse(core::json_text(value));
   const auto set = [&](const char* key, auto value) { json[std::string(family.spelling(key))] = value; };
   set("vocab_size", config.vocab_size);
   set("hidden_size", config.hidden_size);
@@ -36,7 +37,7 @@ std::string config_json(const DecoderConfig& config) {
   json["model_type"] = config.model_type;
   if (!config.dtype.empty()) json["dtype"] = json["torch_dtype"] = config.dtype;
   json["use_cache"] = true;
-  return json.dump(2) + "\n";
+  return core::json_text(core::Json(json), 2) + "\n";
 }
 
 std::string generation_config_json(const DecoderConfig& config) {
@@ -46,7 +47,7 @@ std::string generation_config_json(const DecoderConfig& config) {
   if (config.pad_token_id) json["pad_token_id"] = *config.pad_token_id;
   if (config.eos_token_ids.size() == 1) json["eos_token_id"] = config.eos_token_ids.front();
   if (config.eos_token_ids.size() > 1) json["eos_token_id"] = config.eos_token_ids;
-  return json.dump(2) + "\n";
+  return core::json_text(core::Json(json), 2) + "\n";
 }
 
 }  // namespace lowrank::models

@@ -5,6 +5,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/random.h"
 #include "lowrank/core/settings_limits.h"
 #include "lowrank/core/text.h"
@@ -76,7 +77,7 @@ LoadedClassifier load_classifier(const Decoder& decoder, const fs::path& directo
 void write_labels(const fs::path& directory, const std::vector<std::string>& labels) {
   core::Json json = core::Json::object();
   for (std::size_t i = 0; i < labels.size(); ++i) json[labels[i]] = i;
-  core::write_file(directory / kLabelFile, json.dump(2) + "\n");
+  core::write_file(directory / kLabelFile, core::json_text(json, 2) + "\n");
 }
 
 std::vector<std::string> read_labels(const fs::path& directory, std::int64_t count) {

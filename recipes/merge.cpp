@@ -4,6 +4,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 #include "lowrank/recipes/merged_card.h"
 #include "lowrank/recipes/spec/fields.h"
@@ -92,7 +93,7 @@ MergeResult merge(const models::LoadedModel& model, lora::Adapter& adapter, cons
     result.json["dtype"] = dtype ? core::Json(std::string(formats::dtype_name(*dtype))) : core::Json("as in the files");
     core::write_file(made / "README.md", merged_card(model, adapter, result));
     core::write_file(made / "merge_report.json",
-                     result.json.dump(2, ' ', false, core::Json::error_handler_t::replace) + "\n");
+                     core::json_text(result.json, 2) + "\n");
   }, dtype);
   return result;
 }

@@ -6,6 +6,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/tokenizer/gguf_tokens.h"
 #include "lowrank/formats/safetensors_torch.h"
@@ -208,7 +209,7 @@ GgufResult merge_gguf(const models::LoadedModel& model, lora::Adapter* adapter, 
   result.json = report_of(result, model, adapter, out, type, probe);
   core::write_file(staged.path() / "README.md", gguf_card(model, adapter, result, type));
   core::write_file(staged.path() / "merge_report.json",
-                   result.json.dump(2, ' ', false, core::Json::error_handler_t::replace) + "\n");
+                   core::json_text(result.json, 2) + "\n");
   staged.commit();
   return result;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/plural.h"
 #include "lowrank/core/settings_limits.h"
 #include "lowrank/core/text.h"
@@ -127,7 +128,7 @@ std::string adapter_part(const lora::Adapter& adapter) {
                             "seq-len", "dropout", "seed"}) {
       const auto found = run["options"].find(key);
       if (found != run["options"].end() && !found->is_null())
-        options.push_back(fmt::format("{} {}", key, found->dump()));
+        options.push_back(fmt::format("{} {}", key, core::json_text(*found)));
     }
     if (!options.empty())
       text += fmt::format("- options: {}\n", card_text(fmt::format("{}", fmt::join(options, ", "))));

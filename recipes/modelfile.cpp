@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/settings_limits.h"
 
 namespace lowrank::recipes {
@@ -29,7 +30,7 @@ std::string modelfile(const std::string& gguf, const std::filesystem::path& fold
   const auto number = [&](const char* key, const char* parameter) {
     const auto found = generation.find(key);
     if (found != generation.end() && found->is_number())
-      text += fmt::format("PARAMETER {} {}\n", parameter, found->dump());
+      text += fmt::format("PARAMETER {} {}\n", parameter, core::json_text(*found));
   };
   if (generation.is_object()) {
     number("temperature", "temperature");

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 
 namespace lowrank::train {
 namespace {
@@ -41,7 +42,7 @@ std::string checkpoint_state_text(const CheckpointState& state, const std::strin
   if (!state.spikes.is_null()) json["spikes"] = state.spikes;
   json["layout"] = layout;
   json["identity"] = state.identity;
-  return json.dump(2) + "\n";
+  return core::json_text(json, 2) + "\n";
 }
 
 CheckpointState read_checkpoint_state(const fs::path& checkpoint, std::string* layout) {

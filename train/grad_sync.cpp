@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/train/identity.h"
 
 namespace lowrank::train {
@@ -70,7 +71,7 @@ void together(GradSync& sync, const std::function<void()>& work) {
 
 void require_equal(GradSync& sync, const core::Json& own) {
   if (sync.ranks() == 1) return;
-  const std::vector<std::string> all = sync.gather(own.dump(-1, ' ', false, core::Json::error_handler_t::replace));
+  const std::vector<std::string> all = sync.gather(core::json_text(own));
   for (std::size_t rank = 1; rank < all.size(); ++rank) {
     if (all[rank] == all[0]) continue;
     const core::Json first = core::parse_json(all[0], "rank 0"), other = core::parse_json(all[rank], "a rank");

@@ -1,4 +1,5 @@
 #include "lowrank/train/identity.h"
+#include "lowrank/core/json_text.h"
 
 namespace lowrank::train {
 
@@ -57,7 +58,7 @@ std::vector<std::string> identity_differences(const core::Json& then, const core
   std::vector<std::string> differences;
   const auto text = [](const core::Json& object, const std::string& key) {
     if (!object.contains(key)) return std::string("not set");
-    return object[key].is_string() ? object[key].get<std::string>() : object[key].dump();
+    return object[key].is_string() ? object[key].get<std::string>() : core::json_text(object[key]);
   };
   const auto compare = [&](const std::string& key) {
     if (key == kProcesses || (then.contains(key) && now.contains(key) && then[key] == now[key])) return;

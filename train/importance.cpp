@@ -6,6 +6,8 @@
 #include <map>
 #include <string>
 
+#include "lowrank/core/json_text.h"
+
 namespace lowrank::train {
 namespace {
 
@@ -34,7 +36,7 @@ std::vector<std::string> groups_of(const Dimension& dimension, const std::vector
     const core::Json* value = value_of(trials[i].options, dimension.name);
     if (value == nullptr) continue;
     if (dimension.scale == Dimension::Scale::kChoice) {
-      groups[i] = value->dump();
+      groups[i] = core::json_text(*value);
     } else {
       ordered.emplace_back(value->get<double>(), i);
     }

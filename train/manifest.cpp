@@ -5,6 +5,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 
 namespace lowrank::train {
 namespace {
@@ -12,7 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 constexpr const char* kName = "manifest.json";
 
-std::string text_of(const core::Json& manifest) { return manifest.dump(2) + "\n"; }
+std::string text_of(const core::Json& manifest) { return core::json_text(manifest, 2) + "\n"; }
 
 bool leads_out(const fs::path& name) {
   return name.empty() || name.is_absolute() ||
@@ -53,7 +54,7 @@ std::string manifest_fault(const fs::path& folder, std::int64_t step, const std:
     const std::string text = core::read_file(folder / kName, std::uint64_t{1} << 24);
     const core::Json json = core::parse_json(text, kName);
     // Whatever was changed in the manifest itself: it is no longer the text that we write.
-    if (text_of(json) != text) return "manifest.json is damaged";
+    if (text.compare(text_of(json)) != 0) return "manifest.json is damaged";
     const core::JsonView manifest(json, kName);
     if (manifest.at("step").as_int(0) != step) return "manifest.json is of another step";
     const core::JsonView files = manifest.at("files");

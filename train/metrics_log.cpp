@@ -5,12 +5,14 @@
 #include <sstream>
 #include <string>
 
+#include "lowrank/core/json_text.h"
+
 namespace lowrank::train {
 
 MetricsLog::MetricsLog(std::filesystem::path file, std::int64_t keep_bytes)
     : file_(std::move(file), static_cast<std::uint64_t>(keep_bytes)) {}
 
-void MetricsLog::row(const core::Json& object) { file_.write(object.dump() + "\n"); }
+void MetricsLog::row(const core::Json& object) { file_.write(core::json_text(object) + "\n"); }
 
 std::int64_t peak_rss_bytes() {
   std::istringstream status(core::read_file("/proc/self/status"));

@@ -7,6 +7,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/random.h"
 #include "lowrank/models/description.h"
 #include "lowrank/train/sequences.h"
@@ -42,7 +43,7 @@ TextParts by_rollouts(const Ppo::Parts& parts) {
 }
 
 /// As one line; what is no UTF-8 of an answer is replaced.
-std::string to_text(const core::Json& json) { return json.dump(-1, ' ', false, core::Json::error_handler_t::replace); }
+std::string to_text(const core::Json& json) { return core::json_text(json); }
 
 }  // namespace
 

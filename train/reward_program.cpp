@@ -18,6 +18,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 #include "lowrank/train/reward_reply.h"
 
@@ -197,7 +198,7 @@ double RewardProgram::score(const Answer& answer) {
   check_silence(answer);
   core::Json request = {{"id", ++asked_}, {"prompt", answer.prompt}, {"response", answer.response}};
   if (answer.expected) request["answer"] = *answer.expected;
-  send(request.dump(-1, ' ', false, core::Json::error_handler_t::replace) + "\n", answer);
+  send(core::json_text(request) + "\n", answer);
   const std::string line = receive(answer);
   try {
     const double score = score_of_reply(line, asked_);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/train/checkpoint.h"
 #include "lowrank/train/out_place.h"
 
@@ -69,7 +70,7 @@ RunState run_state(const fs::path& out) {
 }
 
 void write_run_json(const fs::path& out, const core::Json& run) {
-  core::write_file(out / "run.json", run.dump(2) + "\n");
+  core::write_file(out / "run.json", core::json_text(run, 2) + "\n");
 }
 
 std::unique_ptr<core::DirectoryLock> open_run_folder(const fs::path& out, bool resume, bool overwrite,

@@ -6,6 +6,8 @@
 #include <cmath>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
+#include "lowrank/core/number.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::train {
@@ -26,7 +28,7 @@ void check(const Dimension& d, const std::string& where) {
     for (std::size_t i = 0; i < d.choices.size(); ++i) {
       if (std::find(d.choices.begin(), d.choices.begin() + static_cast<std::ptrdiff_t>(i), d.choices[i]) !=
           d.choices.begin() + static_cast<std::ptrdiff_t>(i)) {
-        fail(fmt::format("{} stands there twice", d.choices[i].dump()));
+        fail(fmt::format("{} stands there twice", core::json_text(d.choices[i])));
       }
     }
     return;
@@ -59,9 +61,9 @@ void check_condition(const Dimension& d, const std::vector<Dimension>& all, cons
   for (const core::Json& value : values) {
     if (contains(parent->choices, value)) continue;
     std::vector<std::string> candidates;
-    for (const core::Json& choice : parent->choices) candidates.push_back(choice.dump());
+    for (const core::Json& choice : parent->choices) candidates.push_back(core::json_text(choice));
     throw ConfigError(fmt::format("{}: {}: 'when' asks for {} = {}, which is none of its choices{}", where, d.name,
-                                  parent_name, value.dump(), core::did_you_mean(value.dump(), candidates)));
+                                  parent_name, core::json_text(value), core::did_you_mean(core::json_text(value), candidates)));
   }
 }
 
@@ -147,7 +149,7 @@ core::Json SearchSpace::value_at(const Dimension& d, double place) {
   value = std::clamp(value, d.low, d.high);
   if (d.integer) return static_cast<std::int64_t>(std::clamp(std::round(value), std::ceil(d.low), std::floor(d.high)));
   // Six digits: as a person would write them into the command that runs the trial again.
-  return std::stod(fmt::format("{:.6g}", value));
+  return core::read_double(fmt::format("{:.6g}", value));
 }
 
 std::vector<Assignment> SearchSpace::grid() const {

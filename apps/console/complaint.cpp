@@ -2,6 +2,7 @@
 
 #include "lowrank/apps/console/terminal.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/visible.h"
 
 namespace lowrank::apps {
@@ -35,7 +36,7 @@ bool asks_for_json(const std::vector<std::string>& words) {
 void print_complaint(int code, const std::string& message, bool json) {
   if (json) {
     const core::Json error = {{"error", message}, {"exit", code}};
-    print_out(core::visible_json(error.dump(2, ' ', false, core::Json::error_handler_t::replace)) + "\n");
+    print_out(core::visible_json(core::json_text(error, 2)) + "\n");
   }
   print_error_line("lowrank: error: " + message);
 }

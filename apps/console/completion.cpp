@@ -8,6 +8,7 @@
 
 #include "lowrank/apps/console/help.h"
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::apps {
@@ -220,7 +221,7 @@ std::string manual_page(const std::vector<Verb>& verbs, const std::string& versi
       if (!option.choices.empty()) text += roff(fmt::format(" ({})", fmt::join(option.choices, ", ")));
       if (!option.fallback.is_null() && option.type != OptionType::kFlag)
         text += roff(" [" +
-                     (option.fallback.is_string() ? option.fallback.get<std::string>() : option.fallback.dump()) + "]");
+                     (option.fallback.is_string() ? option.fallback.get<std::string>() : core::json_text(option.fallback)) + "]");
       text += "\n";
     }
   }

@@ -10,6 +10,7 @@
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 
 namespace lowrank::apps {
 
@@ -56,10 +57,10 @@ std::string dashed(std::string name) {
 bool is_off(const Json& value) { return value == Json(false) || value == Json("false") || value == Json("no"); }
 
 std::string words(const Json& list, const char* by) {
-  if (!list.is_array()) return list.is_string() ? list.get<std::string>() : list.dump();
+  if (!list.is_array()) return list.is_string() ? list.get<std::string>() : core::json_text(list);
   std::string text;
   for (const Json& one : list)
-    text += (text.empty() ? "" : by) + (one.is_string() ? one.get<std::string>() : one.dump());
+    text += (text.empty() ? "" : by) + (one.is_string() ? one.get<std::string>() : core::json_text(one));
   return text;
 }
 
@@ -126,7 +127,7 @@ class Converter {
     }
     if ((key == "rank_pattern" || key == "alpha_pattern") && value.is_object()) {
       Json entries = Json::array();
-      for (const auto& [module, number] : value.items()) entries.push_back(module + "=" + number.dump());
+      for (const auto& [module, number] : value.items()) entries.push_back(module + "=" + core::json_text(number));
       if (!entries.empty()) set(dashed(key), entries);
       return true;
     }
@@ -149,7 +150,7 @@ class Converter {
     if (key == "num_layers" && value == Json(-1)) return true;  // all of them, as here
     if (key == "num_layers") {
       leave(key,
-            fmt::format("the last {} layers: give --layers with their numbers, or train all as here", value.dump()));
+            fmt::format("the last {} layers: give --layers with their numbers, or train all as here", core::json_text(value)));
       return true;
     }
     if (key == "iters") {
@@ -187,7 +188,7 @@ class Converter {
     if (parameters.contains("keys")) {
       Json names = Json::array();
       for (const Json& one : parameters["keys"]) {
-        const std::string path = one.is_string() ? one.get<std::string>() : one.dump();
+        const std::string path = one.is_string() ? one.get<std::string>() : core::json_text(one);
         names.push_back(path.substr(path.rfind('.') + 1));
       }
       set("targets", words(names, ","));

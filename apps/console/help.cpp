@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "lowrank/apps/console/wrap.h"
+#include "lowrank/core/json_text.h"
 
 namespace lowrank::apps {
 
@@ -28,7 +29,7 @@ std::string text_of(const Verb& verb, const OptionSpec& option) {
   const bool listed = !option.choices.empty() && option.type != OptionType::kNumber;
   if (listed) text += fmt::format(" ({})", fmt::join(option.choices, ", "));
   if (!option.fallback.is_null() && option.type != OptionType::kFlag) {
-    text += " [" + (option.fallback.is_string() ? option.fallback.get<std::string>() : option.fallback.dump()) + "]";
+    text += " [" + (option.fallback.is_string() ? option.fallback.get<std::string>() : core::json_text(option.fallback)) + "]";
   }
   return text;
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
 
@@ -138,7 +139,7 @@ Options Options::for_verb(const Verb& verb, const std::map<std::string, Json>& c
     if (value.is_null() || value == Json(false)) continue;
     command += " --" + option.name;
     const auto add = [&](const Json& one) {
-      command += " " + core::shell_quoted(one.is_string() ? one.get<std::string>() : one.dump());
+      command += " " + core::shell_quoted(one.is_string() ? one.get<std::string>() : core::json_text(one));
     };
     if (value.is_array()) {
       for (const Json& one : value) add(one);

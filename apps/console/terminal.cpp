@@ -11,6 +11,7 @@
 #include "lowrank/apps/console/standard_streams.h"
 #include "lowrank/apps/console/style.h"
 #include "lowrank/apps/console/wrap.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 #include "lowrank/core/visible.h"
 
@@ -75,7 +76,7 @@ void Console::warning(std::string_view text) const {
 }
 
 void Console::result(const core::Json& object) const {
-  if (json_ && !others_are_speaking) write_result(core::visible_json(object.dump(2, ' ', false, core::Json::error_handler_t::replace)) + "\n");
+  if (json_ && !others_are_speaking) write_result(core::visible_json(core::json_text(object, 2)) + "\n");
 }
 
 double now_seconds() {

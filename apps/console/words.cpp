@@ -14,6 +14,7 @@
 #include "lowrank/apps/console/verb_table.h"
 #include "lowrank/apps/console/wrap.h"
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
 
@@ -175,7 +176,7 @@ Asked ask(std::vector<std::string> words, const std::vector<Verb>& verbs) {
     return {nullptr, 2};
   }
   if (asks_for_help(words[0])) {
-    print_out(asks_for_table(words) ? to_json(verbs).dump(2) + "\n" : overview(verbs));
+    print_out(asks_for_table(words) ? core::json_text(to_json(verbs), 2) + "\n" : overview(verbs));
     return {};
   }
   if (words[0] == "--version") {

@@ -9,6 +9,7 @@
 #include "lowrank/apps/generation/sampling_options.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/chat/turns.h"
 #include "lowrank/data/conversation.h"
@@ -84,7 +85,7 @@ void ChatSession::save(const std::filesystem::path& file) const {
   Json row = {{"messages", turns}};
   if (row_.contains("tools")) row["tools"] = row_["tools"];
   core::AppendFile out(file);
-  out.write(row.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+  out.write(core::json_text(row) + "\n");
   out.close();
 }
 

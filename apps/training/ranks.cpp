@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/number.h"
 #include "lowrank/train/ranks/peer.h"
 #include "lowrank/train/ranks/rank_group.h"
 
@@ -83,7 +84,7 @@ train::GradSync* join_ranks(const Options& options, const Console& console) {
   train::JoinOptions how;
   how.timeout = options.number(kTimeout);
   how.meet_within = std::max(how.meet_within, how.timeout);
-  if (const char* within = std::getenv("LOWRANK_MEET_WITHIN")) how.meet_within = std::max(1.0, std::atof(within));
+  if (const char* within = std::getenv("LOWRANK_MEET_WITHIN")) how.meet_within = std::max(1.0, core::read_double(within));
   group = train::join(*launch, how);
   console.line(fmt::format("rank {} of {} over {}, started by {}", launch->rank, launch->ranks, group->engine(),
                            launch->text()));

@@ -7,6 +7,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/data/chat/find_template.h"
 
 namespace lowrank::data {
@@ -157,7 +158,7 @@ std::optional<TokenId> ChatLayout::turn_end(const Tokenizer& tokenizer) const {
 std::string ChatLayout::identity() const {
   std::string all = template_ ? template_->source() : fault_.empty() ? "plain" : fault_;
   if (for_tools_) all += '\n' + for_tools_->source();
-  all += '\n' + options_.arguments.dump() + '\n' + special_tokens_.dump() + '\n' +
+  all += '\n' + core::json_text(options_.arguments) + '\n' + core::json_text(special_tokens_) + '\n' +
          std::to_string(static_cast<int>(options_.loss_on));
   for (const std::string& role : options_.roles) all += '\n' + role;
   if (options_.date && asks_for_date()) all += '\n' + chat_date_text(*options_.date);

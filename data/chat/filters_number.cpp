@@ -2,6 +2,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "lowrank/core/number.h"
 #include "lowrank/data/chat/characters.h"
 #include "lowrank/data/chat/filters.h"
 #include "lowrank/data/chat/number_format.h"
@@ -72,7 +73,7 @@ std::optional<double> parse_float(std::string_view text) {
     if (digits->find_first_not_of("0123456789.eE+-") != std::string::npos) return std::nullopt;
     const auto result = std::from_chars(digits->data(), digits->data() + digits->size(), value);
     if (result.ptr != digits->data() + digits->size()) return std::nullopt;
-    if (result.ec == std::errc::result_out_of_range) value = std::strtod(digits->c_str(), nullptr);
+    if (result.ec == std::errc::result_out_of_range) value = core::read_double(*digits);
     if (result.ec == std::errc::invalid_argument) return std::nullopt;
   }
   return negative ? -value : value;

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "lowrank/core/number.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/chat/characters.h"
 #include "lowrank/data/tokenizer/unicode.h"
@@ -245,7 +246,7 @@ class Lexer {
     Token& token = tokens_.back();
     if (is_float) {
       const auto result = std::from_chars(plain.data(), plain.data() + plain.size(), token.number);
-      if (result.ec != std::errc()) token.number = std::strtod(plain.c_str(), nullptr);  // 1e999: inf, as Python
+      if (result.ec != std::errc()) token.number = core::read_double(plain);  // 1e999: inf, as Python
     } else if (std::from_chars(plain.data(), plain.data() + plain.size(), token.integer, base).ec != std::errc()) {
       fail("the integer " + core::printable(plain, 30) + " does not fit into 64 bits");
     }

@@ -9,6 +9,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/hub/listing.h"
 
@@ -145,13 +146,13 @@ void send(Client& client, const Repo& repo, const LfsFile& file, const JsonView&
       complete["parts"].push_back({{"partNumber", i + 1}, {"etag", pieces[i].etag}});
     }
     check(client, repo,
-          client.ask({.method = "POST", .url = href_of(client, upload), .headers = kLfs, .body = complete.dump()}, doing), doing);
+          client.ask({.method = "POST", .url = href_of(client, upload), .headers = kLfs, .body = core::json_text(complete)}, doing), doing);
   }
   if (actions.has_value("verify")) {
     const Json body = {{"oid", file.oid}, {"size", file.bytes.size()}};
     check(client, repo,
           client.ask({.method = "POST", .url = href_of(client, actions.at("verify")),
-                      .headers = {"Content-Type: application/json"}, .body = body.dump()},
+                      .headers = {"Content-Type: application/json"}, .body = core::json_text(body)},
                      doing),
           doing);
   }
@@ -168,7 +169,8 @@ std::uint64_t send_lfs(Client& client, const Repo& repo, const std::vector<LfsFi
     Json ask = {{"operation", "upload"}, {"transfers", {"basic", "multipart"}}, {"objects", Json::array()},
                 {"hash_algo", "sha256"}, {"ref", {{"name", repo.revision}}}};
     for (const LfsFile& file : some) ask["objects"].push_back({{"oid", file.oid}, {"size", file.bytes.size()}});
-    const Json answer = json_of(client, repo, client.ask({.method = "POST", .url = url, .headers = kLfs, .body = ask.dump()}, doing), doing);
+    const Response answered = client.ask({.method = "POST", .url = url, .headers = kLfs, .body = core::json_text(ask)}, doing);
+    const Json answer = json_of(client, repo, answered, doing);
     const JsonView batch(answer, "the answer of " + client.settings().endpoint);
     const std::string transfer = batch.get_string("transfer", "basic");
     const JsonView objects = batch.at("objects");

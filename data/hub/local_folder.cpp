@@ -9,6 +9,7 @@
 #include "lowrank/core/digest.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/number.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/hub/base64.h"
 #include "lowrank/data/hub/blob_hash.h"
@@ -37,11 +38,10 @@ std::string noted_hash(const fs::path& folder, const fs::path& note, const fs::p
   std::error_code error;
   if (!fs::is_regular_file(fs::symlink_status(note, error))) return "";
   std::istringstream lines(core::read_file(core::FileRef::within(folder, note), 4096));
-  std::string commit, hash;
-  double when = 0;
-  if (!(lines >> commit >> hash >> when)) return "";
+  std::string commit, hash, time;
+  if (!(lines >> commit >> hash >> time)) return "";
   const double written = static_cast<double>(core::stamp_of(core::FileRef::named(file)).mtime_ns) / 1e9;
-  return written - 1 <= when ? hash : "";  // a second: as exact as some file systems are
+  return written - 1 <= core::read_double(time) ? hash : "";  // a second: as exact as some file systems are
 }
 
 std::string bytes_of(const std::string& hex) {

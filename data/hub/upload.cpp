@@ -9,6 +9,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/progress_scope.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/hub/base64.h"
@@ -51,7 +52,7 @@ void ask_how(Client& client, const Repo& repo, std::vector<Item>& items, const s
     }
     const Json answer = json_of(client, repo,
                                 client.ask({.method = "POST", .url = url, .headers = {"Content-Type: application/json"},
-                                            .body = ask.dump()},
+                                            .body = core::json_text(ask)},
                                            doing),
                                 doing);
     const JsonView files = JsonView(answer, "the answer of " + client.settings().endpoint).at("files");
@@ -81,7 +82,7 @@ std::string commit_lines(const std::vector<Item>& items, const std::string& mess
   const std::size_t rest = message.find_first_not_of('\n', line);
   Json header = {{"summary", message.substr(0, line)},
                  {"description", rest == message.npos ? "" : message.substr(rest)}};
-  std::string lines = Json({{"key", "header"}, {"value", header}}).dump() + "\n";
+  std::string lines = core::json_text(Json({{"key", "header"}, {"value", header}})) + "\n";
   for (const Item& item : items) {
     Json value = {{"path", item.file->path}};
     if (item.large) {
@@ -92,7 +93,7 @@ std::string commit_lines(const std::vector<Item>& items, const std::string& mess
       value["content"] = base64(item.text());
       value["encoding"] = "base64";
     }
-    lines += Json({{"key", item.large ? "lfsFile" : "file"}, {"value", value}}).dump() + "\n";
+    lines += core::json_text(Json({{"key", item.large ? "lfsFile" : "file"}, {"value", value}})) + "\n";
   }
   return lines;
 }
@@ -108,7 +109,7 @@ void create_repo(Client& client, const Repo& repo, bool is_private) {
                      {"type", repo.type == RepoType::kModel ? "model" : "dataset"},
                      {"private", is_private}};
   const Response response = client.ask({.method = "POST", .url = client.settings().endpoint + "/api/repos/create",
-                                        .headers = {"Content-Type: application/json"}, .body = body.dump()},
+                                        .headers = {"Content-Type: application/json"}, .body = core::json_text(body)},
                                        doing, false);
   if (response.status == 409) return;  // it is there
   if (response.status < 200 || response.status > 299) throw_status(client, repo, response, doing);

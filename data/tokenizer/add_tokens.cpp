@@ -9,6 +9,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/temporary_folder.h"
 #include "lowrank/core/text.h"
 
@@ -64,7 +65,7 @@ Json entry_of(const NewToken& token) {
           {"rstrip", false},          {"single_word", false}, {"special", token.special}};
 }
 
-std::string written(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
+std::string written(const Json& json) { return core::json_text(json, 2) + "\n"; }
 
 }  // namespace
 

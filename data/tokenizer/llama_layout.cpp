@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/data/tokenizer/unicode.h"
 
 namespace lowrank::data {
@@ -103,7 +104,7 @@ std::string llama_tokenizer_json(const SentencePieceModel& model) {
   bpe["vocab"] = vocabulary_of(model);
   bpe["merges"] = merges_of(model);
   json["model"] = std::move(bpe);
-  return json.dump(1) + "\n";
+  return core::json_text(json, 1) + "\n";
 }
 
 std::string llama_tokenizer_config(const SentencePieceModel& model) {
@@ -116,13 +117,13 @@ std::string llama_tokenizer_config(const SentencePieceModel& model) {
                      {"legacy", true},
                      {"clean_up_tokenization_spaces", false},
                      {"sp_model_kwargs", Json::object()}};
-  return json.dump(2) + "\n";
+  return core::json_text(json, 2) + "\n";
 }
 
 std::string llama_special_tokens_map(const SentencePieceModel& model) {
   const Json json = {
       {"bos_token", model.pieces[1].text}, {"eos_token", model.pieces[2].text}, {"unk_token", model.pieces[0].text}};
-  return json.dump(2) + "\n";
+  return core::json_text(json, 2) + "\n";
 }
 
 }  // namespace lowrank::data

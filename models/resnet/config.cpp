@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::models {
@@ -87,7 +88,7 @@ std::string resnet_config_json(const ResNetConfig& config) {
   json["layer_type"] = config.bottleneck ? "bottleneck" : "basic";
   json["model_type"] = "resnet";
   json["num_channels"] = config.num_channels;
-  return json.dump(2) + "\n";
+  return core::json_text(json, 2) + "\n";
 }
 
 }  // namespace lowrank::models

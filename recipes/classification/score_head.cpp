@@ -6,6 +6,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/visible.h"
 
 namespace lowrank::recipes {
@@ -53,7 +54,7 @@ std::string peft_usage(const std::string& base_name, const std::vector<std::stri
       "PeftModel.from_pretrained(base, \"THIS_FOLDER\")\n```\n\nor ",
       labels.empty() ? "" : "import json\n",
       labels.empty() ? "" : "label2id = json.load(open(\"THIS_FOLDER/label2id.json\"))\n",
-      core::visible_json(core::Json(base_name).dump(-1, ' ', false, core::Json::error_handler_t::replace)), head);
+      core::visible_json(core::json_text(core::Json(base_name))), head);
 }
 
 }  // namespace lowrank::recipes

@@ -9,6 +9,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/perturb.h"
@@ -220,7 +221,7 @@ void write_report(const fs::path& out, const std::string& command, const Contest
     }
   }
   core::write_file(out / "report.html", eval::report_html(report));
-  core::write_file(out / "comparison.json", result.dump(2) + "\n");
+  core::write_file(out / "comparison.json", core::json_text(result, 2) + "\n");
 }
 
 std::string reading_line(const data::ReadReport& report, const eval::Units& units) {

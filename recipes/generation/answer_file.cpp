@@ -8,6 +8,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/data/asked.h"
 #include "lowrank/data/conversation.h"
 #include "lowrank/models/generate_batch.h"
@@ -42,13 +43,14 @@ void check_same_options(const AnswerFileSpec& spec) {
       throw ConfigError(fmt::format(
           "the answers in {} were begun with another {}: {} then, {} now; resume with the same, or `overwrite` them",
           spec.output.string(), name == "model" ? name : "`" + name + "`",
-          before.contains(name) ? before[name].dump() : "none", value.dump()));
+          before.contains(name) ? core::json_text(before[name]) : "none", core::json_text(value)));
     }
   }
 }
 
 /// What the output holds already; refuses one that must not be touched.
 Answered begin_output(const AnswerFileSpec& spec, const std::vector<PromptRow>& rows) {
+  core::check_utf8(spec.same);
   if (spec.resume && spec.overwrite) throw FieldError("overwrite", "contradicts `resume`; give one of them");
   std::error_code ignored;
   if (!fs::exists(spec.output, ignored)) return {};
@@ -81,7 +83,7 @@ class Answering {
     tokenize(model, adapters);
 
     const fs::path output = fs::absolute(spec_.output);
-    core::write_file(unfinished(output), spec_.same.dump(2) + "\n");
+    core::write_file(unfinished(output), core::json_text(spec_.same, 2) + "\n");
     log_.emplace(output, keep_bytes);
     stop_ = observer_.stop_flag();
     const double begun = seconds_now();

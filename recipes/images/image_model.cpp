@@ -7,6 +7,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
 
@@ -31,7 +32,7 @@ ImageModel open_image_model(const std::string& model) {
 }
 
 void write_labels(const fs::path& directory, const std::vector<std::string>& labels) {
-  core::write_file(directory / kLabels, Json({{"labels", labels}}).dump(2) + "\n");
+  core::write_file(directory / kLabels, core::json_text(Json({{"labels", labels}}), 2) + "\n");
 }
 
 std::optional<std::vector<std::string>> read_labels(const fs::path& directory) {

@@ -7,6 +7,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/chat/find_template.h"
 #include "lowrank/data/chat/turns.h"
@@ -114,7 +115,7 @@ void carry_end(CarriedFiles& files, data::TokenId end, const models::DecoderConf
   std::vector<std::int64_t> ends = {end};  // first: what programs that know one end token take
   ends.insert(ends.end(), config.eos_token_ids.begin(), config.eos_token_ids.end());
   json["eos_token_id"] = ends;
-  files["generation_config.json"] = json.dump(2) + "\n";
+  files["generation_config.json"] = core::json_text(json, 2) + "\n";
 }
 
 CarriedFiles carried_by(const fs::path& adapter) {

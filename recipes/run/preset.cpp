@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "lowrank/core/json_text.h"
 #include "lowrank/recipes/run/run_data.h"
 
 namespace lowrank::recipes {
@@ -41,7 +42,7 @@ void apply_preset(FinetuneSpec& spec, Observer& observer) {
                            !validation_paths(fields, spec.data).paths.empty();
     if (name == "val-split" && validates) continue;
     fields.set(name, setting.value, source);
-    text += fmt::format(" `{}` {}", name, setting.value.dump());
+    text += fmt::format(" `{}` {}", name, core::json_text(setting.value));
   }
   if (text.empty()) return;
   spec.run.command.clear();  // it is another command now

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <ctime>
 
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
 #include "lowrank/recipes/run/curves.h"
@@ -100,7 +101,7 @@ std::string run_page(const RunReport& report, const train::TrainResult& result, 
   for (const auto& [name, value] : report.options.items()) {
     const bool said =
         value.is_null() || name == "resume" || name == "overwrite" || name == "force" || value == core::Json(false);
-    if (!said) page.options.emplace_back(name, value.is_string() ? value.get<std::string>() : value.dump());
+    if (!said) page.options.emplace_back(name, value.is_string() ? value.get<std::string>() : core::json_text(value));
   }
 
   const auto [header, rows] = result_table(report, result);

@@ -7,6 +7,7 @@
 #include <chrono>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/memory.h"
 #include "lowrank/core/text.h"
 #include "lowrank/kernels/gemm.h"
@@ -143,6 +144,8 @@ TrainingRun::TrainingRun(std::string the_verb, std::string the_model, const Fiel
   report.verb = verb;
   report.command = command_of(verb, {model}, fields, spec, observer);
   report.options = options_of(fields, observer);
+  core::check_utf8({{"model", model}});
+  core::check_utf8(report.options);
   report.out = spec.out;
 }
 
@@ -241,7 +244,7 @@ void TrainingRun::refuse_other_options() const {
   for (const auto& [flag, value] : now.items()) {
     if (!before.contains(flag) || before[flag] == value) continue;
     differences += fmt::format("{}`{}` {}, now {}", differences.empty() ? "" : "; ", flag.substr(2),
-                               before[flag].dump(), value.dump());
+                               core::json_text(before[flag]), core::json_text(value));
   }
   if (differences.empty()) return;
   std::map<std::string, Json> instead = {{"resume", nullptr}, {"out", spec.out + "-2"}};
@@ -527,7 +530,7 @@ void TrainingRun::train(RunResult& result, train::Objective& objective, const tr
   logged.close();
   if (profile) {
     const StepProfile steps = step_profile(profile->events(), best_flops);
-    if (sync.rank() == 0) core::write_file(out / kTraceFile, chrome_trace(profile->events()).dump());
+    if (sync.rank() == 0) core::write_file(out / kTraceFile, core::json_text(chrome_trace(profile->events())));
     report.findings["profile"] = to_json(steps);
     report.findings_text += profile_text(steps) + "\n";
     profile.reset();

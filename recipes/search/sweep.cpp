@@ -9,6 +9,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/recipes/repeated_runs.h"
 #include "lowrank/recipes/search/ledger.h"
 #include "lowrank/recipes/search/sweep_page.h"
@@ -195,7 +196,7 @@ class Sweep {
     const auto write = [&] {
       write_trials(out_ / "trials.jsonl", trials());
       result_.best = best_json();
-      if (best() != nullptr) core::write_file(out_ / "best.json", result_.best.dump(2) + "\n");
+      if (best() != nullptr) core::write_file(out_ / "best.json", core::json_text(result_.best, 2) + "\n");
       write_page();
     };
     if (ledger_->shared()) {
@@ -226,8 +227,10 @@ class Sweep {
     std::vector<fs::path> inputs = {models::resolve(spec_.finetune.model).model};
     for (const std::string& path : spec_.finetune.data.data) inputs.emplace_back(path);
     train::check_place(out_, inputs);
-    core::make_folder(out_);
     const Json identity = this->identity();
+    core::check_utf8(identity);
+    core::check_utf8({{"out", out_.string()}});
+    core::make_folder(out_);
     if (study.storage) {
       write_together(out_, [&] { hold_to(identity, true); });
       ledger_ = shared_study(
@@ -259,7 +262,7 @@ class Sweep {
       if (!fs::is_empty(out_) && fs::exists(out_ / "run.json"))
         throw ConfigError(fmt::format("{} holds a run; name another folder for the sweep", out_.string()));
       if (shared) identity["shared"] = true;
-      core::write_file(file, identity.dump(2) + "\n");
+      core::write_file(file, core::json_text(identity, 2) + "\n");
       return false;
     }
     if (!joins) throw ConfigError(fmt::format("{} holds a sweep: go on with `resume`, or `overwrite` it", out_.string()));
@@ -272,7 +275,7 @@ class Sweep {
       if (!before.contains(key) || before[key] != value)
         throw ConfigError(
             fmt::format("{} is of a sweep with another {}: {} then, {} now; resume with the same, or {}", file.string(),
-                        key, before.contains(key) ? before[key].dump() : "none", value.dump(),
+                        key, before.contains(key) ? core::json_text(before[key]) : "none", core::json_text(value),
                         shared ? "name another `out` and `study-name`" : "`overwrite` it"));
     }
     return true;
@@ -445,7 +448,7 @@ class Sweep {
 std::string words(const train::Assignment& options) {
   std::string text;
   for (const auto& [name, value] : options) {
-    text += (text.empty() ? "" : " ") + name + "=" + (value.is_string() ? value.get<std::string>() : value.dump());
+    text += (text.empty() ? "" : " ") + name + "=" + (value.is_string() ? value.get<std::string>() : core::json_text(value));
   }
   return text;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lowrank/core/json_text.h"
 #include "lowrank/eval/report.h"
 #include "lowrank/recipes/search/sweep_trials.h"
 #include "lowrank/train/importance.h"
@@ -17,7 +18,7 @@ using core::Json;
 using train::Dimension;
 using train::Trial;
 
-std::string word(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+std::string word(const Json& value) { return value.is_string() ? value.get<std::string>() : core::json_text(value); }
 
 eval::Chart best_so_far(const std::vector<Trial>& trials) {
   eval::Curve all{"a trial", {}, true, false}, best{"best so far", {}};

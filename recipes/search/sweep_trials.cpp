@@ -4,6 +4,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::recipes {
@@ -87,7 +88,7 @@ std::vector<Trial> read_trials(const std::filesystem::path& file) {
 
 void write_trials(const std::filesystem::path& file, const std::vector<Trial>& trials) {
   std::string text;
-  for (const Trial& trial : trials) text += to_json(trial).dump() + "\n";
+  for (const Trial& trial : trials) text += core::json_text(to_json(trial)) + "\n";
   core::write_file(file, text);
 }
 

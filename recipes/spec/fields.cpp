@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
 
@@ -56,7 +57,7 @@ T checked(const std::string& name, const Json& value) {
                          ? value.is_string()
                          : value.is_array() &&
                                std::all_of(value.begin(), value.end(), [](const Json& one) { return one.is_string(); });
-  if (!right) throw FieldError(name, "a value of another type was expected, found " + core::printable(value.dump()));
+  if (!right) throw FieldError(name, "a value of another type was expected, found " + core::printable(core::json_text(value)));
   return value.get<T>();
 }
 
@@ -244,7 +245,7 @@ std::string Fields::command(const std::string& verb, const std::vector<std::stri
     if (value.is_null() || value == Json(false)) continue;
     command += " --" + field.name;
     const auto add = [&](const Json& one) {
-      command += " " + core::shell_quoted(one.is_string() ? one.get<std::string>() : one.dump());
+      command += " " + core::shell_quoted(one.is_string() ? one.get<std::string>() : core::json_text(one));
     };
     if (value.is_array()) {
       for (const Json& one : value) add(one);

@@ -286,9 +286,6 @@ TEST_CASE("what bad input raises is told, with the user's exit code", "[unit]") 
     }
   }
 
-  check_told({"finetune", (source_dir() / "examples" / "base").string(), "--data", data, "--max-steps", "1", "--quiet", "--out", out + "\xE9"},
-             "is no UTF-8");
-
   Json config = adapter_config();
   config["lora_alpha"] = 1e308;
   write_text(dir / "adapter" / "adapter_config.json", config.dump());
@@ -306,6 +303,79 @@ TEST_CASE("what bad input raises is told, with the user's exit code", "[unit]") 
     check_told({"finetune", "m", "--data", data, "--out", out, "--config", (dir / "odd.yaml").string()}, "odd.yaml");
     check_told({"sweep", (dir / "odd.yaml").string(), "m", "--data", data, "--out", out}, "odd.yaml");
   }
+}
+
+TEST_CASE("names and texts that are not UTF-8 end in a sentence or in sound files", "[e2e]") {
+  TempDir dir;
+  const std::string base = (source_dir() / "examples" / "base").string(), latin = (dir / "caf\xE9").string();
+  const std::string model = latin + "/m\xE9", adapter = latin + "/a\xE9", data = (dir / "rows.jsonl").string();
+  fs::create_directories(latin + "/many");
+  std::string rows;
+  for (int i = 0; i < 24; ++i) rows += R"({"prompt": "Once", "completion": " upon a time )" + std::to_string(i) + "\"}\n";
+  write_text(data, rows);
+  write_text(latin + "/rows.jsonl", rows);
+  write_text(latin + "/many/caf\xE9.jsonl", rows);
+  write_text(dir / "bytes.jsonl", rows + "{\"prompt\": \"caf\xE9\", \"completion\": \" b\"}\n");
+  write_text(dir / "space.yaml", "lr: {choice: [1e-4, 2e-4]}\n");
+  write_text(dir / "bytes.yaml", "lora-alpha: {choice: [caf\xE9]}\n");
+  const std::vector<std::string> quick = {"--max-steps", "1", "--batch-size", "2", "--seq-len", "32", "--rank", "2", "--threads", "1", "--quiet"};
+  const auto finetune = [&](const std::string& from, const std::string& rows_of, const std::string& out, std::vector<std::string> more = {}) {
+    std::vector<std::string> all = {"finetune", from, "--data", rows_of, "--out", out};
+    all.insert(all.end(), quick.begin(), quick.end());
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const CommandResult good = run(finetune(base, data, (dir / "a").string()));
+  CAPTURE(good.err);
+  REQUIRE(good.exit == 0);
+  fs::copy(base, model, fs::copy_options::recursive);
+  fs::copy(dir / "a", adapter, fs::copy_options::recursive);
+
+  // What is kept for --resume to be held to is refused at once, by its name.
+  check_told(finetune(model, data, (dir / "b").string()), "model: '");
+  check_told(finetune(base, data, latin + "/out"), "--out");
+  check_told(finetune(base, latin + "/rows.jsonl", (dir / "b").string()), "--data");
+  check_told({"sweep", (dir / "space.yaml").string(), base, "--data", data, "--out", latin + "/sweep", "--trials", "1"}, "--out");
+  check_told({"sweep", (dir / "space.yaml").string(), model, "--data", data, "--out", (dir / "sweep").string(), "--trials", "1"}, "model: '");
+  write_text(dir / "prompts.jsonl", "{\"prompt\": \"Once\"}\n");
+  const std::string prompts = (dir / "prompts.jsonl").string(), answers = (dir / "answers.jsonl").string();
+  check_told({"generate", model, "--input", prompts, "--output", answers}, "model: '");
+
+  // All else is done, or told.
+  fs::copy(latin + "/many", dir / "many", fs::copy_options::recursive);
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           finetune(base, (dir / "many").string(), (dir / "c").string()),
+           finetune(base, (dir / "many").string(), (dir / "c").string(), {"--resume"}),
+           finetune(base, (dir / "bytes.jsonl").string(), (dir / "d").string()),
+           finetune(base, data, (dir / "e").string(), {"--adapter", adapter}),
+           {"inspect", model}, {"inspect", model, "--json"}, {"inspect", adapter, "--json"}, {"runs", latin, "--json"},
+           {"runs", latin}, {"tokenize", model, "--text", "caf\xE9", "--json"}, {"tokenize", model, "--file", latin + "/rows.jsonl"},
+           {"evaluate", model, "--data", latin + "/rows.jsonl", "--json"},
+           {"generate", model, "--prompt", "caf\xE9", "--max-new-tokens", "2", "--json"},
+           {"generate", model, "--adapter", adapter, "--prompt", "a", "--max-new-tokens", "2"},
+           {"generate", base, "--input", prompts, "--output", latin + "/answers.jsonl", "--max-new-tokens", "2"},
+           {"merge", model, "--adapter", adapter, "--out", latin + "/merged\xE9"},
+           {"export", adapter, "--format", "gguf", "--out", latin + "/x\xE9.gguf"},
+           {"doctor", model, "--data", latin + "/many", "--json"},
+           {"sweep", (dir / "bytes.yaml").string(), base, "--data", data, "--out", (dir / "sweep").string(), "--trials", "1"},
+           {"finetune", base, "--data", data, "--out", (dir / "f").string(), "--config", latin + "/none\xE9.yaml"},
+           {"pull", "caf\xE9/b", "--offline"}}) {
+    const CommandResult result = run(arguments);
+    CAPTURE(arguments, result.exit, result.err);
+    CHECK((result.exit == 0 || users_own(result.exit)));
+    check_harmless(result.err);
+    if (result.exit != 0) CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
+    const bool is_json = std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
+    if (is_json && result.exit == 0) CHECK_NOTHROW(lowrank::core::parse_json(result.out, "stdout"));
+  }
+  std::size_t sound = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(dir.path())) {
+    if (entry.path().extension() != ".json") continue;
+    INFO(entry.path().string());
+    CHECK_NOTHROW(lowrank::core::read_json(entry.path()));
+    ++sound;
+  }
+  CHECK(sound > 20);
 }
 
 TEST_CASE("runs with impossible values are listed, or said not to be readable", "[unit]") {

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "core/expect_error.h"
+#include "lowrank/core/json_text.h"
 
 using namespace lowrank::core;
 
@@ -19,6 +20,29 @@ TEST_CASE("a document keeps its values and the order of its keys", "[unit]") {
   CHECK(parse("3").dump() == "3");
   CHECK(parse(R"("a\u0000b")").get<std::string>() == std::string("a\0b", 3));
   CHECK(parse("18446744073709551615").get<std::uint64_t>() == UINT64_MAX);
+}
+
+TEST_CASE("what is written is JSON whatever its texts hold", "[unit]") {
+  const std::string latin = "caf\xE9", half("\xE2\x82", 2), zero("a\0b", 3);
+  const Json value = {{"a", latin}, {latin, {1.5, half, nullptr}}, {"z", zero}, {"n", 1e300 * 1e10}};
+  for (const int indent : {-1, 2}) {
+    for (const std::string& text : {json_text(value, indent), json_ascii(value, indent)}) {
+      INFO(text);
+      const Json read = parse(text);
+      CHECK(read["a"] == "caf\uFFFD");
+      CHECK(read["caf\uFFFD"][1] == "\uFFFD");
+      CHECK(read["z"] == zero);
+      CHECK(read["n"].is_null());
+      CHECK((text.find('\n') != std::string::npos) == (indent == 2));
+    }
+  }
+  CHECK(json_text(Json("é")) == "\"é\"");
+  CHECK(json_ascii(Json("é")) == "\"\\u00e9\"");
+
+  CHECK_NOTHROW(check_utf8({{"--out", "é"}, {"rank", 8}, {"data", {"a", "b"}}}));
+  CHECK_ERROR(check_utf8({{"--out", latin}}), kConfig, "`out`: 'caf\\xe9' is not UTF-8");
+  CHECK_ERROR(check_utf8({{"rank", 8}, {"data", {"a", half}}}), kConfig, "`data`: '");
+  CHECK_ERROR(check_utf8({{"model", latin}}), kConfig, "model: 'caf");
 }
 
 TEST_CASE("what is not JSON is refused with its line and column", "[unit]") {

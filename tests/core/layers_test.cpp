@@ -145,6 +145,22 @@ TEST_CASE("files are opened, made and copied in core alone", "[unit]") {
   }
 }
 
+TEST_CASE("JSON is written in one place, and numbers are read in no locale", "[unit]") {
+  static const std::regex kCalls(
+      R"re((?:\.|->)dump\s*\()re"  // core/json_text.h: nlohmann's throws at what is not UTF-8
+      R"re(|\b(?:stod|stof|stold|strtod|strtof|strtold|atof|sscanf|put_money|imbue)\s*\(|\bsetlocale\s*\(\s*LC_(?:ALL|NUMERIC))re");
+  for (const char* const folder : kOrder) {
+    for (const fs::path& file : sources_of(folder)) {
+      if (file.filename() == "json_text.cpp") continue;
+      std::istringstream code(code_only(lowrank_test::read_text(file)));
+      for (std::string line; std::getline(code, line);) {
+        INFO(file.string() << ": " << line << ": core/json_text.h writes JSON, std::from_chars and core/number.h read numbers");
+        CHECK_FALSE(std::regex_search(line, kCalls));
+      }
+    }
+  }
+}
+
 TEST_CASE("library code neither prints nor exits, and includes LibTorch narrowly", "[unit]") {
   static const std::regex kStreams(R"re(#[ \t]*include[ \t]*<(?:iostream|torch/torch\.h|torch/extension\.h)>)re");
   static const std::regex kCalls(

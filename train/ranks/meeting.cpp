@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 #include "lowrank/train/ranks/agent_store.h"
 #include "lowrank/train/ranks/messages.h"
@@ -33,7 +34,7 @@ std::vector<std::string> split(const std::string& list) {
 
 /// What a rank says when it comes: itself, and of which start it is.
 std::string hello_text(const Launch& launch, const Peer& own) {
-  return Json{{"job", launch.job}, {"ranks", launch.ranks}, {"peer", to_json(own)}}.dump();
+  return core::json_text(Json{{"job", launch.job}, {"ranks", launch.ranks}, {"peer", to_json(own)}});
 }
 
 struct Hello {
@@ -111,7 +112,7 @@ void meet_as_first(const Launch& launch, const Place& place, Peer own, const Soc
   Json table = Json::array();
   for (const Peer& peer : met.peers) table.push_back(to_json(peer));
   const Message message =
-      problem.empty() ? Message{MessageKind::kTable, table.dump()} : Message{MessageKind::kStop, problem};
+      problem.empty() ? Message{MessageKind::kTable, core::json_text(table)} : Message{MessageKind::kStop, problem};
   for (const Socket& socket : met.control)
     if (socket) send_message(socket, message, after(kHello));
   if (problem.find("did not come") != std::string::npos) throw RankLost(problem);

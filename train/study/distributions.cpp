@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lowrank/core/json_text.h"
+
 namespace lowrank::train {
 namespace {
 
@@ -13,7 +15,7 @@ Json plain(const Json& choice) {
   if (!choice.is_array()) return choice;
   std::string text;
   for (const Json& part : choice)
-    text += (text.empty() ? "" : ",") + (part.is_string() ? part.get<std::string>() : part.dump());
+    text += (text.empty() ? "" : ",") + (part.is_string() ? part.get<std::string>() : core::json_text(part));
   return text;
 }
 

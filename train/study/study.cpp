@@ -8,6 +8,7 @@
 #include <set>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 #include "lowrank/train/study/distributions.h"
 #include "lowrank/train/study/owner.h"
@@ -111,7 +112,7 @@ void Study::make_tables() {
       "{}: expected tables of Optuna's schema {} (Optuna 3.2 to 5.0), found {}; name another file, or, for a study of "
       "an older Optuna, run `optuna storage upgrade`",
       options_.file.string(), kSchema,
-      version.empty() ? "tables of something else" : core::printable(version[0][0].dump(), 60)));
+      version.empty() ? "tables of something else" : core::printable(core::json_text(version[0][0]), 60)));
 }
 
 void Study::join(const Json& identity) {
@@ -136,8 +137,8 @@ void Study::join(const Json& identity) {
     throw ConfigError(fmt::format(
         "the study '{}' in {} is of a search with another {}: {} there, {} here; start all its processes alike, or "
         "name another study",
-        core::printable(options_.name), options_.file.string(), key, before.contains(key) ? before[key].dump() : "none",
-        value.dump()));
+        core::printable(options_.name), options_.file.string(), key, before.contains(key) ? core::json_text(before[key]) : "none",
+        core::json_text(value)));
   }
 }
 
@@ -151,7 +152,7 @@ void Study::set_attribute(const char* table, std::int64_t id, const std::string&
   database_.run(fmt::format("INSERT INTO {0}_user_attributes ({0}_id, \"key\", value_json) VALUES (?, ?, ?) "
                             "ON CONFLICT ({0}_id, \"key\") DO UPDATE SET value_json = excluded.value_json",
                             table),
-                {id, key, value.dump()});
+                {id, key, core::json_text(value)});
 }
 
 bool Study::is_ours(std::int64_t id) {
@@ -174,7 +175,7 @@ void Study::add_params(std::int64_t id, const Assignment& options) {
       database_.run(
           "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) VALUES (?, ?, ?, ?) "
           "ON CONFLICT (trial_id, param_name) DO NOTHING",
-          {id, d.name, number_of(d, *value), distribution_of(d).dump()});
+          {id, d.name, number_of(d, *value), core::json_text(distribution_of(d))});
   }
 }
 
@@ -211,7 +212,7 @@ std::optional<Assignment> Study::completed(std::int64_t id, std::int64_t number,
       auto value = value_of_words(d, asked[d.name]);
       if (!value) {
         problem = fmt::format("its {} was put into the queue as {}, which is not in the space", d.name,
-                              core::printable(asked[d.name].dump()));
+                              core::printable(core::json_text(asked[d.name])));
         return std::nullopt;
       }
       options.emplace_back(d.name, std::move(*value));
