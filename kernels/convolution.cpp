@@ -105,7 +105,7 @@ std::vector<at::Tensor> backward_pass(const BackwardPass& pass, const ConvShape&
       const at::Tensor gradient = g.narrow(0, begin, end - begin);
       if (with_weight)
         weights[part] = weight_gradient(gradient, x.narrow(0, begin, end - begin), weight, p, shape.groups);
-      if (with_bias) biases[part] = gradient.flatten(2).sum({0, 2});
+      if (with_bias) biases[part] = gradient.flatten(2).sum(at::IntArrayRef({0, 2}));
     });
     const auto total = [](std::vector<at::Tensor>& sums) {
       for (std::size_t i = 1; i < sums.size(); ++i) sums[0].add_(sums[i]);

@@ -247,9 +247,11 @@ TEST_CASE("a bf16 run stays near the fp32 one", "[unit]") {
     CHECK(decoder->dtype() == at::kBFloat16);
     const at::Tensor expected = golden.tensor("logits");
     const at::Tensor found = logits_of(decoder, golden.tensor("ids"));
-    // Of a mixture a token that is nearly undecided may take another expert (of gemma4-experts two of forty do): the others hold.
+    // Of a mixture a token that is nearly undecided may take another expert (of gemma4-experts two of forty do, of mixtral-window one or none,
+    // as its random weights fall): the others hold.
     // transformers' own bf16 logits are 0.02 (llama) to 0.1 (qwen3-moe) away from its fp32 ones by the same measure.
-    const bool mixture = name == "qwen3-moe" || name == "gemma4-experts";
+    const models::DecoderConfig config = models::read_config(golden.folder);
+    const bool mixture = config.active_parameter_count() < config.parameter_count();
     CHECK((found - expected).norm().item<double>() <= (mixture ? 0.1 : 0.05) * expected.norm().item<double>());
     CHECK(((found - expected).norm(2, 1) / expected.norm(2, 1)).median().item<double>() <= 0.03);
   }
