@@ -46,6 +46,7 @@ class Watch(threading.Thread):
     def __init__(self, pid: int, metrics: Path):
         super().__init__(daemon=True)
         self.status, self.metrics, self.first_step = Path(f"/proc/{pid}/status"), metrics, None
+        self.stat, self.first_step_cpu = Path(f"/proc/{pid}/stat"), None
         self.peaks = {"RssAnon": 0, "RssFile": 0}
         self.start()
 
@@ -61,6 +62,8 @@ class Watch(threading.Thread):
                 self.peaks[name] = max(self.peaks[name], int(lines[name].split()[0]) * 1024)
             if self.first_step is None and self.metrics.exists() and '"loss":' in self.metrics.read_text():
                 self.first_step = time.time()
+                times = self.stat.read_text().rsplit(")", 1)[1].split()[11:13]
+                self.first_step_cpu = sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
             time.sleep(0.03)
 
 
@@ -79,7 +82,7 @@ def run(options, data: Path, work: Path, name: str, kill_after: float = 0) -> di
     process.returncode = os.waitstatus_to_exitcode(status)
     result = {"seconds": time.time() - begin, "memory": usage.ru_maxrss * 1024, "cpu": usage.ru_utime + usage.ru_stime, "exit": process.returncode}
     if process.returncode == 0:
-        result["first_step"] = watch.first_step - begin
+        result["first_step"], result["first_step_cpu"] = watch.first_step - begin, watch.first_step_cpu
         result["tokens"] = json.loads((out / "run.json").read_text())["data"]["train"]["tokens"]
         result["adapter"] = (out / "adapter_model.safetensors").read_bytes()
     elif not kill_after:
@@ -87,7 +90,8 @@ def run(options, data: Path, work: Path, name: str, kill_after: float = 0) -> di
     result["notes"] = [line.strip() for line in said.splitlines() if "token" in line and ("going on" in line or "kept in" in line or "read from" in line)]
     print(f"{name}: exit {result['exit']}, {result['seconds']:.1f} s ({result['cpu']:.1f} s of processors), peak memory {result['memory'] / 1e9:.2f} GB "
           f"({watch.peaks['RssAnon'] / 1e9:.2f} its own, {watch.peaks['RssFile'] / 1e9:.2f} mapped)"
-          + (f", first step within {result['first_step']:.1f} s" if "first_step" in result else ""), flush=True)
+          + (f", first step within {result['first_step']:.1f} s ({result['first_step_cpu']:.1f} of processors)" if "first_step" in result else ""),
+          flush=True)
     for note in result["notes"]:
         print("   ", note)
     return result

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "lowrank/data/example.h"
+#include "lowrank/data/records.h"
 #include "lowrank/kernels/segments.h"
 
 namespace lowrank::data {
@@ -20,9 +20,9 @@ struct Batch {
 };
 
 /// `first_token`: tokens of the step's earlier micro-batches.
-Batch make_batch(const std::vector<Example>& all, std::span<const std::uint32_t> which, std::int64_t first_token = 0);
+Batch make_batch(const Examples& all, std::span<const std::uint32_t> which, std::int64_t first_token = 0);
 
 /// The examples from `first` on that fit into `max_tokens` together; at least one.
-std::vector<std::uint32_t> examples_from(const std::vector<Example>& all, std::size_t first, std::int64_t max_tokens);
+std::vector<std::uint32_t> examples_from(const Examples& all, std::size_t first, std::int64_t max_tokens);
 
 }  // namespace lowrank::data

@@ -8,7 +8,6 @@
 #include <optional>
 #include <set>
 #include <string_view>
-#include <unordered_map>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
@@ -227,37 +226,35 @@ void check_leakage(const Patient& p, std::vector<Finding>& found) {
   if (p.others.empty()) return;
   // What is held out is looked for in the training data, not the other way round: it is the smaller set by far.
   double tokens = 0;
-  for (const auto& [name, set] : p.others)
-    tokens += static_cast<double>(set->report.learned_tokens) * static_cast<double>(looked_at(*set, p.at_most)) /
-              static_cast<double>(std::max<std::size_t>(1, set->examples.size()));
+  for (const auto& [name, set] : p.others) {
+    for_each(*set, p.at_most, [&](const Example& example) { tokens += static_cast<double>(example.counted()); });
+  }
   const std::uint64_t sampled = static_cast<std::uint64_t>(tokens / kRunsKept) + 1;
-  std::unordered_map<std::uint64_t, bool> whole, runs;  // of the others: whether it was found
+  Seen whole, runs, whole_found, runs_found;  // of the others, and those of them that the training data has
   for (const auto& [name, set] : p.others) {
     for_each(*set, p.at_most, [&](const Example& example) {
-      whole.emplace(hash_of(example.ids.data(), example.ids.size()), false);
-      for_each_run(example, sampled, [&](std::uint64_t run) { runs.emplace(run, false); });
+      whole.add(hash_of(example.ids.data(), example.ids.size()));
+      for_each_run(example, sampled, [&](std::uint64_t run) { runs.add(run); });
     });
   }
-  const auto mark = [](auto& known, std::uint64_t hash) {
-    const auto it = known.find(hash);
-    if (it != known.end()) it->second = true;
+  const auto mark = [](const Seen& known, Seen& seen, std::uint64_t hash) {
+    if (known.contains(hash)) seen.add(hash);
   };
   for_each(p.train, p.at_most, [&](const Example& example) {
-    mark(whole, hash_of(example.ids.data(), example.ids.size()));
-    for_each_run(example, sampled, [&](std::uint64_t run) { mark(runs, run); });
+    mark(whole, whole_found, hash_of(example.ids.data(), example.ids.size()));
+    for_each_run(example, sampled, [&](std::uint64_t run) { mark(runs, runs_found, run); });
   });
   for (const auto& [name, set] : p.others) {
     std::int64_t same = 0, near = 0;
     for_each(*set, p.at_most, [&](const Example& example) {
-      if (whole.at(hash_of(example.ids.data(), example.ids.size()))) {
+      if (whole_found.contains(hash_of(example.ids.data(), example.ids.size()))) {
         ++same;
         return;
       }
       std::int64_t shared = 0, all = 0;
       for_each_run(example, sampled, [&](std::uint64_t run) {
-        const auto it = runs.find(run);
         ++all;
-        shared += it != runs.end() && it->second ? 1 : 0;
+        shared += runs_found.contains(run) ? 1 : 0;
       });
       near += all > 0 && 10 * shared > 9 * all;
     });
@@ -287,7 +284,7 @@ void check_documents(const Patient& p, std::vector<Finding>& found) {
   std::map<std::string, std::int64_t> tokens;
   std::int64_t all = 0;
   for_each(p.train, p.at_most, [&](const Example& example) {
-    const auto& file = p.train.documents[example.document].where.file();
+    const auto file = p.train.documents[example.document].where.file();
     const std::int64_t counted = example.counted();
     tokens[file == nullptr ? "" : *file] += counted;
     all += counted;
@@ -362,9 +359,21 @@ void check_schedule(const Patient& p, std::vector<Finding>& found) {
                        " parameters; usual is about " + usual_text});
 }
 
-}  // namespace
+/// The examples of a set that are looked at, held in memory: each check goes over them, and in the token cache they lie
+/// far apart.
+Dataset held(const Dataset& set, std::size_t at_most) {
+  Dataset result;
+  result.documents = set.documents;
+  result.report = set.report;
+  for_each(set, at_most, [&](Example example) {
+    example.ids.own();
+    example.learned.own();
+    result.examples.push_back(std::move(example));
+  });
+  return result;
+}
 
-std::vector<Finding> examine(const Patient& patient) {
+std::vector<Finding> found_in(const Patient& patient) {
   std::vector<Finding> found;
   if (patient.learns != Learns::kNothing) {
     check_answers(patient, found);
@@ -382,10 +391,28 @@ std::vector<Finding> examine(const Patient& patient) {
   return found;
 }
 
+}  // namespace
+
+std::vector<Finding> examine(const Patient& patient) {
+  if (patient.train.storage == nullptr || patient.at_most == 0) return found_in(patient);
+  const Dataset train = held(patient.train, patient.at_most);
+  std::vector<Dataset> others;
+  for (const auto& [name, set] : patient.others) others.push_back(held(*set, patient.at_most));
+  Patient at_hand{train, {}, patient.tokenizer, patient.layout, patient.end_ids, patient.invocation};
+  for (std::size_t i = 0; i < others.size(); ++i) at_hand.others.emplace_back(patient.others[i].first, &others[i]);
+  at_hand.steps = patient.steps;
+  at_hand.warmup = patient.warmup;
+  at_hand.lr = patient.lr;
+  at_hand.full = patient.full;
+  at_hand.parameters = patient.parameters;
+  at_hand.learns = patient.learns;
+  return found_in(at_hand);
+}
+
 std::vector<std::pair<std::int64_t, std::int64_t>> length_histogram(const Dataset& dataset) {
   std::vector<std::pair<std::int64_t, std::int64_t>> bars;
-  for (const Example& example : dataset.examples) {
-    const auto length = static_cast<std::int64_t>(example.ids.size());
+  for (std::size_t i = 0; i < dataset.examples.size(); ++i) {
+    const auto length = static_cast<std::int64_t>(dataset.examples.length(i));
     std::size_t bar = 0;
     std::int64_t bound = 16;
     for (; bound < length; bound *= 2) ++bar;

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "lowrank/core/progress.h"
-#include "lowrank/data/example.h"
+#include "lowrank/data/records.h"
 
 namespace lowrank::data {
 
@@ -63,17 +63,9 @@ struct ReadReport {
   std::string sha256;              // of what was read, in order
 };
 
-/// What examples lie in that do not own their tokens.
-class TokenStorage {
- public:
-  virtual ~TokenStorage() = default;
-  /// Gives back the memory of what was read of it, which can be read again all the same.
-  virtual void release() const = 0;
-};
-
 struct Dataset {
-  std::vector<Document> documents;
-  std::vector<Example> examples;  // in file order
+  Documents documents;
+  Examples examples;              // in file order
   std::vector<double> weights;    // how often an epoch takes the examples of each source; empty: once
   ReadReport report;
   std::shared_ptr<const TokenStorage> storage = nullptr;  // of a data set that lies in the token cache

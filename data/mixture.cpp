@@ -52,7 +52,7 @@ std::vector<double> tempered(const std::vector<double>& weights, const std::vect
 
 std::vector<std::int64_t> source_sizes(const Dataset& all, std::size_t sources) {
   std::vector<std::int64_t> sizes(sources, 0);
-  for (const Example& example : all.examples) ++sizes.at(all.documents[example.document].source);
+  for (std::size_t i = 0; i < all.examples.size(); ++i) ++sizes.at(all.documents[all.examples.document(i)].source);
   return sizes;
 }
 
@@ -90,7 +90,7 @@ void weigh(PlanOptions& plan, const Dataset& train, std::uint32_t each) {
   plan.sources.clear();
   if (train.weights.empty()) return;
   for (std::size_t i = 0; i + each <= train.examples.size(); i += each) {
-    plan.sources.push_back(train.documents[train.examples[i].document].source);
+    plan.sources.push_back(train.documents[train.examples.document(i)].source);
   }
 }
 

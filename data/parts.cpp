@@ -1,5 +1,6 @@
 #include "lowrank/data/parts.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <optional>
@@ -19,39 +20,40 @@ constexpr std::size_t kDocumentsToShareBy = 8;
 /// number.
 std::pair<std::vector<std::size_t>, std::size_t> document_places(const Dataset& all, std::uint64_t seed,
                                                                  const std::string& stream) {
-  constexpr std::size_t kNone = ~std::size_t{0};
-  std::vector<std::size_t> places(all.documents.size(), kNone);
-  for (const Example& example : all.examples) places.at(example.document) = 0;
-  std::size_t n = 0;
-  for (std::size_t& place : places) {
-    if (place != kNone) place = n++;
-  }
+  // By their own documents, not by all of them: of a large data set a part may have a few.
+  std::vector<std::uint32_t> documents(all.examples.size());
+  for (std::size_t i = 0; i < documents.size(); ++i) documents[i] = all.examples.document(i);
+  std::sort(documents.begin(), documents.end());
+  documents.erase(std::unique(documents.begin(), documents.end()), documents.end());
+  const std::size_t n = documents.size();
   const std::vector<std::uint32_t> order =
       core::RandomStream(seed, stream).permutation(static_cast<std::uint32_t>(n), 0);
   std::vector<std::size_t> rank(n);
   for (std::size_t i = 0; i < n; ++i) rank[order[i]] = i;
-  std::vector<std::size_t> result;
-  result.reserve(all.examples.size());
-  for (const Example& example : all.examples) result.push_back(rank[places.at(example.document)]);
+  std::vector<std::size_t> result(all.examples.size());
+  for (std::size_t i = 0; i < result.size(); ++i) {
+    const auto place = std::lower_bound(documents.begin(), documents.end(), all.examples.document(i));
+    result[i] = rank[static_cast<std::size_t>(place - documents.begin())];
+  }
   return {std::move(result), n};
 }
 
+/// `part` has the report of what it is a part of.
 void recount(Dataset& part) {
   std::vector<bool> taken(part.documents.size(), false);
   ReadReport& report = part.report;
-  report.tokens = report.learned_tokens = report.truncated = report.truncated_tokens = report.duplicates = 0;
-  for (const Example& example : part.examples) {
-    taken[example.document] = true;
-    report.tokens += static_cast<std::int64_t>(example.ids.size());
-    report.learned_tokens += example.counted();
-    report.truncated += example.cut > 0 ? 1 : 0;
-    report.truncated_tokens += example.cut;
-  }
-  report.documents = 0;
-  for (std::size_t document = 0; document < taken.size(); ++document) {
-    if (!taken[document]) continue;
+  const bool duplicates = report.duplicates > 0;  // else no document needs to be read
+  report.tokens = report.learned_tokens = report.truncated = report.truncated_tokens = report.documents = report.duplicates = 0;
+  for (std::size_t i = 0; i < part.examples.size(); ++i) {
+    report.tokens += static_cast<std::int64_t>(part.examples.length(i));
+    report.learned_tokens += part.examples.counted(i);
+    report.truncated += part.examples.cut(i) > 0 ? 1 : 0;
+    report.truncated_tokens += part.examples.cut(i);
+    const std::uint32_t document = part.examples.document(i);
+    if (taken[document]) continue;
+    taken[document] = true;
     ++report.documents;
-    report.duplicates += part.documents[document].duplicate ? 1 : 0;
+    report.duplicates += duplicates && part.documents.duplicate(document) ? 1 : 0;
   }
   report.examples = static_cast<std::int64_t>(part.examples.size());
 }
@@ -70,33 +72,37 @@ Dataset part_of(const Dataset& all, const std::vector<bool>& chosen) {
   part.weights = all.weights;
   part.storage = all.storage;
   part.report = all.report;
-  for (std::size_t i = 0; i < all.examples.size(); ++i) {
-    if (chosen[i]) part.examples.push_back(all.examples[i]);
-  }
+  part.examples = all.examples.part(chosen);
   recount(part);
   return part;
 }
 
 Dataset take_out(Dataset& all, const std::vector<bool>& held) {
+  if (!all.examples.in_memory()) {
+    Split split;
+    hold_out(all, held, split);
+    all = std::move(split.train);
+    return std::move(split.validation);
+  }
   Dataset out;
   out.weights = all.weights;
-  out.storage = all.storage;
   out.report = all.report;
+  std::vector<Example>& examples = all.examples.own();
   std::size_t left = 0;
   std::optional<std::uint32_t> last;  // document of what is taken
-  for (std::size_t i = 0; i < all.examples.size(); ++i) {
-    Example& example = all.examples[i];
+  for (std::size_t i = 0; i < examples.size(); ++i) {
+    Example& example = examples[i];
     if (!held[i]) {
-      if (left != i) all.examples[left] = std::move(example);
+      if (left != i) examples[left] = std::move(example);
       ++left;
       continue;
     }
     if (last != example.document) out.documents.push_back(all.documents[example.document]);
     last = example.document;
+    example.document = static_cast<std::uint32_t>(out.documents.size() - 1);
     out.examples.push_back(std::move(example));
-    out.examples.back().document = static_cast<std::uint32_t>(out.documents.size() - 1);
   }
-  all.examples.resize(left);
+  examples.resize(left);
   recount(out);
   recount(all);
   say_less(out.report);

@@ -16,8 +16,8 @@ Dataset part_of(const Dataset& all, const std::vector<bool>& chosen);
 /// and dropped documents, stays with the training part.
 void hold_out(const Dataset& all, std::vector<bool> held, Split& split);
 
-/// Takes the examples that are `held` out of `all`, which keeps the others in the same memory. What is taken has the
-/// documents of its examples alone; those of a document stand together.
+/// Takes the examples that are `held` out of `all`, which keeps the others in the same memory. What is taken of a data set
+/// in memory has the documents of its examples alone; those of a document stand together.
 Dataset take_out(Dataset& all, const std::vector<bool>& held);
 
 /// split() in place: gives the validation part, of which there may be nothing, and leaves the training part in `all`.

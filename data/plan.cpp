@@ -1,6 +1,7 @@
 #include "lowrank/data/plan.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <mutex>
@@ -117,67 +118,122 @@ std::vector<std::uint32_t> shortened(const std::vector<std::int64_t>& lengths) {
 
 }  // namespace
 
-/// What a plan takes: a run may have the data in millions of examples, and a plan of some epochs of them.
+/// What a plan takes: a run may have the data in millions of examples, and a plan of some epochs of them. Steps of a fixed
+/// number of examples are counted, and the order of an epoch is made when one of its steps is asked for.
 struct Plan::Steps {
-  struct Step {
-    std::size_t end = 0;  // of its examples
+  using Order = std::shared_ptr<const std::vector<std::uint32_t>>;
+  /// A step's examples, the order that they lie in, and the passes over the data that are completed after it.
+  struct Taken {
+    Order order;
+    std::span<const std::uint32_t> examples;
     double epoch = 0;
   };
 
   Steps(const std::vector<std::int64_t>& tokens, const PlanOptions& how) : options(how), lengths(shortened(tokens)) {
     options.memory = nullptr;
-    const auto n = static_cast<std::uint32_t>(lengths.size());
-    const auto begun = [&] { return static_cast<std::int64_t>(steps.size()); };
-    for (std::uint64_t epoch = 0;; ++epoch) {
-      if (begun() > kMostSteps || static_cast<std::int64_t>(examples.size()) > kMostExamples) too_long();
-      std::vector<std::uint32_t> order = epoch_order(options, n, epoch);
-      if (order.empty() && epoch == 0) {
+    const std::int64_t all = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
+    std::int64_t examples = 0;
+    while (true) {
+      if (steps > kMostSteps || examples > kMostExamples) too_long();
+      const std::size_t e = epochs.size();
+      Epoch epoch = begun(e);
+      if (epoch.size == 0 && e == 0) {
         throw ConfigError("there is nothing to train on: the weights of `data` leave no example to an epoch; raise them");
       }
-      const std::vector<std::size_t> ends = step_ends(order);
-      const auto whole = static_cast<std::int64_t>(ends.size());
-      if (epoch == 0) per_epoch = whole;
-      std::int64_t wanted = options.max_steps
-                                ? *options.max_steps - begun()
-                                : ceil_steps((options.epochs - static_cast<double>(epoch)) * static_cast<double>(whole));
-      wanted = std::clamp<std::int64_t>(wanted, epoch == 0 ? 1 : 0, whole);
-      const std::size_t before = examples.size();
-      for (std::int64_t i = 0; i < wanted; ++i) {
-        const std::size_t end = ends[static_cast<std::size_t>(i)];
-        steps.push_back({before + end, static_cast<double>(epoch) +
-                                           static_cast<double>(end) / static_cast<double>(order.size())});
+      const std::int64_t whole = epoch.steps;
+      if (e == 0) per_epoch = whole;
+      const std::int64_t wanted =
+          options.max_steps ? *options.max_steps - steps
+                            : ceil_steps((options.epochs - static_cast<double>(e)) * static_cast<double>(whole));
+      epoch.steps = std::clamp<std::int64_t>(wanted, e == 0 ? 1 : 0, whole);
+      epoch.first = steps;
+      steps += epoch.steps;
+      const std::size_t taken = epoch.steps == 0 ? 0 : epoch.end(epoch.steps - 1);
+      examples += static_cast<std::int64_t>(taken);
+      epochs.push_back(std::move(epoch));
+      if (taken == lengths.size() && options.weights.empty()) {
+        total_tokens += all;
+      } else if (taken > 0) {
+        const Order order = order_of(e);
+        for (std::size_t i = 0; i < taken; ++i) total_tokens += lengths[(*order)[i]];
       }
-      order.resize(wanted == 0 ? 0 : ends[static_cast<std::size_t>(wanted) - 1]);
-      for (const std::uint32_t example : order) total_tokens += lengths[example];
-      if (examples.empty()) {
-        order.shrink_to_fit();
-        examples = std::move(order);
-      } else {
-        examples.insert(examples.end(), order.begin(), order.end());
-      }
-      if (wanted < whole) break;
-      const bool enough = options.max_steps ? begun() >= *options.max_steps
-                                            : static_cast<double>(epoch + 1) >= options.epochs - 1e-9;
+      if (epochs.back().steps < whole) break;
+      const bool enough =
+          options.max_steps ? steps >= *options.max_steps : static_cast<double>(e + 1) >= options.epochs - 1e-9;
       if (enough) break;
     }
   }
 
   std::int64_t ranks() const { return options.batch_ranks > 0 ? options.batch_ranks : options.ranks; }
 
-  /// Parts an epoch's examples into steps, which with `batch_tokens` puts them into another order.
-  std::vector<std::size_t> step_ends(std::vector<std::uint32_t>& order) const {
-    std::vector<std::size_t> ends;
-    if (!options.batch_tokens) {
-      const auto size = static_cast<std::size_t>(product_up_to(
-          options.batch_size, options.grad_accum, ranks(), std::max<std::int64_t>(1, static_cast<std::int64_t>(order.size()))));
-      ends.reserve(order.size() / size + 1);
-      for (std::size_t begin = 0; begin < order.size(); begin += size) ends.push_back(std::min(order.size(), begin + size));
-      return ends;
+  Taken of(std::int64_t step) const {
+    const auto after = std::upper_bound(epochs.begin(), epochs.end(), step,
+                                        [](std::int64_t at, const Epoch& epoch) { return at < epoch.first; });
+    const auto e = static_cast<std::size_t>(after - epochs.begin()) - 1;
+    const Epoch& epoch = epochs[e];
+    const std::int64_t i = step - epoch.first;
+    if (step < 0 || i >= epoch.steps) throw InternalError("Plan: no step " + std::to_string(step));
+    Taken taken{order_of(e), {}, 0};
+    const std::size_t begin = i == 0 ? 0 : epoch.end(i - 1), end = epoch.end(i);
+    taken.examples = std::span(*taken.order).subspan(begin, end - begin);
+    taken.epoch = static_cast<double>(e) + static_cast<double>(end) / static_cast<double>(epoch.size);
+    return taken;
+  }
+
+  template <class Use>
+  void for_each_of_first_epoch(const Use& use) const {
+    const Order order = order_of(0);
+    std::size_t begin = 0;
+    for (std::int64_t i = 0; i < epochs[0].steps; ++i) {
+      const std::size_t end = epochs[0].end(i);
+      use(std::span(*order).subspan(begin, end - begin));
+      begin = end;
     }
+  }
+
+  PlanOptions options;
+  std::vector<std::uint32_t> lengths;
+  std::int64_t steps = 0, per_epoch = 0, total_tokens = 0;
+
+ private:
+  struct Epoch {
+    std::int64_t first = 0, steps = 0;
+    std::size_t size = 0;          // examples of it, of which the last epoch may take a part
+    std::size_t of_step = 0;       // examples of a step; with `batch_tokens` these:
+    std::vector<std::size_t> ends;  // of the steps
+    Order order = nullptr;
+
+    std::size_t end(std::int64_t step) const {
+      const auto i = static_cast<std::size_t>(step);
+      return ends.empty() ? std::min(size, (i + 1) * of_step) : ends[i];
+    }
+  };
+
+  /// A whole one.
+  Epoch begun(std::size_t e) const {
+    Epoch epoch;
+    if (options.batch_tokens) {
+      std::vector<std::uint32_t> order = epoch_order(options, static_cast<std::uint32_t>(lengths.size()), e);
+      epoch.size = order.size();
+      epoch.ends = filled(order);
+      epoch.steps = static_cast<std::int64_t>(epoch.ends.size());
+      epoch.order = std::make_shared<const std::vector<std::uint32_t>>(std::move(order));
+      return epoch;
+    }
+    epoch.size = options.weights.empty() ? lengths.size() : weighted(options, e).size();
+    const auto most = std::max<std::int64_t>(1, static_cast<std::int64_t>(epoch.size));
+    epoch.of_step = static_cast<std::size_t>(product_up_to(options.batch_size, options.grad_accum, ranks(), most));
+    epoch.steps = static_cast<std::int64_t>((epoch.size + epoch.of_step - 1) / epoch.of_step);
+    return epoch;
+  }
+
+  /// Puts an epoch's examples into the order of its steps, as `batch_tokens` has them; where each ends.
+  std::vector<std::size_t> filled(std::vector<std::uint32_t>& order) const {
     std::int64_t all = 0;
     for (const std::uint32_t example : order) all += lengths[example];
     const std::int64_t budget =
         product_up_to(*options.batch_tokens, options.grad_accum, ranks(), std::max<std::int64_t>(all, 1));
+    std::vector<std::size_t> ends;
     std::vector<std::uint32_t> left, taken;
     taken.reserve(order.size());
     for (std::size_t next = 0; taken.size() < order.size();) {
@@ -189,15 +245,22 @@ struct Plan::Steps {
     return ends;
   }
 
-  std::span<const std::uint32_t> of(std::size_t step) const {
-    const std::size_t begin = step == 0 ? 0 : steps[step - 1].end;
-    return std::span(examples).subspan(begin, steps.at(step).end - begin);
+  Order order_of(std::size_t e) const {
+    if (epochs[e].order != nullptr) return epochs[e].order;
+    const std::lock_guard<std::mutex> lock(mutex);
+    for (const auto& [epoch, order] : made) {
+      if (order != nullptr && epoch == e) return order;
+    }
+    const auto n = static_cast<std::uint32_t>(lengths.size());
+    std::swap(made[0], made[1]);
+    made[0] = {e, nullptr};
+    made[0].second = std::make_shared<const std::vector<std::uint32_t>>(epoch_order(options, n, e));
+    return made[0].second;
   }
 
-  PlanOptions options;
-  std::vector<std::uint32_t> lengths, examples;  // examples: step after step
-  std::vector<Step> steps;
-  std::int64_t per_epoch = 0, total_tokens = 0;
+  std::vector<Epoch> epochs;
+  mutable std::mutex mutex;
+  mutable std::array<std::pair<std::size_t, Order>, 2> made = {};  // last: a run goes from one to the next
 };
 
 /// The steps that were made last.
@@ -242,15 +305,15 @@ Plan::Plan(const std::vector<std::int64_t>& lengths, const PlanOptions& options)
   options_.sources.clear();
 }
 
-std::int64_t Plan::steps() const { return static_cast<std::int64_t>(steps_->steps.size()); }
+std::int64_t Plan::steps() const { return steps_->steps; }
 
 std::int64_t Plan::steps_per_epoch() const { return steps_->per_epoch; }
 
 std::int64_t Plan::total_tokens() const { return steps_->total_tokens; }
 
 StepPlan Plan::step(std::int64_t i) const {
-  const std::span<const std::uint32_t> examples = steps_->of(static_cast<std::size_t>(i));
-  return {steps_->steps[static_cast<std::size_t>(i)].epoch, {examples.begin(), examples.end()}};
+  const Steps::Taken taken = steps_->of(i);
+  return {taken.epoch, {taken.examples.begin(), taken.examples.end()}};
 }
 
 std::int64_t Plan::tokens_of(std::span<const std::uint32_t> examples) const {
@@ -259,12 +322,15 @@ std::int64_t Plan::tokens_of(std::span<const std::uint32_t> examples) const {
   return tokens;
 }
 
-std::vector<Plan::Share> Plan::cut(std::span<const std::uint32_t> examples) const {
-  const std::vector<std::uint32_t>& lengths = steps_->lengths;
-  const std::size_t n = examples.size();
+std::size_t Plan::parts_of(std::size_t examples) const {
   const std::int64_t asked =
       std::max<std::int64_t>(std::int64_t{options_.grad_accum} * batch_ranks(), options_.ranks);
-  const auto parts = static_cast<std::size_t>(product_up_to(asked, 1, 1, static_cast<std::int64_t>(n)));
+  return static_cast<std::size_t>(product_up_to(asked, 1, 1, static_cast<std::int64_t>(examples)));
+}
+
+std::vector<Plan::Share> Plan::cut(std::span<const std::uint32_t> examples) const {
+  const std::vector<std::uint32_t>& lengths = steps_->lengths;
+  const std::size_t n = examples.size(), parts = parts_of(n);
   if (parts == 1) return {{0, n}};
   // Consecutive parts of at most `most` tokens, and never so few examples left that a later part would be empty.
   const auto parts_within = [&](std::int64_t most) {
@@ -300,7 +366,8 @@ std::vector<Plan::Share> Plan::cut(std::span<const std::uint32_t> examples) cons
 
 std::vector<std::vector<std::uint32_t>> Plan::micro_batches(std::int64_t step, int rank) const {
   if (rank < 0 || rank >= options_.ranks) throw InternalError("micro_batches: no rank " + std::to_string(rank));
-  const std::span<const std::uint32_t> examples = steps_->of(static_cast<std::size_t>(step));
+  const Steps::Taken taken = steps_->of(step);
+  const std::span<const std::uint32_t> examples = taken.examples;
   const std::vector<Share> shares = cut(examples);
   const auto r = static_cast<std::size_t>(rank), ranks = static_cast<std::size_t>(options_.ranks);
   std::vector<std::vector<std::uint32_t>> result;
@@ -321,12 +388,15 @@ std::int64_t Plan::first_token(std::int64_t step, int rank) const {
 
 std::int64_t Plan::largest_micro_batch() const {
   std::int64_t most = 0;
-  for (std::int64_t step = 0; step < std::min(steps(), steps_per_epoch()); ++step) {
-    const std::span<const std::uint32_t> examples = steps_->of(static_cast<std::size_t>(step));
+  steps_->for_each_of_first_epoch([&](std::span<const std::uint32_t> examples) {
+    if (parts_of(examples.size()) == 1) {
+      most = std::max(most, tokens_of(examples));
+      return;
+    }
     for (const Share& share : cut(examples)) {
       most = std::max(most, tokens_of(examples.subspan(share.first, share.last - share.first)));
     }
-  }
+  });
   return most;
 }
 

@@ -70,11 +70,12 @@ class Plan {
   struct Share {
     std::size_t first, last;  // a micro-batch: [first, last) of the step's list
   };
+  std::size_t parts_of(std::size_t examples) const;  // micro-batches of a step
   std::vector<Share> cut(std::span<const std::uint32_t> examples) const;
   std::int64_t tokens_of(std::span<const std::uint32_t> examples) const;
 
   PlanOptions options_;
-  std::shared_ptr<const Steps> steps_;  // 4 bytes an example and epoch, 16 a step
+  std::shared_ptr<const Steps> steps_;  // 4 bytes an example, and for each of two epochs; with `batch_tokens` of each, and 8 a step
 };
 
 }  // namespace lowrank::data

@@ -37,7 +37,7 @@ Prompted with_shots(const Dataset& evaluated, const Dataset& pool, int shots, st
     const Example& example = evaluated.examples[i];
     std::vector<TokenId> context;
     for (const std::uint64_t one : choice(random, i, count, pool.examples.size())) {
-      const Values<TokenId>& ids = pool.examples[one].ids;
+      const Values<TokenId> ids = pool.examples[one].ids;
       context.insert(context.end(), ids.begin(), ids.end());
     }
     const std::int64_t room = std::max<std::int64_t>(0, max_tokens - static_cast<std::int64_t>(example.ids.size()));
@@ -45,7 +45,7 @@ Prompted with_shots(const Dataset& evaluated, const Dataset& pool, int shots, st
       ++result.cut;
       context.erase(context.begin(), context.end() - room);
     }
-    Example& prompted = result.data.examples[i];
+    Example& prompted = result.data.examples.own()[i];
     prompted.known_counted = -1;
     prompted.ids.insert(prompted.ids.begin(), context.begin(), context.end());
     // It has no token before it without a context either.

@@ -29,7 +29,7 @@ std::vector<bool> held_out_documents(const Dataset& all, const std::vector<std::
   std::vector<bool> chosen(documents.back() + std::size_t{1}, false);
   for (std::size_t i = 0; i < count; ++i) chosen[documents[order[i]]] = true;
   std::vector<bool> held(all.examples.size());
-  for (std::size_t i = 0; i < held.size(); ++i) held[i] = chosen[all.examples[i].document];
+  for (std::size_t i = 0; i < held.size(); ++i) held[i] = chosen[all.examples.document(i)];
   return held;
 }
 
@@ -38,7 +38,7 @@ std::vector<bool> held_out_tails(const Dataset& all, const std::vector<std::uint
   std::vector<std::uint32_t> seen(pieces.size(), 0);
   std::vector<bool> held(all.examples.size());
   for (std::size_t i = 0; i < held.size(); ++i) {
-    const std::uint32_t document = all.examples[i].document;
+    const std::uint32_t document = all.examples.document(i);
     const std::size_t n = pieces.at(document);
     const std::size_t tail = std::min(share(fraction, n), n - 1);
     held[i] = seen[document]++ >= n - tail;
@@ -58,9 +58,10 @@ Choice choose(const Dataset& all, double fraction, std::uint64_t seed) {
     throw ConfigError("`val-split` must be at least 0 and less than 1, found " + std::to_string(fraction));
   }
   std::vector<std::uint32_t> pieces, documents;  // of each document; those that have any
-  for (const Example& example : all.examples) {
-    if (example.document >= pieces.size()) pieces.resize(example.document + std::size_t{1}, 0);
-    ++pieces[example.document];
+  for (std::size_t i = 0; i < all.examples.size(); ++i) {
+    const std::uint32_t document = all.examples.document(i);
+    if (document >= pieces.size()) pieces.resize(document + std::size_t{1}, 0);
+    ++pieces[document];
   }
   for (std::uint32_t document = 0; document < pieces.size(); ++document) {
     if (pieces[document] > 0) documents.push_back(document);

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
@@ -41,6 +42,18 @@ bool all_learned(const Example& example) {
 
 std::string_view text_of(const core::MappedFile& file) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+/// Adds the first `bytes` of a file.
+void add_first(core::Digest& digest, const fs::path& file, std::uint64_t bytes) {
+  core::InputFile input(core::FileRef::named(file));
+  std::vector<char> buffer(std::size_t{1} << 18);
+  while (bytes > 0) {
+    const std::size_t n = std::min<std::uint64_t>(input.read(buffer), bytes);
+    if (n == 0) throw IoError(file.string() + " was cut while it was read");
+    digest.add({buffer.data(), n});
+    bytes -= n;
+  }
 }
 
 /// What stays of an example in memory.
@@ -85,6 +98,8 @@ TokenLog::TokenLog(fs::path folder) : folder_(std::move(folder)), done_(progress
     ids_ = open(kIds, 0);
     learned_ = open(kLearned, 0);
   }
+  add_first(ids_digest_, folder_ / kIds, done_.id_bytes);
+  add_first(learned_digest_, folder_ / kLearned, done_.learned_bytes);
   progress_ = open(kProgress, done_.items == 0 ? 0 : core::AppendFile::kAll);
   kept_ = done_.items;
   documents_ = std::make_unique<RecordFile>(folder_ / kDocuments);
@@ -151,6 +166,8 @@ void TokenLog::append(Encoded& encoded) {
 }
 
 void TokenLog::commit() {
+  ids_digest_.add(ids_pending_);
+  learned_digest_.add(learned_pending_);
   const auto write = [](core::AppendFile& file, std::string& pending) {
     file.write(pending);
     file.sync();
@@ -171,15 +188,20 @@ void TokenLog::commit() {
 template <class Record>
 void TokenLog::RecordFile::add(const Record& record) {
   pending_.append(reinterpret_cast<const char*>(&record), sizeof record);
-  if (pending_.size() < (std::size_t{1} << 20)) return;
+  if (pending_.size() >= (std::size_t{1} << 20)) write();
+}
+
+void TokenLog::RecordFile::write() {
   file_.write(pending_);
+  digest_.add(pending_);
   pending_.clear();
 }
 
-void TokenLog::RecordFile::end() {
-  file_.write(pending_);
+std::string TokenLog::RecordFile::end() {
+  write();
   file_.sync();
   file_.close();
+  return digest_.hex();
 }
 
 void TokenLog::add(const Document& document) {
@@ -206,12 +228,12 @@ void TokenLog::end(Dataset& dataset) {
   if (left() > 0) throw InternalError("TokenLog: not all documents that an earlier try left were asked for");
   commit();
   for (core::AppendFile* file : {items_.get(), ids_.get(), learned_.get(), progress_.get()}) file->close();
-  for (RecordFile* file : {documents_.get(), examples_.get()}) file->end();
+  hashes_ = {{kIds, ids_digest_.hex()}, {kLearned, learned_digest_.hex()}, {kDocuments, documents_->end()}, {kExamples, examples_->end()}};
   map_tokens(folder_, names_, dataset);
 }
 
 void TokenLog::finish(const Dataset& dataset) {
-  core::write_file(folder_ / kSummary, core::json_text(summary_of(dataset, names_, folder_), 1) + "\n");
+  core::write_file(folder_ / kSummary, core::json_text(summary_of(dataset, names_, folder_, hashes_), 1) + "\n");
   std::error_code ignored;
   for (const char* name : {kItems, kProgress}) fs::remove(folder_ / name, ignored);
 }

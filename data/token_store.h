@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "lowrank/core/digest.h"
 #include "lowrank/core/files.h"
 #include "lowrank/data/assemble.h"
 #include "lowrank/data/dataset.h"
@@ -52,10 +53,13 @@ class TokenLog : public RecordSink {
     explicit RecordFile(const std::filesystem::path& file) : file_(file, 0) {}
     template <class Record>
     void add(const Record& record);
-    void end();
+    std::string end();  // its hash
 
    private:
+    void write();
+
     core::AppendFile file_;
+    core::Digest digest_{core::DigestKind::kSha256};
     std::string pending_;
   };
 
@@ -78,11 +82,13 @@ class TokenLog : public RecordSink {
   StoredNames names_;
   std::unique_ptr<RecordFile> documents_, examples_;
   std::unique_ptr<core::AppendFile> items_, ids_, learned_, progress_;
+  // As the files are written: read again for that, they would take longer than all the rest.
+  core::Digest ids_digest_{core::DigestKind::kSha256}, learned_digest_{core::DigestKind::kSha256};
+  StoredHashes hashes_;
 };
 
-/// The data set of a finished folder, its examples mapped; nothing where there is none. DataError where it is damaged:
-/// files of other sizes, records that fit no tokens, or, where the files' times are others than they were, other bytes than
-/// were written.
+/// The data set of a finished folder, its documents and examples mapped; nothing where there is none. DataError where it is
+/// damaged: files of other sizes or, where the files' times are others than they were, other bytes than were written.
 std::optional<Dataset> read_tokens(const std::filesystem::path& folder);
 
 }  // namespace lowrank::data

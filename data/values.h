@@ -1,7 +1,9 @@
 // Numbers in a row that are owned, as a vector's are, or that lie in memory which somebody else keeps (a mapped file).
+// Copies share what is owned until one of them is changed.
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <initializer_list>
 #include <iterator>
@@ -11,8 +13,8 @@
 
 namespace lowrank::data {
 
-/// Reads as a const std::vector does; what changes it makes it own a copy first. 16 bytes, and what it owns: a data set
-/// has millions.
+/// Reads as a const std::vector does; what changes it makes it own a copy first, where it does not own its numbers alone.
+/// 16 bytes, and what it owns: a data set has millions.
 template <class T>
 class Values {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -29,7 +31,7 @@ class Values {
   Values() = default;
   Values(std::initializer_list<T> values) : Values(std::vector<T>(values)) {}
   Values(std::vector<T> values)  // NOLINT: a vector is one
-      : what_(new std::vector<T>(std::move(values))), viewed_(kOwned) {}
+      : what_(new Shared{std::move(values)}), viewed_(kOwned) {}
   /// `data` must stay where it is for as long as this, or a copy of it, is read.
   static Values view(const T* data, std::size_t size) {
     Values values;
@@ -37,7 +39,9 @@ class Values {
     values.viewed_ = size;
     return values;
   }
-  Values(const Values& other) : what_(other.owns() ? new std::vector<T>(other.owned()) : other.what_), viewed_(other.viewed_) {}
+  Values(const Values& other) : what_(other.what_), viewed_(other.viewed_) {
+    if (owns()) shared().holders.fetch_add(1, std::memory_order_relaxed);
+  }
   Values(Values&& other) noexcept : what_(std::exchange(other.what_, nullptr)), viewed_(std::exchange(other.viewed_, 0)) {}
   Values& operator=(Values other) noexcept {
     std::swap(what_, other.what_);
@@ -45,7 +49,7 @@ class Values {
     return *this;
   }
   ~Values() {
-    if (owns()) delete &owned();
+    if (owns() && shared().holders.fetch_sub(1, std::memory_order_acq_rel) == 1) delete &shared();
   }
 
   const T* data() const { return owns() ? owned().data() : static_cast<const T*>(what_); }
@@ -62,7 +66,7 @@ class Values {
 
   /// What it owns, to be changed.
   std::vector<T>& own() {
-    if (!owns()) *this = Values(std::vector<T>(data(), data() + viewed_));
+    if (!owns() || shared().holders.load(std::memory_order_acquire) > 1) *this = Values(std::vector<T>(data(), data() + size()));
     return owned();
   }
   T* begin() { return own().data(); }
@@ -89,10 +93,16 @@ class Values {
  private:
   static constexpr std::size_t kOwned = ~std::size_t{0};
 
-  bool owns() const { return viewed_ == kOwned; }
-  std::vector<T>& owned() const { return *static_cast<std::vector<T>*>(const_cast<void*>(what_)); }
+  struct Shared {
+    std::vector<T> values;
+    std::atomic<std::size_t> holders{1};
+  };
 
-  const void* what_ = nullptr;  // a vector of its own, or the first number of somebody else's
+  bool owns() const { return viewed_ == kOwned; }
+  Shared& shared() const { return *static_cast<Shared*>(const_cast<void*>(what_)); }
+  std::vector<T>& owned() const { return shared().values; }
+
+  const void* what_ = nullptr;  // what it owns, or the first number of somebody else's
   std::size_t viewed_ = 0;      // kOwned, or how many those are
 };
 

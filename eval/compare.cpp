@@ -94,14 +94,14 @@ void add_batch(const std::vector<Candidate>& candidates, const data::Batch& batc
 
 Units units_of(const data::Dataset& dataset) {
   std::set<std::uint32_t> documents;
-  for (const data::Example& example : dataset.examples) documents.insert(example.document);
+  for (std::size_t i = 0; i < dataset.examples.size(); ++i) documents.insert(documents.end(), dataset.examples.document(i));
   Units units;
   units.documents = documents.size() >= kDocumentsToResample;
   std::vector<std::uint32_t> place(dataset.documents.size(), 0);
   for (const std::uint32_t document : documents) place[document] = units.count++;
   if (!units.documents) units.count = static_cast<std::uint32_t>(dataset.examples.size());
   for (std::uint32_t i = 0; i < dataset.examples.size(); ++i) {
-    units.of_example.push_back(units.documents ? place[dataset.examples[i].document] : i);
+    units.of_example.push_back(units.documents ? place[dataset.examples.document(i)] : i);
   }
   return units;
 }
@@ -114,7 +114,7 @@ std::vector<std::vector<UnitLoss>> compare(const std::vector<Candidate>& candida
   for (const Candidate& candidate : candidates) {
     if (candidate.adapter != nullptr) candidate.adapter->set_enabled(false);
   }
-  const std::vector<data::Example>& examples = dataset.examples;
+  const data::Examples& examples = dataset.examples;
   std::vector<std::vector<UnitLoss>> losses(candidates.size(), std::vector<UnitLoss>(units.count));
   const core::ProgressScope scope(progress, "evaluating", static_cast<std::int64_t>(examples.size()), "examples");
   data::ReadAlong along(dataset.storage, true);  // a part of a set lies apart

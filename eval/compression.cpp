@@ -113,7 +113,7 @@ std::vector<lora::RankTerms> terms_by_divergence(models::DecoderImpl& decoder, l
 
   std::vector<std::uint32_t> counted;
   for (std::uint32_t i = 0; i < data.examples.size(); ++i) {
-    if (data.examples[i].counted() > 0) counted.push_back(i);
+    if (data.examples.counted(i) > 0) counted.push_back(i);
   }
   if (counted.empty()) throw DataError("there is nothing to measure on: no token is predicted in the data set");
   const auto pieces = std::min<std::int64_t>(kPieces, static_cast<std::int64_t>(counted.size()));

@@ -33,7 +33,7 @@ Change mean_change(const std::vector<double>& sums, const std::vector<double>& c
   return change;
 }
 
-Change paired_change(const std::vector<data::Example>& examples, const std::vector<double>& base,
+Change paired_change(const data::Examples& examples, const std::vector<double>& base,
                      const std::vector<double>& now) {
   std::vector<double> sums, counts;
   std::size_t next = 0;

@@ -21,7 +21,7 @@ struct Change {
 /// Of sums over `counts` tokens each, piece by piece: Σ sums / Σ counts, with the ratio estimator's variance.
 Change mean_change(const std::vector<double>& sums, const std::vector<double>& counts);
 /// `base` and `now`: losses of the counted tokens of `examples`, in order.
-Change paired_change(const std::vector<data::Example>& examples, const std::vector<double>& base,
+Change paired_change(const data::Examples& examples, const std::vector<double>& base,
                      const std::vector<double>& now);
 
 struct ScalePoint {

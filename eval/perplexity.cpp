@@ -16,7 +16,7 @@ double Perplexity::perplexity() const { return std::exp(nll); }
 Perplexity perplexity(models::DecoderImpl& decoder, const data::Dataset& dataset, std::int64_t batch_tokens,
                       bool keep_per_token, core::ProgressObserver* progress) {
   at::NoGradGuard no_grad;
-  const std::vector<data::Example>& examples = dataset.examples;
+  const data::Examples& examples = dataset.examples;
   Perplexity result;
   double sum = 0;
   const core::ProgressScope scope(progress, "evaluating", static_cast<std::int64_t>(examples.size()), "examples");

@@ -50,7 +50,7 @@ at::Tensor SequenceClassifier::tangent(const at::Tensor& pooled, const std::vect
   return rows.mul(by_rows).sum().add(current.mul(by_weight).sum());
 }
 
-std::vector<double> score_texts(const SequenceClassifier& classifier, const std::vector<data::Example>& texts,
+std::vector<double> score_texts(const SequenceClassifier& classifier, const data::Examples& texts,
                                 std::int64_t batch_tokens, core::ProgressObserver* progress) {
   const at::NoGradGuard no_grad;
   std::vector<double> all;
@@ -59,7 +59,7 @@ std::vector<double> score_texts(const SequenceClassifier& classifier, const std:
   for (std::size_t next = 0; next < texts.size();) {
     std::vector<std::uint32_t> which;
     for (std::int64_t tokens = 0; next < texts.size(); ++next) {
-      tokens += static_cast<std::int64_t>(texts[next].ids.size());
+      tokens += static_cast<std::int64_t>(texts.length(next));
       if (!which.empty() && tokens > batch_tokens) break;
       which.push_back(static_cast<std::uint32_t>(next));
     }

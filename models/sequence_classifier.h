@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "lowrank/core/progress.h"
-#include "lowrank/data/example.h"
+#include "lowrank/data/records.h"
 #include "lowrank/kernels/segments.h"
 #include "lowrank/lora/whole_module.h"
 #include "lowrank/models/decoder.h"
@@ -47,7 +47,7 @@ class SequenceClassifier {
 
 /// The scores [examples * labels] of whole texts, without gradients, in batches of up to `batch_tokens` that depend on
 /// the texts alone.
-std::vector<double> score_texts(const SequenceClassifier& classifier, const std::vector<data::Example>& texts,
+std::vector<double> score_texts(const SequenceClassifier& classifier, const data::Examples& texts,
                                 std::int64_t batch_tokens = 2048, core::ProgressObserver* progress = nullptr);
 
 }  // namespace lowrank::models

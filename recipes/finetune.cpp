@@ -74,7 +74,7 @@ ModelResult finetune_text(const FinetuneSpec& spec, const Fields& fields, Observ
   run.report.masks = label_masks(data.train, *model.tokenizer);
   train::TrainOptions options = train_options(spec.train, spec.adapter, spec.run, full ? 2e-5 : 2e-4);
   regularise(options, spec.regularisation, fields);
-  fit_evaluation(run, data, spec.train, parts.plan, model.decoder->config().parameter_count(), full, options);
+  fit_evaluation(run, data, spec.train, model.decoder->config().parameter_count(), full, options);
   const bool held_out = !data.evaluation.empty() && data.evaluation.front().first == "validation";
   run.report.samples =
       before_and_after(model, adapter, run.start, held_out ? data.evaluation.front().second : data.train,

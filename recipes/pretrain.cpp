@@ -93,7 +93,7 @@ RunResult pretrain(const PretrainSpec& asked, Observer& observer) {
   parts.recompute = run.choose_recompute(*parts.decoder, parts.plan, lengths_of(data.train));
   check_health(run, data.train, data.evaluation, *tokenizer, config, spec.train, data::Learns::kAnswers);
   train::TrainOptions options = train_options(spec.train, spec.run, 1e-3);
-  fit_evaluation(run, data, spec.train, parts.plan, config.parameter_count(), true, options);
+  fit_evaluation(run, data, spec.train, config.parameter_count(), true, options);
   parts.train = std::move(data.train);
   parts.evaluation = std::move(data.evaluation);
   parts.whole = std::move(data.whole);

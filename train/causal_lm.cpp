@@ -89,9 +89,9 @@ std::vector<EvalResult> CausalLm::measure(const std::vector<std::pair<std::strin
 }
 
 EvalResult CausalLm::evaluate_train(std::int64_t tokens) {
-  const std::vector<data::Example>& all = train().examples;
+  const data::Examples& all = train().examples;
   std::int64_t total = 0;
-  for (const data::Example& example : all) total += example.counted();
+  for (std::size_t i = 0; i < all.size(); ++i) total += all.counted(i);
   const std::int64_t every = std::max<std::int64_t>(1, total / std::max<std::int64_t>(1, tokens));
   data::Dataset sample;
   sample.storage = train().storage;

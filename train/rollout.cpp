@@ -39,7 +39,7 @@ Metrics rollout_metrics(const Rollout& rollout) {
 }
 
 void append(Rollout& all, Rollout more) {
-  std::move(more.examples.begin(), more.examples.end(), std::back_inserter(all.examples));
+  std::move(more.examples.own().begin(), more.examples.own().end(), std::back_inserter(all.examples.own()));
   std::move(more.episodes.begin(), more.episodes.end(), std::back_inserter(all.episodes));
   std::move(more.responses.begin(), more.responses.end(), std::back_inserter(all.responses));
   all.ended += more.ended;

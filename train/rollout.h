@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "lowrank/core/json.h"
-#include "lowrank/data/example.h"
+#include "lowrank/data/records.h"
 #include "lowrank/train/metrics.h"
 #include "lowrank/train/ppo_math.h"
 #include "lowrank/train/rollouts.h"
@@ -15,7 +15,7 @@ namespace lowrank::train {
 
 struct Rollout {
   std::int64_t index = -1;              // which of the run; -1: none yet
-  std::vector<data::Example> examples;  // prompt and response; learned is the response
+  data::Examples examples;              // prompt and response; learned is the response
   std::vector<Episode> episodes;
   std::vector<std::string> responses;  // as text
   std::int64_t ended = 0;              // responses with an end token

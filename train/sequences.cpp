@@ -33,7 +33,7 @@ at::Tensor at_learned(const at::Tensor& losses, const data::Batch& batch, const 
 
 }  // namespace
 
-Share share_of(const std::vector<data::Example>& examples, std::int64_t batch_tokens, const GradSync& sync) {
+Share share_of(const data::Examples& examples, std::int64_t batch_tokens, const GradSync& sync) {
   std::vector<std::size_t> begins;
   for (std::size_t next = 0; next < examples.size(); next += data::examples_from(examples, next, batch_tokens).size()) {
     begins.push_back(next);
@@ -56,7 +56,7 @@ TokenValues token_logps(const at::Tensor& losses, const data::Batch& batch) {
   return result;
 }
 
-TokenValues token_logps(models::DecoderImpl& decoder, const std::vector<data::Example>& examples, Share share,
+TokenValues token_logps(models::DecoderImpl& decoder, const data::Examples& examples, Share share,
                         std::int64_t batch_tokens, core::ProgressObserver* progress,
                         const std::shared_ptr<const data::TokenStorage>& storage) {
   const at::NoGradGuard no_grad;
@@ -86,7 +86,7 @@ std::vector<double> totals(const TokenValues& values) {
   return result;
 }
 
-std::vector<double> answer_logps(models::DecoderImpl& decoder, const std::vector<data::Example>& examples,
+std::vector<double> answer_logps(models::DecoderImpl& decoder, const data::Examples& examples,
                                  GradSync& sync, core::ProgressObserver* progress) {
   std::vector<double> own;
   together(sync, [&] {
@@ -114,14 +114,15 @@ double total_entropy(models::DecoderImpl& decoder, const at::Tensor& hidden, con
   return sum;
 }
 
-std::vector<double> text_scores(const models::SequenceClassifier& classifier, const std::vector<data::Example>& texts,
+std::vector<double> text_scores(const models::SequenceClassifier& classifier, const data::Examples& texts,
                                 GradSync& sync, std::int64_t batch_tokens) {
   std::vector<double> own;
   together(sync, [&] {
     const Share share = share_of(texts, batch_tokens, sync);
     const auto begin = texts.begin();
     own = models::score_texts(
-        classifier, {begin + static_cast<std::ptrdiff_t>(share.first), begin + static_cast<std::ptrdiff_t>(share.last)},
+        classifier,
+        std::vector(begin + static_cast<std::ptrdiff_t>(share.first), begin + static_cast<std::ptrdiff_t>(share.last)),
         batch_tokens);
   });
   return gather(sync, own);

@@ -22,14 +22,14 @@ using TokenValues = std::vector<std::vector<double>>;
 
 /// The run of examples that falls to this rank when all go through `examples` in the batches that
 /// data::examples_from cuts: whole batches, so that each has the same numbers for any number of ranks.
-Share share_of(const std::vector<data::Example>& examples, std::int64_t batch_tokens, const GradSync& sync);
+Share share_of(const data::Examples& examples, std::int64_t batch_tokens, const GradSync& sync);
 
 /// From token losses fp32 [T] of a batch.
 TokenValues token_logps(const at::Tensor& losses, const data::Batch& batch);
 
 /// Those of examples [share.first, share.last), with the adapters that are enabled, without gradients. `storage`: what
 /// they lie in (Dataset::storage).
-TokenValues token_logps(models::DecoderImpl& decoder, const std::vector<data::Example>& examples, Share share,
+TokenValues token_logps(models::DecoderImpl& decoder, const data::Examples& examples, Share share,
                         std::int64_t batch_tokens, core::ProgressObserver* progress = nullptr,
                         const std::shared_ptr<const data::TokenStorage>& storage = nullptr);
 
@@ -37,7 +37,7 @@ TokenValues token_logps(models::DecoderImpl& decoder, const std::vector<data::Ex
 std::vector<double> totals(const TokenValues& values);
 
 /// Log-probabilities of the answers of all examples, the ranks each having done their share.
-std::vector<double> answer_logps(models::DecoderImpl& decoder, const std::vector<data::Example>& examples,
+std::vector<double> answer_logps(models::DecoderImpl& decoder, const data::Examples& examples,
                                  GradSync& sync, core::ProgressObserver* progress = nullptr);
 
 /// The sum over the learned tokens of a batch of the entropy, in nats, of what the model would say in their place;
@@ -45,7 +45,7 @@ std::vector<double> answer_logps(models::DecoderImpl& decoder, const std::vector
 double total_entropy(models::DecoderImpl& decoder, const at::Tensor& hidden, const data::Batch& batch);
 
 /// The scores [examples * labels] of all texts, the ranks each having done their share.
-std::vector<double> text_scores(const models::SequenceClassifier& classifier, const std::vector<data::Example>& texts,
+std::vector<double> text_scores(const models::SequenceClassifier& classifier, const data::Examples& texts,
                                 GradSync& sync, std::int64_t batch_tokens = 2048);
 
 /// A scalar whose gradient is that of a loss with these slopes by the log-probability of each learned token. Its value

@@ -5,10 +5,10 @@
 #include "lowrank/train/documents.h"
 
 namespace lowrank::train {
-std::vector<std::int64_t> item_lengths(const std::vector<data::Example>& examples, std::uint32_t each) {
+std::vector<std::int64_t> item_lengths(const data::Examples& examples, std::uint32_t each) {
   std::vector<std::int64_t> lengths(examples.size() / each, 0);
   for (std::size_t i = 0; i < lengths.size() * each; ++i) {
-    lengths[i / each] += static_cast<std::int64_t>(examples[i].ids.size());
+    lengths[i / each] += static_cast<std::int64_t>(examples.length(i));
   }
   return lengths;
 }
@@ -69,7 +69,7 @@ at::Tensor TextObjective::hidden(std::int64_t step, std::int64_t micro, double n
   std::int64_t before = plan_.first_token(step, sync_.rank());  // dropout counts tokens by their place in the step
   for (std::int64_t m = 0; m < micro; ++m) {
     for (const std::uint32_t i : examples_of(batches[static_cast<std::size_t>(m)])) {
-      before += static_cast<std::int64_t>(train_.examples[i].ids.size());
+      before += static_cast<std::int64_t>(train_.examples.length(i));
     }
   }
   const std::vector<std::uint32_t> which = examples_of(batches.at(static_cast<std::size_t>(micro)));

@@ -31,7 +31,7 @@ struct TextParts {
 };
 
 /// Tokens of each item that a plan deals, an item being `each` examples that follow each other.
-std::vector<std::int64_t> item_lengths(const std::vector<data::Example>& examples, std::uint32_t each = 1);
+std::vector<std::int64_t> item_lengths(const data::Examples& examples, std::uint32_t each = 1);
 
 class TextObjective : public Objective {
  public:

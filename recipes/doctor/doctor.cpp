@@ -114,8 +114,8 @@ Diagnosis doctor(const DoctorSpec& asked, const Marks& marks, core::ProgressObse
   const Sets sets = read_sets(spec, *tokenizer, reading, progress);
 
   std::vector<std::int64_t> lengths;
-  for (const data::Example& example : sets.train.examples)
-    lengths.push_back(static_cast<std::int64_t>(example.ids.size()));
+  for (std::size_t i = 0; i < sets.train.examples.size(); ++i)
+    lengths.push_back(static_cast<std::int64_t>(sets.train.examples.length(i)));
   const data::Plan plan(lengths, plan_options(spec.train, spec.data, fields));
   data::Patient patient{sets.train, {}, *tokenizer, reading.chat.get(), config.eos_token_ids};
   if (sets.validation) patient.others.emplace_back("validation", &*sets.validation);

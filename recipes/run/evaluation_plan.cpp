@@ -18,9 +18,9 @@ constexpr std::int64_t kFewPieces = 20;    // fewer say too little: from here on
 constexpr std::int64_t kEvaluations = 10;  // a run, as the trainer has it
 
 std::int64_t tokens_of(const data::Dataset& set) {
-  std::int64_t tokens = 0;
-  for (const std::int64_t length : lengths_of(set)) tokens += length;
-  return tokens;
+  std::size_t tokens = 0;
+  for (std::size_t i = 0; i < set.examples.size(); ++i) tokens += set.examples.length(i);
+  return static_cast<std::int64_t>(tokens);
 }
 
 std::int64_t divided_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -52,24 +52,23 @@ EvaluationPlan plan_evaluation(const EvaluationSizes& sizes) {
   return plan;
 }
 
-void fit_evaluation(TrainingRun& run, RunData& data, const TrainSpec& training, const data::PlanOptions& plan_options,
-                    std::int64_t parameters, bool full, train::TrainOptions& options) {
+void fit_evaluation(TrainingRun& run, RunData& data, const TrainSpec& training, std::int64_t parameters, bool full,
+                    train::TrainOptions& options) {
   if (data.evaluation.empty()) return;
-  const data::Plan plan(lengths_of(data.train), plan_options);
   EvaluationSizes sizes;
   for (const auto& [name, set] : data.evaluation) sizes.sets += tokens_of(set);
   const auto pieces = static_cast<std::int64_t>(data.evaluation.front().second.examples.size());
   if (pieces == 0) return;
   sizes.least = std::max(sizes.least, divided_up(sizes.sets * std::min(kFewPieces, pieces), pieces));
-  sizes.training = plan.total_tokens();
-  const std::int64_t every = options.eval_every > 0 ? options.eval_every : divided_up(plan.steps(), kEvaluations);
-  sizes.evaluations = divided_up(plan.steps(), std::max<std::int64_t>(1, every));
+  sizes.training = run.planned_tokens;
+  const std::int64_t every = options.eval_every > 0 ? options.eval_every : divided_up(run.planned_steps, kEvaluations);
+  sizes.evaluations = divided_up(run.planned_steps, std::max<std::int64_t>(1, every));
   sizes.parameters = parameters;
   sizes.budget = training.eval_budget;
   sizes.cost = full ? 1.0 / 3 : 0.5;  // of 2 and 4 operations a parameter, and 6 where its gradient is taken too
   sizes.fewer = options.eval_every == 0 && options.early_stopping == 0;
   const EvaluationPlan found = plan_evaluation(sizes);
-  if (found.evaluations != sizes.evaluations) options.eval_every = divided_up(plan.steps(), found.evaluations);
+  if (found.evaluations != sizes.evaluations) options.eval_every = divided_up(run.planned_steps, found.evaluations);
   if (found.share == 1) return;
 
   std::string sets;

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 
-#include "lowrank/data/plan.h"
 #include "lowrank/recipes/run/run_data.h"
 #include "lowrank/recipes/run/training_run.h"
 
@@ -32,10 +31,10 @@ struct EvaluationPlan {
 /// fewer evaluations.
 EvaluationPlan plan_evaluation(const EvaluationSizes& sizes);
 
-/// Plans by `training` (see EvaluationSizes::cost; `full`: every weight is trained) and takes the parts: `data`'s
-/// evaluation sets become them, and its `whole` what they are parts of. A field of `options` says how often. Said in
-/// the report.
-void fit_evaluation(TrainingRun& run, RunData& data, const TrainSpec& training, const data::PlanOptions& plan,
-                    std::int64_t parameters, bool full, train::TrainOptions& options);
+/// After choose_recompute(). Plans by `training` (see EvaluationSizes::cost; `full`: every weight is trained) and takes
+/// the parts: `data`'s evaluation sets become them, and its `whole` what they are parts of. A field of `options` says how
+/// often. Said in the report.
+void fit_evaluation(TrainingRun& run, RunData& data, const TrainSpec& training, std::int64_t parameters, bool full,
+                    train::TrainOptions& options);
 
 }  // namespace lowrank::recipes

@@ -420,7 +420,11 @@ models::Recompute TrainingRun::choose_recompute(const models::DecoderImpl& decod
     chosen = earlier["recompute"].get<std::string>();
     how = "as the run began";
   }
-  planned_steps = data::Plan(lengths, plan).steps();
+  {
+    const data::Plan begun(lengths, plan);
+    planned_steps = begun.steps();
+    planned_tokens = begun.total_tokens();
+  }
   const auto everywhere = [&](const PlannedStep& one) {  // the ranks take one decision
     return train::largest(sync, fits(memory_plan(one)) ? 0 : 1) == 0;
   };
@@ -586,7 +590,7 @@ std::string TrainingRun::spelled(const std::string& text) const {
 std::vector<std::int64_t> lengths_of(const data::Dataset& set) {
   std::vector<std::int64_t> lengths;
   lengths.reserve(set.examples.size());
-  for (const data::Example& example : set.examples) lengths.push_back(static_cast<std::int64_t>(example.ids.size()));
+  for (std::size_t i = 0; i < set.examples.size(); ++i) lengths.push_back(static_cast<std::int64_t>(set.examples.length(i)));
   return lengths;
 }
 

@@ -90,7 +90,7 @@ class TrainingRun {
   RunReport report;
   CarriedFiles carried;                     // beside what is saved
   std::vector<data::TokenId> turn_ends;     // of answers to conversations, beside the model's own end tokens
-  std::int64_t planned_steps = 0;           // of the plan that choose_recompute() was given
+  std::int64_t planned_steps = 0, planned_tokens = 0;  // of the plan that choose_recompute() was given
   const data::ChatLayout* layout() const { return layout_.get(); }  // of chat_layout(); else null
   core::Json facts = core::Json::object();  // what must be equal for a run to be gone on with, beside the fields
 

@@ -63,8 +63,8 @@ TEST_CASE("a smaller share of the data is part of a larger one", "[unit]") {
 TEST_CASE("a part counts what it holds: rows cut, texts seen before; what was dropped is said with the training part",
           "[unit]") {
   Dataset all = documents(4);
-  all.documents[1].duplicate = all.documents[3].duplicate = true;
-  all.examples.front().cut = 7;
+  all.documents.own()[1].duplicate = all.documents.own()[3].duplicate = true;
+  all.examples.own().front().cut = 7;
   all.report.truncated = 2;  // a second one was cut to nothing, and dropped
   all.report.truncated_tokens = 30;
   all.report.duplicates = 2;

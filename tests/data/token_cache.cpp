@@ -182,6 +182,70 @@ TEST_CASE("a part of a cached data set, and its memory given back", "[unit]") {
   CHECK(changed.ids.size() == ids.size() + 1);
 }
 
+TEST_CASE("a part taken out of a cached data set is the one taken out of what is read", "[unit]") {
+  const Files files;
+  write_text(files.dir / "rows.jsonl", rows(400));
+  const Counting tokenizer(files.tokenizer);
+  Dataset held = files.load({files.dir / "rows.jsonl"}, tokenizer, files.options(false));
+  Dataset stored = files.load({files.dir / "rows.jsonl"}, tokenizer, files.options(true));
+  std::string how, how_stored;
+  const Dataset out = data::take_validation(held, 0.2, 3, how);
+  const Dataset out_stored = data::take_validation(stored, 0.2, 3, how_stored);
+  CHECK(how == how_stored);
+  for (const auto& [a, b] : {std::pair<const Dataset*, const Dataset*>{&held, &stored}, {&out, &out_stored}}) {
+    REQUIRE(a->examples.size() == b->examples.size());
+    bool equal = true;
+    for (std::size_t i = 0; i < a->examples.size(); ++i) {
+      const data::Example x = a->examples[i], y = b->examples[i];
+      equal = equal && x.ids == y.ids && x.learned == y.learned && x.counted() == y.counted() &&
+              a->documents[x.document].where.text() == b->documents[y.document].where.text() &&
+              a->examples.length(i) == y.ids.size() && b->examples.counted(i) == y.counted();
+    }
+    CHECK(equal);
+    for (const auto count : {&data::ReadReport::documents, &data::ReadReport::examples, &data::ReadReport::tokens,
+                             &data::ReadReport::learned_tokens, &data::ReadReport::duplicates}) {
+      CHECK(a->report.*count == b->report.*count);
+    }
+    CHECK(data::share_of(*a, 0.3, 9).examples.size() == data::share_of(*b, 0.3, 9).examples.size());
+    CHECK(data::share_of(*a, 0.3, 9).report.tokens == data::share_of(*b, 0.3, 9).report.tokens);
+  }
+  // What changes the list holds it in memory first.
+  stored.examples.own().front().cut = 9;
+  CHECK(stored.examples[0].cut == 9);
+  CHECK(stored.examples[0].ids == held.examples[0].ids);
+  CHECK(out_stored.examples[0].cut == 0);
+}
+
+TEST_CASE("a cached data set of many rows is read and parted without a list of them in memory", "[unit]") {
+  const Files files;
+  constexpr int kRows = 400'000;
+  {
+    core::AppendFile file(files.dir / "rows.jsonl");
+    for (int i = 0; i < kRows; ++i) file.write("{\"text\": \"" + std::to_string(i) + "\"}\n");
+  }
+  const Counting tokenizer(files.tokenizer);
+  files.load({files.dir / "rows.jsonl"}, tokenizer, files.options(true));
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    const std::size_t begin = kilobytes("RssAnon:");
+    Dataset train = files.load({files.dir / "rows.jsonl"}, tokenizer, files.options(true));
+    std::string how;
+    const Dataset validation = data::take_validation(train, 0.1, 1, how);
+    const std::size_t grown = kilobytes("RssAnon:") - begin;
+    if (train.examples.size() + validation.examples.size() != kRows) ::_exit(200);
+#ifdef __SANITIZE_ADDRESS__
+    ::_exit(grown == 0 ? 1 : 0);  // its shadow is counted too, so the figure says nothing of ours
+#else
+    ::_exit(static_cast<int>(std::min<std::size_t>(grown * 1024 / kRows, 199)));  // bytes a row
+#endif
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) < 24);
+}
+
 TEST_CASE("a token cache that is damaged is made again, and said", "[unit]") {
   const Files files;
   write_text(files.dir / "rows.jsonl", rows(200));
@@ -231,6 +295,18 @@ TEST_CASE("a kill while the token cache is made loses nothing that was synced", 
   CHECK(contains(told.notes, "going on with the tokens of"));
   // A sync comes after every 1,030 documents or so of 8,001 tokens: each try has left one.
   CHECK(last.encoded <= plain.encoded - 2 * 1020);
+  // The hashes that were taken while it was written, in three tries, are those of the files: copies of them are as good.
+  for (const auto& entry : fs::recursive_directory_iterator(files.cache)) {
+    if (entry.path().extension() != ".bin") continue;
+    const std::string bytes = read_text(entry.path());
+    fs::remove(entry.path());
+    write_text(entry.path(), bytes);
+  }
+  const Counting copied(files.tokenizer);
+  Told again;
+  check_equal(files.load({files.dir / "text.jsonl"}, copied, files.options(true), &again), expected);
+  CHECK(again.warnings.empty());
+  CHECK(copied.encoded == 0);
 }
 
 TEST_CASE("any number of threads gives the same, and the first error", "[unit]") {

@@ -102,7 +102,7 @@ Make causal_lm(const lora::LoraConfig& config, const std::string& golden = "llam
     of.adapter = &parts->attach(parts->model.decoder->slot_table(), config);
     of.train = tiny_data(8, 1);
     const auto vocabulary = static_cast<data::TokenId>(parts->model.decoder->config().vocab_size);
-    for (data::Example& example : of.train.examples) {
+    for (data::Example& example : of.train.examples.own()) {
       for (data::TokenId& id : example.ids) id %= vocabulary;
     }
     of.neftune = 5;

@@ -114,7 +114,7 @@ TEST_CASE("a comparison depends neither on batches nor on threads, leaves adapte
 
   dataset.examples.resize(19);
   CHECK_FALSE(eval::units_of(dataset).documents);
-  for (auto& example : dataset.examples) std::fill(example.learned.begin(), example.learned.end(), std::uint8_t{0});
+  for (auto& example : dataset.examples.own()) std::fill(example.learned.begin(), example.learned.end(), std::uint8_t{0});
   CHECK_THROWS_AS(eval::compare(golden.candidates(), dataset, eval::units_of(dataset)), DataError);
 }
 

@@ -83,13 +83,14 @@ TEST_CASE("only learned tokens count, and nothing to count is an error", "[unit]
   data::Dataset dataset = golden_documents("llama");
   dataset.examples.resize(1);
   const eval::Perplexity full = eval::perplexity(*decoder, dataset, 2048, true);
-  for (std::size_t i = 0; i < 10; ++i) dataset.examples[0].learned[i] = 0;
+  for (std::size_t i = 0; i < 10; ++i) dataset.examples.own()[0].learned[i] = 0;
   const eval::Perplexity half = eval::perplexity(*decoder, dataset, 2048, true);
   REQUIRE(half.tokens == full.tokens - 9);
   for (std::size_t i = 0; i < half.per_token.size(); ++i) {
     CHECK(half.per_token[i] == Approx(full.per_token[i + 9]).epsilon(1e-6));
   }
-  std::fill(dataset.examples[0].learned.begin(), dataset.examples[0].learned.end(), std::uint8_t{0});
+  auto& learned = dataset.examples.own()[0].learned;
+  std::fill(learned.begin(), learned.end(), std::uint8_t{0});
   CHECK_THROWS_AS(eval::perplexity(*decoder, dataset), DataError);
 }
 

@@ -1,6 +1,7 @@
 """Random small templates for chat_parity.py: every construct, operator, filter, test and method of Jinja that lowrank has."""
 import copy
 import random
+import re
 
 VARIABLES = {
     "s": "Hello, World", "t": "  padded\tx \n", "u": "na\u00efve \u00df \U0001f642 \u4e2d\u6587 \u01c6 \u03a3\u039f\u03a3", "e": "", "h": "<b>&\"'</b>", "w": "aXbXXc", "n": 7, "m": -3, "z": 0,
@@ -195,7 +196,12 @@ def reference(hugging_face, job):
         return {"error": f"{type(error).__name__}: {error}"}
 
 
+ONE = r"(?:'[^'{}:]*'|-?\d+(?:\.\d+)?|None|True|False)"
+A_SET = re.compile(rf"set\(\)|\{{{ONE}(?:, {ONE})*\}}")
+
+
 def comparable(expected):
-    """Not where Python prints the address of an object or a complex number."""
+    """Not where Python prints the address of an object, a complex number, or a set (of a dict's keys or items, by an operator), which
+    stands in the order of that process's hash seed and which our engine has not."""
     text = expected.get("text", "")
-    return not any(mark in text for mark in (" at 0x", "<built-in", "<bound method", "<class ", "<function", "j)")) and "other" not in expected
+    return not A_SET.search(text) and not any(mark in text for mark in (" at 0x", "<built-in", "<bound method", "<class ", "<function", "j)")) and "other" not in expected

@@ -1,0 +1,67 @@
+// What the records of a data set in the token cache lie in: mapped, and read where they lie.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lowrank/core/files.h"
+#include "lowrank/data/example.h"
+
+namespace lowrank::data {
+
+struct StoredDocument {
+  std::int64_t number;  // of Place
+  std::uint32_t file;   // of the names of files
+  std::uint32_t source;
+  std::uint32_t unit;
+  std::uint32_t duplicate;
+};
+static_assert(sizeof(StoredDocument) == 24);
+
+constexpr std::uint64_t kAllLearned = ~std::uint64_t{0};
+struct StoredExample {
+  std::uint64_t ids;      // first token
+  std::uint64_t learned;  // first byte, or kAllLearned
+  std::uint32_t length;   // tokens
+  std::uint32_t document;
+  std::uint32_t cut;
+  std::uint32_t counted;
+};
+static_assert(sizeof(StoredExample) == 32);
+
+/// What is known of a folder of tokens beside what lies in its files.
+struct StoredNames {
+  std::vector<std::string> files;  // that documents lie in
+  std::size_t longest = 0;         // tokens of an example
+};
+
+class TokenStorage {
+ public:
+  /// Maps the files of a folder. DataError where one ends within a record.
+  TokenStorage(const std::filesystem::path& folder, const StoredNames& known);
+
+  std::span<const StoredExample> examples() const { return examples_; }
+  std::span<const StoredDocument> documents() const { return documents_; }
+  /// What a record says, its tokens where they lie. DataError where it says what cannot be: the files are damaged.
+  Example example(std::size_t i) const;
+  Document document(std::size_t i) const;
+
+  /// Gives back the memory of what was read, which can be read again all the same.
+  void release() const;
+
+ private:
+  std::vector<std::shared_ptr<const core::MappedFile>> files_;
+  std::span<const StoredExample> examples_;
+  std::span<const StoredDocument> documents_;
+  std::span<const TokenId> ids_;
+  std::span<const std::uint8_t> learned_;
+  std::vector<std::uint8_t> ones_;  // the mask of examples that are learned whole
+  std::vector<std::shared_ptr<const std::string>> names_;
+};
+
+}  // namespace lowrank::data
