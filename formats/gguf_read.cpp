@@ -16,6 +16,7 @@ namespace lowrank::formats {
 namespace {
 
 constexpr std::uint64_t kMostTensors = 1 << 20, kMostValues = 1 << 16;
+constexpr std::uint64_t kLeastInfo = 33;  // bytes of what says one tensor
 constexpr std::int64_t kMostElements = std::int64_t{1} << 48;
 
 /// Reads little-endian numbers and texts from bytes, never beyond their end.
@@ -95,6 +96,7 @@ std::int32_t read_signed(Cursor& cursor, std::uint32_t type) {
 template <typename T, typename Read>
 GgufValue read_all(std::uint64_t count, const Read& read) {
   std::vector<T> all;
+  all.reserve(count);  // the file has bytes for as many
   for (std::uint64_t i = 0; i < count; ++i) all.push_back(read());
   return all;
 }
@@ -203,6 +205,7 @@ GgufFile GgufFile::open(const core::FileRef& file) {
     result.values_.emplace(key, std::move(*value));
   }
   std::set<std::string> names;
+  result.tensors_.reserve(std::min(tensors, cursor.left() / kLeastInfo));
   for (std::uint64_t i = 0; i < tensors; ++i) {
     result.tensors_.push_back(read_info(cursor));
     const std::string& name = result.tensors_.back().name;

@@ -26,11 +26,12 @@ struct GgufTensorInfo {
 };
 
 /// An opened (mapped) file of version 2 or 3, little-endian. Values of the types that GgufValue holds are kept, 8- and
-/// 16-bit ones widened; others (64-bit ones, arrays in arrays) are passed over.
+/// 16-bit ones widened; others (64-bit ones, arrays of them and of unsigned 8- and 16-bit ones) are passed over.
 class GgufFile {
  public:
   /// FormatError: not such a file, one that ends too early, a count, name or extent that cannot be, a tensor that lies
-  /// outside of it, a key or tensor that is there twice. Allocates no more than a small multiple of the file's size.
+  /// outside of it, a key or tensor that is there twice, an array in an array. Allocates at most eight times
+  /// the file's size and 16 MB.
   static GgufFile open(const core::FileRef& file);
 
   const std::map<std::string, GgufValue>& values() const { return values_; }

@@ -1,7 +1,5 @@
 // Texts made to be slow, and bytes that are no text.
 #include <fmt/format.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <ctime>
@@ -11,6 +9,7 @@
 #include "lowrank/core/text.h"
 #include "lowrank/data/tokenizer/onig_regex.h"
 #include "lowrank/data/tokenizer/unicode.h"
+#include "peak_memory.h"
 #include "tokenizer_tools.h"
 
 using namespace lowrank_test;
@@ -100,31 +99,9 @@ TEST_CASE("a tokenizer.json takes at most three times its size to read", "[unit]
   write_text(dir / "tokenizer.json", text);
   const std::size_t size = text.size();
   REQUIRE(size > 10'000'000);
-  const auto kilobytes = [](const std::string& field) {
-    std::istringstream status(read_text("/proc/self/status"));
-    for (std::string line; std::getline(status, line);) {
-      if (line.starts_with(field)) return std::stoul(line.substr(field.size()));
-    }
-    return 0UL;
-  };
-  const pid_t child = fork();  // with a peak of its own
-  REQUIRE(child >= 0);
-  if (child == 0) {
-    const std::size_t begin = kilobytes("VmRSS:");
-    const auto tokenizer = Tokenizer::load(dir.path());
-    const std::size_t grown = 1024 * (kilobytes("VmHWM:") - begin);
-#ifdef __SANITIZE_ADDRESS__
-    const bool measured = false;  // its shadow and its quarantine are counted too, so the figure says nothing of ours
-#else
-    const bool measured = true;
-#endif
-    const bool fits = !measured || grown < 3 * size;
-    _exit(tokenizer->size() == first + 600000 && fits ? 0 : static_cast<int>(1 + grown / size));
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  INFO("grown by more than so many times its size, and one: " << WEXITSTATUS(status));
-  CHECK(status == 0);
+  CHECK(peak_growth([&] {
+          if (Tokenizer::load(dir.path())->size() != first + 600000) ::_exit(1);
+        }) < 3 * size);
 }
 
 TEST_CASE("invalid UTF-8 is read as U+FFFD", "[unit]") {

@@ -7,6 +7,7 @@
 
 #include "core/expect_error.h"
 #include "lowrank/formats/gguf_read.h"
+#include "peak_memory.h"
 
 using namespace lowrank::formats;
 using lowrank_test::golden_dir;
@@ -129,4 +130,27 @@ TEST_CASE("a GGUF file that is cut off anywhere, or says what cannot be, is refu
   refused(changed(whole, name + 5, huge), "an extent that cannot be");
   refused(changed(whole, name + 25, huge), "not aligned");
   refused(changed(whole, name + 25, std::string("\0\0\0\0\0\0\0\x40", 8)), "outside of the file");
+}
+
+TEST_CASE("a GGUF file takes at most eight times its size to read", "[unit]") {
+  const TempDir folder;
+  const auto little = [](std::uint64_t value, std::size_t bytes) {
+    std::string text;
+    for (std::size_t i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i));
+    return text;
+  };
+  const std::size_t size = 24 << 20;
+  const auto array = [&](std::uint32_t type, std::size_t width) {
+    return "GGUF" + little(3, 4) + little(0, 8) + little(1, 8) + little(1, 8) + "a" + little(9, 4) + little(type, 4) +
+           little(size / width, 8) + std::string(size, '\0');
+  };
+  std::string tensors = "GGUF" + little(3, 4) + little(size / 37, 8) + little(0, 8);
+  for (std::size_t i = 0; i < size / 37; ++i) {
+    const std::string name = little(0x2121212121 + i * 7, 5);
+    tensors += little(5, 8) + name + little(1, 4) + little(1, 8) + little(99, 4) + little(0, 8);
+  }
+  for (const std::string& text : {array(1, 1), array(8, 8), array(7, 1), tensors}) {  // numbers, empty texts, truths
+    write_text(folder.path() / "large.gguf", text);
+    CHECK(lowrank_test::peak_growth([&] { (void)GgufFile::open(folder.path() / "large.gguf"); }) < 8 * size + (16 << 20));
+  }
 }
