@@ -64,8 +64,10 @@ fs::path checkpoint_path(const fs::path& run, std::int64_t step) {
 
 std::vector<std::pair<std::int64_t, fs::path>> list_checkpoints(const fs::path& run) {
   std::vector<std::pair<std::int64_t, fs::path>> found;
+  const fs::path folder = run / "checkpoints";
   std::error_code none;
-  for (const auto& entry : fs::directory_iterator(run / "checkpoints", none)) {
+  if (fs::is_symlink(fs::symlink_status(folder, none))) return found;  // somebody else's folder: it is not even looked into
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
     const auto step = step_of_checkpoint(entry.path().filename().string());
     if (step && entry.is_directory() && !entry.is_symlink()) found.emplace_back(*step, entry.path());
   }

@@ -52,6 +52,16 @@ TEST_CASE("a checkpoint holds the files it should, and its manifest lists them",
   }
 }
 
+TEST_CASE("a folder of checkpoints that is a link is not looked into", "[unit]") {
+  TempDir dir;
+  fs::create_directories(dir / "elsewhere" / "checkpoint-4");
+  fs::create_directories(dir / "run");
+  fs::create_directory_symlink(dir / "elsewhere", dir / "run" / "checkpoints");
+  CHECK(steps_kept(dir / "run").empty());
+  fs::rename(dir / "elsewhere", dir / "checkpoints");
+  CHECK(steps_kept(dir.path()) == std::vector<std::int64_t>{4});
+}
+
 TEST_CASE("one changed byte anywhere in a checkpoint is seen, and the older one is used", "[unit]") {
   TempDir out;
   make_run(out.path());
