@@ -9,7 +9,7 @@ export CCACHE_NOHASHDIR ?= 1
 export CCACHE_DEPEND ?= 1
 export CCACHE_INODECACHE ?= 1
 
-.PHONY: configure build demo check test sbom bench parity deb format clean bootstrap
+.PHONY: configure build demo check test fuzz sbom bench parity deb format clean bootstrap
 
 bootstrap:
 	@scripts/bootstrap.sh
@@ -30,6 +30,11 @@ check: configure
 
 test: build
 	@scripts/test.sh $(BUILD)
+
+# libFuzzer over readers of bytes that others may have made, T seconds each; R="json gguf" takes some of them.
+T := 60
+fuzz: bootstrap
+	@scripts/fuzz.sh $(T) $(R)
 
 # What the command is made of, as SPDX: build/lowrank.spdx.json.
 sbom: build
@@ -55,4 +60,4 @@ format:
 	@clang-format -i $$(git ls-files '*.h' '*.cpp')
 
 clean:
-	rm -rf build build-debug build-asan build-configure.log
+	rm -rf build build-debug build-asan build-fuzz build-configure.log

@@ -115,6 +115,9 @@ function(lowrank_options target)
     target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
     target_link_options(${target} PUBLIC -fsanitize=address,undefined)
   endif()
+  if(LOWRANK_FUZZ)
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link -Wno-unknown-warning-option)
+  endif()
 endfunction()
 
 # lowrank::lowrank: everything, with the umbrella header "lowrank/lowrank.h".

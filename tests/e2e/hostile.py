@@ -80,8 +80,9 @@ class Hostile:
         if done.returncode not in (0, 2, 65, 66, 74):
             problems.append(f"exit {done.returncode}")
         said = done.stderr.decode(errors="surrogateescape")
-        if done.returncode != 0 and said.count("\n") != 1:
-            problems.append(f"says {said.count(chr(10))} lines")
+        errors = sum(line.startswith("lowrank: error: ") for line in said.splitlines())
+        if errors != (done.returncode != 0) and words[0] != "doctor":  # whose findings are a result, whatever it ends with
+            problems.append(f"says {errors} errors")
         shown = said + done.stdout.decode(errors="surrogateescape")
         if any(ord(c) < 32 and c not in "\n\t" or c in "\x7f\u202e\u200b" or 0x80 <= ord(c) < 0xA0 for c in shown) or "\nlowrank: error: forged" in shown:
             problems.append("moves the terminal, or forges a line")
