@@ -84,6 +84,9 @@ int run_verb(const std::vector<std::string>& words, int argc, char** argv) {
                     asks_for_json(words));
     return 74;
   };
+  // OpenMP reads this as it is loaded. Threads that sleep at once at each of a token's hundreds of barriers halve the speed of decoding; GNU's own
+  // 300,000 turns take the cores from other programs (kernels/threads.h, docs/results.md).
+  if (std::getenv("OMP_WAIT_POLICY") == nullptr) ::setenv("GOMP_SPINCOUNT", "2000", /*overwrite=*/0);
   void* const loaded = ::dlopen(module.c_str(), RTLD_LAZY | RTLD_LOCAL);
   if (loaded == nullptr) return cannot(::dlerror());
   void* const run = ::dlsym(loaded, kRunVerb);
