@@ -116,7 +116,7 @@ class Examples : public RecordList<Examples, Example> {
 
   std::size_t size() const {
     if (stored_ == nullptr) return own_.size();
-    return chosen_ != nullptr ? chosen_->size() : stored_->examples().size();
+    return chosen_ != nullptr ? chosen_->size() : stored_->examples();
   }
   Example item(std::size_t i) const { return stored_ != nullptr ? stored_->example(place(i)) : own_[i]; }
   /// Of item(i), in as little time as it takes to read it: a data set has millions.
@@ -131,7 +131,7 @@ class Examples : public RecordList<Examples, Example> {
 
  private:
   std::size_t place(std::size_t i) const { return chosen_ != nullptr ? (*chosen_)[i] : i; }
-  const StoredExample& record(std::size_t i) const { return stored_->examples()[place(i)]; }
+  const StoredExample& record(std::size_t i) const { return stored_->record(place(i)); }
 
   std::shared_ptr<const std::vector<std::uint32_t>> chosen_;  // of the stored ones; null: all
 };

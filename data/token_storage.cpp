@@ -32,13 +32,17 @@ TokenStorage::TokenStorage(const std::filesystem::path& folder, const StoredName
   for (const std::string& name : known.files) names_.push_back(std::make_shared<const std::string>(name));
 }
 
+void TokenStorage::outside() const {
+  damaged(files_[0]->path(), "an example outside of the tokens or the documents");
+}
+
 Example TokenStorage::example(std::size_t i) const {
-  const StoredExample& one = examples_[i];
+  const StoredExample& one = record(i);
   const bool whole = one.learned == kAllLearned;
-  if (one.document >= documents_.size() || one.ids > ids_.size() || one.length > ids_.size() - one.ids ||
+  if (one.ids > ids_.size() || one.length > ids_.size() - one.ids ||
       (whole ? one.length > ones_.size()
              : one.learned > learned_.size() || one.length > learned_.size() - one.learned)) {
-    damaged(files_[0]->path(), "an example outside of the tokens");
+    outside();
   }
   return {Values<TokenId>::view(ids_.data() + one.ids, one.length),
           Values<std::uint8_t>::view(whole ? ones_.data() : learned_.data() + one.learned, one.length), one.document,
@@ -47,7 +51,9 @@ Example TokenStorage::example(std::size_t i) const {
 
 Document TokenStorage::document(std::size_t i) const {
   const StoredDocument& one = documents_[i];
-  if (one.file >= names_.size() || one.unit > static_cast<std::uint32_t>(Place::Unit::kRow)) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 60;
+  if (one.file >= names_.size() || one.unit > static_cast<std::uint32_t>(Place::Unit::kRow) || one.number < 0 ||
+      one.number > kMost) {
     damaged(files_[1]->path(), "a document of no file");
   }
   return {Place(names_[one.file], static_cast<Place::Unit>(one.unit), one.number), one.duplicate != 0, one.source};

@@ -45,8 +45,14 @@ class TokenStorage {
   /// Maps the files of a folder. DataError where one ends within a record.
   TokenStorage(const std::filesystem::path& folder, const StoredNames& known);
 
-  std::span<const StoredExample> examples() const { return examples_; }
+  std::size_t examples() const { return examples_.size(); }
   std::span<const StoredDocument> documents() const { return documents_; }
+  /// What is said of example i. DataError where its document is none of documents().
+  const StoredExample& record(std::size_t i) const {
+    const StoredExample& one = examples_[i];
+    if (one.document >= documents_.size()) outside();
+    return one;
+  }
   /// What a record says, its tokens where they lie. DataError where it says what cannot be: the files are damaged.
   Example example(std::size_t i) const;
   Document document(std::size_t i) const;
@@ -55,6 +61,8 @@ class TokenStorage {
   void release() const;
 
  private:
+  [[noreturn]] void outside() const;
+
   std::vector<std::shared_ptr<const core::MappedFile>> files_;
   std::span<const StoredExample> examples_;
   std::span<const StoredDocument> documents_;
