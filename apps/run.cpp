@@ -115,7 +115,7 @@ int run(int argc, char** argv) {
   auto reserve = std::make_unique<char[]>(1 << 20);    // to say it with
   json_errors = asks_for_json(words);
   try {
-    kernels::share_cores();
+    kernels::make_threads();
     return dispatch(words);
   } catch (const Stopped& stopped) {
     return exit_code_of(stopped.signal);
