@@ -53,7 +53,7 @@ std::int64_t looked_at(const Dataset& dataset, std::size_t at_most) {
 bool is_text(const Dataset& dataset) { return dataset.report.format == "text"; }
 
 bool is_end(const Patient& p, TokenId id) {
-  return std::find(p.end_ids.begin(), p.end_ids.end(), id) != p.end_ids.end() || p.tokenizer.is_special(id);
+  return std::find(p.end_ids.begin(), p.end_ids.end(), id) != p.end_ids.end() || p.tokenizer->is_special(id);
 }
 
 /// Runs of learned tokens, as [begin, end).
@@ -74,14 +74,14 @@ bool says_something(const Patient& p, const Example& example) {
     for (std::size_t i = begin; i < end; ++i) {
       if (!is_end(p, example.ids[i])) said.push_back(example.ids[i]);
       if (said.size() != kFirst && i + 1 < end) continue;
-      if (p.tokenizer.decode(said).find_first_not_of(" \t\r\n") != std::string::npos) return true;
+      if (p.tokenizer->decode(said).find_first_not_of(" \t\r\n") != std::string::npos) return true;
     }
   }
   return false;
 }
 
 void check_answers(const Patient& p, std::vector<Finding>& found) {
-  const ReadReport& report = p.train.report;
+  const ReadReport& report = p.train->report;
   const std::int64_t all = report.examples + report.all_masked;
   if (report.all_masked > 0 && static_cast<double>(report.all_masked) > kNothingLearned * static_cast<double>(all)) {
     found.push_back(
@@ -90,9 +90,9 @@ void check_answers(const Patient& p, std::vector<Finding>& found) {
              " examples have nothing to learn: no answer, or none within `seq-len`; raise `seq-len`, or look at "
              "what the rows are keyed with"});
   }
-  if (is_text(p.train) || p.learns == Learns::kLabels) return;
+  if (is_text(*p.train) || p.learns == Learns::kLabels) return;
   std::int64_t empty = 0, looked = 0;
-  for_each(p.train, p.at_most, [&](const Example& example) {
+  for_each(*p.train, p.at_most, [&](const Example& example) {
     ++looked;
     empty += says_something(p, example) ? 0 : 1;
   });
@@ -104,9 +104,9 @@ void check_answers(const Patient& p, std::vector<Finding>& found) {
 }
 
 void check_ends(const Patient& p, std::vector<Finding>& found) {
-  if (is_text(p.train) || p.learns == Learns::kLabels) return;
+  if (is_text(*p.train) || p.learns == Learns::kLabels) return;
   std::int64_t answers = 0, ended = 0;
-  for_each(p.train, p.at_most, [&](const Example& example) {
+  for_each(*p.train, p.at_most, [&](const Example& example) {
     for (const auto& [begin, end] : learned_runs(example)) {
       if (end == example.ids.size() && example.cut > 0) continue;
       ++answers;
@@ -126,28 +126,28 @@ void check_ends(const Patient& p, std::vector<Finding>& found) {
                               ? "the tokenizer does not know the template's end of a turn as one token"
                               : "the tokenizer has no end token")});
   }
-  if (p.layout == nullptr || !p.train.report.chat_template) return;
-  const std::optional<TokenId> end = p.layout->turn_end(p.tokenizer);
+  if (p.layout == nullptr || !p.train->report.chat_template) return;
+  const std::optional<TokenId> end = p.layout->turn_end(*p.tokenizer);
   if (end && std::find(p.end_ids.begin(), p.end_ids.end(), *end) == p.end_ids.end()) {
     found.push_back(
         {"end-of-turn", false,
-         "answers end with " + core::printable(p.tokenizer.id_to_token(*end), 40) +
+         "answers end with " + core::printable(p.tokenizer->id_to_token(*end), 40) +
              ", at which the model's generation does not stop; finetune adds it to the generation_config.json "
              "that it saves"});
   }
 }
 
 void check_bos(const Patient& p, std::vector<Finding>& found) {
-  if (!p.tokenizer.bos()) return;
+  if (!p.tokenizer->bos()) return;
   std::int64_t twice = 0;
-  for_each(p.train, p.at_most, [&](const Example& example) {
-    twice += example.ids.size() > 1 && example.ids[0] == *p.tokenizer.bos() && example.ids[1] == example.ids[0];
+  for_each(*p.train, p.at_most, [&](const Example& example) {
+    twice += example.ids.size() > 1 && example.ids[0] == *p.tokenizer->bos() && example.ids[1] == example.ids[0];
   });
   if (twice == 0) return;
-  const std::int64_t looked = looked_at(p.train, p.at_most);
+  const std::int64_t looked = looked_at(*p.train, p.at_most);
   found.push_back({"double-bos", 2 * twice > looked,
                    share(twice, looked) + " examples begin with " +
-                       core::printable(p.tokenizer.id_to_token(*p.tokenizer.bos()), 40) +
+                       core::printable(p.tokenizer->id_to_token(*p.tokenizer->bos()), 40) +
                        " twice; take it out of the rows or of the template"});
 }
 
@@ -166,7 +166,7 @@ std::set<std::string> tags_in(std::string_view text) {
 }
 
 void check_special_tokens(const Patient& p, std::vector<Finding>& found) {
-  if (p.layout == nullptr || !p.train.report.chat_template) return;
+  if (p.layout == nullptr || !p.train->report.chat_template) return;
   Conversation probe;
   probe.turns = core::Json::array({{{"role", "user"}, {"content", "a"}}, {{"role", "assistant"}, {"content", "b"}}});
   std::string text;
@@ -177,7 +177,7 @@ void check_special_tokens(const Patient& p, std::vector<Finding>& found) {
   }
   std::string split;
   for (const std::string& tag : tags_in(text)) {
-    const std::size_t pieces = p.tokenizer.encode(tag, false).size();
+    const std::size_t pieces = p.tokenizer->encode(tag, false).size();
     if (pieces > 1)
       split += (split.empty() ? "" : ", ") + core::printable(tag, 40) + " (" + std::to_string(pieces) + ")";
   }
@@ -188,13 +188,13 @@ void check_special_tokens(const Patient& p, std::vector<Finding>& found) {
 }
 
 void check_truncation(const Patient& p, std::vector<Finding>& found) {
-  const ReadReport& report = p.train.report;
+  const ReadReport& report = p.train->report;
   const std::int64_t all = report.examples + report.all_masked;
   if (static_cast<double>(report.truncated) <= kTruncated * static_cast<double>(all)) return;
   std::string within;
   if (p.learns != Learns::kLabels) {
     std::int64_t answers = 0, cut = 0;
-    for_each(p.train, p.at_most, [&](const Example& example) {
+    for_each(*p.train, p.at_most, [&](const Example& example) {
       cut += example.cut > 0;
       answers += example.cut > 0 && example.learned.back() != 0;
     });
@@ -240,7 +240,7 @@ void check_leakage(const Patient& p, std::vector<Finding>& found) {
   const auto mark = [](const Seen& known, Seen& seen, std::uint64_t hash) {
     if (known.contains(hash)) seen.add(hash);
   };
-  for_each(p.train, p.at_most, [&](const Example& example) {
+  for_each(*p.train, p.at_most, [&](const Example& example) {
     mark(whole, whole_found, hash_of(example.ids.data(), example.ids.size()));
     for_each_run(example, sampled, [&](std::uint64_t run) { mark(runs, runs_found, run); });
   });
@@ -275,7 +275,7 @@ void check_leakage(const Patient& p, std::vector<Finding>& found) {
 }
 
 void check_documents(const Patient& p, std::vector<Finding>& found) {
-  const ReadReport& report = p.train.report;
+  const ReadReport& report = p.train->report;
   if (static_cast<double>(report.duplicates) > kDuplicates * static_cast<double>(report.documents)) {
     found.push_back({"duplicates", false,
                      share(report.duplicates, report.documents) +
@@ -283,8 +283,8 @@ void check_documents(const Patient& p, std::vector<Finding>& found) {
   }
   std::map<std::string, std::int64_t> tokens;
   std::int64_t all = 0;
-  for_each(p.train, p.at_most, [&](const Example& example) {
-    const auto file = p.train.documents[example.document].where.file();
+  for_each(*p.train, p.at_most, [&](const Example& example) {
+    const auto file = p.train->documents[example.document].where.file();
     const std::int64_t counted = example.counted();
     tokens[file == nullptr ? "" : *file] += counted;
     all += counted;
@@ -303,8 +303,8 @@ void check_documents(const Patient& p, std::vector<Finding>& found) {
 void check_scripts(const Patient& p, std::vector<Finding>& found) {
   std::map<Script, std::int64_t> examples;
   std::int64_t all = 0;
-  for_each(p.train, p.at_most == 0 ? kScripts : std::min(p.at_most, kScripts), [&](const Example& example) {
-    const Script script = main_script(p.tokenizer.decode(example.ids));
+  for_each(*p.train, p.at_most == 0 ? kScripts : std::min(p.at_most, kScripts), [&](const Example& example) {
+    const Script script = main_script(p.tokenizer->decode(example.ids));
     if (script == Script::kNone) return;
     ++examples[script];
     ++all;
@@ -323,7 +323,7 @@ void check_scripts(const Patient& p, std::vector<Finding>& found) {
 void check_invocation(const Patient& p, std::vector<Finding>& found) {
   if (p.invocation.empty()) return;
   std::int64_t without = 0, looked = 0;
-  for_each(p.train, p.at_most, [&](const Example& example) {
+  for_each(*p.train, p.at_most, [&](const Example& example) {
     const auto begin = example.ids.data(), end = begin + example.ids.size();
     const auto at = std::find_end(begin, end, p.invocation.begin(), p.invocation.end());
     bool learns = false;
@@ -333,7 +333,7 @@ void check_invocation(const Patient& p, std::vector<Finding>& found) {
   });
   if (without == 0) return;
   std::string text;
-  for (const std::int64_t id : p.invocation) text += p.tokenizer.id_to_token(static_cast<TokenId>(id));
+  for (const std::int64_t id : p.invocation) text += p.tokenizer->id_to_token(static_cast<TokenId>(id));
   found.push_back({"invocation", without == looked,
                    share(without, looked) + " examples have nothing to learn behind the tokens from which the adapter acts (" +
                        core::printable(text, 60) + ", its alora_invocation_tokens): they change nothing; put these tokens before "
@@ -394,18 +394,13 @@ std::vector<Finding> found_in(const Patient& patient) {
 }  // namespace
 
 std::vector<Finding> examine(const Patient& patient) {
-  if (patient.train.storage == nullptr || patient.at_most == 0) return found_in(patient);
-  const Dataset train = held(patient.train, patient.at_most);
+  if (patient.train->storage == nullptr || patient.at_most == 0) return found_in(patient);
+  const Dataset train = held(*patient.train, patient.at_most);
   std::vector<Dataset> others;
   for (const auto& [name, set] : patient.others) others.push_back(held(*set, patient.at_most));
-  Patient at_hand{train, {}, patient.tokenizer, patient.layout, patient.end_ids, patient.invocation};
-  for (std::size_t i = 0; i < others.size(); ++i) at_hand.others.emplace_back(patient.others[i].first, &others[i]);
-  at_hand.steps = patient.steps;
-  at_hand.warmup = patient.warmup;
-  at_hand.lr = patient.lr;
-  at_hand.full = patient.full;
-  at_hand.parameters = patient.parameters;
-  at_hand.learns = patient.learns;
+  Patient at_hand = patient;
+  at_hand.train = &train;
+  for (std::size_t i = 0; i < others.size(); ++i) at_hand.others[i].second = &others[i];
   return found_in(at_hand);
 }
 

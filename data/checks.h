@@ -27,10 +27,10 @@ enum class Learns {
 
 /// What is looked at.
 struct Patient {
-  const Dataset& train;
+  const Dataset* train = nullptr;
   std::vector<std::pair<std::string, const Dataset*>>
       others;  // "validation", "general": nothing of train belongs there
-  const Tokenizer& tokenizer;
+  const Tokenizer* tokenizer = nullptr;
   const ChatLayout* layout = nullptr;  // of conversations; may be null
   std::vector<std::int64_t> end_ids;   // what generation stops at
   std::vector<std::int64_t> invocation = {};  // of an adapter that acts from the last occurrence of these tokens on alone

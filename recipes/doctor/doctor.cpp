@@ -117,7 +117,7 @@ Diagnosis doctor(const DoctorSpec& asked, const Marks& marks, core::ProgressObse
   for (std::size_t i = 0; i < sets.train.examples.size(); ++i)
     lengths.push_back(static_cast<std::int64_t>(sets.train.examples.length(i)));
   const data::Plan plan(lengths, plan_options(spec.train, spec.data, fields));
-  data::Patient patient{sets.train, {}, *tokenizer, reading.chat.get(), config.eos_token_ids};
+  data::Patient patient{&sets.train, {}, tokenizer.get(), reading.chat.get(), config.eos_token_ids};
   if (sets.validation) patient.others.emplace_back("validation", &*sets.validation);
   if (sets.general) patient.others.emplace_back("general", &*sets.general);
   if (adapter) {

@@ -15,7 +15,7 @@ void check_health(TrainingRun& run, const data::Dataset& train,
                   const std::vector<std::pair<std::string, data::Dataset>>& others, const data::Tokenizer& tokenizer,
                   const models::DecoderConfig& config, const TrainSpec& training, data::Learns learns,
                   bool usual_rate, bool full) {
-  data::Patient patient{train, {}, tokenizer, run.layout(), config.eos_token_ids};
+  data::Patient patient{&train, {}, &tokenizer, run.layout(), config.eos_token_ids};
   for (const auto& [name, set] : others) patient.others.emplace_back(name, &set);
   if (run.start) {
     for (const data::TokenId id : models::adapter_end_ids(*run.start)) patient.end_ids.push_back(id);

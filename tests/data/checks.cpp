@@ -49,7 +49,7 @@ std::vector<std::string> checks_of(const data::Patient& patient) {
 }
 
 data::Patient patient(const Dataset& train) {
-  data::Patient p{train, {}, kTokenizer, nullptr, {2}};
+  data::Patient p{&train, {}, &kTokenizer, nullptr, {2}};
   p.steps = 100;
   p.warmup = 3;
   p.lr = 2e-4;
@@ -81,7 +81,7 @@ TEST_CASE("ends of answers that are not learned, or at which generation does not
   endless.eos = false;
   const FakeTokenizer without(endless);
   const Set train(rows(50), 200, without);
-  data::Patient p{train.data, {}, without, nullptr, {}};
+  data::Patient p{&train.data, {}, &without, nullptr, {}};
   CHECK(checks_of(p) == Checks{"end-of-turn!"});
   const auto layout = std::make_shared<data::ChatLayout>(
       kTokenizer,
@@ -91,7 +91,7 @@ TEST_CASE("ends of answers that are not learned, or at which generation does not
       std::nullopt, data::ChatOptions{});
   const Set chats(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})", 200,
                   kTokenizer, layout);
-  data::Patient talks{chats.data, {}, kTokenizer, layout.get(), {2}};
+  data::Patient talks{&chats.data, {}, &kTokenizer, layout.get(), {2}};
   CHECK(checks_of(talks).empty());
   talks.end_ids = {7};
   CHECK(checks_of(talks) == Checks{"end-of-turn"});
@@ -108,13 +108,13 @@ TEST_CASE("a BOS twice, and tags that the tokenizer splits", "[unit]") {
       "<s>{{ bos_token }}{% for m in messages %}{{ m.role }}:{{ m.content }}</s>{% endfor %}"
       "{% if add_generation_prompt %}assistant:{% endif %}");
   const Set doubled(row, 200, kTokenizer, twice);
-  data::Patient p{doubled.data, {}, kTokenizer, twice.get(), {2}};
+  data::Patient p{&doubled.data, {}, &kTokenizer, twice.get(), {2}};
   CHECK(checks_of(p) == Checks{"double-bos!"});
   const auto foreign = chat(
       "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}</s>\n{% endfor %}"
       "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
   const Set split(row, 200, kTokenizer, foreign);
-  data::Patient q{split.data, {}, kTokenizer, foreign.get(), {2}};
+  data::Patient q{&split.data, {}, &kTokenizer, foreign.get(), {2}};
   CHECK(checks_of(q) == Checks{"special-tokens"});
   CHECK(contains(data::examine(q).front().text, "<|im_start|> (12)"));
 }

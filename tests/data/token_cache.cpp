@@ -271,6 +271,28 @@ TEST_CASE("a token cache that is damaged is made again, and said", "[unit]") {
   }
 }
 
+TEST_CASE("a token cache whose example names a document that is not there is refused before anything is taken from it", "[unit]") {
+  const Files files;
+  write_text(files.dir / "rows.jsonl", rows(200));
+  const Counting tokenizer(files.tokenizer);
+  files.load({files.dir / "rows.jsonl"}, tokenizer, files.options(true));
+  for (const auto& entry : fs::recursive_directory_iterator(files.cache)) {
+    if (entry.path().filename() != "examples.bin") continue;
+    // In place and of the same time, so that no hash is taken.
+    const fs::file_time_type was = fs::last_write_time(entry.path());
+    const data::StoredExample crafted = {0, data::kAllLearned, 1, 0x7fffffff, 0, 1};
+    std::fstream(entry.path(), std::ios::in | std::ios::out | std::ios::binary)
+        .write(reinterpret_cast<const char*>(&crafted), sizeof crafted);
+    fs::last_write_time(entry.path(), was);
+  }
+  Told told;
+  const Dataset crafted = files.load({files.dir / "rows.jsonl"}, tokenizer, files.options(true), &told);
+  CHECK(contains(told.notes, "tokens are read from"));
+  CHECK_THROWS_AS(crafted.examples[0], DataError);
+  CHECK_THROWS_AS(crafted.examples.document(0), DataError);
+  CHECK_THROWS_AS(data::split(crafted, 0.1, 7), DataError);
+}
+
 TEST_CASE("a kill while the token cache is made loses nothing that was synced", "[unit]") {
   const Files files;
   std::string text;
@@ -350,7 +372,7 @@ TEST_CASE("making, reading and looking through a cached data set takes less memo
       Dataset train = files.load({files.dir / "long.jsonl"}, tokenizer, how);
       std::string told;
       const Dataset validation = data::take_validation(train, 0.1, 1, told);
-      data::Patient patient{train, {{"validation", &validation}}, tokenizer, nullptr, {2}};
+      data::Patient patient{&train, {{"validation", &validation}}, &tokenizer, nullptr, {2}};
       patient.at_most = 4000;  // as before training
       data::examine(patient);
       [[maybe_unused]] const std::size_t grown = kilobytes("VmHWM:") - begin;
