@@ -7,6 +7,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/tokenizer/unicode.h"
 
 namespace lowrank::data {
 
@@ -165,7 +166,7 @@ std::vector<TokenId> HfTokenizer::encode(std::string_view text, bool add_special
       const bool whole = piece.span.end - piece.span.begin == segment.text.size();
       encode_segment(
           whole ? std::move(segment.text) : segment.text.substr(piece.span.begin, piece.span.end - piece.span.begin),
-          raw.span.begin == 0 && piece.span.begin == 0 && segment.at_start, ids);
+          raw.span.begin == 0 && piece.span.begin < segment.of_first, ids);
     }
   }
   if (add_special_tokens) ids.insert(ids.end(), template_.after.begin(), template_.after.end());
@@ -173,7 +174,8 @@ std::vector<TokenId> HfTokenizer::encode(std::string_view text, bool add_special
 }
 
 NormalizedText HfTokenizer::normalized(std::string_view text) const {
-  NormalizedText out{std::string(text), normalized_limit(text.size())};
+  NormalizedText out{std::string(text), normalized_limit(text.size()), 0};
+  if (!text.empty()) next_character(text, out.of_first);
   if (normalizer_) normalizer_->apply(out);
   return out;
 }

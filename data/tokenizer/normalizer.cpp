@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -31,6 +33,16 @@ class SequenceNormalizer : public Normalizer {
   std::vector<std::unique_ptr<const Normalizer>> steps_;
 };
 
+// Of a text that was made anew whole: its beginning `first`, alone, would have become `alone`. Where that has met what follows it, the
+// first character counts.
+void became(NormalizedText& t, const std::string& first, const std::string& alone) {
+  if (first.empty()) return;
+  t.of_first = alone.size();
+  if (!alone.empty() && t.text.starts_with(alone)) return;
+  t.of_first = 0;
+  if (!t.text.empty()) next_character(t.text, t.of_first);
+}
+
 // Says which component made too much of a text.
 class Growing : public Normalizer {
  protected:
@@ -54,6 +66,7 @@ class Prepend : public Growing {
     if (t.text.empty()) return;
     check(t.text.size() + prefix_.size(), t.most);
     t.text.insert(0, prefix_);
+    if (t.of_first > 0) t.of_first += prefix_.size();
   }
 
  private:
@@ -71,11 +84,22 @@ class Replace : public Growing {
     std::size_t bytes = t.text.size() + matches.size() * content_.size();
     for (const ByteRange& m : matches) bytes -= m.end - m.begin;
     check(bytes, t.most);
-    if (matches.front().begin == 0 && content_.empty()) t.at_start = false;
+    t.of_first = first_after(matches, t.of_first);
     t.text = replaced(t.text, matches, content_);
   }
 
  private:
+  // What is put in stands where the last character of its match stood.
+  std::size_t first_after(const std::vector<ByteRange>& matches, std::size_t of_first) const {
+    std::size_t result = of_first;
+    for (const ByteRange& m : matches) {
+      if (m.begin >= of_first && m.end > 0) break;
+      if (m.end > of_first) return result - (of_first - m.begin);
+      result += content_.size() - (m.end - m.begin);
+    }
+    return result;
+  }
+
   Pattern pattern_;
   std::string content_;
 };
@@ -84,8 +108,10 @@ class Precompiled : public Growing {
  public:
   explicit Precompiled(const core::JsonView& json) : Growing(json), map_(json.at("precompiled_charsmap")) {}
   void apply(NormalizedText& t) const override {
+    const std::string first = t.text.substr(0, t.of_first);
     t.text = map_.apply(t.text, t.most);
     check(t.text.size(), t.most);
+    became(t, first, map_.apply(first, t.most));
   }
 
  private:
@@ -96,23 +122,36 @@ class Precompiled : public Growing {
 class Form : public Normalizer {
  public:
   explicit Form(NormalForm form) : form_(form) {}
-  void apply(NormalizedText& t) const override { t.text = normalize(t.text, form_); }
+  void apply(NormalizedText& t) const override {
+    const std::string first = t.text.substr(0, t.of_first);
+    t.text = normalize(t.text, form_);
+    became(t, first, normalize(first, form_));
+  }
 
  private:
   NormalForm form_;
 };
 
+void lower(NormalizedText& t) {
+  const std::string first = t.text.substr(0, t.of_first);
+  t.text = lowercase(t.text);
+  became(t, first, lowercase(first));
+}
+
 class Lowercase : public Normalizer {
  public:
-  void apply(NormalizedText& t) const override { t.text = lowercase(t.text); }
+  void apply(NormalizedText& t) const override { lower(t); }
 };
 
 class ByteLevel : public Normalizer {
  public:
   void apply(NormalizedText& t) const override {
     std::string out;
-    append_byte_level(out, t.text);
+    append_byte_level(out, std::string_view(t.text).substr(0, t.of_first));
+    const std::size_t of_first = out.size();
+    append_byte_level(out, std::string_view(t.text).substr(t.of_first));
     t.text = std::move(out);
+    t.of_first = of_first;
   }
 };
 
@@ -130,7 +169,7 @@ class StripSpace : public Normalizer {
       if (!is_white_space(next_character(text, at))) break;
       end = start;
     }
-    if (begin > 0) t.at_start = false;
+    t.of_first -= std::min(t.of_first, begin);
     t.text = text.substr(begin, end - begin);
   }
 
@@ -143,12 +182,14 @@ template <class Change>
 void rewrite(NormalizedText& t, const Change& change) {
   std::string out;
   out.reserve(t.text.size());
+  std::size_t of_first = 0;
   for (std::size_t at = 0; at < t.text.size();) {
-    const bool first = at == 0;
+    const bool first = at < t.of_first;
     change(out, next_character(t.text, at));
-    if (first && out.empty()) t.at_start = false;
+    if (first) of_first = out.size();
   }
   t.text = std::move(out);
+  t.of_first = of_first;
 }
 
 class StripAccents : public Normalizer {
@@ -189,12 +230,12 @@ class BertNormalizer : public Normalizer {
       if (chinese) out.push_back(' ');
     });
     if (strip_accents_) {
-      t.text = normalize(t.text, NormalForm::kNfd);
+      Form(NormalForm::kNfd).apply(t);
       rewrite(t, [](std::string& out, char32_t c) {
         if (!is_nonspacing(c)) append_character(out, c);
       });
     }
-    if (lowercase_) t.text = lowercase(t.text);
+    if (lowercase_) lower(t);
   }
 
  private:

@@ -12,7 +12,9 @@ namespace lowrank::data {
 struct NormalizedText {
   std::string text;
   std::size_t most;      // bytes that it may grow to
-  bool at_start = true;  // whether its first character is what became of the given text's first (Metaspace's "first")
+  // Bytes at its beginning that became of the given text's first character, as PyPI tokenizers' alignments have them: what Metaspace's
+  // "first" goes by.
+  std::size_t of_first;
 };
 
 class Normalizer {
