@@ -25,20 +25,23 @@ void head_backward(const Task<T>& task, std::int64_t h, const at::Tensor& gradie
   using W = Wide<T>;
   const std::int64_t heads = task.in.shape.value_heads, dk = task.key_dim(), dv = task.value_dim();
   const std::int64_t chunks = (task.length + kChunk - 1) / kChunk;
-  Work<T> work(task);
-  // Forward again: the state at the beginning of each chunk, and X.
+  // Forward again: the state at the beginning of each chunk, X, and what led to them.
+  std::vector<Work<T>> works;
+  works.reserve(static_cast<std::size_t>(chunks));
   const at::Tensor states = aten::zeros({chunks, dk, dv}, task.wide), x = aten::empty({task.length, dv}, task.wide);
   task.for_chunks([&](const Chunk& c) {
     const at::Tensor state = states.select(0, c.begin / kChunk), xs = x.narrow(0, c.begin, c.n);
+    Work<T>& work = works.emplace_back(task);
     work.read(c, h);
-    const at::Tensor a = work.make_products(c);
-    work.solve(c, a, work.make_by_state(c, state), xs);
+    work.make_products(c);
+    work.solve(c, work.make_by_state(c, state), xs);
     if (c.begin / kChunk + 1 < chunks) work.advance(c, state, xs, states.select(0, c.begin / kChunk + 1));
   });
 
-  const at::Tensor dstate = aten::zeros({dk, dv}, task.wide), meeting = work.buffer(2 * kChunk, dv);
-  const at::Tensor products = work.buffer(2 * kChunk, kChunk), dkeys = work.buffer(kChunk, dk);
-  const at::Tensor dvalues = work.buffer(kChunk, dv);
+  const Work<T>& any = works.front();
+  const at::Tensor dstate = aten::zeros({dk, dv}, task.wide), meeting = any.buffer(2 * kChunk, dv);
+  const at::Tensor products = any.buffer(2 * kChunk, kChunk), dkeys = any.buffer(kChunk, dk);
+  const at::Tensor dvalues = any.buffer(kChunk, dv);
   RowGradients<W> rows;
   for (std::int64_t chunk = chunks - 1; chunk >= 0; --chunk) {
     const Chunk c{chunk * kChunk, std::min(kChunk, task.length - chunk * kChunk)};
@@ -46,18 +49,18 @@ void head_backward(const Task<T>& task, std::int64_t h, const at::Tensor& gradie
     const at::Tensor state = states.select(0, chunk), xs = x.narrow(0, c.begin, n), chunk_units = task.units_of(c);
     const at::Tensor keys = chunk_units.narrow(0, 0, n), du = units.narrow(0, 2 * c.begin, 2 * n);
     rows.clear();
-    work.read(c, h);
-    const at::Tensor both = work.make_products(c), by_state = work.make_by_state(c, state);
+    Work<T>& work = works[static_cast<std::size_t>(chunk)];
+    const at::Tensor both = work.products_of(c), by_state = Work<T>::rows(work.by_state, 2 * n);
     const at::Tensor weighted = work.make_weighted_keys(c);
     // dX over dO, then dR over dO.
     const at::Tensor dr_do = Work<T>::rows(meeting, 2 * n), dr = dr_do.narrow(0, 0, n), go = dr_do.narrow(0, n, n);
     loops::widen_rows<T>(gradient.const_data_ptr<T>() + (token * heads + h) * dv, heads * dv, go.mutable_data_ptr<W>(),
                          n, dv);
-    aten::mm_out(dr, weighted, dstate);
-    dr.addmm_(both.narrow(0, n, n).t(), go);
+    multiply(dr, weighted, dstate);
+    multiply(dr, both.narrow(0, n, n).t(), go, /*accumulate=*/true);
     // Through S' = … + (rest K)ᵀ X.
     const at::Tensor dk_weighted = Work<T>::rows(dkeys, n);
-    aten::mm_out(dk_weighted, xs, dstate.t());
+    multiply(dk_weighted, xs, dstate.t());
     W last = work.last_decay(c) * loops::dot(state.const_data_ptr<W>(), dstate.const_data_ptr<W>(), dk * dv);
     for (std::int64_t i = 0; i < n; ++i) {
       const W by_rest =
@@ -69,19 +72,19 @@ void head_backward(const Task<T>& task, std::int64_t h, const at::Tensor& gradie
     loops::scale_rows(dk_weighted.const_data_ptr<W>(), work.rest.data(), dk_weighted.mutable_data_ptr<W>(), n, dk);
     du.narrow(0, 0, n).add_(dk_weighted);
     // Through X = (1 + β a)⁻¹ R and O = … + p X.
-    loops::substitute_transposed(both.const_data_ptr<W>(), work.beta.data(), dr.mutable_data_ptr<W>(), n, dv);
+    work.substitute_transposed(c, dr);
     const at::Tensor to_products = products.view(-1).narrow(0, 0, 2 * n * n).view({2 * n, n});
-    aten::mm_out(to_products, dr_do, xs.t());
+    multiply(to_products, dr_do, xs.t());
     loops::decay_products_backward(both.const_data_ptr<W>(), work.decay.template const_data_ptr<W>(), work.beta.data(),
                                    to_products.mutable_data_ptr<W>(), rows.beta.data(), rows.gamma.data(), n);
-    du.addmm_(to_products, keys);
-    du.narrow(0, 0, n).addmm_(to_products.t(), chunk_units);
+    multiply(du, to_products, keys, /*accumulate=*/true);
+    multiply(du.narrow(0, 0, n), to_products.t(), chunk_units, /*accumulate=*/true);
     // Through K S and Q S.
     loops::delta_rows_backward(work.values.template const_data_ptr<W>(), by_state.const_data_ptr<W>(), work.e.data(),
                                work.beta.data(), dr_do.mutable_data_ptr<W>(), dvalues.mutable_data_ptr<W>(),
                                rows.beta.data(), rows.e.data(), n, dv);
-    du.addmm_(dr_do, state.t());
-    dstate.mul_(work.last_decay(c)).addmm_(chunk_units.t(), dr_do);
+    multiply(du, dr_do, state.t(), /*accumulate=*/true);
+    multiply(dstate.mul_(work.last_decay(c)), chunk_units.t(), dr_do, /*accumulate=*/true);
     loops::narrow_rows<T>(dvalues.const_data_ptr<W>(), result.qkv.mutable_data_ptr<T>() + task.value_at(c, h),
                           task.columns(), n, dv);
     W* const dg = result.g.mutable_data_ptr<W>() + token * heads + h;

@@ -11,6 +11,8 @@
 
 #include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/dispatch.h"
+#include "lowrank/kernels/gemm/product.h"
+#include "lowrank/kernels/gemm/tiles.h"
 #include "lowrank/kernels/linear_attention.h"
 #include "lowrank/kernels/loops_state.h"
 #include "lowrank/kernels/rows.h"
@@ -18,7 +20,14 @@
 namespace lowrank::kernels::delta {
 
 inline constexpr std::int64_t kChunk = 64;
+inline constexpr std::int64_t kRowsAtOnce = 16;  // of a substitution
 inline constexpr double kEps = 1e-6;
+
+// out (+)= scale · a · b, of a chunk's size, in fp32 by the path in force.
+inline void multiply(at::Tensor out, const at::Tensor& a, const at::Tensor& b, bool accumulate = false, float scale = 1) {
+  if (gemm::takes(out.scalar_type(), gemm::kFewestRows)) return gemm::multiply_near(out, a, b, accumulate, scale);
+  out.addmm_(a, b, accumulate ? 1 : 0, scale);
+}
 
 // The inputs of a call, contiguous.
 struct Inputs {
@@ -88,12 +97,13 @@ template <typename T>
 struct Work {
   using W = Wide<T>;
   const Task<T>& task;
-  at::Tensor products, decay, by_state, values, weighted_keys;
+  at::Tensor products, weighted, decay, by_state, values, weighted_keys;
   std::vector<W> gamma, e, rest, beta;  // running sum, its exponential, e^(γ_n − γ), β
 
   explicit Work(const Task<T>& t)
       : task(t),
         products(buffer(2 * kChunk, kChunk)),
+        weighted(buffer(kChunk, kChunk)),
         decay(buffer(kChunk, kChunk)),
         by_state(buffer(2 * kChunk, t.value_dim())),
         values(buffer(kChunk, t.value_dim())),
@@ -110,6 +120,7 @@ struct Work {
   at::Tensor products_of(const Chunk& c) const {
     return products.view(-1).narrow(0, 0, 2 * c.n * c.n).view({2 * c.n, c.n});
   }
+  static W decay_of(W logarithm) { return logarithm < loops::kNoDecay<W> ? W{0} : std::exp(logarithm); }
   W last_decay(const Chunk& c) const { return e[static_cast<std::size_t>(c.n - 1)]; }
 
   void read(const Chunk& c, std::int64_t value_head) {
@@ -120,10 +131,10 @@ struct Work {
     for (std::int64_t i = 0; i < c.n; ++i) {
       sum += g[i * heads];
       gamma[i] = sum;
-      e[i] = std::exp(sum);
+      e[i] = decay_of(sum);
       beta[i] = static_cast<W>(b[i * heads]);
     }
-    for (std::int64_t i = 0; i < c.n; ++i) rest[i] = std::exp(sum - gamma[i]);
+    for (std::int64_t i = 0; i < c.n; ++i) rest[i] = decay_of(sum - gamma[i]);
     loops::widen_rows<T>(task.data() + task.value_at(c, value_head), task.columns(), values.mutable_data_ptr<W>(), c.n,
                          task.value_dim());
   }
@@ -131,14 +142,19 @@ struct Work {
   // a over p, [2n, n].
   at::Tensor make_products(const Chunk& c) {
     const at::Tensor both = products_of(c), units = task.units_of(c);
-    aten::mm_out(both, units, units.narrow(0, 0, c.n).t());
+    multiply(both, units, units.narrow(0, 0, c.n).t());
     loops::decay_products(both.mutable_data_ptr<W>(), decay.mutable_data_ptr<W>(), gamma.data(), c.n);
+    loops::scale_rows(both.const_data_ptr<W>(), beta.data(), weighted.mutable_data_ptr<W>(), c.n, c.n);
     return both;
+  }
+  // β a, [n, n]: of make_products.
+  at::Tensor weighted_products(const Chunk& c) const {
+    return weighted.view(-1).narrow(0, 0, c.n * c.n).view({c.n, c.n});
   }
   // K S over Q S, [2n, value_dim].
   at::Tensor make_by_state(const Chunk& c, const at::Tensor& state) {
     const at::Tensor both = rows(by_state, 2 * c.n);
-    aten::mm_out(both, task.units_of(c), state);
+    multiply(both, task.units_of(c), state);
     return both;
   }
   at::Tensor make_weighted_keys(const Chunk& c) {
@@ -148,16 +164,38 @@ struct Work {
     return result;
   }
   // X into `x` [n, value_dim].
-  void solve(const Chunk& c, const at::Tensor& a, const at::Tensor& ks, const at::Tensor& x) {
-    W* const to = x.mutable_data_ptr<W>();
-    loops::delta_residual(values.const_data_ptr<W>(), ks.const_data_ptr<W>(), e.data(), beta.data(), to, c.n,
-                          task.value_dim());
-    loops::substitute(a.const_data_ptr<W>(), beta.data(), to, c.n, task.value_dim());
+  void solve(const Chunk& c, const at::Tensor& ks, const at::Tensor& x) {
+    loops::delta_residual(values.const_data_ptr<W>(), ks.const_data_ptr<W>(), e.data(), beta.data(),
+                          x.mutable_data_ptr<W>(), c.n, task.value_dim());
+    substitute(c, x);
+  }
+  // x [n, value_dim] becomes (1 + β a)⁻¹ x, some rows at a time: what those before them take away is a product.
+  void substitute(const Chunk& c, const at::Tensor& x) const {
+    const at::Tensor a = weighted_products(c);
+    for (std::int64_t i = 0; i < c.n; i += kRowsAtOnce) {
+      const std::int64_t rows = std::min(kRowsAtOnce, c.n - i);
+      const at::Tensor some = x.narrow(0, i, rows);
+      if (i > 0) multiply(some, a.narrow(0, i, rows).narrow(1, 0, i), x.narrow(0, 0, i), /*accumulate=*/true, -1);
+      loops::substitute(a.const_data_ptr<W>() + i * c.n + i, c.n, some.mutable_data_ptr<W>(), rows, task.value_dim());
+    }
+  }
+  // x becomes (1 + β a)⁻ᵀ x.
+  void substitute_transposed(const Chunk& c, const at::Tensor& x) const {
+    const at::Tensor a = weighted_products(c);
+    for (std::int64_t i = (c.n - 1) / kRowsAtOnce * kRowsAtOnce; i >= 0; i -= kRowsAtOnce) {
+      const std::int64_t rows = std::min(kRowsAtOnce, c.n - i), later = i + rows;
+      const at::Tensor some = x.narrow(0, i, rows);
+      if (later < c.n) {
+        multiply(some, a.narrow(0, later, c.n - later).narrow(1, i, rows).t(), x.narrow(0, later, c.n - later),
+                 /*accumulate=*/true, -1);
+      }
+      loops::substitute_transposed(a.const_data_ptr<W>() + i * c.n + i, c.n, some.mutable_data_ptr<W>(), rows, task.value_dim());
+    }
   }
   // `after` may be `state` itself.
   void advance(const Chunk& c, const at::Tensor& state, const at::Tensor& x, at::Tensor after) {
     if (!after.is_same(state)) after.copy_(state);
-    after.mul_(last_decay(c)).addmm_(make_weighted_keys(c).t(), x);
+    multiply(after.mul_(last_decay(c)), make_weighted_keys(c).t(), x, /*accumulate=*/true);
   }
 };
 

@@ -55,9 +55,9 @@ at::Tensor forward_pass(const Inputs& in, const std::vector<at::Tensor>& states)
           work.read(c, h);
           const at::Tensor both = work.make_products(c), by_state = work.make_by_state(c, state);
           const at::Tensor xs = Work<T>::rows(x, c.n), o = by_state.narrow(0, c.n, c.n);
-          work.solve(c, both, by_state, xs);
+          work.solve(c, by_state, xs);
           loops::scale_rows(o.const_data_ptr<W>(), work.e.data(), o.mutable_data_ptr<W>(), c.n, dv);
-          o.addmm_(both.narrow(0, c.n, c.n), xs);
+          delta::multiply(o, both.narrow(0, c.n, c.n), xs, /*accumulate=*/true);
           loops::narrow_rows<T>(o.const_data_ptr<W>(), to + (c.begin * heads + h) * dv, heads * dv, c.n, dv);
           work.advance(c, state, xs, state);
         });

@@ -31,6 +31,12 @@ LOWRANK_INLINE void subtract_rows(W* x, std::int64_t row, std::int64_t first, st
   }
 }
 
+// Without branches, so that loops over it vectorise.
+template <typename W>
+LOWRANK_INLINE W decay_of(W logarithm) {
+  return logarithm < kNoDecay<W> ? W{0} : exponential(logarithm);
+}
+
 template <typename W>
 LOWRANK_INLINE W silu_slope(W x) {
   const W s = sigmoid(x);
@@ -85,20 +91,20 @@ LOWRANK_INLINE void norm_and_gate_backward(const T* g, const T* x, const T* w, c
   LOWRANK_ISA_CLONES void decay_products(W* products, W* decay, const W* gamma, std::int64_t n) {                      \
     for (std::int64_t i = 0; i < n; ++i) {                                                                             \
       W *const kk = products + i * n, *const qk = products + (n + i) * n, *const d = decay + i * n;                    \
-      for (std::int64_t j = 0; j < n; ++j) d[j] = j <= i ? exponential(gamma[i] - gamma[j]) : W{0};                    \
+      for (std::int64_t j = 0; j < n; ++j) d[j] = j <= i ? decay_of(gamma[i] - gamma[j]) : W{0};                       \
       for (std::int64_t j = 0; j < n; ++j) qk[j] *= d[j];                                                              \
       for (std::int64_t j = 0; j < n; ++j) kk[j] = j < i ? kk[j] * d[j] : W{0};                                        \
     }                                                                                                                  \
   }                                                                                                                    \
   template <>                                                                                                          \
-  LOWRANK_ISA_CLONES void substitute(const W* a, const W* beta, W* x, std::int64_t n, std::int64_t width) {            \
+  LOWRANK_ISA_CLONES void substitute(const W* a, std::int64_t stride, W* x, std::int64_t n, std::int64_t width) {      \
     for (std::int64_t i = 1; i < n; ++i)                                                                               \
-      subtract_rows<W>(x, i, 0, i, width, [=](std::int64_t j) { return beta[i] * a[i * n + j]; });                     \
+      subtract_rows<W>(x, i, 0, i, width, [=](std::int64_t j) { return a[i * stride + j]; });                          \
   }                                                                                                                    \
   template <>                                                                                                          \
-  LOWRANK_ISA_CLONES void substitute_transposed(const W* a, const W* beta, W* x, std::int64_t n, std::int64_t width) { \
+  LOWRANK_ISA_CLONES void substitute_transposed(const W* a, std::int64_t stride, W* x, std::int64_t n, std::int64_t width) { \
     for (std::int64_t i = n - 2; i >= 0; --i)                                                                          \
-      subtract_rows<W>(x, i, i + 1, n, width, [=](std::int64_t j) { return beta[j] * a[j * n + i]; });                 \
+      subtract_rows<W>(x, i, i + 1, n, width, [=](std::int64_t j) { return a[j * stride + i]; });                      \
   }                                                                                                                    \
   template <>                                                                                                          \
   LOWRANK_ISA_CLONES void delta_residual(const W* v, const W* ks, const W* e, const W* beta, W* r, std::int64_t n,     \

@@ -22,17 +22,23 @@ template <typename T>
 void unit_rows_backward(const Wide<T>* g, const Wide<T>* y, const Wide<T>* inverse, T* dx, std::int64_t stride,
                         std::int64_t rows, std::int64_t n, double scale);
 
+/// A decay whose logarithm is less counts as 0. Beside the 1 of a token's own key it is nothing (e^-50 is 2^-72), and what it
+/// would be multiplied with becomes denormal, at a hundred times a product's cost: of a head that forgets within a few
+/// tokens that is most of a chunk.
+template <typename W>
+inline constexpr W kNoDecay = sizeof(W) == sizeof(float) ? W{-50} : W{-600};
+
 /// Of a chunk's keys over queries times its keys, [2n, n]: the upper half becomes k_i·k_j e^(γ_i − γ_j) for j < i, the
 /// lower q_i·k_j e^(γ_i − γ_j) for j ≤ i, zero elsewhere. The exponentials are kept in `decay` [n, n].
 template <typename W>
 void decay_products(W* products, W* decay, const W* gamma, std::int64_t n);
 
-/// x [n, width] becomes (1 + diag(beta) a)⁻¹ x, a [n, n] of which what is below the diagonal counts.
+/// x [n, width] becomes (1 + a)⁻¹ x, a [n, n] of which what is below the diagonal counts, its rows `stride` apart.
 template <typename W>
-void substitute(const W* a, const W* beta, W* x, std::int64_t n, std::int64_t width);
-/// x becomes (1 + diag(beta) a)⁻ᵀ x.
+void substitute(const W* a, std::int64_t stride, W* x, std::int64_t n, std::int64_t width);
+/// x becomes (1 + a)⁻ᵀ x.
 template <typename W>
-void substitute_transposed(const W* a, const W* beta, W* x, std::int64_t n, std::int64_t width);
+void substitute_transposed(const W* a, std::int64_t stride, W* x, std::int64_t n, std::int64_t width);
 
 /// r_i = beta_i (v_i − e_i ks_i), rows of `width`.
 template <typename W>

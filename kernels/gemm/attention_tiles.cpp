@@ -6,7 +6,7 @@
 
 #include "lowrank/kernels/gemm/micro.h"
 #include "lowrank/kernels/gemm/panels.h"
-#include "lowrank/kernels/gemm/scratch.h"
+#include "lowrank/kernels/gemm/tiles.h"
 #include "lowrank/kernels/loops.h"
 
 namespace lowrank::kernels::gemm {
@@ -14,60 +14,6 @@ namespace lowrank::kernels::gemm {
 namespace {
 
 constexpr std::int64_t kQueries = 112;  // whose probabilities the backward pass holds: whole panels of either kernel
-
-// Memory of one task, handed out in turn.
-class Arena {
- public:
-  explicit Arena(std::int64_t floats) : next_(scratch(Purpose::kOther, floats)) {}
-  float* take(std::int64_t floats) {
-    float* const here = next_;
-    next_ += round_up(floats, 16);
-    return here;
-  }
-
- private:
-  float* next_;
-};
-
-// A right operand: packed, in panels of the kernel's width, each with all of its steps; or rows as they lie.
-struct Panels {
-  const float* data = nullptr;
-  std::int64_t column, step;  // floats from column to column, of those that panels begin with, and from step to step
-};
-
-std::int64_t panels_size(const MicroKernel& kernel, std::int64_t inner, std::int64_t columns) {
-  return round_up(inner * round_up(columns, kernel.columns), 16);
-}
-
-Panels packed(const MicroKernel& kernel, Arena& arena, const at::Tensor& b) {
-  float* const to = arena.take(panels_size(kernel, b.size(0), b.size(1)));
-  pack_right(kernel, b, 0, b.size(0), 1, to);
-  return {to, b.size(0), kernel.columns};
-}
-
-// Some rows of a left operand, as Range has them.
-struct LeftRows {
-  const float* data;
-  std::int64_t step, row;
-};
-LeftRows by_row(const float* data, std::int64_t row) { return {data, 1, row}; }
-LeftRows by_step(const float* data, std::int64_t step) { return {data, step, 1}; }
-
-// c [rows, columns] (+)= a · b over steps [begin, end), a's from its first on.
-void product(const MicroKernel& kernel, const LeftRows& a, const Panels& b, std::int64_t begin, std::int64_t end,
-             std::int64_t rows, std::int64_t first, std::int64_t columns, float* c, std::int64_t c_step,
-             bool accumulate = false) {
-  Tile tile;
-  tile.rows = static_cast<int>(rows);
-  tile.c_step = c_step;
-  tile.accumulate = accumulate;
-  for (std::int64_t column = first; column < columns; column += kernel.columns) {
-    tile.first = {end - begin, a.data, b.data + column * b.column + begin * b.step, a.step, b.step, a.row};
-    tile.c = c + column;
-    tile.columns = static_cast<int>(std::min<std::int64_t>(kernel.columns, columns - column));
-    kernel.tile(tile);
-  }
-}
 
 // What a panel of queries [begin, end) sees: keys [first, last), `first` at the beginning of a panel of keys.
 struct Seen {
