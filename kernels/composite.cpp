@@ -113,7 +113,7 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 
 at::Tensor attention(const at::Tensor& q, const std::vector<at::Tensor>& k, const std::vector<at::Tensor>& v,
                      const Segments& segments, const AttentionOptions& options) {
-  return composite::attention(q, at::cat(k), at::cat(v), segments, options);
+  return composite::attention(q, at::cat(k).to(q.scalar_type()), at::cat(v).to(q.scalar_type()), segments, options);
 }
 
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels) {

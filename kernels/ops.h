@@ -39,7 +39,8 @@ struct AttentionOptions {
 /// q, k, v and the sinks.
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Segments& segments,
                      const AttentionOptions& options);
-/// The same, without gradients, over keys and values that lie apart: those [Tk_s, Hkv, d] of each segment.
+/// The same, without gradients, over keys and values that lie apart: those [Tk_s, Hkv, d] of each segment; beside fp32 queries they
+/// may be bf16.
 at::Tensor attention(const at::Tensor& q, const std::vector<at::Tensor>& k, const std::vector<at::Tensor>& v,
                      const Segments& segments, const AttentionOptions& options);
 

@@ -68,7 +68,7 @@ class BeamSearch {
         // So many that enough are left to go on with when every end token is among them.
         candidates_(width_ *
                     std::max<std::size_t>(2, 1 + decoder.config().eos_token_ids.size() + options.end_ids.size())),
-        cache_(0),
+        cache_(0, options.cache),
         results_(prompts.size()) {}
 
   std::vector<Generated> run(std::vector<Answer> answers) {

@@ -14,7 +14,7 @@ Generated generate(DecoderImpl& decoder, const data::Tokenizer& tokenizer, const
                    KvCache* cache) {
   check(options);
   const at::NoGradGuard no_grad;
-  KvCache own;
+  KvCache own(1, options.cache);
   if (cache == nullptr) cache = &own;
   Answer answer(tokenizer, decoder.config(), options, prompt);
   for (std::uint64_t place = 0; !answer.ended(); ++place) {

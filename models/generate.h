@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lowrank/data/tokenizer/tokenizer.h"
+#include "lowrank/models/blocks/kv_dtype.h"
 #include "lowrank/models/decoder.h"
 
 namespace lowrank::models {
@@ -24,6 +25,7 @@ struct GenerateOptions {
   std::vector<data::TokenId> end_ids = {};  // that end the answer, beside the model's own end tokens
   std::int64_t no_repeat_ngram = 0;         // no run of this many tokens twice, the prompt's included; 0: off
   bool log_probs = false;                   // Generated::log_probs is filled
+  KvDtype cache = KvDtype::kAuto;           // keys and values of what was read
 };
 
 struct Generated {

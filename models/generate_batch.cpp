@@ -23,7 +23,7 @@ class Batch {
  public:
   Batch(DecoderImpl& decoder, const std::vector<BatchPrompt>& prompts, const GenerateOptions& options,
         const BatchOptions& batch)
-      : decoder_(decoder), prompts_(prompts), options_(options), batch_(batch), cache_(0), results_(prompts.size()) {}
+      : decoder_(decoder), prompts_(prompts), options_(options), batch_(batch), cache_(0, options.cache), results_(prompts.size()) {}
 
   std::vector<Generated> run(std::vector<Answer> answers) {
     for (std::size_t next = 0; next < answers.size() || !growing_.empty();) {

@@ -7,8 +7,11 @@
 
 namespace lowrank::models {
 
-KvCache::KvCache(std::int64_t sequences)
-    : lengths_(static_cast<std::size_t>(sequences), 0), longest_(static_cast<std::size_t>(sequences), 0), tokens_(lengths_.size()) {}
+KvCache::KvCache(std::int64_t sequences, KvDtype dtype)
+    : dtype_(dtype),
+      lengths_(static_cast<std::size_t>(sequences), 0),
+      longest_(static_cast<std::size_t>(sequences), 0),
+      tokens_(lengths_.size()) {}
 KvCache::~KvCache() = default;
 KvCache::KvCache(KvCache&&) noexcept = default;
 KvCache& KvCache::operator=(KvCache&&) noexcept = default;
@@ -17,7 +20,7 @@ MixerState& KvCache::state(std::size_t layer, const Mixer& mixer) {
   if (states_.size() <= layer) states_.resize(layer + 1);
   std::unique_ptr<MixerState>& state = states_[layer];
   if (state == nullptr) {
-    state = mixer.make_state();
+    state = mixer.make_state(dtype_);
     for (std::size_t s = 0; s < lengths_.size(); ++s) state->add();
   }
   return *state;

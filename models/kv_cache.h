@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lowrank/kernels/segments.h"
+#include "lowrank/models/blocks/kv_dtype.h"
 
 namespace lowrank::models {
 
@@ -14,7 +15,7 @@ class MixerState;
 
 class KvCache {
  public:
-  explicit KvCache(std::int64_t sequences = 1);
+  explicit KvCache(std::int64_t sequences = 1, KvDtype dtype = KvDtype::kAuto);
   ~KvCache();
   KvCache(KvCache&&) noexcept;
   KvCache& operator=(KvCache&&) noexcept;
@@ -42,6 +43,7 @@ class KvCache {
   }
 
  private:
+  KvDtype dtype_;
   std::vector<std::unique_ptr<MixerState>> states_;  // by layer
   std::vector<std::int64_t> lengths_;                // tokens cached when the current pass began
   std::vector<std::int64_t> longest_;

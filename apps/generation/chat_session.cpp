@@ -46,7 +46,8 @@ ChatSession::ChatSession(const Opened& opened, const recipes::AdapterSwitch& ada
       console_(options),
       sampling_(sampling_options(options)),
       stops_(sampling_.stop),
-      chat_(chat_asked_for(options)) {
+      chat_(chat_asked_for(options)),
+      cache_(1, sampling_.cache) {
   if (options.has("system")) row_["system"] = options.text("system");
   if (options.has("tools")) row_["tools"] = read_tools(options);
   adapter_changed();

@@ -62,9 +62,9 @@ class Attention : public Mixer {
     return o_->forward(mixed.reshape({-1, spec_.heads * spec_.head_dim}), pass.dropout);
   }
 
-  std::unique_ptr<MixerState> make_state() const override {
+  std::unique_ptr<MixerState> make_state(KvDtype dtype) const override {
     if (spec_.shares) return std::make_unique<NoState>();
-    return std::make_unique<AttentionState>();
+    return std::make_unique<AttentionState>(dtype);
   }
   std::optional<std::size_t> stores() const override { return spec_.stores; }
   std::optional<std::size_t> shares() const override { return spec_.shares; }

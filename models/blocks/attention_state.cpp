@@ -2,8 +2,6 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include <tuple>
-
 #include "lowrank/kernels/aten.h"
 
 namespace lowrank::models {
@@ -41,30 +39,52 @@ std::vector<at::Tensor> selected(const std::vector<at::Tensor>& buffers, const s
 
 }  // namespace
 
+at::Tensor AttentionState::Rows::append(std::size_t sequence, const at::Tensor& rows, std::int64_t used, KvDtype dtype) {
+  const std::int64_t total = used + rows.size(0);
+  const auto keep = [&](at::Tensor& buffer, const at::Tensor& kept) {
+    reserve(buffer, kept, used, total);
+    buffer.slice(0, used, total).copy_(kept);
+    return buffer.slice(0, 0, total);
+  };
+  switch (dtype) {
+    case KvDtype::kAuto:
+      return keep(values[sequence], rows);
+    case KvDtype::kBFloat16:
+      return keep(values[sequence], rows.to(at::kBFloat16));
+    case KvDtype::kInt8:
+      break;
+  }
+  const at::Tensor wide = rows.to(at::kFloat), scales_of_rows = wide.abs().amax(-1, /*keepdim=*/true);
+  // A row of zeros has codes of zero: 0 · (127 / tiny).
+  const at::Tensor codes = wide.mul(scales_of_rows.clamp_min(1e-30).reciprocal_().mul_(127)).round_().to(at::kChar);
+  const at::Tensor all_codes = keep(values[sequence], codes), all_scales = keep(scales[sequence], scales_of_rows);
+  return all_codes.to(at::kFloat).mul_(all_scales.mul(1.0 / 127)).to(rows.scalar_type());
+}
+
 void AttentionState::add() {
-  buffers_.keys.emplace_back();
-  buffers_.values.emplace_back();
+  for (Rows* const rows : {&keys_, &values_}) {
+    rows->values.emplace_back();
+    rows->scales.emplace_back();
+  }
 }
 
 void AttentionState::select(const std::vector<std::int64_t>& kept, const std::vector<std::int64_t>& lengths) {
   const at::NoGradGuard no_grad;
-  buffers_.keys = selected(buffers_.keys, lengths, kept);
-  buffers_.values = selected(buffers_.values, lengths, kept);
+  for (Rows* const rows : {&keys_, &values_}) {
+    rows->values = selected(rows->values, lengths, kept);
+    rows->scales = selected(rows->scales, lengths, kept);
+  }
 }
 
 KeysAndValues AttentionState::append(const at::Tensor& k, const at::Tensor& v, const kernels::Segments& segments) {
   const at::NoGradGuard no_grad;
   KeysAndValues all;
-  for (std::size_t s = 0; s < buffers_.keys.size(); ++s) {
+  for (std::size_t s = 0; s < keys_.values.size(); ++s) {
     const auto sequence = static_cast<std::int64_t>(s);
-    const std::int64_t added = segments.q_length(sequence), total = segments.k_length(sequence), used = total - added;
+    const std::int64_t added = segments.q_length(sequence), used = segments.k_length(sequence) - added;
     const std::int64_t from = segments.q_offsets[s];
-    for (const auto& [buffer, rows, out] :
-         {std::tuple(&buffers_.keys[s], &k, &all.keys), std::tuple(&buffers_.values[s], &v, &all.values)}) {
-      reserve(*buffer, *rows, used, total);
-      buffer->slice(0, used, total).copy_(rows->slice(0, from, from + added));
-      out->push_back(buffer->slice(0, 0, total));
-    }
+    all.keys.push_back(keys_.append(s, k.slice(0, from, from + added), used, dtype_));
+    all.values.push_back(values_.append(s, v.slice(0, from, from + added), used, dtype_));
   }
   return all;
 }

@@ -5,7 +5,7 @@
 
 namespace lowrank::models {
 
-/// Those of each sequence, [length, Hkv, d].
+/// Those of each sequence, [length, Hkv, d]; of fewer bytes than the queries where they are kept so.
 struct KeysAndValues {
   std::vector<at::Tensor> keys, values;
 };
@@ -20,7 +20,9 @@ class NoState : public MixerState {
 
 class AttentionState : public MixerState {
  public:
-  /// Adds the new k, v [Tq, Hkv, d]; gives all of every sequence, where they lie.
+  explicit AttentionState(KvDtype dtype) : dtype_(dtype) {}
+
+  /// Adds the new k, v [Tq, Hkv, d]; gives all of every sequence, where they lie or, of codes, decoded.
   KeysAndValues append(const at::Tensor& k, const at::Tensor& v, const kernels::Segments& segments);
 
   void add() override;
@@ -28,7 +30,14 @@ class AttentionState : public MixerState {
   bool rewinds() const override { return true; }
 
  private:
-  KeysAndValues buffers_;  // [capacity, Hkv, d], grown by doubling; undefined while empty
+  // [capacity, Hkv, d], grown by doubling; undefined while empty. `scales`, of codes: [capacity, Hkv, 1].
+  struct Rows {
+    std::vector<at::Tensor> values, scales;
+    at::Tensor append(std::size_t sequence, const at::Tensor& rows, std::int64_t used, KvDtype dtype);
+  };
+
+  KvDtype dtype_;
+  Rows keys_, values_;
 };
 
 }  // namespace lowrank::models

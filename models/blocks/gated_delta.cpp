@@ -44,7 +44,7 @@ class GatedDelta : public Mixer {
     return out_->forward(kernels::gated_rms_norm(o, weight, z.view_as(o), spec_.eps).view_as(z), pass.dropout);
   }
 
-  std::unique_ptr<MixerState> make_state() const override { return std::make_unique<RecurrentState>(kKinds); }
+  std::unique_ptr<MixerState> make_state(KvDtype) const override { return std::make_unique<RecurrentState>(kKinds); }
 
   std::int64_t kept_per_token() const override {
     return 2 * spec_.shape.columns() + 3 * spec_.shape.value_columns() + 4 * spec_.shape.value_heads;

@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "lowrank/models/blocks/kv_dtype.h"
 #include "lowrank/models/blocks/pass.h"
 #include "lowrank/models/blocks/scope.h"
 
@@ -34,7 +35,8 @@ class Mixer {
   /// x [T, d], normed -> [T, d]. With a `state` (of make_state) the segments' keys before their queries are what it
   /// has, and the new ones are added; nothing is recorded for a backward pass then.
   virtual at::Tensor forward(const at::Tensor& x, const LayerPass& pass, MixerState* state) const = 0;
-  virtual std::unique_ptr<MixerState> make_state() const = 0;
+  /// `dtype`: of keys and values, where it keeps any.
+  virtual std::unique_ptr<MixerState> make_state(KvDtype dtype) const = 0;
   /// Values that a backward pass keeps of a token, about.
   virtual std::int64_t kept_per_token() const = 0;
   /// The place in Carried::shared that it fills, and the one that it reads.

@@ -34,7 +34,7 @@ class ShortConv : public Mixer {
     return out_->forward(parts[1].mul(mixed), pass.dropout);
   }
 
-  std::unique_ptr<MixerState> make_state() const override { return std::make_unique<RecurrentState>(1); }
+  std::unique_ptr<MixerState> make_state(KvDtype) const override { return std::make_unique<RecurrentState>(1); }
   std::int64_t kept_per_token() const override { return 6 * width_; }  // B, C, x, B · x, its convolution, the product
 
  private:

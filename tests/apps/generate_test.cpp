@@ -356,3 +356,32 @@ TEST_CASE("mistakes with files of prompts are named in one line, and nothing is 
   CHECK(!fs::exists(place.output));
   CHECK(read_text(place.input) == good);
 }
+
+TEST_CASE("keys and values in fewer bytes answer alike in every way of asking", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const TempDir dir;
+  write_text(dir / "prompts.txt", "Once upon a time\nThe cat\n");
+  const std::vector<std::string> prompt = {"--prompt", "Once upon a time", "--max-new-tokens", "8", "--json"};
+  const auto ids = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words = {"generate", stories()};
+    words.insert(words.end(), prompt.begin(), prompt.end());
+    words.insert(words.end(), more.begin(), more.end());
+    const CommandResult result = run(words);
+    CAPTURE(result.err);
+    REQUIRE(result.exit == 0);
+    return nlohmann::json::parse(result.out)["ids"];
+  };
+  const nlohmann::json plain = ids({});
+  for (const std::string form : {"auto", "bfloat16", "int8"}) {
+    CAPTURE(form);
+    // This model is far from undecided at these tokens.
+    CHECK(ids({"--cache-dtype", form}) == plain);
+    CHECK(ids({"--cache-dtype", form, "--beams", "2"}).size() == 8);
+    const CommandResult file = run({"generate", stories(), "--input", (dir / "prompts.txt").string(), "--output",
+                                    (dir / (form + ".jsonl")).string(), "--max-new-tokens", "8", "--cache-dtype", form});
+    CHECK(file.exit == 0);
+    CHECK(read_text(dir / (form + ".jsonl")) == read_text(dir / "auto.jsonl"));
+    CHECK(run({"chat", stories(), "--max-new-tokens", "8", "--cache-dtype", form}, {}, "Hello\n").exit == 0);
+  }
+  check_mistake({"generate", stories(), "--prompt", "a", "--cache-dtype", "int4"}, 2, {"--cache-dtype", "int8"});
+}
