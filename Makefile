@@ -60,4 +60,4 @@ format:
 	@clang-format -i $$(git ls-files '*.h' '*.cpp')
 
 clean:
-	rm -rf build build-debug build-asan build-fuzz build-configure.log
+	rm -rf build build-debug build-asan build-tsan build-fuzz build-configure.log
