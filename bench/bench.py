@@ -30,6 +30,9 @@ SHAPES = {
                                     num_attention_heads=9, num_key_value_heads=3, max_position_embeddings=8192, rope_theta=100000.0)),
     "0.5B": ("Qwen2", "Qwen2", dict(vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24,
                                     num_attention_heads=14, num_key_value_heads=2, max_position_embeddings=32768, rope_theta=1000000.0)),
+    "TinyLlama": ("Llama", "Llama", dict(vocab_size=32000, hidden_size=2048, intermediate_size=5632, num_hidden_layers=22,
+                                         num_attention_heads=32, num_key_value_heads=4, max_position_embeddings=2048,
+                                         tie_word_embeddings=False)),
     "qwen3_5": ("Qwen3_5", "Qwen3_5Text", dict(vocab_size=81920, hidden_size=1024, intermediate_size=3584, num_hidden_layers=8,
                                                num_attention_heads=8, num_key_value_heads=2, head_dim=256, linear_num_key_heads=16,
                                                linear_num_value_heads=16, linear_key_head_dim=128, linear_value_head_dim=128)),
@@ -44,7 +47,7 @@ def make_model(folder: Path, dtype: str, shape: str) -> None:
 
     torch.manual_seed(0)
     family, config_family, sizes = SHAPES[shape]
-    config = getattr(transformers, config_family + "Config")(**sizes, tie_word_embeddings=True, bos_token_id=0, eos_token_id=0)
+    config = getattr(transformers, config_family + "Config")(**{"tie_word_embeddings": True, **sizes}, bos_token_id=0, eos_token_id=0)
     getattr(transformers, family + "ForCausalLM")(config).to(getattr(torch, dtype)).save_pretrained(folder)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -125,14 +125,15 @@ Copied copied_modules(const SlotTable& table, const LoraConfig& config, const st
       throw ConfigError(fmt::format("modules_to_save: no module's path ends in '{}'{}", core::printable(entry),
                                     core::did_you_mean(entry, last_segments(paths))));
   }
-  for (const LinearSlot& slot : table.slots) {
-    const kernels::BaseWeight& base = slot->base();
-    if (config.saves_whole(slot->path()) && !base.trains() && !base.gives_views(base.dtype()))
-      throw ConfigError(
-          fmt::format("modules_to_save: the weight of {} is in codes (int8, nf4), of which no whole copy can be trained; "
-                      "load the base as its files have it, or name another module",
-                      slot->path()));
-  }
+  const auto require_whole = [&](const std::string& path, const WholeModule& module) {
+    if (!config.saves_whole(path) || (!module->base().empty() && module->base().front().name == "weight")) return;
+    throw ConfigError(
+        fmt::format("modules_to_save: the weight of {} is in codes (int8, nf4) or shared out over ranks, of which no whole "
+                    "copy can be trained; load the base whole, as its files have it, or name another module",
+                    path));
+  };
+  for (const LinearSlot& slot : table.slots) require_whole(slot->path(), slot->whole());
+  require_whole(table.embedding->path(), table.embedding->whole());
   Copied result;
   bool any_bias = false;
   for (const WholeModule& module : all) {

@@ -11,7 +11,7 @@ namespace lowrank::lora {
 
 kernels::BaseWeight by_columns(const kernels::BaseWeight& base, const WholeModule& whole) {
   if (whole->base().empty())
-    throw ConfigError(fmt::format("DoRA on {} needs its weight as it is, and this one is packed", whole->path()));
+    throw ConfigError(fmt::format("DoRA on {} needs its weight as it is, and this one is packed or shared out over ranks", whole->path()));
   return kernels::BaseWeight::dense(whole->base().front().tensor.detach(), {}, {.transposed = !base.transposed()});
 }
 

@@ -24,7 +24,7 @@ DecoderImpl::DecoderImpl(DecoderConfig config, WeightSource& weights)
   const std::size_t layers = spec.layers.size();
   const Scope beginning = scope(0, spec.prefix);
   const std::int64_t columns = embedding_width(config_);
-  const at::Tensor table = beginning.take(spec.embedding.name + ".weight", {config_.vocab_size, columns});
+  const kernels::BaseWeight table = beginning.table(spec.embedding.name + ".weight", config_.vocab_size, columns);
   for (std::size_t i = 0; i < layers; ++i) {
     parts.layers.emplace_back(spec.layers[i], width,
                               scope(i + 1, spec.prefix + spec.layer_scope + "." + std::to_string(i) + "."));
@@ -33,7 +33,7 @@ DecoderImpl::DecoderImpl(DecoderConfig config, WeightSource& weights)
   parts.norm = Norm(spec.final_norm, width, end);
   if (!spec.final_projection.empty()) parts.projection = end.linear(spec.final_projection, {width, columns});
   parts.head = std::make_unique<Head>(spec.head, state_width(config_), config_.vocab_size,
-                                      config_.tied ? table : at::Tensor(), scope(layers + 2, ""));
+                                      config_.tied ? table : kernels::BaseWeight(), scope(layers + 2, ""));
   parts.embedding = std::make_unique<Embedding>(spec.embedding, table, width, beginning);
 }
 

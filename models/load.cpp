@@ -131,7 +131,8 @@ std::string in_words(const std::vector<std::string>& names) {
 
 Decoder load_decoder(DecoderConfig config, const formats::WeightFiles& weights, at::ScalarType dtype, bool trainable,
                      std::vector<std::string>* warnings, at::Device device, const GrownVocabulary* grown,
-                     CodedLoad* coded, core::ProgressObserver* progress) {
+                     CodedLoad* coded, core::ProgressObserver* progress,
+                     const std::shared_ptr<kernels::ShardedBase>& shares) {
   MappedWeights source(weights, trainable ? at::kFloat : dtype, trainable, embedding_of(*config.blocks), device);
   settle_head(config.blocks->head, weights, source);
   settle_prefix(*config.blocks, weights, source, warnings);
@@ -162,8 +163,10 @@ Decoder load_decoder(DecoderConfig config, const formats::WeightFiles& weights, 
     coded->base = CodedBase::open(coded->form, weights, coded->sha256, source.wanted(), progress);
     source.use(coded->base);
   }
+  if (shares != nullptr) source.share_out(shares, config.blocks->prefix + config.blocks->layer_scope + ".");
   auto decoder = std::make_shared<DecoderImpl>(config, source);
   decoder->beside = source.check_complete();
+  if (shares != nullptr) shares->open();
   decoder->file_rows = file_rows;
   if (warnings != nullptr && !decoder->beside.empty()) warnings->push_back(in_words(decoder->beside));
   return decoder;
@@ -205,6 +208,8 @@ LoadedModel load(const std::string& model, const LoadOptions& options, core::Pro
   DTypeDecision decision = choose_dtype(options.dtype, loaded.weights);
   if (options.trainable && options.form != kernels::BaseForm::kAsStored)
     throw InternalError("models::load: weights in codes cannot be trained");
+  if (options.shares != nullptr && (options.trainable || options.form != kernels::BaseForm::kAsStored))
+    throw InternalError("models::load: shares are kept of a frozen base as its files have it");
   loaded.coded.form = options.form;
   if (options.trainable) decision = {at::kFloat, "float32: every weight is trained"};
   loaded.dtype_reason = decision.reason;
@@ -225,11 +230,14 @@ LoadedModel load(const std::string& model, const LoadOptions& options, core::Pro
     }
   }
   loaded.grown = grown != nullptr;
+  if (loaded.grown && options.shares != nullptr)
+    throw ConfigError("`shard-base` keeps shares of the model's own vocabulary, and this run has further rows; leave it out");
   DecoderConfig resized = config;
   if (grown) resized.vocab_size = grown->rows;
   limit_tokenizer(loaded, resized);
   loaded.decoder = load_decoder(config, loaded.weights, decision.dtype, options.trainable, &loaded.warnings,
-                                options.device, grown.get(), &loaded.coded, progress);
+                                options.device, grown.get(), &loaded.coded, progress, options.shares);
+  loaded.shares = options.shares;
   loaded.decoder->base_name = resolved.base_name;
   if (progress != nullptr) {
     for (const std::string& link : loaded.weights.links()) progress->note(link);

@@ -10,6 +10,7 @@
 #include "lowrank/core/progress.h"
 #include "lowrank/data/tokenizer/tokenizer.h"
 #include "lowrank/formats/safetensors.h"
+#include "lowrank/kernels/sharded_base.h"
 #include "lowrank/models/coded_base.h"
 #include "lowrank/models/decoder.h"
 #include "lowrank/models/dtype.h"
@@ -40,6 +41,9 @@ struct LoadOptions {
   std::optional<std::filesystem::path> adapter = std::nullopt;
   /// A larger vocabulary that is asked for otherwise. Not with `trainable`.
   std::shared_ptr<const GrownVocabulary> grown = nullptr;
+  /// Of the matrices this process keeps its share alone, and has the rest sent by the others; opened by load(). Neither
+  /// with `trainable`, a `form` of codes, nor further rows of a vocabulary.
+  std::shared_ptr<kernels::ShardedBase> shares = nullptr;
   /// Where the weights are, and so everything that is computed with them.
   at::Device device = at::kCPU;
 };
@@ -60,6 +64,7 @@ struct LoadedModel {
   bool grown = false;                 // there are further rows than the files'
   std::string dtype_reason;           // why this dtype was taken, in words
   CodedLoad coded;                    // how its weights came into codes
+  std::shared_ptr<kernels::ShardedBase> shares;  // what other processes keep of it; null: nothing
   std::vector<std::string> warnings;  // unknown config keys and the like
 };
 
@@ -80,7 +85,8 @@ std::vector<data::TokenId> adapter_end_ids(const std::filesystem::path& adapter)
 Decoder load_decoder(DecoderConfig config, const formats::WeightFiles& weights, at::ScalarType dtype,
                      bool trainable = false, std::vector<std::string>* warnings = nullptr, at::Device device = at::kCPU,
                      const GrownVocabulary* grown = nullptr, CodedLoad* coded = nullptr,
-                     core::ProgressObserver* progress = nullptr);
+                     core::ProgressObserver* progress = nullptr,
+                     const std::shared_ptr<kernels::ShardedBase>& shares = nullptr);
 
 /// SHA-256 over the weight files' own SHA-256, in order.
 std::string weights_sha256(const formats::WeightFiles& weights, core::ProgressObserver* progress = nullptr);

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <string_view>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/mapped_pages.h"
 #include "lowrank/core/text.h"
 #include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/kernels/aten.h"
@@ -107,6 +109,8 @@ at::Tensor MappedWeights::take_bytes(const std::string& name, const std::vector<
   const std::string where = fmt::format("{}: tensor '{}'", entry->file->path().string(), entry->info->name);
   if (entry->info->dtype != formats::DType::kU8)
     throw ModelError(fmt::format("{} is of type {}; expected U8", where, formats::dtype_name(entry->info->dtype)));
+  if (shares_ != nullptr)
+    throw ConfigError(fmt::format("{} is packed in 4 bits, of which no shares can be kept; leave `shard-base` out", where));
   if (trainable_)
     throw ModelError(
         fmt::format("{} is packed in 4 bits, which cannot be trained whole; train an adapter, or a bf16 copy of the "
@@ -126,11 +130,27 @@ at::Tensor MappedWeights::take(const std::string& name, const std::vector<std::i
     return kernels::aten::zeros({}, at::TensorOptions(dtype_).device(device_)).expand(shape);
   const at::Tensor view = formats::tensor_view(*entry);
   if (trainable_) return view.to(device_, at::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_(true);
-  // In a bf16 run the GEMMs want bf16 operands; in an fp32 run half-precision weights are widened as they are used.
-  const bool usable =
-      view.scalar_type() == dtype_ ||
-      (dtype_ == at::kFloat && (view.scalar_type() == at::kBFloat16 || view.scalar_type() == at::kHalf));
-  return usable ? view.to(device_) : view.to(device_, dtype_);
+  return usable(view.scalar_type()) ? view.to(device_) : view.to(device_, dtype_);
+}
+
+// In a bf16 run the GEMMs want bf16 operands; in an fp32 run half-precision weights are widened as they are used.
+bool MappedWeights::usable(at::ScalarType stored) const {
+  return stored == dtype_ || (dtype_ == at::kFloat && (stored == at::kBFloat16 || stored == at::kHalf));
+}
+
+std::shared_ptr<const kernels::BaseStorage> MappedWeights::sharded(const CodedWeight& weight) {
+  if (shares_ == nullptr || !holds(weight.tensor)) return nullptr;
+  const auto* entry = find(weight.tensor, weight.shape());
+  core::release_pages(entry->bytes());  // what has been read of others' shares
+  at::Tensor all = formats::tensor_view(*entry);
+  if (weight.expert >= 0) all = all.select(0, weight.expert);
+  const auto [first, last] = shares_->share(all.size(0));
+  at::Tensor held = all.narrow(0, first, last - first);
+  if (!usable(held.scalar_type())) held = held.to(dtype_);
+  int layer = kernels::ShardedBase::kAlone;
+  if (weight.tensor.starts_with(layers_))
+    std::from_chars(weight.tensor.data() + layers_.size(), weight.tensor.data() + weight.tensor.size(), layer);
+  return shares_->add(layer, std::move(held), all.size(0), weight.transposed);
 }
 
 std::shared_ptr<const kernels::BaseStorage> MappedWeights::coded(const CodedWeight& weight) {

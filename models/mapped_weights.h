@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lowrank/formats/safetensors.h"
+#include "lowrank/kernels/sharded_base.h"
 #include "lowrank/models/coded_base.h"
 #include "lowrank/models/weight_source.h"
 
@@ -27,6 +28,7 @@ class MappedWeights : public WeightSource {
   at::Tensor take_bytes(const std::string& name, const std::vector<std::int64_t>& shape) override;
   std::string stored_name(const std::string& name) const override;
   std::shared_ptr<const kernels::BaseStorage> coded(const CodedWeight& weight) override;
+  std::shared_ptr<const kernels::BaseStorage> sharded(const CodedWeight& weight) override;
   at::ScalarType dtype() const override { return dtype_; }
 
   /// From now on names that begin with `prefix` are read as beginning with `stored`; the first such prefix counts.
@@ -42,6 +44,11 @@ class MappedWeights : public WeightSource {
   void code(kernels::BaseForm form) { form_ = form; }
   const std::vector<CodedWeight>& wanted() const { return wanted_; }
   void use(std::shared_ptr<const CodedBase> base) { base_ = std::move(base); }
+  /// From now on matrices are given of which this process keeps its share; `layers`: what stands before a layer's number
+  /// in their names. Not with code().
+  void share_out(std::shared_ptr<kernels::ShardedBase> shares, std::string layers) {
+    shares_ = std::move(shares), layers_ = std::move(layers);
+  }
   /// Counts a tensor as taken.
   void pass_over(const std::string& name) { taken_.insert(name); }
   /// To be called when the decoder is made: ModelError for tensors that were asked for and are not in the files (take
@@ -52,6 +59,7 @@ class MappedWeights : public WeightSource {
 
  private:
   const formats::WeightFiles::Entry* find(const std::string& name, const std::vector<std::int64_t>& shape);
+  bool usable(at::ScalarType stored) const;
 
   const formats::WeightFiles& files_;
   at::ScalarType dtype_;
@@ -67,6 +75,8 @@ class MappedWeights : public WeightSource {
   kernels::BaseForm form_ = kernels::BaseForm::kAsStored;
   std::vector<CodedWeight> wanted_;
   std::shared_ptr<const CodedBase> base_;
+  std::shared_ptr<kernels::ShardedBase> shares_;
+  std::string layers_;
 };
 
 }  // namespace lowrank::models

@@ -49,6 +49,8 @@ class WeightSource {
   virtual at::Tensor take_bytes(const std::string& name, const std::vector<std::int64_t>& shape);
   /// W [out, in] of this name in codes, where the run keeps such weights so; null: as take() gives it.
   virtual std::shared_ptr<const kernels::BaseStorage> coded(const CodedWeight& /*weight*/) { return nullptr; }
+  /// W [out, in] of this name where this process holds a share of it alone; null: as coded() or take() gives it.
+  virtual std::shared_ptr<const kernels::BaseStorage> sharded(const CodedWeight& /*weight*/) { return nullptr; }
   /// Under which name the files have this tensor: their prefix may be another than the model's.
   virtual std::string stored_name(const std::string& name) const { return name; }
   /// The run's dtype: of the residual stream and the outputs of linear layers.

@@ -6,11 +6,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "lowrank/core/json.h"
 #include "lowrank/data/plan.h"
+#include "lowrank/kernels/sharded_base.h"
 #include "lowrank/train/metrics.h"
 
 namespace lowrank::train {
@@ -36,6 +38,10 @@ class GradSync {
   virtual std::string name(int rank) const { return "rank " + std::to_string(rank); }
   /// Throws where it is known that another rank has ended or stopped: to be called in long work between two meetings.
   virtual void look() {}
+  /// Whether all ranks stand on one machine, where what they map of files is there once.
+  virtual bool on_one_machine() const { return true; }
+  /// A way of its own for what ranks keep for each other of a frozen base; null where there are no others.
+  virtual std::unique_ptr<kernels::ShareExchange> exchange() { return nullptr; }
   /// What went between the ranks, for run.json; null: nothing.
   virtual core::Json traffic_json() const { return nullptr; }
 };

@@ -20,13 +20,13 @@ double rounded(double x, at::ScalarType dtype) {
 
 }  // namespace
 
-Embedding::Embedding(const EmbeddingSpec& spec, const at::Tensor& rows, std::int64_t width, const Scope& scope)
+Embedding::Embedding(const EmbeddingSpec& spec, const kernels::BaseWeight& rows, std::int64_t width, const Scope& scope)
     : spec_(spec),
       dtype_(scope.dtype()),
-      slot_(std::make_shared<lora::EmbeddingSlotImpl>(scope.prefix() + spec.name, kernels::BaseWeight::dense(rows),
+      slot_(std::make_shared<lora::EmbeddingSlotImpl>(scope.prefix() + spec.name, rows,
                                                       scope.stored_weight(scope.prefix() + spec.name))),
       norm_(spec.norm, width, scope) {
-  if (!spec.projection.empty()) projection_ = scope.linear(spec.projection, {rows.size(1), width});
+  if (!spec.projection.empty()) projection_ = scope.linear(spec.projection, {rows.in_features(), width});
   if (!spec.positions.empty()) {
     positions_ = scope.parameters(spec.positions, {{"weight", {spec.position_rows, width}}});
   }

@@ -32,7 +32,7 @@ struct EmbeddingSpec {
 class Embedding {
  public:
   /// `rows` [V, columns of the table]: the table, which a tied head may share; `width`: d.
-  Embedding(const EmbeddingSpec& spec, const at::Tensor& rows, std::int64_t width, const Scope& scope);
+  Embedding(const EmbeddingSpec& spec, const kernels::BaseWeight& rows, std::int64_t width, const Scope& scope);
 
   /// ids int64 [T] -> [T, d] in the run's dtype. `noise` [T, columns of the table] (or undefined) is added to its rows.
   /// ModelError for an id outside the vocabulary or a position that the model has not.

@@ -6,7 +6,7 @@
 
 namespace lowrank::models {
 
-Head::Head(const HeadSpec& spec, std::int64_t width, std::int64_t vocabulary, const at::Tensor& shared,
+Head::Head(const HeadSpec& spec, std::int64_t width, std::int64_t vocabulary, const kernels::BaseWeight& shared,
            const Scope& root)
     : spec_(spec),
       slot_(shared.defined() ? root.shared_linear(spec.name, shared)

@@ -23,7 +23,8 @@ struct HeadSpec {
 class Head {
  public:
   /// `shared` [V, d]: the embedding's table, where both are one; else undefined.
-  Head(const HeadSpec& spec, std::int64_t width, std::int64_t vocabulary, const at::Tensor& shared, const Scope& root);
+  Head(const HeadSpec& spec, std::int64_t width, std::int64_t vocabulary, const kernels::BaseWeight& shared,
+       const Scope& root);
 
   /// hidden [T, d] -> logits [T, V] fp32, through the head's adapter too.
   at::Tensor logits(const at::Tensor& hidden) const;

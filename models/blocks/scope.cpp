@@ -41,37 +41,49 @@ void Scope::add_tree(const std::string& path, const lora::ModulePtr& module) con
 }
 
 lora::LinearSlot Scope::linear(const std::string& name, const LinearShape& shape) const {
-  return modules_.slots.emplace_back(make_linear(name, shape));
+  const CodedWeight place = place_of(name, shape);
+  return modules_.slots.emplace_back(make_linear(name, shape, shape.as_stored ? weights_.sharded(place) : frozen(place)));
 }
 
 lora::LinearSlot Scope::router(const std::string& name, const LinearShape& shape) const {
-  LinearShape own = shape;
-  own.as_stored = true;
-  return modules_.routers.emplace_back(make_linear(name, own));
+  return modules_.routers.emplace_back(make_linear(name, shape, nullptr));
 }
 
-lora::LinearSlot Scope::make_linear(const std::string& name, const LinearShape& shape) const {
+Scope::Storage Scope::frozen(const CodedWeight& weight) const {
+  Storage storage = weights_.sharded(weight);
+  return storage != nullptr ? storage : weights_.coded(weight);
+}
+
+CodedWeight Scope::place_of(const std::string& name, const LinearShape& shape) const {
+  return {prefix_ + name + ".weight", -1, shape.transposed, shape.out, shape.in};
+}
+
+kernels::BaseWeight Scope::table(const std::string& name, std::int64_t rows, std::int64_t columns) const {
+  if (Storage storage = weights_.sharded({prefix_ + name, -1, false, rows, columns}))
+    return kernels::BaseWeight(std::move(storage));
+  return kernels::BaseWeight::dense(take(name, {rows, columns}));
+}
+
+lora::LinearSlot Scope::make_linear(const std::string& name, const LinearShape& shape, const Storage& storage) const {
   const std::string path = prefix_ + name;
-  const CodedWeight place = {path + ".weight", -1, shape.transposed, shape.out, shape.in};
-  std::shared_ptr<const kernels::BaseStorage> coded;
-  if (!shape.as_stored) coded = weights_.coded(place);
-  const at::Tensor weight =
-      coded == nullptr ? take(name + ".weight", place.shape(), {Initial::Kind::kNormal, shape.deviation}) : at::Tensor();
+  const at::Tensor weight = storage == nullptr ? take(name + ".weight", place_of(name, shape).shape(),
+                                                      {Initial::Kind::kNormal, shape.deviation})
+                                               : at::Tensor();
   const at::Tensor bias =
       shape.bias ? in_dtype(take(name + ".bias", {shape.out}, {Initial::Kind::kZeros}), dtype()) : at::Tensor();
   lora::StoredWeight stored = stored_weight(path);
   stored.transposed = shape.transposed;
   const auto slot = std::make_shared<lora::LinearSlotImpl>(
       path,
-      coded == nullptr ? kernels::BaseWeight::dense(weight, bias, {.transposed = shape.transposed})
-                       : kernels::BaseWeight(coded, bias),
+      storage == nullptr ? kernels::BaseWeight::dense(weight, bias, {.transposed = shape.transposed})
+                         : kernels::BaseWeight(storage, bias),
       std::move(stored));
   add_tree(path, slot->module());
   return slot;
 }
 
-lora::LinearSlot Scope::shared_linear(const std::string& name, const at::Tensor& weight) const {
-  const auto slot = std::make_shared<lora::LinearSlotImpl>(prefix_ + name, kernels::BaseWeight::dense(weight));
+lora::LinearSlot Scope::shared_linear(const std::string& name, const kernels::BaseWeight& weight) const {
+  const auto slot = std::make_shared<lora::LinearSlotImpl>(prefix_ + name, weight);
   add_tree(slot->path(), slot->module());
   return modules_.slots.emplace_back(slot);
 }

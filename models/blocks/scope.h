@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -34,7 +35,7 @@ struct LinearShape {
   bool bias = false;
   bool transposed = false;  // stored [in, out], as GPT-2's Conv1D is
   double deviation = 1;     // of a new model's weight, times initializer_range
-  bool as_stored = false;   // never in codes (a head, a router)
+  bool as_stored = false;   // never in codes (a head)
 };
 
 /// A parameter of all experts of a layer.
@@ -66,9 +67,9 @@ class Scope {
 
   /// The linear layer `name` with the tensors "weight" and, where it has one, "bias".
   lora::LinearSlot linear(const std::string& name, const LinearShape& shape) const;
-  /// The linear layer `name` over a tensor [out, in] that another module has too (a tied head): registered, not
+  /// The linear layer `name` over a weight [out, in] that another module has too (a tied head): registered, not
   /// counted.
-  lora::LinearSlot shared_linear(const std::string& name, const at::Tensor& weight) const;
+  lora::LinearSlot shared_linear(const std::string& name, const kernels::BaseWeight& weight) const;
   /// The router `name`: a linear layer that is no target by target_modules.
   lora::LinearSlot router(const std::string& name, const LinearShape& shape) const;
   /// all-linear passes over the linear layer of this path.
@@ -80,14 +81,20 @@ class Scope {
   lora::WholeModule parameters(const std::string& name, const std::vector<Parameter>& parameters) const;
   /// The same of the scope's own module: "model.layers.0." has "layer_scalar".
   lora::WholeModule own_parameters(const std::vector<Parameter>& parameters) const;
-  /// A tensor as the source gives it, registered nowhere: "embed_tokens.weight".
+  /// The table [rows, columns] of this name, registered nowhere: "embed_tokens.weight".
+  kernels::BaseWeight table(const std::string& name, std::int64_t rows, std::int64_t columns) const;
+  /// A tensor as the source gives it, registered nowhere.
   at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape, const Initial& initial = {}) const;
 
   /// Where the files have the tensors of the module of this path.
   lora::StoredWeight stored_weight(const std::string& path) const;
 
  private:
-  lora::LinearSlot make_linear(const std::string& name, const LinearShape& shape) const;
+  using Storage = std::shared_ptr<const kernels::BaseStorage>;
+  /// In shares, or in codes; null: as the source gives it.
+  Storage frozen(const CodedWeight& weight) const;
+  CodedWeight place_of(const std::string& name, const LinearShape& shape) const;
+  lora::LinearSlot make_linear(const std::string& name, const LinearShape& shape, const Storage& storage) const;
   void add_tree(const std::string& path, const lora::ModulePtr& module) const;
   lora::WholeModule parameters_at(const std::string& path, const std::vector<Parameter>& parameters) const;
 

@@ -31,7 +31,7 @@ lora::ExpertsSlot Scope::experts(const std::string& name, const ExpertsShape& sh
     }
   } else if (shape.parts.empty() || weights_.holds(one)) {
     for (std::int64_t e = 0; e < count; ++e) {
-      const auto coded = weights_.coded({one, e, shape.transposed, shape.out, shape.in, count});
+      const auto coded = frozen({one, e, shape.transposed, shape.out, shape.in, count});
       if (coded != nullptr) storages.push_back({coded});
     }
     if (storages.empty())
@@ -46,7 +46,7 @@ lora::ExpertsSlot Scope::experts(const std::string& name, const ExpertsShape& sh
       auto& places = base.stored.emplace_back();
       for (const std::string& part : shape.parts) {
         const std::string tensor = base.owner + "." + std::to_string(e) + "." + part + ".weight";
-        if (const auto coded = weights_.coded({tensor, -1, false, rows, shape.in})) {
+        if (const auto coded = frozen({tensor, -1, false, rows, shape.in})) {
           storages.resize(static_cast<std::size_t>(e) + 1);
           storages.back().push_back(coded);
         } else {

@@ -36,6 +36,8 @@ std::vector<std::filesystem::path> weight_files(const models::LoadedModel& loade
 
 // Weights as their files have them, but those that are in codes, and the codes.
 std::uint64_t base_bytes(const models::LoadedModel& loaded) {
+  if (const kernels::ShardedBase* const shares = loaded.shares.get())  // what is whole at a time stands with `workspace`
+    return less(loaded.weights.total_bytes(), static_cast<std::uint64_t>(shares->total_bytes() - shares->held_bytes()));
   if (loaded.coded.base == nullptr) return loaded.weights.total_bytes();
   return less(loaded.weights.total_bytes(), loaded.coded.base->stored_bytes()) + loaded.coded.base->bytes();
 }
@@ -103,6 +105,9 @@ MemoryPlan memory_plan(const PlannedStep& step) {
                    static_cast<std::uint64_t>(kPanels * static_cast<double>(std::min(4 * largest, kPanelBytes)));
   // What computes bf16 in fp32 turns a product's rows into those first.
   if (element == 2 && !models::cpu_computes_bf16()) plan.workspace += bytes(tokens * widest, 4);
+
+  if (step.loaded != nullptr && step.loaded->shares != nullptr)
+    plan.workspace += static_cast<std::uint64_t>(step.loaded->shares->buffer_bytes());
 
   plan.before = static_cast<std::uint64_t>(train::peak_rss_bytes());
   ::malloc_trim(0);  // what reading the data took and gave back is the system's again, not the program's

@@ -6,13 +6,15 @@ namespace lowrank::recipes {
 
 namespace fs = std::filesystem;
 
+bool SharedBase::holds(const models::Resolved& resolved, const models::LoadOptions& options) const {
+  return model_ && path_ == resolved.model && options_.dtype == options.dtype && options_.form == options.form &&
+         options_.adapter == options.adapter && options_.grown == nullptr && options.grown == nullptr &&
+         !options_.trainable && !options.trainable;
+}
+
 models::LoadedModel& SharedBase::get(const models::Resolved& resolved, const models::LoadOptions& options,
                                      core::ProgressObserver& progress) {
-  const bool same =
-      model_ && path_ == resolved.model && options_.dtype == options.dtype && options_.form == options.form &&
-                    options_.adapter == options.adapter && options_.grown == nullptr && options.grown == nullptr &&
-                    !options_.trainable && !options.trainable;
-  if (!same) {
+  if (!holds(resolved, options)) {
     model_.reset();
     model_ = models::load(resolved.model.string(), options, &progress);
     path_ = resolved.model;

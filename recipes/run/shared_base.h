@@ -15,12 +15,15 @@ class SharedBase {
  public:
   /// `several`: more than one run will come, so that what is read is kept.
   explicit SharedBase(bool several) : several_(several) {}
+  /// Whether get() would give the model that is there.
+  bool holds(const models::Resolved& resolved, const models::LoadOptions& options) const;
   /// Loaded when it is first asked for, when it is asked for in another way, and always anew when its weights are to be
   /// trained.
   models::LoadedModel& get(const models::Resolved& resolved, const models::LoadOptions& options,
                            core::ProgressObserver& progress);
   /// The model that get() gave last.
   models::LoadedModel& model() { return *model_; }
+  const models::LoadedModel& model() const { return *model_; }
   /// Of its weights; computed once.
   const std::string& sha256(core::ProgressObserver* progress = nullptr);
   bool several() const { return several_; }

@@ -153,11 +153,27 @@ void TrainingRun::resolve(const AdapterSpec& adapter) {
   resolved = models::resolve(model);
   start = resolved.adapter;
   if (adapter.adapter) start = adapter_folder(*adapter.adapter, "adapter");
+  check_shares(adapter);
   if (!adapter.add_tokens || adapter.method == "full") return;
   if (start)
     fields.fail("add-tokens", "is for a new adapter, and this run starts from one that brings its own tokenizer; leave it "
                               "out");
   added_.emplace(*adapter.add_tokens, resolved.model);
+}
+
+void TrainingRun::check_shares(const AdapterSpec& adapter) const {
+  if (spec.shard_base == "off") return;
+  const auto refuse = [&](bool wrong, const char* why) {
+    if (wrong) fields.fail("shard-base", why);
+  };
+  refuse(sync.ranks() == 1, "shares a base out over several processes, and this run has one; start more, or leave it out");
+  refuse(adapter.method == "full", "is for a frozen base, and `method` full trains every weight; leave it out");
+  refuse(spec.base_dtype != "auto", "is for a base as its files have it, and `base-dtype` keeps it in codes; give one of them");
+  refuse(adapter.add_tokens.has_value(), "keeps shares of the model's own vocabulary, and `add-tokens` brings further rows; "
+                                         "give one of them");
+  refuse(spec.kernels == "composite", "saves nothing with `kernels` composite, whose backward pass keeps every weight whole; "
+                                      "give one of them");
+  refuse(spec.pack == "keep", "contradicts `pack` keep, which holds every weight packed; give one of them");
 }
 
 bool TrainingRun::open(RunResult& result, const std::vector<fs::path>& inputs) {
@@ -276,7 +292,7 @@ models::LoadedModel& TrainingRun::load(SharedBase& base, bool full) {
                                           form));
   if (form == "auto" && earlier.contains("base dtype")) form = earlier["base dtype"].get<std::string>();
   options.form = base_form(form);
-  if (spec.fit && !full && form == "auto") {
+  if (spec.fit && !full && form == "auto" && spec.shard_base == "off") {
     const FormThatFits found = form_that_fits(resolved.model);
     options.form = found.form;
     if (!found.words.empty()) report.remarks.emplace_back("fit", found.words);
@@ -290,6 +306,7 @@ models::LoadedModel& TrainingRun::load(SharedBase& base, bool full) {
   }
   options.adapter = full ? std::nullopt : start;
   if (added_) options.grown = added_->grown();
+  options.shares = shares_of(base, options);
   models::LoadedModel& loaded = base.get(resolved, options, observer);
   if (added_) loaded.tokenizer = added_->tokenizer();
   if (start) {
@@ -317,11 +334,37 @@ models::LoadedModel& TrainingRun::load(SharedBase& base, bool full) {
     facts["base dtype"] = report.base_dtype;
     report.remarks.emplace_back("base", loaded.coded.base->words());
   }
+  if (loaded.shares != nullptr) {
+    const kernels::ShardedBase& shares = *loaded.shares;
+    const auto bytes = [](std::int64_t n) { return core::format_bytes(static_cast<std::uint64_t>(n)); };
+    report.shares = {{"ranks", sync.ranks()},
+                     {"total_bytes", shares.total_bytes()},
+                     {"held_bytes", shares.held_bytes()},
+                     {"buffer_bytes", shares.buffer_bytes()}};
+    report.remarks.emplace_back("base", fmt::format("shared out over {} ranks: {} of {} are kept here, and {} at a time come "
+                                                    "from the others as they are used",
+                                                    sync.ranks(), bytes(shares.held_bytes()), bytes(shares.total_bytes()),
+                                                    bytes(shares.buffer_bytes())));
+  }
   facts["tokenizer"] = hash_files(loaded.tokenizer->files());
   if (start)
     for (const std::string& remark : base_remarks(*start, loaded)) observer.warning(remark);
   if (start) facts["starting adapter"] = core::sha256_file(lora::adapter_weights(*start));
   return loaded;
+}
+
+std::shared_ptr<kernels::ShardedBase> TrainingRun::shares_of(const SharedBase& base,
+                                                             const models::LoadOptions& options) {
+  if (spec.shard_base == "off") return nullptr;
+  if (options.form != kernels::BaseForm::kAsStored)
+    fields.fail("shard-base", "is for a base as its files have it, and this run began with one in codes; leave it out");
+  if (spec.shard_base == "auto" && sync.on_one_machine()) {
+    report.remarks.emplace_back("base", fmt::format("not shared out: the {} ranks stand on one machine, and share its mapped "
+                                                    "files (`shard-base` always shares it out there too)",
+                                                    sync.ranks()));
+    return nullptr;
+  }
+  return base.holds(resolved, options) ? base.model().shares : std::make_shared<kernels::ShardedBase>(sync.exchange());
 }
 
 lora::Adapter TrainingRun::make_adapter(const AdapterSpec& adapter_spec, const lora::SlotTable& slots,
@@ -496,7 +539,7 @@ void TrainingRun::train(RunResult& result, train::Objective& objective, const tr
     facts["base model's weights"] = report.model_sha256;
   }
   if (!observer.wants_samples()) report.samples = nullptr;
-  const std::int64_t kept = kept_panel_bytes(spec, report, objective);
+  const std::int64_t kept = report.shares.is_null() ? kept_panel_bytes(spec, report, objective) : 0;
   if (kept > 0) {
     if (report.memory) report.memory->packed = static_cast<std::uint64_t>(kept);
     report.remarks.emplace_back("packed weights", "kept, at most " + core::format_bytes(static_cast<std::uint64_t>(kept)));
@@ -504,9 +547,15 @@ void TrainingRun::train(RunResult& result, train::Objective& objective, const tr
   observer.on_opening(report);
   const fs::path out = result.out = spec.out;
   result.run = run_json(report, nullptr, out);
+  kernels::ShardedBase* const shares = base_ == nullptr ? nullptr : base_->model().shares.get();
+  const auto part = [&] {  // the others need this rank's share no more
+    if (shares == nullptr) return;
+    shares->rest();
+    train::together(sync, [] {});
+  };
   if (spec.dry_run) {
     result.state = RunResult::State::kDryRun;
-    return;
+    return part();
   }
   train::together(sync, [&] {
     if (sync.rank() == 0) train::write_run_json(out, result.run);
@@ -541,14 +590,22 @@ void TrainingRun::train(RunResult& result, train::Objective& objective, const tr
   }
   if (result.training->stop == train::TrainResult::Stop::kSignal) {
     result.state = RunResult::State::kStopped;
-    return;
+    return part();
   }
   result.state = RunResult::State::kTrained;
   report.findings["lr"] = result.training->lr;
   if (!result.training->spikes.empty()) report.findings["spikes"] = result.training->spikes;
   if (result.training->lr_test.is_object()) report.findings["lr_test"] = result.training->lr_test;
   if (afterwards) afterwards(report, *result.training);
-  if (const Json traffic = sync.traffic_json(); !traffic.is_null()) report.findings["communication"] = traffic;
+  if (Json traffic = sync.traffic_json(); !traffic.is_null()) {
+    if (shares != nullptr) {
+      const kernels::ShardedBase::Traffic base = shares->traffic();
+      traffic["base_bytes_received"] = base.bytes;
+      traffic["seconds_waiting_for_base"] = base.waited_seconds;
+    }
+    report.findings["communication"] = std::move(traffic);
+  }
+  part();
   train::together(sync, [&] {
     if (sync.rank() == 0) report_end(result);
   });

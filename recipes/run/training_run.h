@@ -104,6 +104,9 @@ class TrainingRun {
   void report_end(RunResult& result);
   void open_folder(const std::vector<std::filesystem::path>& inputs);
   void require_shared_folder() const;
+  void check_shares(const AdapterSpec& adapter) const;
+  /// What of the base falls to this rank, for the load to come; null: all of it, which is said where it was asked for.
+  std::shared_ptr<kernels::ShardedBase> shares_of(const SharedBase& base, const models::LoadOptions& options);
   int batch_ranks() const;
   std::filesystem::path chat_folder(const data::Tokenizer& tokenizer) const;
 

@@ -95,7 +95,7 @@ struct LittleDataSpec {
 
 /// Where and how a run runs.
 struct RunSpec {
-  std::string dtype = "auto", base_dtype = "auto";
+  std::string dtype = "auto", base_dtype = "auto", shard_base = "off";
   std::optional<std::int64_t> threads;
   std::string recompute = "auto", kernels = "fused", pack = "auto";
   std::string out;

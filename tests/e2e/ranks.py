@@ -287,14 +287,90 @@ def faults(r):
         check("to the same bytes", r.digest(out) == r.digest(whole))
 
 
+def parts(r):
+    """--shard-base: ranks that hold the base together leave the bytes of ranks that each have it whole."""
+    pairs = r.work / "parts-pairs.jsonl"
+    pairs.write_text("".join(json.dumps({"prompt": f"Say {i}.", "chosen": f" {i}, gladly", "rejected": " No" + "o" * (i % 4)}) + "\n" for i in range(40)))
+    labels = r.work / "parts-labels.jsonl"
+    labels.write_text("".join(json.dumps({"text": f"number {i} is {'even' if i % 2 == 0 else 'odd'}", "label": str(i % 2)}) + "\n" for i in range(40)))
+    prompts = r.work / "parts-prompts.txt"
+    prompts.write_text("".join(f"Count to {i}\n" for i in range(24)))
+    always = ("--shard-base", "always")
+    text, evaluated = ("finetune",), ("--eval-every", 5, "--val-split", 0.2)
+    cases = {
+        "2 ranks": (2, text, r.data, ()),
+        "3 ranks, evaluated": (3, text, r.data, evaluated),
+        "4 ranks": (4, text, r.data, ()),
+        "bf16": (2, text, r.data, ("--dtype", "bfloat16")),
+        "recomputation": (2, text, r.data, ("--recompute", "layer")),
+        "PiSSA": (2, text, r.data, ("--init", "pissa")),
+        "DoRA on all, the head too": (2, text, r.data, ("--dora", "--targets", "q_proj,down_proj,lm_head")),
+        "an adapter on the embedding": (2, text, r.data, ("--targets", "q_proj,embed_tokens")),
+        "dpo": (2, ("align", "dpo"), pairs, ()),
+        "reward": (2, ("align", "reward"), pairs, ()),
+        "ppo": (2, ("align", "ppo"), prompts, ("--reward", "length:8", "--response-length", "8", "--max-steps", "4")),
+        "classification": (2, text, labels, ("--task", "classification")),
+        "folds": (2, text, r.data, ("--folds", 2, "--max-steps", 4)),
+    }
+    for name, (ranks, verb, data, options) in cases.items():
+        outs = f"parts-{name.replace(' ', '-')}-whole", f"parts-{name.replace(' ', '-')}"
+        for out, more in zip(outs, ((), always)):
+            said, _ = r.finish(out, r.by_hand(r.arguments(out, *options, *more, verb=verb, data=data), ranks))
+        files = [str(path.relative_to(r.work / outs[0])) for path in sorted((r.work / outs[0]).rglob(ADAPTER)) if "checkpoint" not in str(path)]
+        check(f"shares, {name}: the bytes of ranks that have the base whole",
+              len(files) > 0 and all(r.digest(outs[0], file) == r.digest(outs[1], file) for file in files), f"{len(files)} files")
+        if name != "folds":
+            check(f"shares, {name}: the same losses", r.losses(outs[0]) == r.losses(outs[1]))
+            check(f"shares, {name}: said", f"shared out over {ranks} ranks" in said)
+    run = json.load(open(r.work / "parts-4-ranks" / "run.json"))
+    shares, traffic = run["model"]["shares"], run["result"]["communication"]
+    check("run.json has what a rank holds and what came", shares["ranks"] == 4 and traffic["base_bytes_received"] > 0
+          and abs(shares["held_bytes"] / shares["total_bytes"] - 0.25) < 0.05, json.dumps({**shares, **traffic}))
+    planned = [json.load(open(r.work / out / "run.json"))["memory"]["base"] for out in ("parts-4-ranks", "parts-4-ranks-whole")]
+    check("the memory plan counts the share", planned[0] < 0.6 * planned[1], f"{planned}")
+    out = "parts-auto"
+    said, _ = r.finish(out, r.by_hand(r.arguments(out, "--shard-base", "auto"), 2))
+    check("auto on one machine: the mapped files are shared, and that is said",
+          "not shared out: the 2 ranks stand on one machine" in said and "shares" not in json.load(open(r.work / out / "run.json"))["model"])
+    out = "parts-mpi"
+    if pathlib.Path(r.lowrank).parent.joinpath("lowrank_mpi.so").exists() and shutil.which("mpirun"):
+        r.finish(out, r.by_mpirun(r.arguments(out, *always), 4))
+        check("shares under mpirun: the same bytes", r.digest(out) == r.digest("parts-4-ranks"))
+
+    refusals = {
+        "one process": ((1,), (), "--shard-base: shares a base out over several processes"),
+        "--method full": ((2,), ("--method", "full"), "--shard-base: is for a frozen base"),
+        "--base-dtype nf4": ((2,), ("--base-dtype", "nf4"), "--shard-base: is for a base as its files have it"),
+        "--kernels composite": ((2,), ("--kernels", "composite"), "--shard-base: saves nothing with --kernels composite"),
+        "--pack keep": ((2,), ("--pack", "keep"), "--shard-base: contradicts --pack keep"),
+        "a whole copy": ((2,), ("--modules-to-save", "lm_head"), "shared out over ranks, of which no whole copy can be trained"),
+    }
+    for name, ((ranks,), options, expected) in refusals.items():
+        _, errors = r.finish(name, r.by_hand(r.arguments("parts-refused", *always, *options), ranks), expect=2)
+        check(f"shares with {name} are refused in one sentence", expected in errors and errors.count("error:") == 1, errors.strip()[:160])
+
+    whole, out = undisturbed(r), "parts-killed"
+    processes = r.by_hand(r.arguments(out, *LONG, *always, "--rank-timeout", 2), 2)
+    wait_for_step(r, out, 35, processes)
+    began = time.monotonic()
+    processes[1].send_signal(signal.SIGKILL)
+    _, errors = r.finish(out, processes[:1], expect=AGAIN)
+    processes[1].communicate()
+    named = f"rank 1 ({socket.gethostname()}, pid {processes[1].pid}) has ended, or its connection broke"
+    check("a rank that is killed with its share is named in one sentence, in time",
+          named in errors and errors.count("error:") == 1 and time.monotonic() - began < 8, errors.strip()[:160])
+    r.finish(out, r.by_hand(r.arguments(out, *LONG, *always, "--resume"), 2))
+    check("and the run goes on to the same bytes", r.digest(out) == r.digest(whole))
+
+
 def main():
     lowrank = pathlib.Path(sys.argv[1]).resolve()
     torchrun = sys.argv[sys.argv.index("--torchrun") + 1] if "--torchrun" in sys.argv else shutil.which("torchrun")
-    parts = [part for part in (same_as_one, verbs, pictures, signals_and_resume, faults) if part.__name__ in sys.argv] or [
-        same_as_one, verbs, pictures, signals_and_resume, faults]
+    all_parts = (same_as_one, verbs, pictures, signals_and_resume, faults, parts)
+    asked = [part for part in all_parts if part.__name__ in sys.argv] or all_parts
     with tempfile.TemporaryDirectory() as work:
         r = Ranks(lowrank, pathlib.Path(work), torchrun)
-        for part in parts:
+        for part in asked:
             part(r)
 
 

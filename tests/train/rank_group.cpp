@@ -119,6 +119,71 @@ TEST_CASE("ranks over TCP tell each other texts of any length, in the order of t
   });
 }
 
+namespace {
+
+/// A base of two layers that the ranks of a group hold together, opened.
+struct HeldTogether {
+  explicit HeldTogether(train::RankGroup& group)
+      : base(std::make_shared<kernels::ShardedBase>(group.exchange())) {
+    for (int i = 0; i < 2; ++i) {
+      whole.push_back(gradients_of(i, 40 * 30).view({40, 30}));
+      const auto [first, last] = base->share(40);
+      weights.emplace_back(base->add(i, whole.back().narrow(0, first, last - first), 40, false));
+    }
+    base->open();
+  }
+  void check(std::size_t i) const {
+    if (!torch::equal(weights[i].rows(0, 40, at::kFloat), whole[i])) throw InternalError("other rows came");
+  }
+  std::shared_ptr<kernels::ShardedBase> base;
+  std::vector<at::Tensor> whole;
+  std::vector<kernels::BaseWeight> weights;
+};
+
+}  // namespace
+
+TEST_CASE("ranks over TCP give each other what they hold of a base, whenever one asks", "[unit]") {
+  for (const int ranks : {2, 3, 4}) {
+    INFO(ranks << " ranks");
+    over_tcp(ranks, [](train::RankGroup& group) {
+      if (!group.on_one_machine()) throw InternalError("threads of one process are on one machine");
+      const HeldTogether held(group);
+      for (int pass = 0; pass < 3 * group.rank(); ++pass) {  // rank 0 asks for nothing, and answers
+        held.check(0);
+        held.check(1);
+        const at::Tensor ids = torch::tensor({39, 0, 17, 20, 20}, at::kLong);
+        if (!torch::equal(held.weights[0].rows_at(ids), held.whole[0].index_select(0, ids)))
+          throw InternalError("other rows came");
+      }
+      if ((held.base->traffic().bytes == 0) != (group.rank() == 0)) throw InternalError("bytes are not counted");
+      group.gather("done");
+    });
+  }
+}
+
+TEST_CASE("a rank that ends while its share of the base is asked for is named", "[unit]") {
+  const int port = free_port();
+  std::array<std::string, 3> messages;
+  std::vector<std::thread> threads;
+  for (int r = 0; r < 3; ++r) {
+    threads.emplace_back([&, r] {
+      const auto group = train::join(by_hand(r, 3, port), {3, 20});
+      const HeldTogether held(*group);
+      held.check(0);
+      group->gather("all have begun");
+      if (r == 2) return;
+      messages[static_cast<std::size_t>(r)] = message_of<train::RankLost>([&] {
+        for (;;) held.weights[0].rows_at(torch::tensor({39, 0}, at::kLong));
+      });
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (int r = 0; r < 2; ++r) {
+    INFO(messages[static_cast<std::size_t>(r)]);
+    CHECK(contains(messages[static_cast<std::size_t>(r)], "rank 2 ("));
+  }
+}
+
 TEST_CASE("training over TCP leaves the bytes of training in memory", "[unit]") {
   const auto results = [](const auto& run_on) {
     TempDir out;

@@ -10,6 +10,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/host.h"
 #include "lowrank/train/ranks/meeting.h"
+#include "lowrank/train/ranks/shares.h"
 
 namespace lowrank::train {
 namespace {
@@ -165,6 +166,10 @@ void RankGroup::reduce(std::vector<float>& values, std::size_t first, std::size_
   }
   wire_->move(transfers, *watch_);
 }
+
+bool RankGroup::on_one_machine() const { return ranks_here(peers_, rank_) == ranks(); }
+
+std::unique_ptr<kernels::ShareExchange> RankGroup::exchange() { return share_exchange(*this, peers_, *watch_); }
 
 core::Json RankGroup::traffic_json() const {
   const std::int64_t sums = std::max<std::int64_t>(1, traffic_.sums);

@@ -36,6 +36,8 @@ class RankGroup : public GradSync {
   void look() override { watch_->check(); }
   void sum(at::Tensor& gradients, StepTotals& totals) override;
   std::vector<std::string> gather(const std::string& bytes) override;
+  bool on_one_machine() const override;
+  std::unique_ptr<kernels::ShareExchange> exchange() override;
   core::Json traffic_json() const override;
 
   const std::vector<Peer>& peers() const { return peers_; }
