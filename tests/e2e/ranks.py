@@ -54,7 +54,7 @@ class Ranks:
                 file.write(json.dumps({"prompt": f"What is {i} and {i % 7}?", "completion": f" It is {i + i % 7}" + "!" * (i % 5)}) + "\n")
 
     def arguments(self, out, *options, grad_accum=1, verb=("finetune",), data=None):
-        model = [] if verb == ("pretrain",) else [str(self.base), "--dtype", "float32"]
+        model = [] if verb == ("pretrain",) else [str(self.base)] if "--dtype" in options else [str(self.base), "--dtype", "float32"]
         common = {"--max-steps": "20", "--batch-size": "2", "--grad-accum": str(grad_accum), "--lr": "1e-3", "--seed": "5"}
         own = [str(option) for option in options]
         given = [word for name, value in common.items() if name not in own for word in (name, value)]
