@@ -146,7 +146,11 @@ std::shared_ptr<const kernels::BaseStorage> MappedWeights::sharded(const CodedWe
   if (weight.expert >= 0) all = all.select(0, weight.expert);
   const auto [first, last] = shares_->share(all.size(0));
   at::Tensor held = all.narrow(0, first, last - first);
-  if (!usable(held.scalar_type())) held = held.to(dtype_);
+  if (usable(held.scalar_type())) {
+    core::map_apart(formats::tensor_bytes(held));
+  } else {
+    held = held.to(dtype_);
+  }
   int layer = kernels::ShardedBase::kAlone;
   if (weight.tensor.starts_with(layers_))
     std::from_chars(weight.tensor.data() + layers_.size(), weight.tensor.data() + weight.tensor.size(), layer);
