@@ -86,11 +86,12 @@ def main() -> None:
     for rank, ((mapped, own), (mapped_whole, own_whole)) in enumerate(zip(shared["peaks"], whole["peaks"])):
         base = mapped + max(0, own - own_whole)
         worst = max(worst, base / mapped_whole)
-        print(f"rank {rank}: {base / 1e9:.3f} GB of the base resident ({mapped / 1e9:.3f} mapped, {(own - own_whole) / 1e9:.3f} of its own beyond), "
-              f"whole {mapped_whole / 1e9:.3f} GB: {base / mapped_whole:.3f}")
+        print(f"rank {rank}: {base / 1e9:.3f} GB of the base resident ({mapped / 1e9:.3f} mapped, {(own - own_whole) / 1e9:.3f} of its own "
+              f"beyond), whole {mapped_whole / 1e9:.3f} GB: {base / mapped_whole:.3f}")
     print(f"largest share {worst:.3f}; by the plan {(shares['held_bytes'] + shares['buffer_bytes']) / shares['total_bytes']:.3f}; "
           f"{traffic['base_bytes_received'] / arguments.steps / 1e9:.2f} GB received a step, {traffic['seconds_waiting_for_base']:.1f} s waited for")
-    print(f"losses {'equal' if whole['losses'] == shared['losses'] else 'DIFFER'}, adapters {'byte-equal' if whole['sha256'] == shared['sha256'] else 'DIFFER'}")
+    print(f"losses {'equal' if whole['losses'] == shared['losses'] else 'DIFFER'}, adapters "
+          f"{'byte-equal' if whole['sha256'] == shared['sha256'] else 'DIFFER'}")
 
 
 if __name__ == "__main__":
