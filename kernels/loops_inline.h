@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "lowrank/kernels/loops.h"
 
@@ -30,12 +31,13 @@ LOWRANK_INLINE void store(c10::BFloat16& to, float x) {
   const std::uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
   to.x = static_cast<std::uint16_t>(x != x ? 0x7FC0u : rounded);
 }
-/// x as T would keep it.
+/// x as T would keep it. (Not by way of a T: a struct on the stack keeps loops from being vectorised.)
 template <typename T>
 LOWRANK_INLINE Wide<T> rounded(Wide<T> x) {
-  T kept;
-  store(kept, x);
-  return load(kept);
+  if constexpr (!std::is_same_v<T, c10::BFloat16>) return x;
+  const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(x));
+  const std::uint32_t kept = (bits + 0x7FFFu + ((bits >> 16) & 1u)) & 0xFFFF0000u;
+  return std::bit_cast<float>(x != x ? 0x7FC00000u : kept);
 }
 
 /// e^x to 2 ulp without branches, so that loops over it vectorise (Cephes' polynomial; arguments beyond ±88 are

@@ -1,4 +1,6 @@
 // Inner loops of the norm, rotary embedding and gated activation.
+#include <type_traits>
+
 #include "lowrank/kernels/loops_inline.h"
 
 namespace lowrank::kernels::loops {
@@ -78,21 +80,65 @@ LOWRANK_INLINE void turn_interleaved(const T* x, const float* cos, const float* 
   }
 }
 
+// What is not computed in its own type is widened some elements at a time: with that among it g++ does not vectorise so long a loop.
+constexpr std::int64_t kWidened = 64;
+
+template <typename W, typename T>
+LOWRANK_INLINE void widen(const T* x, W* y, std::int64_t n) {
+  for (std::int64_t j = 0; j < n; ++j) y[j] = load(x[j]);
+}
+template <typename W, typename T>
+LOWRANK_INLINE void narrow(const W* x, T* y, std::int64_t n) {
+  for (std::int64_t j = 0; j < n; ++j) store(y[j], x[j]);
+}
+
+// y may be up.
+template <typename T>
+LOWRANK_INLINE void gate_up_wide(const Wide<T>* gate, const Wide<T>* up, Wide<T>* y, std::int64_t n) {
+  for (std::int64_t j = 0; j < n; ++j) {
+    const Wide<T> e = gate[j];
+    y[j] = rounded<T>(e * sigmoid(e)) * up[j];
+  }
+}
+// dgate may be g and dup may be up.
+template <typename T>
+LOWRANK_INLINE void gate_up_backward_wide(const Wide<T>* g, const Wide<T>* gate, const Wide<T>* up, Wide<T>* dgate, Wide<T>* dup,
+                                          std::int64_t n) {
+  using W = Wide<T>;
+  for (std::int64_t j = 0; j < n; ++j) {
+    const W e = gate[j], s = sigmoid(e), gj = g[j], u = up[j];
+    dgate[j] = gj * u * s * (W{1} + e * (W{1} - s));
+    dup[j] = gj * rounded<T>(e * s);
+  }
+}
+
 template <typename T>
 LOWRANK_INLINE void gate_up(const T* gate, const T* up, T* y, std::int64_t n) {
-  for (std::int64_t j = 0; j < n; ++j) {
-    const Wide<T> e = load(gate[j]);
-    store(y[j], rounded<T>(e * sigmoid(e)) * load(up[j]));
+  using W = Wide<T>;
+  if constexpr (std::is_same_v<T, W>) return gate_up_wide<T>(gate, up, y, n);
+  W e[kWidened], u[kWidened];
+  for (std::int64_t begin = 0; begin < n; begin += kWidened) {
+    const std::int64_t m = n - begin < kWidened ? n - begin : kWidened;
+    widen(gate + begin, e, m);
+    widen(up + begin, u, m);
+    gate_up_wide<T>(e, u, u, m);
+    narrow(u, y + begin, m);
   }
 }
 
 template <typename T>
 LOWRANK_INLINE void gate_up_backward(const T* g, const T* gate, const T* up, T* dgate, T* dup, std::int64_t n) {
   using W = Wide<T>;
-  for (std::int64_t j = 0; j < n; ++j) {
-    const W e = load(gate[j]), s = sigmoid(e), gj = load(g[j]);
-    store(dgate[j], gj * load(up[j]) * s * (W{1} + e * (W{1} - s)));
-    store(dup[j], gj * rounded<T>(e * s));
+  if constexpr (std::is_same_v<T, W>) return gate_up_backward_wide<T>(g, gate, up, dgate, dup, n);
+  W e[kWidened], u[kWidened], d[kWidened];
+  for (std::int64_t begin = 0; begin < n; begin += kWidened) {
+    const std::int64_t m = n - begin < kWidened ? n - begin : kWidened;
+    widen(g + begin, d, m);
+    widen(gate + begin, e, m);
+    widen(up + begin, u, m);
+    gate_up_backward_wide<T>(d, e, u, d, u, m);
+    narrow(d, dgate + begin, m);
+    narrow(u, dup + begin, m);
   }
 }
 

@@ -45,13 +45,17 @@ TEST_CASE("linear_cross_entropy in bf16 is within 2 % of its fp64 twin", "[unit]
   torch::manual_seed(10);
   const at::Tensor labels = labels_of(150, 300, 0.3);
   const Tensors inputs{random({150, 64}, at::kBFloat16), random({300, 64}, at::kBFloat16, 0.2)};
-  for (const bool weight : {false, true}) {
-    const Tensors half = run(op_of(labels), inputs, {true, weight});
-    CHECK(half[0].scalar_type() == at::kFloat);
-    const k::RuntimeScope composite({.mode = k::Mode::kComposite});
-    const Tensors exact = run(op_of(labels), to(inputs, at::kDouble), {true, weight});
-    for (std::size_t i = 0; i < half.size(); ++i) {
-      if (half[i].defined()) CHECK(distance(half[i], exact[i]) <= 0.02);
+  for (const k::GemmPath path : {k::GemmPath::kPlain, k::GemmPath::kOwn, k::GemmPath::kNativeBf16}) {
+    for (const bool weight : {false, true}) {
+      INFO(k::name(path) << ", trainable head " << weight);
+      const k::RuntimeScope scope({.gemm = path});
+      const Tensors half = run(op_of(labels), inputs, {true, weight});
+      CHECK(half[0].scalar_type() == at::kFloat);
+      const k::RuntimeScope composite({.mode = k::Mode::kComposite});
+      const Tensors exact = run(op_of(labels), to(inputs, at::kDouble), {true, weight});
+      for (std::size_t i = 0; i < half.size(); ++i) {
+        if (half[i].defined()) CHECK(distance(half[i], exact[i]) <= 0.02);
+      }
     }
   }
 }
