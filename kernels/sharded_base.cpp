@@ -95,7 +95,7 @@ ShardedBase::~ShardedBase() {
 }
 
 std::pair<std::int64_t, std::int64_t> ShardedBase::share_of(std::int64_t rows, int rank) const {
-  return {rows * rank / exchange_->ranks(), rows * (rank + 1) / exchange_->ranks()};
+  return {rows * rank / ranks_, rows * (rank + 1) / ranks_};
 }
 
 std::shared_ptr<const BaseStorage> ShardedBase::add(int layer, at::Tensor held, std::int64_t rows, bool transposed) {
@@ -158,16 +158,16 @@ void ShardedBase::fetch(const std::vector<std::vector<WantedRows>>& by_rank) {
 
 void ShardedBase::gather(const Unit& unit, const at::Tensor& to) {
   char* const begin = static_cast<char*>(to.mutable_data_ptr());
-  std::vector<std::vector<WantedRows>> wanted(static_cast<std::size_t>(exchange_->ranks()));
+  std::vector<std::vector<WantedRows>> wanted(static_cast<std::size_t>(ranks_));
   for (const std::int64_t number : unit.weights) {
     const Weight& weight = weights_[static_cast<std::size_t>(number)];
     const std::size_t each = row_bytes(weight);
-    for (int r = 0; r < exchange_->ranks(); ++r) {
+    for (int r = 0; r < ranks_; ++r) {
       const auto [first, last] = share_of(weight.rows, r);
       const std::size_t bytes = static_cast<std::size_t>(last - first) * each;
       char* const place = begin + weight.at + static_cast<std::size_t>(first) * each;
       if (bytes == 0) continue;
-      if (r == exchange_->rank()) {
+      if (r == rank_) {
         std::memcpy(place, weight.held.const_data_ptr(), bytes);
       } else {
         wanted[static_cast<std::size_t>(r)].push_back({number, first, last - first, place, bytes});
@@ -281,7 +281,7 @@ at::Tensor ShardedBase::rows_at(std::int64_t number, const at::Tensor& ids) {
   const std::size_t each = row_bytes(one);
   at::Tensor result = aten::empty({count, one.columns}, one.held.options());
   char* const to = static_cast<char*>(result.mutable_data_ptr());
-  std::vector<std::vector<WantedRows>> wanted(static_cast<std::size_t>(exchange_->ranks()));
+  std::vector<std::vector<WantedRows>> wanted(static_cast<std::size_t>(ranks_));
   const auto [first, last] = share(one.rows);
   std::int64_t came = 0;
   for (std::int64_t i = 0; i < count; ++i) {

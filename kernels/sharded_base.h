@@ -47,14 +47,15 @@ class ShareExchange {
 /// is larger) are whole in memory at a time: the one in use, and the one that is likely next, which a thread fetches.
 class ShardedBase : public std::enable_shared_from_this<ShardedBase> {
  public:
-  explicit ShardedBase(std::unique_ptr<ShareExchange> exchange) : exchange_(std::move(exchange)) {}
+  explicit ShardedBase(std::unique_ptr<ShareExchange> exchange)
+      : rank_(exchange->rank()), ranks_(exchange->ranks()), exchange_(std::move(exchange)) {}
   ~ShardedBase();
   ShardedBase(const ShardedBase&) = delete;
   ShardedBase& operator=(const ShardedBase&) = delete;
 
   static constexpr int kAlone = -1;
   /// The rows [first, second) of so many that fall to this rank.
-  std::pair<std::int64_t, std::int64_t> share(std::int64_t rows) const { return share_of(rows, exchange_->rank()); }
+  std::pair<std::int64_t, std::int64_t> share(std::int64_t rows) const { return share_of(rows, rank_); }
   /// W from its tensor [rows, columns] of the host, of which `held` is this rank's share, contiguous. Layers are numbered
   /// from 0 in the order of a forward pass; kAlone: it belongs to none. Its panels are there from open() on, and nothing
   /// before has views of it.
@@ -109,6 +110,7 @@ class ShardedBase : public std::enable_shared_from_this<ShardedBase> {
   void fetch_ahead();
   void fetch(const std::vector<std::vector<WantedRows>>& by_rank);
 
+  const int rank_, ranks_;  // of the exchange, whose threads ask for them until it is gone
   std::unique_ptr<ShareExchange> exchange_;
   std::vector<Weight> weights_;
   std::map<int, Unit> units_;  // layers by number; below 0 a weight that belongs to none

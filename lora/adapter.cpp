@@ -133,7 +133,7 @@ Copied copied_modules(const SlotTable& table, const LoraConfig& config, const st
                     path));
   };
   for (const LinearSlot& slot : table.slots) require_whole(slot->path(), slot->whole());
-  require_whole(table.embedding->path(), table.embedding->whole());
+  if (table.embedding != nullptr) require_whole(table.embedding->path(), table.embedding->whole());
   Copied result;
   bool any_bias = false;
   for (const WholeModule& module : all) {

@@ -222,8 +222,8 @@ void describe_dtype(Fields& t, RunSpec& s) {
         "Face cache; auto: as the files have them",
         {.choices = {"auto", "int8", "nf4"}, .identity = kChoice});
   t.add("shard-base", &s.shard_base, "WHEN",
-        "Of several ranks: each keeps its share of the frozen base and has layers sent as they are used, always, or (auto) "
-        "where not all stand on one machine, whose mapped files they share. The results are the same bytes",
+        "Of several ranks: each keeps its share of the frozen base and has layers sent as they are used; auto: where not all "
+        "stand on one machine, whose mapped files they share. The results are the same bytes",
         {.choices = {"off", "auto", "always"}, .identity = kFree, .searched = false});
 }
 
