@@ -80,7 +80,7 @@ LOWRANK_INLINE void turn_interleaved(const T* x, const float* cos, const float* 
   }
 }
 
-// What is not computed in its own type is widened some elements at a time: with that among it g++ does not vectorise so long a loop.
+// bf16 is widened some elements at a time: where loads and rounding stand among the arithmetic, g++ does not vectorise so long a loop.
 constexpr std::int64_t kWidened = 64;
 
 template <typename W, typename T>

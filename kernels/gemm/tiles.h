@@ -1,4 +1,4 @@
-// Products of matrices that lie near, tile by tile: what one task multiplies on its own. Inside kernels/gemm/.
+// Products of matrices that lie near, tile by tile: what one task multiplies on its own. Inside kernels/.
 #pragma once
 
 #include <ATen/core/Tensor.h>
