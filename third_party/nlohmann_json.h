@@ -1,4 +1,4 @@
-// nlohmann's JSON as the precompiled header of the libraries has it: without nlohmann::json, whose literals (operator""_json) make g++ go
+// nlohmann's JSON as the precompiled headers have it: without nlohmann::json, whose literals (operator""_json) make g++ go
 // through a whole parser in every file that includes the header, used or not: a third of a second of each. lowrank's own type is
 // nlohmann::ordered_json. A file that needs nlohmann::json is compiled without the precompiled header.
 #pragma once

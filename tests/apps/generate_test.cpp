@@ -369,9 +369,9 @@ TEST_CASE("keys and values in fewer bytes answer alike in every way of asking", 
     const CommandResult result = run(words);
     CAPTURE(result.err);
     REQUIRE(result.exit == 0);
-    return nlohmann::json::parse(result.out)["ids"];
+    return nlohmann::ordered_json::parse(result.out)["ids"];
   };
-  const nlohmann::json plain = ids({});
+  const nlohmann::ordered_json plain = ids({});
   for (const std::string form : {"auto", "bfloat16", "int8"}) {
     CAPTURE(form);
     // This model is far from undecided at these tokens.

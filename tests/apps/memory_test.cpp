@@ -7,7 +7,7 @@
 #include "verbs_helpers.h"
 
 using namespace lowrank_test;
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 namespace {
 

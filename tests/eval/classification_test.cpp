@@ -9,7 +9,7 @@ using namespace lowrank;
 
 TEST_CASE("Scores of predicted classes equal scikit-learn's", "[parity]") {
   const auto rows =
-      nlohmann::json::parse(lowrank_test::read_text(lowrank_test::golden_dir() / "eval" / "classification.json"));
+      nlohmann::ordered_json::parse(lowrank_test::read_text(lowrank_test::golden_dir() / "eval" / "classification.json"));
   REQUIRE(rows.size() == 9);
   for (const auto& row : rows) {
     INFO(row.dump());

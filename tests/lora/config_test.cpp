@@ -82,10 +82,10 @@ TEST_CASE("a written config reads back the same, in sorted keys", "[unit]") {
 TEST_CASE("a written config says in PEFT's words what PEFT's own says", "[unit]") {
   for (const char* name : {"adapter-plain", "adapter-rich", "adapter-layers"}) {
     const auto folder = lowrank_test::golden_dir() / "lora" / name;
-    const auto theirs = nlohmann::json::parse(lowrank_test::read_text(folder / "adapter_config.json"));
+    const auto theirs = nlohmann::ordered_json::parse(lowrank_test::read_text(folder / "adapter_config.json"));
     const std::string text = lora::adapter_config_json(lora::read_adapter_config(folder));
     CHECK(text.substr(0, 4) == "{\n  ");
-    const auto ours = nlohmann::json::parse(text);
+    const auto ours = nlohmann::ordered_json::parse(text);
     for (const auto& item : ours.items()) {
       INFO(name << " " << item.key());
       CHECK(theirs.at(item.key()) == item.value());
@@ -118,9 +118,9 @@ TEST_CASE("what is trained beside A and B is read and written, and matched as PE
     CHECK(config.saves_whole(path));
   for (const char* path : {"model.layers.0.mlp.up_proj", "model.layers.1.self_attn.q_proj", "lm_head_2", "model"})
     CHECK_FALSE(config.saves_whole(path));
-  const auto json = nlohmann::json::parse(lora::adapter_config_json(config));
+  const auto json = nlohmann::ordered_json::parse(lora::adapter_config_json(config));
   CHECK(json["bias"] == "lora_only");
-  CHECK(json["modules_to_save"] == nlohmann::json({"norm", "1.mlp", "lm_head"}));
+  CHECK(json["modules_to_save"] == nlohmann::ordered_json({"norm", "1.mlp", "lm_head"}));
   CHECK(json["task_type"] == "SEQ_CLS");
 }
 

@@ -6,6 +6,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -102,8 +103,19 @@ inline bool same_bytes(const at::Tensor& a, const at::Tensor& b) {
          std::memcmp(x.const_data_ptr(), y.const_data_ptr(), x.nbytes()) == 0;
 }
 
-inline nlohmann::json golden(const std::string& name) {
-  return nlohmann::json::parse(lowrank_test::read_text(lowrank_test::golden_dir() / "lora" / name));
+/// The largest difference, in shares of the largest of b.
+inline double far(const at::Tensor& a, const at::Tensor& b) {
+  REQUIRE(a.sizes() == b.sizes());
+  const at::Tensor x = a.to(at::kDouble), y = b.to(at::kDouble);
+  return (x - y).abs().max().item<double>() / std::max(1e-6, y.abs().max().item<double>());
+}
+
+inline std::filesystem::path golden_adapter(const std::string& name) {
+  return lowrank_test::golden_dir() / "lora" / ("adapter-" + name);
+}
+
+inline nlohmann::ordered_json golden(const std::string& name) {
+  return nlohmann::ordered_json::parse(lowrank_test::read_text(lowrank_test::golden_dir() / "lora" / name));
 }
 
 }  // namespace lora_test

@@ -83,10 +83,6 @@ bool equal(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
   for (std::size_t i = 0; same && i < a.size(); ++i) same = same_bytes(a[i], b[i]);
   return same;
 }
-double far(const at::Tensor& a, const at::Tensor& b) {
-  REQUIRE(a.sizes() == b.sizes());
-  return (a - b).abs().max().item<double>() / std::max(1e-6, b.abs().max().item<double>());
-}
 void randomise(const lora::Injected& injected) {
   const torch::NoGradGuard no_grad;
   torch::manual_seed(31);

@@ -24,12 +24,6 @@ LoraConvOptions options(std::int64_t r = 4, double alpha = 6) {
   return o;
 }
 
-double far(const at::Tensor& a, const at::Tensor& b) {
-  REQUIRE(a.sizes() == b.sizes());
-  return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>() /
-         b.to(at::kDouble).abs().max().item<double>();
-}
-
 // Random A and B of one scale, so that a wrong order of groups shows.
 void randomise(const lora::ConvSlot& slot) {
   const torch::NoGradGuard no_grad;

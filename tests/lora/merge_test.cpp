@@ -22,7 +22,7 @@ formats::TensorToWrite tensor(const std::string& name, const at::Tensor& value) 
 void write_model(const Model& model, bool with_head = true, bool tied = false) {
   fs::create_directories(model.path());
   std::vector<formats::TensorToWrite> shards[2];
-  nlohmann::json map;
+  nlohmann::ordered_json map;
   const auto put = [&](int shard, const std::string& name, const at::Tensor& value) {
     shards[shard].push_back(tensor(name, value));
     map[name] = shard == 0 ? "model-00001-of-00002.safetensors" : "model-00002-of-00002.safetensors";
@@ -37,7 +37,7 @@ void write_model(const Model& model, bool with_head = true, bool tied = false) {
                              {{"format", "pt"}, {"by", "x"}});
   formats::write_safetensors(model.path() / "model-00002-of-00002.safetensors", std::move(shards[1]));
   lowrank_test::write_text(model.path() / "model.safetensors.index.json",
-                           nlohmann::json{{"metadata", {{"total_size", 1}}}, {"weight_map", map}}.dump(2));
+                           nlohmann::ordered_json{{"metadata", {{"total_size", 1}}}, {"weight_map", map}}.dump(2));
   for (const char* name :
        {"generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
         "chat_template.jinja", "vocab.json", "merges.txt", "README.md", "pytorch_model.bin", "code.py"})
@@ -120,8 +120,8 @@ TEST_CASE("a merge into another type rounds the sum once, converts the rest, and
       CHECK(same_bytes(formats::tensor_view(*after.find(each)), expected.to(formats::to_torch(type))));
       more += static_cast<std::int64_t>(after.find(each)->bytes().size()) - static_cast<std::int64_t>(before.find(each)->bytes().size());
     }
-    CHECK(nlohmann::json::parse(lowrank_test::read_text(out / "config.json"))["dtype"] == name);
-    CHECK(nlohmann::json::parse(lowrank_test::read_text(out / "model.safetensors.index.json"))["metadata"]["total_size"] == 1 + more);
+    CHECK(nlohmann::ordered_json::parse(lowrank_test::read_text(out / "config.json"))["dtype"] == name);
+    CHECK(nlohmann::ordered_json::parse(lowrank_test::read_text(out / "model.safetensors.index.json"))["metadata"]["total_size"] == 1 + more);
   }
   CHECK(contains(message_of(ErrorKind::kModel, [&] { lora::verify_merge(model.path(), adapter, model.dir / "float16"); }), "another type"));
 }
@@ -216,7 +216,7 @@ TEST_CASE("a tied head parts from the embedding when one of them is changed", "[
       CHECK(report.tensors == 24);
       CHECK(report.changed == 4);
       lora::verify_merge(model.path(), adapter, out);
-      CHECK(nlohmann::json::parse(lowrank_test::read_text(out / "config.json"))["tie_word_embeddings"] == false);
+      CHECK(nlohmann::ordered_json::parse(lowrank_test::read_text(out / "config.json"))["tie_word_embeddings"] == false);
 
       const auto before = formats::WeightFiles::open(model.path()), after = formats::WeightFiles::open(out);
       const auto tensor_in = [](const formats::WeightFiles& files, const std::string& name) {
@@ -229,7 +229,7 @@ TEST_CASE("a tied head parts from the embedding when one of them is changed", "[
       CHECK(at::allclose(tensor_in(after, on_head ? head : embedding), tied + delta, 0.01, 1e-6));
       const std::string other = on_head ? embedding : head;
       CHECK(same_bytes(tensor_in(after, other), tensor_in(before, on_head || with_head ? other : embedding)));
-      const auto index = nlohmann::json::parse(lowrank_test::read_text(out / "model.safetensors.index.json"));
+      const auto index = nlohmann::ordered_json::parse(lowrank_test::read_text(out / "model.safetensors.index.json"));
       CHECK(index["weight_map"][head] ==
             (with_head ? "model-00002-of-00002.safetensors" : "model-00001-of-00002.safetensors"));
       CHECK(index["metadata"]["total_size"] == (with_head ? 1 : 1 + 32 * 16 * 2));

@@ -10,10 +10,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-fs::path golden_adapter(const std::string& name) { return lowrank_test::golden_dir() / "lora" / ("adapter-" + name); }
 
 // The "plain" golden as mlx-lm would have it.
-void write_mlx(const fs::path& folder, const std::function<void(nlohmann::json&)>& change = {},
+void write_mlx(const fs::path& folder, const std::function<void(nlohmann::ordered_json&)>& change = {},
                const std::string& left_out = "") {
   const auto file = formats::SafetensorsFile::open(golden_adapter("plain") / "adapter_model.safetensors");
   std::vector<formats::TensorToWrite> tensors;
@@ -23,7 +22,7 @@ void write_mlx(const fs::path& folder, const std::function<void(nlohmann::json&)
     if (name != left_out) tensors.push_back(formats::tensor_to_write(name, formats::tensor_view(file, info).t().contiguous()));
   }
   formats::write_safetensors(folder / "adapters.safetensors", std::move(tensors));
-  nlohmann::json config = {{"fine_tune_type", "lora"}, {"model", "tiny/llama"}, {"num_layers", 3},
+  nlohmann::ordered_json config = {{"fine_tune_type", "lora"}, {"model", "tiny/llama"}, {"num_layers", 3},
                            {"lora_parameters", {{"rank", 4}, {"scale", 2.0}, {"dropout", 0.0}}}};
   if (change) change(config);
   lowrank_test::write_text(folder / "adapter_config.json", config.dump());
@@ -53,7 +52,7 @@ TEST_CASE("an adapter of mlx-lm is PEFT's, turned", "[unit]") {
 }
 
 TEST_CASE("what of mlx-lm's adapters cannot be read is said", "[unit]") {
-  const auto message = [](ErrorKind kind, const std::function<void(nlohmann::json&)>& change, const std::string& left_out = "") {
+  const auto message = [](ErrorKind kind, const std::function<void(nlohmann::ordered_json&)>& change, const std::string& left_out = "") {
     lowrank_test::TempDir dir;
     write_mlx(dir.path(), change, left_out);
     const auto table = tiny_llama();

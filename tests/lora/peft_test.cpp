@@ -7,7 +7,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-fs::path golden_adapter(const std::string& name) { return lowrank_test::golden_dir() / "lora" / ("adapter-" + name); }
 
 using Tensors = std::map<std::string, at::Tensor>;
 
@@ -84,8 +83,8 @@ TEST_CASE("what is loaded is saved byte for byte as PEFT wrote it", "[parity]") 
     const std::string ours = lowrank_test::read_text(dir / "adapter_model.safetensors");
     CHECK(ours == lowrank_test::read_text(golden_adapter(name) / "adapter_model.safetensors"));
     CHECK(lora::peft_bytes(adapter) == ours.size());
-    const auto theirs = nlohmann::json::parse(lowrank_test::read_text(golden_adapter(name) / "adapter_config.json"));
-    const auto config = nlohmann::json::parse(lowrank_test::read_text(dir / "adapter_config.json"));
+    const auto theirs = nlohmann::ordered_json::parse(lowrank_test::read_text(golden_adapter(name) / "adapter_config.json"));
+    const auto config = nlohmann::ordered_json::parse(lowrank_test::read_text(dir / "adapter_config.json"));
     for (const auto& item : config.items()) CHECK(theirs.at(item.key()) == item.value());
   }
 }
@@ -187,7 +186,7 @@ TEST_CASE("an adapter for another base, and one without weights", "[unit]") {
                             [] {
                               lowrank_test::TempDir dir;
                               fs::copy(golden_adapter("layers"), dir.path(), fs::copy_options::recursive);
-                              auto json = nlohmann::json::parse(lowrank_test::read_text(dir / "adapter_config.json"));
+                              auto json = nlohmann::ordered_json::parse(lowrank_test::read_text(dir / "adapter_config.json"));
                               json["layers_to_transform"] = {1, 2, 9};
                               lowrank_test::write_text(dir / "adapter_config.json", json.dump());
                               lora::load_peft(tiny_llama(), dir.path());

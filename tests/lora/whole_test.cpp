@@ -251,7 +251,7 @@ TEST_CASE("whole modules, biases and the embedding come back from their files", 
 
   // Names that this model does not have are PEFT's own addition for classifiers.
   rewrite(dir.path(), [&](auto& tensors) { tensors["base_model.model.lm_head.weight"] = torch::zeros({32, 16}); });
-  auto json = nlohmann::json::parse(lowrank_test::read_text(dir / "adapter_config.json"));
+  auto json = nlohmann::ordered_json::parse(lowrank_test::read_text(dir / "adapter_config.json"));
   json["modules_to_save"] = {"classifier", "lm_head", "norm"};
   lowrank_test::write_text(dir / "adapter_config.json", json.dump());
   const auto fresh = tiny_llama();

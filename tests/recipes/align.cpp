@@ -7,6 +7,7 @@
 #include "lowrank/recipes/dpo.h"
 #include "lowrank/recipes/ppo.h"
 #include "lowrank/recipes/reward.h"
+#include "small_run.h"
 
 using namespace lowrank;
 using namespace lowrank_test;
@@ -14,7 +15,6 @@ using State = recipes::RunResult::State;
 
 namespace {
 
-std::string stories() { return (*assets() / "models" / "stories260K-hf").string(); }
 
 fs::path pairs_file(const fs::path& file) {
   std::ofstream out(file);

@@ -21,10 +21,6 @@ using namespace lowrank_test;
 
 namespace {
 
-struct Silent : recipes::Observer {
-  void note(const std::string&) override {}
-};
-
 /// A GGUF file by the format's description: scalar values as numbers, texts, and tensors in fp32.
 struct Gguf {
   explicit Gguf(const fs::path& file) : bytes(read_text(file)) {

@@ -23,12 +23,6 @@ using formats::GgmlType;
 
 namespace {
 
-struct Silent : recipes::Observer {
-  void note(const std::string&) override {}
-};
-
-std::string stories() { return (*assets() / "models" / "stories260K-hf").string(); }
-
 recipes::GgufResult made(const fs::path& adapter, const fs::path& out, GgmlType type, Silent& silent) {
   std::optional<fs::path> with;
   if (!adapter.empty()) with = adapter;

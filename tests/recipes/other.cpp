@@ -8,14 +8,13 @@
 #include "lowrank/recipes/merge.h"
 #include "lowrank/recipes/run/opened.h"
 #include "lowrank/recipes/search/sweep.h"
+#include "small_run.h"
 
 using namespace lowrank;
 using namespace lowrank_test;
 using State = recipes::RunResult::State;
 
 namespace {
-
-std::string stories() { return (*assets() / "models" / "stories260K-hf").string(); }
 
 fs::path text_file(const fs::path& file) {
   std::ofstream out(file);

@@ -6,9 +6,17 @@
 
 namespace lowrank_test {
 
+/// The assets' small Llama.
+inline std::string stories() { return (*assets() / "models" / "stories260K-hf").string(); }
+
+/// Follows a run without a word.
+struct Silent : lowrank::recipes::Observer {
+  void note(const std::string&) override {}
+};
+
 inline lowrank::recipes::FinetuneSpec small_spec(const fs::path& out) {
   lowrank::recipes::FinetuneSpec spec;
-  spec.model = (*assets() / "models" / "stories260K-hf").string();
+  spec.model = stories();
   spec.data.train_source = lowrank::recipes::texts({"Once upon a time there was a small boat.", "Tom had a red ball.",
                                                     "The sun was warm and the cat slept.", "Lily saw a big dog."});
   spec.data.val_split = 0;

@@ -40,7 +40,7 @@ at::Tensor plain(const at::Tensor& a, const at::Tensor& b, double scale, const t
          p.orthogonality * ((a.matmul(a.t()) - one).square().sum() + (b.t().matmul(b) - one).square().sum());
 }
 
-const std::vector<train::DeltaPenalties>& variants() {
+const std::vector<train::DeltaPenalties>& penalties() {
   static const std::vector<train::DeltaPenalties> all = {{0.3, 0, 0}, {0, 0.7, 0}, {0, 0, 0.2}, {0.1, 0.2, 0.3}};
   return all;
 }
@@ -57,21 +57,21 @@ std::vector<at::Tensor> gradients_of(const std::vector<lora::Factors>& all) {
 }  // namespace
 
 TEST_CASE("penalties on the update have the values and gradients of autograd on the formed update", "[unit]") {
-  for (std::size_t v = 0; v < variants().size(); ++v) {
+  for (std::size_t v = 0; v < penalties().size(); ++v) {
     const std::vector<lora::Factors> all = layers();
     double expected = 0;
     std::vector<at::Tensor> gradients;
     for (const auto& layer : all) {
       at::Tensor a = layer.a.detach().to(at::kDouble).set_requires_grad(true);
       at::Tensor b = layer.b.detach().to(at::kDouble).set_requires_grad(true);
-      const at::Tensor value = plain(a, b, layer.scale, variants()[v]);
+      const at::Tensor value = plain(a, b, layer.scale, penalties()[v]);
       value.backward();
       expected += value.item<double>();
       gradients.push_back(a.grad());
       gradients.push_back(b.grad());
     }
     INFO("variant " << v);
-    CHECK(train::add_delta_penalties(all, variants()[v]) == Approx(expected).epsilon(1e-12));
+    CHECK(train::add_delta_penalties(all, penalties()[v]) == Approx(expected).epsilon(1e-12));
     const auto found = gradients_of(all);
     for (std::size_t i = 0; i < found.size(); ++i) {
       INFO("tensor " << i);
@@ -83,9 +83,9 @@ TEST_CASE("penalties on the update have the values and gradients of autograd on 
 }
 
 TEST_CASE("penalties on the update have the gradients of finite differences", "[unit]") {
-  for (std::size_t v = 0; v < variants().size(); ++v) {
+  for (std::size_t v = 0; v < penalties().size(); ++v) {
     const std::vector<lora::Factors> all = layers();
-    train::add_delta_penalties(all, variants()[v]);
+    train::add_delta_penalties(all, penalties()[v]);
     const auto gradients = gradients_of(all);
     const double h = 1e-6;
     for (std::size_t l = 0; l < all.size(); ++l) {
@@ -97,7 +97,7 @@ TEST_CASE("penalties on the update have the gradients of finite differences", "[
           const double kept = x[i];
           const auto value_at = [&](double value) {
             x[i] = value;
-            const double penalty = plain(a, b, all[l].scale, variants()[v]).item<double>();
+            const double penalty = plain(a, b, all[l].scale, penalties()[v]).item<double>();
             x[i] = kept;
             return penalty;
           };
