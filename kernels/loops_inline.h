@@ -98,22 +98,28 @@ LOWRANK_INLINE W lane_sum(std::int64_t n, const F& f) {
   return lanes[0];
 }
 
-/// kLanes numbers as one: a comparison of each lane by itself does not vectorise.
+/// Some numbers as one: a comparison of each by itself does not vectorise. Of 32 bytes: of more than a register has g++ makes one number
+/// after the other.
 template <typename W>
-using Lanes [[gnu::vector_size(kLanes * sizeof(W))]] = W;
+using Several [[gnu::vector_size(32)]] = W;
 
 /// Maximum of factor · x[i] over [0, n), n > 0. NaN is passed over: the sums that follow carry it.
 template <typename W>
 LOWRANK_INLINE W lane_max(const W* x, std::int64_t n, W factor) {
-  Lanes<W> most = Lanes<W>{} + factor * x[0], next;
+  constexpr int kSeveral = 32 / sizeof(W);
+  Several<W> most = Several<W>{} + factor * x[0], more = most, next;
   std::int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
+  for (; i + 2 * kSeveral <= n; i += 2 * kSeveral) {
     std::memcpy(&next, x + i, sizeof(next));
     next *= factor;
     most = next > most ? next : most;
+    std::memcpy(&next, x + i + kSeveral, sizeof(next));
+    next *= factor;
+    more = next > more ? next : more;
   }
+  most = more > most ? more : most;
   W best = most[0];
-  for (int l = 1; l < kLanes; ++l) best = most[l] > best ? most[l] : best;
+  for (int l = 1; l < kSeveral; ++l) best = most[l] > best ? most[l] : best;
   for (; i < n; ++i) best = factor * x[i] > best ? factor * x[i] : best;
   return best;
 }
