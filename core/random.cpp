@@ -76,15 +76,44 @@ double RandomStream::normal(std::uint64_t a, std::uint64_t b) const {
   return radius * std::cos(2.0 * std::numbers::pi * to_unit(w[2], w[3]));
 }
 
+namespace {
+
+constexpr std::uint32_t kAtOnce = 64;
+
+/// The first draws of below() at places a, a − 1, ... under b: kAtOnce of them in step, which a compiler makes vectors of.
+std::array<std::uint64_t, kAtOnce> first_draws(std::array<std::uint32_t, 2> key, std::uint64_t a, std::uint64_t b) {
+  std::array<std::uint32_t, kAtOnce> c0, c1, c2, c3;
+  for (std::uint32_t k = 0; k < kAtOnce; ++k) c0[k] = low(a - k), c1[k] = high(a - k), c2[k] = low(b), c3[k] = high(b);
+  for (int round = 0; round < 10; ++round) {
+    for (std::uint32_t k = 0; k < kAtOnce; ++k) {
+      const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c0[k], p1 = std::uint64_t{0xCD9E8D57u} * c2[k];
+      c0[k] = high(p1) ^ c1[k] ^ key[0];
+      c1[k] = low(p1);
+      c2[k] = high(p0) ^ c3[k] ^ key[1];
+      c3[k] = low(p0);
+    }
+    key[0] += 0x9E3779B9u;
+    key[1] += 0xBB67AE85u;
+  }
+  std::array<std::uint64_t, kAtOnce> draws;
+  for (std::uint32_t k = 0; k < kAtOnce; ++k) draws[k] = join(c0[k], c1[k]);
+  return draws;
+}
+
+}  // namespace
+
 std::vector<std::uint32_t> RandomStream::permutation(std::uint32_t n, std::uint64_t round) const {
   std::vector<std::uint32_t> order(n);
   std::iota(order.begin(), order.end(), 0u);
   // Draws before swaps, some at a time: of millions the places to swap with are far apart in memory.
-  std::array<std::uint32_t, 64> places;
+  std::array<std::uint32_t, kAtOnce> places;
   for (std::uint32_t i = n; i > 1;) {
-    const std::uint32_t some = std::min<std::uint32_t>(i - 1, places.size());
+    const std::uint32_t some = std::min<std::uint32_t>(i - 1, kAtOnce);
+    const auto draws = first_draws(key_, i, round);
     for (std::uint32_t k = 0; k < some; ++k) {
-      places[k] = static_cast<std::uint32_t>(below(i - k, i - k, round));
+      const std::uint64_t range = i - k;
+      // A draw below the range may have to be thrown away: below() sees to it.
+      places[k] = static_cast<std::uint32_t>(draws[k] >= range ? draws[k] % range : below(range, range, round));
       __builtin_prefetch(&order[places[k]], 1);
     }
     for (std::uint32_t k = 0; k < some; ++k) std::swap(order[i - k - 1], order[places[k]]);

@@ -211,13 +211,26 @@ std::uint64_t hash_of(const TokenId* begin, std::size_t count) {
   return hash;
 }
 
-/// Runs of kRun tokens that are all learned; of every `sampled` of them the one whose hash says so.
+/// Runs of kRun tokens that are all learned; of every `sampled` of them the one whose hash says so. The hash goes on from run to run: that of
+/// one is a polynomial of its ids.
 template <typename Use>
 void for_each_run(const Example& example, std::uint64_t sampled, const Use& use) {
+  constexpr std::uint64_t kBase = 0x9E3779B97F4A7C15U;
+  constexpr std::uint64_t kOldest = [] {  // kBase to the power of kRun
+    std::uint64_t power = 1;
+    for (std::size_t i = 0; i < kRun; ++i) power *= kBase;
+    return power;
+  }();
+  const auto number = [](TokenId id) { return std::uint64_t{static_cast<std::uint32_t>(id)} + 1; };
   for (const auto& [begin, end] : learned_runs(example)) {
-    for (std::size_t i = begin; i + kRun <= end; ++i) {
-      const std::uint64_t hash = hash_of(example.ids.data() + i, kRun);
-      if (sampled == 1 || hash / 64 % sampled == 0) use(hash);
+    std::uint64_t sum = 0;
+    for (std::size_t i = begin; i < end; ++i) {
+      sum = sum * kBase + number(example.ids[i]);
+      if (i >= begin + kRun) sum -= kOldest * number(example.ids[i - kRun]);
+      if (i + 1 < begin + kRun) continue;
+      std::uint64_t hash = (sum ^ sum >> 32) * 0xD6E8FEB86659FD93U;  // its low bits alone are those of the last ids
+      hash ^= hash >> 32;
+      if (sampled == 1 || hash % sampled == 0) use(hash);
     }
   }
 }
