@@ -232,7 +232,7 @@ std::vector<Source> sources_of_folder(const fs::path& folder, const fs::path& ro
                     "write the set as Parquet or .jsonl first (load_from_disk(…).to_parquet)");
   }
   if (found.sources.empty()) {
-    throw DataError("no .txt, .md or .jsonl file under " + folder.string() +
+    throw DataError("no .txt, .md, .jsonl, .json, .csv, .tsv or .parquet file under " + folder.string() +
                     (found.others == 0 ? "" : " (only " + others + " others: " + endings + ")"));
   }
   if (found.others > 0) {
