@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <limits>
+
 #include "lowrank/core/error.h"
 #include "lowrank/core/json_text.h"
 #include "lowrank/core/table.h"
@@ -103,6 +105,7 @@ std::int64_t Options::integer_in(const std::string& name, std::int64_t low, std:
 
 double Options::number_in(const std::string& name, double low, double high) const {
   const double value = number(name);
+  if (value < low && high == std::numeric_limits<double>::max()) fail(name, fmt::format("expected {} or more, found {}", low, value));
   if (value < low || value > high) fail(name, fmt::format("expected {} to {}, found {}", low, high, value));
   return value;
 }

@@ -142,6 +142,14 @@ const std::vector<std::pair<std::string, std::string>>& translations() {
       {"max-tokens", "--max-new-tokens"},
       {"temp", "--temperature"},
       {"n-predict", "--max-new-tokens"},
+      {"num-beams", "--beams"},
+      {"no-repeat-ngram-size", "--no-repeat-ngram"},
+      {"repeat-penalty", "--repetition-penalty"},
+      {"stop-strings", "--stop"},
+      {"do-sample", "--temperature (above 0: answers are drawn)"},
+      {"kv-bits", "--cache-dtype int8"},
+      {"cache-type-k", "--cache-dtype"},
+      {"cache-type-v", "--cache-dtype"},
   };
   return table;
 }
