@@ -25,6 +25,28 @@ std::uint32_t low(std::uint64_t x) { return static_cast<std::uint32_t>(x); }
 std::uint32_t high(std::uint64_t x) { return static_cast<std::uint32_t>(x >> 32); }
 std::uint64_t join(std::uint32_t lo, std::uint32_t hi) { return (std::uint64_t{hi} << 32) | lo; }
 
+template <std::size_t n>
+struct Counters {
+  std::array<std::uint32_t, n> c0, c1, c2, c3;
+};
+
+/// Philox of n counters in step, which a compiler makes vectors of.
+template <std::size_t n>
+void ten_rounds(Counters<n>& c, std::array<std::uint32_t, 2> k) {
+  for (int round = 0; round < 10; ++round) {
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c.c0[i];
+      const std::uint64_t p1 = std::uint64_t{0xCD9E8D57u} * c.c2[i];
+      c.c0[i] = high(p1) ^ c.c1[i] ^ k[0];
+      c.c1[i] = low(p1);
+      c.c2[i] = high(p0) ^ c.c3[i] ^ k[1];
+      c.c3[i] = low(p0);
+    }
+    k[0] += 0x9E3779B9u;
+    k[1] += 0xBB67AE85u;
+  }
+}
+
 double to_unit(std::uint32_t a, std::uint32_t b) {
   return static_cast<double>((std::uint64_t{a >> 5} << 26) | (b >> 6)) * 0x1p-53;
 }
@@ -32,14 +54,9 @@ double to_unit(std::uint32_t a, std::uint32_t b) {
 }  // namespace
 
 std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> c, std::array<std::uint32_t, 2> k) {
-  for (int round = 0; round < 10; ++round) {
-    const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c[0];
-    const std::uint64_t p1 = std::uint64_t{0xCD9E8D57u} * c[2];
-    c = {high(p1) ^ c[1] ^ k[0], low(p1), high(p0) ^ c[3] ^ k[1], low(p0)};
-    k[0] += 0x9E3779B9u;
-    k[1] += 0xBB67AE85u;
-  }
-  return c;
+  Counters<1> one{{c[0]}, {c[1]}, {c[2]}, {c[3]}};
+  ten_rounds(one, k);
+  return {one.c0[0], one.c1[0], one.c2[0], one.c3[0]};
 }
 
 // The key is itself a Philox output, so that close seeds and close names give unrelated streams.
@@ -80,23 +97,13 @@ namespace {
 
 constexpr std::uint32_t kAtOnce = 64;
 
-/// The first draws of below() at places a, a − 1, ... under b: kAtOnce of them in step, which a compiler makes vectors of.
+/// The first draws of below() at places a, a − 1, ... under b.
 std::array<std::uint64_t, kAtOnce> first_draws(std::array<std::uint32_t, 2> key, std::uint64_t a, std::uint64_t b) {
-  std::array<std::uint32_t, kAtOnce> c0, c1, c2, c3;
-  for (std::uint32_t k = 0; k < kAtOnce; ++k) c0[k] = low(a - k), c1[k] = high(a - k), c2[k] = low(b), c3[k] = high(b);
-  for (int round = 0; round < 10; ++round) {
-    for (std::uint32_t k = 0; k < kAtOnce; ++k) {
-      const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c0[k], p1 = std::uint64_t{0xCD9E8D57u} * c2[k];
-      c0[k] = high(p1) ^ c1[k] ^ key[0];
-      c1[k] = low(p1);
-      c2[k] = high(p0) ^ c3[k] ^ key[1];
-      c3[k] = low(p0);
-    }
-    key[0] += 0x9E3779B9u;
-    key[1] += 0xBB67AE85u;
-  }
+  Counters<kAtOnce> c;
+  for (std::uint32_t i = 0; i < kAtOnce; ++i) c.c0[i] = low(a - i), c.c1[i] = high(a - i), c.c2[i] = low(b), c.c3[i] = high(b);
+  ten_rounds(c, key);
   std::array<std::uint64_t, kAtOnce> draws;
-  for (std::uint32_t k = 0; k < kAtOnce; ++k) draws[k] = join(c0[k], c1[k]);
+  for (std::uint32_t i = 0; i < kAtOnce; ++i) draws[i] = join(c.c0[i], c.c1[i]);
   return draws;
 }
 

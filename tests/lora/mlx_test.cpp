@@ -10,7 +10,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-
 // The "plain" golden as mlx-lm would have it.
 void write_mlx(const fs::path& folder, const std::function<void(nlohmann::ordered_json&)>& change = {},
                const std::string& left_out = "") {

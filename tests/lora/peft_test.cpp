@@ -7,7 +7,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-
 using Tensors = std::map<std::string, at::Tensor>;
 
 Tensors read(const fs::path& directory) {

@@ -15,7 +15,6 @@ using State = recipes::RunResult::State;
 
 namespace {
 
-
 fs::path pairs_file(const fs::path& file) {
   std::ofstream out(file);
   for (int i = 0; i < 8; ++i) {
