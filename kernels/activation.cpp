@@ -103,9 +103,12 @@ at::Tensor activate(const at::Tensor& x, Activation f) {
   const at::Tensor in = x.contiguous();
   if (!records(in)) return activate_forward(in, f);
   return differentiable({in}, [&]() -> ForwardPass {
-    return {activate_forward(in, f), {in}, [f](const BackwardPass& pass) {
+    return {activate_forward(in, f),
+            {in},
+            [f](const BackwardPass& pass) {
               return std::vector<at::Tensor>{activate_backward(pass.gradient, pass.saved[0], f)};
-            }};
+            },
+            [f](const std::vector<at::Tensor>& saved) { return activate_forward(saved[0], f); }};
   });
 }
 
@@ -118,7 +121,10 @@ at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, Activation f) {
   const at::Tensor e = gate.contiguous(), u = up.contiguous();
   if (!records(e, u)) return gated_forward(e, u, f);
   return differentiable({e, u}, [&]() -> ForwardPass {
-    return {gated_forward(e, u, f), {e, u}, [f](const BackwardPass& pass) { return gated_backward(pass, f); }};
+    return {gated_forward(e, u, f),
+            {e, u},
+            [f](const BackwardPass& pass) { return gated_backward(pass, f); },
+            [f](const std::vector<at::Tensor>& saved) { return gated_forward(saved[0], saved[1], f); }};
   });
 }
 

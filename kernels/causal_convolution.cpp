@@ -176,12 +176,16 @@ at::Tensor causal_convolution(const at::Tensor& x, const at::Tensor& weight, con
   std::vector<at::Tensor> inputs{in, w};
   if (b.defined()) inputs.push_back(b);
   return differentiable(inputs, [&]() -> ForwardPass {
-    return {forward_pass({in, w, b, segments, silu, {}}), inputs, [segments, silu](const BackwardPass& pass) {
-              const auto& saved = pass.saved;
-              const bool has_bias = saved.size() == 3;
-              return backward_pass({saved[0], saved[1], has_bias ? saved[2] : at::Tensor(), segments, silu, {}},
-                                   pass.gradient.contiguous(), pass.needs(1), has_bias && pass.needs(2));
-            }};
+    const auto of = [segments, silu](const std::vector<at::Tensor>& saved) -> Inputs {
+      return {saved[0], saved[1], saved.size() == 3 ? saved[2] : at::Tensor(), segments, silu, {}};
+    };
+    return {forward_pass(of(inputs)),
+            inputs,
+            [of](const BackwardPass& pass) {
+              return backward_pass(of(pass.saved), pass.gradient.contiguous(), pass.needs(1),
+                                   pass.saved.size() == 3 && pass.needs(2));
+            },
+            [of](const std::vector<at::Tensor>& saved) { return forward_pass(of(saved)); }};
   });
 }
 

@@ -105,7 +105,7 @@ at::Tensor gated_rms_norm(const at::Tensor& x, const at::Tensor& weight, const a
   const auto wide = wide_dtype(x);
   const at::Tensor in = x.to(wide);
   const at::Tensor unit = (in * at::rsqrt((in * in).mean(-1, /*keepdim=*/true) + eps)).to(x.scalar_type());
-  return ((unit * weight).to(wide) * at::silu(gate.to(wide))).to(x.scalar_type());
+  return ((unit * weight).view_as(gate).to(wide) * at::silu(gate.to(wide))).to(x.scalar_type());
 }
 
 }  // namespace lowrank::kernels::composite

@@ -13,7 +13,8 @@ at::Tensor differentiable(const std::vector<at::Tensor>& inputs, const std::func
                             std::move(pass.saved),
                             [backward = std::move(pass.backward)](const GroupBackwardPass& group) {
                               return backward({group.gradients.front(), group.saved, group.needs});
-                            }};
+                            },
+                            std::move(pass.again)};
   };
   return differentiable_group(inputs, one).front();
 }

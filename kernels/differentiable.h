@@ -25,7 +25,13 @@ struct ForwardPass {
   std::vector<at::Tensor> saved;
   /// Gradients of the inputs, in their order; those that are not needed may be undefined, or missing at the end.
   std::function<std::vector<at::Tensor>(const BackwardPass&)> backward;
+  /// The same output from what is saved, for an operation that costs little beside keeping it (a norm, a gate): whatever
+  /// else of this kind saves the output then does not keep it, and is given it anew in its backward pass.
+  std::function<at::Tensor(const std::vector<at::Tensor>& saved)> again = {};
 };
+
+/// Whether x is such an output.
+bool made_again(const at::Tensor& x);
 
 /// The output of `forward`, which runs now, unrecorded; its `backward` runs when autograd asks for gradients of
 /// `inputs`, under the runtime that is in force now. Every input must be defined.

@@ -20,6 +20,7 @@ struct GroupBackwardPass {
 struct GroupForwardPass {
   std::vector<at::Tensor> outputs, saved;
   std::function<std::vector<at::Tensor>(const GroupBackwardPass&)> backward;
+  std::function<at::Tensor(const std::vector<at::Tensor>& saved)> again = {};  // of a single output
 };
 
 /// As differentiable().

@@ -101,9 +101,12 @@ at::Tensor clamped_swiglu(const at::Tensor& x, double alpha, double limit) {
   const at::Tensor in = x.contiguous();
   if (!records(in)) return clamped_forward(in, alpha, limit);
   return differentiable({in}, [&]() -> ForwardPass {
-    return {clamped_forward(in, alpha, limit), {in}, [=](const BackwardPass& pass) {
+    return {clamped_forward(in, alpha, limit),
+            {in},
+            [=](const BackwardPass& pass) {
               return std::vector<at::Tensor>{clamped_backward(pass.gradient, pass.saved[0], alpha, limit)};
-            }};
+            },
+            [=](const std::vector<at::Tensor>& saved) { return clamped_forward(saved[0], alpha, limit); }};
   });
 }
 

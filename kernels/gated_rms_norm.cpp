@@ -17,7 +17,7 @@ struct Norm {
 
 Norm forward_pass(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& gate, double eps) {
   const std::int64_t n = weight.size(0), rows = x.numel() / n;
-  Norm result{x.new_empty(x.sizes()), aten::empty({rows}, x.options().dtype(wide_dtype(x)))};
+  Norm result{x.new_empty(gate.sizes()), aten::empty({rows}, x.options().dtype(wide_dtype(x)))};
   with_element_type(x, [&](auto tag) {
     using T = decltype(tag);
     const T *const in = x.const_data_ptr<T>(), *const w = weight.const_data_ptr<T>();
@@ -35,7 +35,7 @@ std::vector<at::Tensor> backward_pass(const BackwardPass& pass) {
   const at::Tensor &x = pass.saved[0], &weight = pass.saved[1], &gate = pass.saved[2], &inverse = pass.saved[3];
   const at::Tensor g = pass.gradient.contiguous();
   const std::int64_t n = weight.size(0), rows = x.numel() / n;
-  at::Tensor dx = x.new_empty(x.sizes()), dw, dz = x.new_empty(x.sizes());
+  at::Tensor dx = x.new_empty(x.sizes()), dw, dz = x.new_empty(gate.sizes());
   const bool with_weight = pass.needs(1);
   // A sum for each chunk of rows, then the chunks in order.
   const at::Tensor sums =
@@ -66,15 +66,17 @@ std::vector<at::Tensor> backward_pass(const BackwardPass& pass) {
 
 at::Tensor gated_rms_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& gate, double eps) {
   if (!use_fused(x)) return composite::gated_rms_norm(x, weight, gate, eps);
-  if (x.sizes() != gate.sizes() || x.scalar_type() != gate.scalar_type() || x.scalar_type() != weight.scalar_type() ||
+  if (x.numel() != gate.numel() || x.scalar_type() != gate.scalar_type() || x.scalar_type() != weight.scalar_type() ||
       x.dim() == 0 || weight.sizes() != at::IntArrayRef{x.size(-1)}) {
-    throw InternalError("kernels::gated_rms_norm: x and gate [..., d] and weight [d] of one dtype are expected");
+    throw InternalError("kernels::gated_rms_norm: x [..., d], weight [d] and a gate of x's size, of one dtype, are expected");
   }
   const at::Tensor in = x.contiguous(), w = weight.contiguous(), z = gate.contiguous();
   if (!records(in, w, z)) return forward_pass(in, w, z, eps).y;
   return differentiable({in, w, z}, [&]() -> ForwardPass {
     const Norm norm = forward_pass(in, w, z, eps);
-    return {norm.y, {in, w, z, norm.inverse}, backward_pass};
+    return {norm.y, {in, w, z, norm.inverse}, backward_pass, [eps](const std::vector<at::Tensor>& saved) {
+              return forward_pass(saved[0], saved[1], saved[2], eps).y;
+            }};
   });
 }
 

@@ -99,16 +99,18 @@ at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
   return differentiable(inputs, [&]() -> ForwardPass {
     const Norm norm = forward_pass(in, w, b, eps);
     const bool has_weight = w.defined(), has_bias = b.defined();
-    return {norm.y, {in, has_weight ? w : in, norm.mean, norm.inverse}, [=](const BackwardPass& pass) {
+    return {norm.y,
+            {in, w, norm.mean, norm.inverse, b},
+            [=](const BackwardPass& pass) {
               const auto& saved = pass.saved;
-              const Gradients d =
-                  backward_pass(pass.gradient, saved[0], has_weight ? saved[1] : at::Tensor(), {{}, saved[2], saved[3]},
-                                has_weight && pass.needs(1), has_bias && pass.needs(has_weight ? 2 : 1));
+              const Gradients d = backward_pass(pass.gradient, saved[0], saved[1], {{}, saved[2], saved[3]},
+                                                has_weight && pass.needs(1), has_bias && pass.needs(has_weight ? 2 : 1));
               std::vector<at::Tensor> result = {d.dx};
               if (has_weight) result.push_back(d.dw);
               if (has_bias) result.push_back(d.db);
               return result;
-            }};
+            },
+            [eps](const std::vector<at::Tensor>& saved) { return forward_pass(saved[0], saved[1], saved[4], eps).y; }};
   });
 }
 

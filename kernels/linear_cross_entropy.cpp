@@ -18,10 +18,10 @@ namespace lowrank::kernels {
 
 namespace {
 
-// Rows a chunk of `count` rows: logits of about 2^25 elements (128 MiB) and between 128 and 1024 rows, all chunks alike:
-// the head is packed anew for each.
+// Rows a chunk of `count` rows: logits of at most 72 MiB in fp32, and between 192 and 1024 rows, all chunks alike: the head
+// is packed anew for each, and while it is made the activations of the whole model are there.
 std::int64_t chunk_rows(std::int64_t count, std::int64_t vocabulary) {
-  const auto most = std::clamp<std::int64_t>((std::int64_t{1} << 25) / vocabulary / 64 * 64, 128, 1024);
+  const auto most = std::clamp<std::int64_t>((std::int64_t{18} << 20) / vocabulary / 64 * 64, 192, 1024);
   const std::int64_t chunks = (count + most - 1) / most;
   return ((count + chunks - 1) / chunks + 7) / 8 * 8;
 }

@@ -14,7 +14,8 @@ at::Tensor wide_rms_norm(const at::Tensor& x, const at::Tensor& weight, double e
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps);
 
 /// RMSNorm under a gate, as Qwen3.5's: T(T(T(x̂) · weight) · silu(gate)), x̂ and silu in fp32, each T a rounding to x's
-/// dtype. x and gate [..., d], weight [d], of one dtype. Differentiable in all three.
+/// dtype. x [..., d], weight [d], and a gate of as many values as x, whose shape the result has, of one dtype.
+/// Differentiable in all three.
 at::Tensor gated_rms_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& gate, double eps);
 
 namespace composite {

@@ -46,11 +46,17 @@ at::Tensor rotary(const at::Tensor& x, const RotaryTables& tables) {
   const bool interleaved = tables.interleaved;
   if (!records(in)) return turn(in, cos, sin, interleaved, 1);
   return differentiable({in}, [&]() -> ForwardPass {
-    // A rotation's transpose is the rotation back.
-    return {turn(in, cos, sin, interleaved, 1), {cos, sin}, [interleaved](const BackwardPass& pass) {
-              return std::vector<at::Tensor>{
-                  turn(pass.gradient.contiguous(), pass.saved[0], pass.saved[1], interleaved, -1)};
-            }};
+    // A rotation's transpose is the rotation back. What is turned need not be kept, unless it is what makes the rest again.
+    ForwardPass pass{turn(in, cos, sin, interleaved, 1), {cos, sin}, [interleaved](const BackwardPass& back) {
+                       return std::vector<at::Tensor>{
+                           turn(back.gradient.contiguous(), back.saved[0], back.saved[1], interleaved, -1)};
+                     }};
+    if (!made_again(in)) return pass;
+    pass.saved.push_back(in);
+    pass.again = [interleaved](const std::vector<at::Tensor>& saved) {
+      return turn(saved[2], saved[0], saved[1], interleaved, 1);
+    };
+    return pass;
   });
 }
 

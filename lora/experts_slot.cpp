@@ -87,6 +87,12 @@ void ExpertsSlotImpl::merge() {
   merged_ = kernels::ExpertsWeight::stacked(sum, /*transposed=*/false, weight().bias());
 }
 
+std::int64_t ExpertsSlotImpl::kept_per_row() const {
+  std::int64_t values = 0;
+  for (const auto& one : adapters_) values += one.enabled ? one.value.r : 0;
+  return values;
+}
+
 void ExpertsSlotImpl::unmerge() { merged_ = kernels::ExpertsWeight(); }
 
 }  // namespace lowrank::lora

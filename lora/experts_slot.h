@@ -62,6 +62,8 @@ class ExpertsSlotImpl {
   bool enabled() const { return adapters_.any_enabled(); }
   /// Whether something of it is trained now.
   bool trains() const;
+  /// Values that its adapters keep of a row for the backward pass.
+  std::int64_t kept_per_row() const;
 
   /// As LinearSlotImpl's: a copy of every expert's matrix with the update of the one adapter that is enabled.
   void merge();

@@ -58,8 +58,10 @@ class Attention : public Mixer {
         if (stored != nullptr) stored->all_keys = all.keys, stored->all_values = all.values;
       }
     }
-    if (p.gate.defined()) mixed = kernels::gated(p.gate, mixed, kernels::Activation::kSigmoid);
-    return o_->forward(mixed.reshape({-1, spec_.heads * spec_.head_dim}), pass.dropout);
+    const std::int64_t q_width = spec_.heads * spec_.head_dim;
+    mixed = mixed.reshape({-1, q_width});
+    if (p.gate.defined()) mixed = kernels::gated(p.gate.reshape({-1, q_width}), mixed, kernels::Activation::kSigmoid);
+    return o_->forward(mixed, pass.dropout);
   }
 
   std::unique_ptr<MixerState> make_state(KvDtype dtype) const override {
@@ -71,10 +73,10 @@ class Attention : public Mixer {
 
   std::int64_t kept_per_token() const override {
     const std::int64_t q = spec_.heads * spec_.head_dim, k = spec_.shares ? 0 : spec_.kv_heads * spec_.head_dim;
-    // Queries, keys, values and what is mixed of them, in fp32 a number a head; what goes into norms; a gate and what it
-    // lets through.
-    return 2 * q + 2 * k + spec_.heads + (q_norm_ ? q : 0) + (k_norm_ ? k : 0) + (v_norm_ ? k : 0) +
-           (spec_.gate ? 2 * q : 0);
+    // Queries, keys, values and what is mixed of them, in fp32 a number a head; a gate; what goes into norms whose output
+    // is not made again, since it is read in another shape.
+    const bool apart = spec_.norms_whole_width || spec_.q_norm.heads > 0;
+    return 2 * q + 2 * k + spec_.heads + (q_norm_ && apart ? q : 0) + (k_norm_ && apart ? k : 0) + (spec_.gate ? q : 0);
   }
 
  private:

@@ -41,13 +41,13 @@ class GatedDelta : public Mixer {
       o = kernels::gated_delta_rule(mixed, g, beta, spec_.shape, pass.segments, kept.of(kDelta));
     }
     const at::Tensor weight = norm_->current("weight").to(o.scalar_type());
-    return out_->forward(kernels::gated_rms_norm(o, weight, z.view_as(o), spec_.eps).view_as(z), pass.dropout);
+    return out_->forward(kernels::gated_rms_norm(o, weight, z, spec_.eps), pass.dropout);
   }
 
   std::unique_ptr<MixerState> make_state(KvDtype) const override { return std::make_unique<RecurrentState>(kKinds); }
 
   std::int64_t kept_per_token() const override {
-    return 2 * spec_.shape.columns() + 3 * spec_.shape.value_columns() + 4 * spec_.shape.value_heads;
+    return spec_.shape.columns() + 2 * spec_.shape.value_columns() + 3 * spec_.shape.value_heads;
   }
 
  private:

@@ -42,10 +42,11 @@ at::Tensor Layer::forward(const at::Tensor& x, const LayerPass& pass, MixerState
 }
 
 std::int64_t Layer::kept_per_token() const {
-  // What goes into the norms and what comes out of them; of those after, what goes in.
-  const std::int64_t norms = parallel_ && !mlp_norm_ ? 2 : parallel_ ? 3 : 4;
+  // What goes into the norms, those after too; what comes out of them is made again.
+  const std::int64_t norms = parallel_ ? 1 : 2;
   const std::int64_t after = (mixer_norm_after_ ? 1 : 0) + (mlp_norm_after_ ? 1 : 0);
-  return (norms + after) * width_ + mixer_->kept_per_token() + mlp_->kept_per_token();
+  const std::int64_t per_layer = per_layer_.width == 0 ? 0 : 2 * (width_ + per_layer_.width);
+  return (norms + after) * width_ + per_layer + mixer_->kept_per_token() + mlp_->kept_per_token();
 }
 
 }  // namespace lowrank::models

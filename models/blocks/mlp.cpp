@@ -22,7 +22,7 @@ class DenseMlp : public Mlp {
   at::Tensor forward(const at::Tensor& x, const LayerPass& pass) const override {
     return down_->forward(inner(x, pass.dropout), pass.dropout);
   }
-  std::int64_t kept_per_token() const override { return (gate_ == nullptr && fused_ == nullptr ? 2 : 3) * width_; }
+  std::int64_t kept_per_token() const override { return (gate_ == nullptr && fused_ == nullptr ? 1 : 2) * width_; }
 
  private:
   at::Tensor inner(const at::Tensor& x, const kernels::DropoutContext* dropout) const {

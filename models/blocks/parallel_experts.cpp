@@ -58,7 +58,8 @@ class ParallelExperts : public Mlp {
   }
 
   std::int64_t kept_per_token() const override {
-    return 6 * width_ + dense_->kept_per_token() + experts_.kept_per_token();  // 6: norms and their inputs
+    // What goes into the norms after, and into the router.
+    return 3 * width_ + dense_->kept_per_token() + experts_.kept_per_token();
   }
 
  private:

@@ -25,7 +25,9 @@ at::Tensor RoutedExperts::forward(const at::Tensor& x, const kernels::Routed& ro
 }
 
 std::int64_t RoutedExperts::kept_per_token() const {
-  return spec_.per_token * (5 * spec_.width + model_width_) + 2 * spec_.experts;
+  // Of a row: gate, up and output, what adapters keep, and which row it is (three int64 and a weight).
+  const std::int64_t row = 2 * spec_.width + model_width_ + gate_up_->kept_per_row() + down_->kept_per_row() + 7;
+  return spec_.per_token * row + 2 * spec_.experts;
 }
 
 at::Tensor RoutedExperts::activated(const at::Tensor& x) const {

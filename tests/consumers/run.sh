@@ -129,7 +129,7 @@ PATH=$without refused "a component that does not exist" "lowrank has no componen
 rm "$work/moved/lib/liblowrank_lora_modules.a"
 PATH=$without refused "a component that was not built" "The component lora_modules of lowrank was not built" data lora_modules
 
-# Not optimised: three folders are compiled for it.
+# Not optimised: two folders are compiled for it.
 # shellcheck disable=SC2086
 cmake -S "$source_dir/tests/consumers/add_subdirectory" -B "$work/sub" -G Ninja $launcher -DLOWRANK_SOURCE="$source_dir" \
   -DCMAKE_BUILD_TYPE=None -DTorch_DIR="$torch/share/cmake/Torch" > "$work/log" 2>&1 || fail "add_subdirectory: not configured"
