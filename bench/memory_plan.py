@@ -73,6 +73,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="lowrank-memory-") as name:
         folder = Path(arguments.folder or name)
         text = folder / "text.txt"
+        folder.mkdir(parents=True, exist_ok=True)
         text.write_text((assets / "corpora/general/tinyshakespeare.txt").read_text()[:60000])
         for number, (shape, dtype, options) in enumerate(CASES):
             if arguments.only and number not in arguments.only:

@@ -16,10 +16,10 @@ namespace lowrank::recipes {
 
 namespace {
 
-// Beside a layer's gradients, about as much as the layer keeps: what LibTorch takes with its first products, and panels
-// of the largest weight in fp32, converted and packed, 16 MiB of it at most. Fitted by bench/memory_plan.py.
+// What LibTorch takes with its first products, and panels of the largest weight in fp32, converted and packed, 16 MiB of
+// it at most. Fitted by bench/memory_plan.py.
 constexpr std::uint64_t kFirstProducts = 6'000'000;
-constexpr double kPanels = 7.2;
+constexpr double kPanels = 4;
 constexpr std::int64_t kPanelBytes = std::int64_t{1} << 24;
 
 std::uint64_t bytes(std::int64_t values, std::int64_t element) { return static_cast<std::uint64_t>(values * element); }
@@ -87,9 +87,6 @@ MemoryPlan memory_plan(const PlannedStep& step) {
   const std::int64_t again = step.recompute.of(layers);
   const std::int64_t most = kept.empty() ? 0 : *std::max_element(kept.begin(), kept.end());
   const std::int64_t held = std::accumulate(kept.begin() + again, kept.end(), std::int64_t{0});
-  // Each computed-again layer's input, twice (fitted by bench/memory_plan.py); what the others keep, or one layer's whole;
-  // the last norm's input and output.
-  plan.activations = bytes(tokens * (again * 2 * width + std::max(held, again > 0 ? most : 0) + 2 * width), element);
   plan.head = kernels::head_scratch_bytes(tokens, config.vocab_size, width, 4) + bytes(tokens * width, element);
   // An adapter's own products are no gradients.
   const lora::SlotTable table = step.decoder.slot_table();
@@ -100,8 +97,16 @@ MemoryPlan memory_plan(const PlannedStep& step) {
     largest = std::max(largest, slot->base().out_features() * slot->base().in_features());
     widest = std::max(widest, slot->base().in_features());
   }
+  // Most is taken while the loss is made, beside what the layers keep; or in a backward pass, beside a layer's gradients,
+  // about as much as the layer keeps: the last layer's, with the others whole, or that of a layer computed again.
   const std::int64_t own = std::max<std::int64_t>(0, most - of_adapters / std::max<std::int64_t>(1, layers));
-  plan.workspace = kFirstProducts + bytes(tokens * own, element) +
+  const std::uint64_t gradients = bytes(tokens * own, element), of_layers = bytes(tokens * held, element);
+  const std::uint64_t of_one = again > 0 ? bytes(tokens * most, element) : 0;
+  const std::uint64_t peak = std::max(of_layers + std::max(plan.head, gradients), of_one + gradients);
+  const std::uint64_t beside_head = std::clamp(less(peak, plan.head), of_layers, std::max(of_layers, of_one));
+  // Each computed-again layer's input; the last norm's input and output.
+  plan.activations = beside_head + bytes(tokens * (again + 2) * width, element);
+  plan.workspace = kFirstProducts + less(peak, beside_head + plan.head) +
                    static_cast<std::uint64_t>(kPanels * static_cast<double>(std::min(4 * largest, kPanelBytes)));
   // What computes bf16 in fp32 turns a product's rows into those first.
   if (element == 2 && !models::cpu_computes_bf16()) plan.workspace += bytes(tokens * widest, 4);
