@@ -17,6 +17,7 @@ constexpr int kAskedAgain = 75;  // EX_TEMPFAIL
 constexpr int kStopSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGUSR1};
 
 std::atomic<bool> person_asked{false};  // by SIGINT or SIGTERM
+bool catching = false;
 
 void on_stop(int number) {
   int none = 0;
@@ -72,6 +73,8 @@ void install_signal_handlers() {
 }
 
 std::atomic<int>& catch_stop_signals() {
+  if (catching) return stop_signal;  // one that came between two pieces of work is for the next
+  catching = true;
   stop_signal = 0;
   person_asked = false;
   for (const int number : kStopSignals) {
@@ -83,6 +86,7 @@ std::atomic<int>& catch_stop_signals() {
 }
 
 void release_stop_signals() {
+  catching = false;
   for (const int number : kStopSignals) {
     struct sigaction before {};
     if (::sigaction(number, nullptr, &before) == 0 && before.sa_handler == on_stop) set_handler(number, SIG_DFL);

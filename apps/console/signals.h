@@ -12,7 +12,7 @@ void install_signal_handlers();
 
 /// From now on the first of these signals sets the returned flag to its number instead of ending the process. A second
 /// SIGINT or SIGTERM ends it at once; the others may come again and again (SIGXCPU does, every second). SIGHUP that the
-/// process was started to ignore (nohup) stays ignored.
+/// process was started to ignore (nohup) stays ignored. Where they are caught already, the same flag as it is.
 std::atomic<int>& catch_stop_signals();
 /// From now on they do what they do by default again.
 void release_stop_signals();

@@ -114,6 +114,26 @@ def stopped(r):
     check("which any process goes on with at once", [t["value"] for t in r.trials("stopped")] == [t["value"] for t in r.trials("alone")[:3]])
 
 
+def waiting(r):
+    """A process that has nothing to do but to wait for a trial of another ends by a signal too."""
+    storage = ("--storage", f"sqlite:///{r.work}/both.db", "--study-name", "waiting")
+    frozen = r.start(r.sweep("waiting", *storage, trials=1))
+    wait_for("a checkpoint", lambda: (r.work / "waiting/trials/trial-0000/checkpoints/checkpoint-3").exists(), [frozen])
+    frozen.send_signal(signal.SIGSTOP)
+    process = r.start(r.sweep("waiting", *storage, trials=1))
+    lines = []
+    while not any("waiting for trial 0" in line for line in lines):
+        lines.append(process.stdout.readline())
+        if not lines[-1]:
+            sys.exit("waiting: the process ended early: " + "".join(lines))
+    time.sleep(1)  # in which it looks for the trial a few times
+    process.send_signal(signal.SIGTERM)
+    said, _ = r.finish("waiting", [process], expect=143, seconds=20)
+    check("a signal ends a process that waits for others", "stopped while others work on the last trials" in said)
+    frozen.send_signal(signal.SIGCONT)
+    r.finish("waiting", [frozen])
+
+
 def folds(r):
     storage = ("--storage", f"sqlite:///{r.work}/both.db")
     r.one("folds-one", "--folds", 4)
@@ -207,6 +227,7 @@ def main():
         killed(r)
         again(r)
         stopped(r)
+        waiting(r)
         folds(r)
         if asked.optuna:
             optuna(r, asked.optuna)
