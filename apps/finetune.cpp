@@ -17,7 +17,7 @@ int finetune(const Options& options) {
   const recipes::Fields of_study = recipes::fields_of(study);
   set_fields(of_study, options);
   if (recipes::asks_for_several_runs(spec.little)) {
-    check(study, of_study);
+    check(study, of_study, train::or_alone(view.ranks()));
     return end_of_several(finetune_repeatedly(spec, view, study), console);
   }
   for (const recipes::FieldInfo& field : of_study.info())

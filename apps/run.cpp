@@ -120,8 +120,7 @@ int run(int argc, char** argv) {
   } catch (const Stopped& stopped) {
     return exit_code_of(stopped.signal);
   } catch (const train::RankLost& lost) {
-    return complain(kAgain, std::string(lost.what()) +
-                                "; the same command with --resume goes on from the last checkpoint");
+    return complain(kAgain, std::string(lost.what()) + "; " + after_loss());
   } catch (const Error& error) {
     return complain(exit_code(error.kind()), error.what());
   } catch (const c10::Error& error) {

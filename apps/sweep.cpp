@@ -54,6 +54,7 @@ class SweepView : public recipes::SweepObserver {
   }
   void clear() { bar_.clear(); }
   std::atomic<int>* stop_flag() override { return &catch_stop_signals(); }
+  train::GradSync* ranks() override { return met_ranks(); }
   Json own_options() const override { return app_options(options_); }
   std::string spelled(const std::string& field) const override { return "--" + field; }
 
@@ -140,6 +141,7 @@ Verb sweep_verb() {
   verb.example = "lowrank sweep space.yaml MODEL --data corpus/ --out sweeps/art --trials 30";
   recipes::SweepSpec spec;
   verb.options = recipe_options(recipes::fields_of(spec));
+  verb.options.push_back(option_rank_timeout());
   verb.run = sweep;
   return verb;
 }

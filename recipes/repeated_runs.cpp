@@ -117,8 +117,13 @@ std::unique_ptr<Ledger> shared_runs(const FinetuneSpec& spec, const StudySpec& s
     fields.fail("overwrite", "does not go with `storage`, on which other processes may be at work; give another "
                              "`study-name` and `out`");
   Json identity = {{"model", spec.model}};
-  for (const FieldInfo& field : fields.info())
-    if (field.identity != Identity::kFree) identity["--" + field.name] = fields.get(field.name);
+  const auto add = [&](const Fields& own) {
+    for (const FieldInfo& field : own.info())
+      if (field.identity != Identity::kFree) identity["--" + field.name] = own.get(field.name);
+  };
+  StudySpec of_study = study;
+  add(fields);
+  add(fields_of(of_study));
   const fs::path out = spec.run.out;
   const auto choose = [grid = space.grid()](std::int64_t, const std::vector<train::Trial>&,
                                             const std::vector<train::Assignment>& taken) {
@@ -194,6 +199,7 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
   }
   train::GradSync& sync = train::or_alone(observer.ranks());
   const bool shared = study.storage.has_value();
+  if (sync.ranks() > 1) observer.stop_flag();  // from here on a signal to one stops all
   const bool finished =
       !shared && sync.rank() == 0 && spec.run.resume && train::run_state(out) == train::RunState::kFinished;
   if (train::largest(sync, finished ? 1 : 0) != 0) {
@@ -204,17 +210,21 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
   const models::Resolved resolved = models::resolve(spec.model);
   std::vector<fs::path> inputs = {resolved.model};
   for (const std::string& path : spec.data.data) inputs.emplace_back(path);
+  const train::SearchSpace space = names_of(all);
   std::unique_ptr<core::DirectoryLock> lock;
-  if (shared) {
+  std::unique_ptr<Ledger> ledger;
+  train::together(sync, [&] {
+    if (sync.rank() != 0) return;
+    if (!shared) {
+      lock = train::open_run_folder(out, spec.run.resume, spec.run.overwrite, inputs);
+      ledger = own_runs(space);
+      return;
+    }
     train::check_place(out, inputs);
     core::make_folder(out);
-  } else {
-    train::together(sync, [&] {
-      if (sync.rank() == 0) lock = train::open_run_folder(out, spec.run.resume, spec.run.overwrite, inputs);
-    });
-  }
-  const train::SearchSpace space = names_of(all);
-  const std::unique_ptr<Ledger> ledger = shared ? shared_runs(spec, study, fields, space) : own_runs(space);
+    ledger = shared_runs(spec, study, fields, space);
+  });
+  ledger = ledger_of_ranks(sync, std::move(ledger));
   Json& json = result.run = {{"lowrank", LOWRANK_VERSION},
                              {"finished", false},
                              {"verb", "finetune"},
@@ -223,9 +233,10 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
                              {"runs", Json::array()}};
   const auto write = [&] {
     json["runs"] = outcomes(all, ledger->ended());
-    if (sync.rank() == 0) train::write_run_json(out, json);
+    train::write_run_json(out, json);
   };
   const auto write_alone = [&] {
+    if (sync.rank() != 0) return;
     if (shared) {
       write_together(out, write);
     } else {
@@ -242,8 +253,9 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
     if (!next.claim) {
       const std::string text = fmt::format("waiting for {}", fmt::join(next.others, ", "));
       if (text != waits_for) observer.note(waits_for = text);
+      const std::atomic<int>* const stop = observer.stop_flag();  // from here on signals are caught
       std::this_thread::sleep_for(kLook);
-      result.reason = observer.stop_flag()->load();
+      result.reason = static_cast<int>(train::largest(sync, stop->load()));
       if (result.reason == 0) continue;
       result.state = RunResult::State::kStopped;
       return result;

@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/number.h"
@@ -20,6 +22,9 @@ constexpr const char* kTimeout = "rank-timeout";
 constexpr const char* kStorage = "storage";
 
 std::unique_ptr<train::RankGroup> group;  // of this process, from the verb's beginning to its end
+std::vector<train::Peer> started;         // all that the launcher started, once they have met: of them the group may be a part
+std::size_t own_rank = 0;                 // among these
+bool on_trials = false;                   // of a study, which others take up
 std::optional<std::int64_t> threads_apart;  // of a rank that meets no other
 
 ErrorKind kind_of(int exit_code) {
@@ -40,12 +45,39 @@ ErrorKind kind_of(int exit_code) {
 void say_threads(const Options& options, const Console& console) {
   if (options.given("threads")) return;
   const char* said = std::getenv("OMP_NUM_THREADS");
-  const int here = train::ranks_here(group->peers(), group->rank());
-  const auto cores = group->peers()[static_cast<std::size_t>(group->rank())].cores.size();
+  const int here = train::ranks_here(started, static_cast<int>(own_rank));
+  const auto cores = started[own_rank].cores.size();
   console.line(fmt::format("threads: {} for each of the {} on this machine, of {} {} that it may use{}",
                            *threads_of_rank(), here == 1 ? "1 rank" : fmt::format("{} ranks", here), cores,
                            cores == 1 ? "core" : "cores",
                            said == nullptr ? "" : fmt::format("; OMP_NUM_THREADS {} is not used", said)));
+}
+
+/// All of a launch.
+std::unique_ptr<train::RankGroup> meet_all(const Options& options, const train::Launch& launch, train::JoinOptions& how) {
+  how.timeout = options.number(kTimeout);
+  how.meet_within = std::max(how.meet_within, how.timeout);
+  if (const char* within = std::getenv("LOWRANK_MEET_WITHIN")) how.meet_within = std::max(1.0, core::read_double(within));
+  std::unique_ptr<train::RankGroup> all = train::join(launch, how);
+  started = all->peers();
+  own_rank = static_cast<std::size_t>(launch.rank);
+  return all;
+}
+
+/// The `size` of a launch that work together with this one.
+void meet_in_groups(const Options& options, const Console& console, const train::Launch& launch, int size) {
+  train::JoinOptions how;
+  group = meet_all(options, launch, how);
+  const train::Launch part = train::part_of(launch, size);  // now that rank 0 can say for all what is wrong
+  if (part.ranks < launch.ranks) {
+    const std::unique_ptr<train::RankGroup> all = std::exchange(group, nullptr);
+    group = train::join_part(*all, part, how);
+    all->leave();
+  }
+  on_trials = true;
+  console.line(fmt::format("rank {} of {}, started by {}: each {} have runs of their own, on which they work together over {}",
+                           launch.rank, launch.ranks, launch.text(), size, group->engine()));
+  say_threads(options, console);
 }
 
 }  // namespace
@@ -77,15 +109,12 @@ train::GradSync* join_ranks(const Options& options, const Console& console) {
   if (group != nullptr) return group.get();
   if (options.has(kStorage) && options.given(kStorage)) {
     work_apart(options, console);
-    return nullptr;
+    return group.get();
   }
   const std::optional<train::Launch> launch = train::read_launch(train::process_variables());
   if (!launch) return nullptr;
   train::JoinOptions how;
-  how.timeout = options.number(kTimeout);
-  how.meet_within = std::max(how.meet_within, how.timeout);
-  if (const char* within = std::getenv("LOWRANK_MEET_WITHIN")) how.meet_within = std::max(1.0, core::read_double(within));
-  group = train::join(*launch, how);
+  group = meet_all(options, *launch, how);
   console.line(fmt::format("rank {} of {} over {}, started by {}", launch->rank, launch->ranks, group->engine(),
                            launch->text()));
   say_threads(options, console);
@@ -95,6 +124,10 @@ train::GradSync* join_ranks(const Options& options, const Console& console) {
 bool work_apart(const Options& options, const Console& console) {
   const std::optional<train::Launch> launch = train::read_launch(train::process_variables());
   if (!launch) return false;
+  if (const std::int64_t size = options.integer("ranks-per-trial"); size > 1) {
+    meet_in_groups(options, console, *launch, static_cast<int>(size));
+    return true;
+  }
   const auto cores = static_cast<std::int64_t>(train::this_process(launch->rank).cores.size());
   threads_apart = std::max<std::int64_t>(1, cores / launch->local_ranks.value_or(1));
   console.line(fmt::format("rank {} of {}, started by {}: each has runs of its own", launch->rank, launch->ranks,
@@ -108,14 +141,16 @@ bool work_apart(const Options& options, const Console& console) {
   return true;
 }
 
+train::GradSync* met_ranks() { return group.get(); }
+
 std::string study_in(const std::string& out) {
   const std::filesystem::path folder = std::filesystem::absolute(out);
   return "sqlite:///" + (folder / "study.db").string();
 }
 
 std::optional<std::int64_t> threads_of_rank() {
-  if (group == nullptr) return threads_apart;
-  return train::fair_threads(group->peers(), group->rank());
+  if (started.empty()) return threads_apart;
+  return train::fair_threads(started, static_cast<int>(own_rank));
 }
 
 void go_on_if_restarted(recipes::RunSpec& run, const Console& console) {
@@ -131,6 +166,12 @@ void leave_ranks() {
   if (group == nullptr) return;
   group->leave();
   group.reset();
+}
+
+std::string after_loss() {
+  if (on_trials)
+    return "what it worked on is given out again, and the same command goes on with the study";
+  return "the same command with --resume goes on from the last checkpoint";
 }
 
 bool fail_ranks(int exit_code, const std::string& message) {

@@ -17,10 +17,13 @@ OptionSpec option_rank_timeout();
 bool others_speak(const Verb& verb);
 
 /// Meets the other ranks, the first time; says who started them, how they talk and what threads each has. Null: none, or
-/// with --storage, where each has runs of its own.
+/// with --storage, where each has runs of its own; those of its group with --ranks-per-trial.
 train::GradSync* join_ranks(const Options& options, const Console& console);
-/// Where a launcher started several, each has trials of its own: says so, and what threads each has. False: no launcher.
+/// Where a launcher started several, each has trials of its own, or each group of --ranks-per-trial, which then meets: says
+/// so, and what threads each has. False: no launcher.
 bool work_apart(const Options& options, const Console& console);
+/// Those that have met; null: none.
+train::GradSync* met_ranks();
 /// The study that ranks share where none is named.
 std::string study_in(const std::string& out);
 /// Threads that fall to this rank; nothing where it is alone.
@@ -30,6 +33,8 @@ void go_on_if_restarted(recipes::RunSpec& run, const Console& console);
 
 /// The verb is done.
 void leave_ranks();
+/// What to do when a rank was lost, to stand after what is said of it.
+std::string after_loss();
 /// This process ends with an error. True where another says it.
 bool fail_ranks(int exit_code, const std::string& message);
 

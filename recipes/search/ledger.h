@@ -8,13 +8,14 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/recipes/search/study_spec.h"
+#include "lowrank/train/grad_sync.h"
 #include "lowrank/train/study/study.h"
 
 namespace lowrank::recipes {
 
 /// The trial was given to another process: this one was silent for too long.
 struct TrialTaken : IoError {
-  using IoError::IoError;
+  TrialTaken() : IoError("the trial was given to another process") {}
 };
 
 class Ledger {
@@ -28,8 +29,8 @@ class Ledger {
   virtual std::vector<train::Trial> rivals(const train::Claim& claim) = 0;
   virtual void report(const train::Claim&, std::int64_t /*step*/, double /*loss*/,
                       const std::vector<std::pair<std::int64_t, double>>& /*rungs*/) {}
-  /// Throws TrialTaken. Cheap.
-  virtual void check() const {}
+  /// Whether the trial under way was given to another process. Cheap.
+  virtual bool taken() const { return false; }
   /// Writes what a trial came to. TrialTaken.
   virtual void end(const train::Claim& claim, train::Trial trial) = 0;
   /// The trial is not ended, and may be gone on with by any process.
@@ -47,6 +48,10 @@ std::unique_ptr<Ledger> shared_study(const StudySpec& spec, const std::filesyste
                                      const train::SearchSpace& space, const core::Json& identity,
                                      train::Study::Choose choose,
                                      std::function<std::filesystem::path(std::int64_t)> folder);
+
+/// `own` for the ranks that work on each trial together: rank 0 has it, the others (with null) hear what it says. All call
+/// next() and end() at once; what is reported on the way, and given back, is rank 0's.
+std::unique_ptr<Ledger> ledger_of_ranks(train::GradSync& sync, std::unique_ptr<Ledger> own);
 
 /// Runs `write` while no other process writes into the folder of a search, which several may share.
 void write_together(const std::filesystem::path& out, const std::function<void()>& write);

@@ -17,6 +17,7 @@
 #include "lowrank/recipes/spec/settings.h"
 #include "lowrank/train/out_place.h"
 #include "lowrank/train/pruner.h"
+#include "lowrank/train/ranks/peer.h"
 
 namespace lowrank::recipes {
 
@@ -28,6 +29,7 @@ using train::Claim;
 using train::Trial;
 
 constexpr auto kLook = std::chrono::milliseconds(300);  // for trials of others
+constexpr int kTaken = 1000;  // beside the signals, why a trial stops: it was given to another process
 
 /// (step, validation loss) of every evaluation that a run's metrics.jsonl holds; a half last line is passed over.
 std::vector<std::pair<std::int64_t, double>> validation_losses(const fs::path& run) {
@@ -44,7 +46,7 @@ std::vector<std::pair<std::int64_t, double>> validation_losses(const fs::path& r
   return losses;
 }
 
-/// Follows one trial, and says whether it goes on at its rungs.
+/// Follows one trial, and says whether it goes on at its rungs. Of ranks that work on it together the first one's does.
 class TrialWatcher : public QuietObserver {
  public:
   TrialWatcher(SweepObserver& observer, TrialProgress progress, bool prunes, Ledger& ledger, const Claim& claim,
@@ -55,6 +57,7 @@ class TrialWatcher : public QuietObserver {
         prunes_(prunes),
         ledger_(ledger),
         claim_(claim),
+        speaks_for_others_(ranks() != nullptr && ranks()->ranks() > 1 && ranks()->rank() == 0),
         earlier_(validation_losses(run)) {}
 
   void on_start(std::int64_t first_step, std::int64_t steps) override {
@@ -64,12 +67,14 @@ class TrialWatcher : public QuietObserver {
       if (step <= first_step) see(step, loss);
     at(first_step);
   }
+  void on_micro(std::int64_t, std::int64_t, std::int64_t) override { look(); }
   void on_step(const train::StepMetrics& metrics) override { at(metrics.step); }
   void on_eval(std::int64_t step, const std::vector<train::EvalResult>& results, bool) override {
     if (!results.empty() && results.front().split == "validation") see(step, results.front().loss);
     at(step);
   }
   bool stops_here() override { return pruned_; }
+  std::atomic<int>* stop_flag() override { return speaks_for_others_ ? &stop_ : QuietObserver::stop_flag(); }
   Json own_options() const override {
     Json own = observer_.own_options();
     for (auto& [name, value] : own.items()) value = false;
@@ -100,8 +105,17 @@ class TrialWatcher : public QuietObserver {
     }
     ledger_.report(claim_, step, loss, rungs_);
   }
+  /// A trial that was given away ends at once; other ranks have to be told first, as of a signal.
+  void look() {
+    const bool taken = ledger_.taken();
+    if (speaks_for_others_) {
+      stop_ = taken ? kTaken : QuietObserver::stop_flag()->load();
+    } else if (taken) {
+      throw TrialTaken();
+    }
+  }
   void at(std::int64_t step) {
-    ledger_.check();
+    look();
     progress_.step = step;
     observer_.on_trial_progress(progress_);
   }
@@ -111,6 +125,8 @@ class TrialWatcher : public QuietObserver {
   bool prunes_;
   Ledger& ledger_;
   const Claim& claim_;
+  const bool speaks_for_others_;
+  std::atomic<int> stop_{0};
   std::vector<std::pair<std::int64_t, double>> earlier_;
   std::optional<train::Pruner> pruner_;
   std::vector<std::pair<std::int64_t, double>> rungs_;
@@ -123,12 +139,13 @@ class Sweep {
   Sweep(SweepSpec& spec, SweepObserver& observer)
       : spec_(spec),
         observer_(observer),
+        sync_(train::or_alone(observer.ranks())),
         fields_(fields_of(spec)),
         space_(spec.space, spec.space_name),
         out_(spec.finetune.run.out) {
     const FinetuneSpec& fixed = spec_.finetune;
     result_.count = spec_.trials;
-    check(spec_.study, fields_);
+    check(spec_.study, fields_, sync_);
     sampler_ = spec_.sampler == "grid"     ? train::Sampler::kGrid
                : spec_.sampler == "random" ? train::Sampler::kRandom
                                            : train::Sampler::kTpe;
@@ -154,6 +171,7 @@ class Sweep {
       result_.state = RunResult::State::kDryRun;
       return std::move(result_);
     }
+    if (sync_.ranks() > 1) observer_.stop_flag();  // from here on a signal to one stops all
     open();
     observer_.on_sweep(space_, result_.count);
     show();
@@ -186,13 +204,15 @@ class Sweep {
   bool wait(const std::vector<std::string>& others) {
     const std::string text = fmt::format("waiting for {}", fmt::join(others, ", "));
     if (text != waits_for_) observer_.note(waits_for_ = text);
+    const std::atomic<int>* const stop = observer_.stop_flag();  // from here on signals are caught
     std::this_thread::sleep_for(kLook);
-    result_.reason = observer_.stop_flag()->load();
+    result_.reason = static_cast<int>(train::largest(sync_, stop->load()));
     return result_.reason == 0;
   }
 
   /// What the folder says of the trials that have ended.
   void publish() {
+    if (!first_rank()) return;
     const auto write = [&] {
       write_trials(out_ / "trials.jsonl", trials());
       result_.best = best_json();
@@ -216,8 +236,23 @@ class Sweep {
     }
   }
 
-  /// The folder: new, resumed or joined; locked, unless it is shared.
+  bool first_rank() const { return sync_.rank() == 0; }
+
+  /// The folder and the trials: rank 0's, where several work on each trial.
   void open() {
+    const Json identity = this->identity();
+    core::check_utf8(identity);
+    core::check_utf8({{"out", out_.string()}});
+    train::require_equal(sync_, identity);
+    std::unique_ptr<Ledger> own;
+    train::together(sync_, [&] {
+      if (first_rank()) own = open_folder(identity);
+    });
+    ledger_ = ledger_of_ranks(sync_, std::move(own));
+  }
+
+  /// New, resumed or joined; locked, unless it is shared.
+  std::unique_ptr<Ledger> open_folder(const Json& identity) {
     const RunSpec& run = spec_.finetune.run;
     const StudySpec& study = spec_.study;
     if (run.resume && run.overwrite) fields_.fail("overwrite", "contradicts `resume`; give one of them");
@@ -227,19 +262,15 @@ class Sweep {
     std::vector<fs::path> inputs = {models::resolve(spec_.finetune.model).model};
     for (const std::string& path : spec_.finetune.data.data) inputs.emplace_back(path);
     train::check_place(out_, inputs);
-    const Json identity = this->identity();
-    core::check_utf8(identity);
-    core::check_utf8({{"out", out_.string()}});
     core::make_folder(out_);
     if (study.storage) {
       write_together(out_, [&] { hold_to(identity, true); });
-      ledger_ = shared_study(
+      return shared_study(
           study, out_, space_, identity,
           [this](std::int64_t number, const std::vector<Trial>& ended, const std::vector<train::Assignment>& all) {
             return draw(number, ended, all);
           },
           [this](std::int64_t number) { return folder_of(number); });
-      return;
     }
     lock_ = std::make_unique<core::DirectoryLock>(out_);
     core::sweep_temporaries(out_);
@@ -248,10 +279,10 @@ class Sweep {
       fs::remove_all(out_ / "trials");
     }
     const bool there = hold_to(identity, run.resume);
-    ledger_ = list_of_trials(there ? read_trials(out_ / "trials.jsonl") : std::vector<Trial>{},
-                             [this](std::int64_t number, const std::vector<Trial>& ended) {
-                               return train::next_trial(sampler_, space_, number, ended, seed());
-                             });
+    return list_of_trials(there ? read_trials(out_ / "trials.jsonl") : std::vector<Trial>{},
+                          [this](std::int64_t number, const std::vector<Trial>& ended) {
+                            return train::next_trial(sampler_, space_, number, ended, seed());
+                          });
   }
 
   /// sweep.json says what the sweep is that the folder holds. True: it holds this one already.
@@ -345,9 +376,11 @@ class Sweep {
     const std::int64_t number = claim.number;
     const train::Assignment& assignment = claim.options;
     const fs::path folder = folder_of(number);
-    core::refuse_link(folder.parent_path());
-    core::make_folder(folder.parent_path());
-    core::refuse_link(folder);
+    if (first_rank()) {
+      core::refuse_link(folder.parent_path());
+      core::make_folder(folder.parent_path());
+      core::refuse_link(folder);
+    }
     TrialProgress progress;
     progress.number = number;
     progress.count = result_.count;
@@ -356,6 +389,7 @@ class Sweep {
     try {
       const ModelResult outcome = finetune(trial_spec(assignment, folder, true), watcher, base_);
       if (outcome.state == RunResult::State::kStopped) {
+        if (outcome.training->signal == kTaken) throw TrialTaken();
         result_.reason = outcome.training->signal;
         return std::nullopt;
       }
@@ -366,11 +400,16 @@ class Sweep {
       }
     } catch (const TrialTaken&) {
       throw;
-    } catch (const DataError& error) {
+    } catch (const train::RankLost&) {
+      throw;
+    } catch (const Error& error) {  // by its kind: another rank's is told as an Error
       // A run that diverged is a result; data that can't be read is not.
-      if (validation_losses(folder).empty()) throw;
-      return failed(claim, error);
-    } catch (const ConfigError& error) {
+      if (error.kind() == ErrorKind::kData) {
+        if (first_rank() && validation_losses(folder).empty()) throw;
+        return failed(claim, error);
+      }
+      if (error.kind() != ErrorKind::kConfig)
+        throw Error(error.kind(), fmt::format("trial {} ({}): {}", number, words(assignment), error.what()));
       // So is a combination that can't be; but the first trial's error may well lie in what is the same for all.
       if (trials().empty()) {
         throw ConfigError(
@@ -378,11 +417,9 @@ class Sweep {
                         words(assignment), error.what(), spec_.space_name));
       }
       return failed(claim, error);
-    } catch (const Error& error) {
-      throw Error(error.kind(), fmt::format("trial {} ({}): {}", number, words(assignment), error.what()));
     }
     Trial trial = watcher.trial();
-    if (!trial.value)
+    if (!trial.value && first_rank())
       throw ConfigError(
           "a sweep chooses by validation, and this data leaves none: give `val-data`, or a larger `val-split`");
     return trial;
@@ -406,6 +443,8 @@ class Sweep {
     if (found == nullptr) return nullptr;
     FinetuneSpec again = trial_spec(found->options, out_ / "best", false);
     if (!spec_.given.contains("threads")) again.run.threads.reset();  // they were this process's share of the machine
+    if (sync_.ranks() > 1)  // one process learns from as much a step as they do together
+      fields_of(again).set("grad-accum", again.train.grad_accum * sync_.ranks(), spec_.space_name);
     return {{"trial", found->number},
             {"options", to_json(found->options)},
             {"value", *found->value},
@@ -431,6 +470,7 @@ class Sweep {
 
   SweepSpec& spec_;
   SweepObserver& observer_;
+  train::GradSync& sync_;  // who works on each trial together
   Fields fields_;
   train::SearchSpace space_;
   fs::path out_;

@@ -33,11 +33,18 @@ Trial::State parse_state(const core::JsonView& json) {
   json.fail(fmt::format("expected complete, pruned or failed, found '{}'", core::printable(text)));
 }
 
-Trial parse_trial(const core::JsonView& json) {
+}  // namespace
+
+train::Assignment options_from(const core::JsonView& json) {
+  train::Assignment options;
+  for (const std::string& key : json.keys()) options.emplace_back(key, json.at(key).raw());
+  return options;
+}
+
+Trial trial_from(const core::JsonView& json) {
   Trial trial;
   trial.number = json.at("trial").as_int(0);
-  const core::JsonView options = json.at("options");
-  for (const std::string& key : options.keys()) trial.options.emplace_back(key, options.at(key).raw());
+  trial.options = options_from(json.at("options"));
   if (json.has_value("value")) trial.value = json.at("value").as_double();
   trial.state = parse_state(json.at("state"));
   trial.steps = json.at("steps").as_int(0);
@@ -47,8 +54,6 @@ Trial parse_trial(const core::JsonView& json) {
     trial.rungs.emplace_back(rungs.at(i).at(std::size_t{0}).as_int(1), rungs.at(i).at(std::size_t{1}).as_double());
   return trial;
 }
-
-}  // namespace
 
 Json to_json(const train::Assignment& options) {
   Json json = Json::object();
@@ -78,7 +83,7 @@ std::vector<Trial> read_trials(const std::filesystem::path& file) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
     const std::string where = fmt::format("{} line {}", file.string(), ++line);
     const Json json = core::parse_json(std::string_view(text).substr(begin, end - begin), where);
-    trials.push_back(parse_trial(core::JsonView(json, where)));
+    trials.push_back(trial_from(core::JsonView(json, where)));
     if (trials.back().number != static_cast<std::int64_t>(trials.size()) - 1)
       throw FormatError(fmt::format("{}: expected trial {}, found {}", where, trials.size() - 1, trials.back().number));
     begin = end + 1;

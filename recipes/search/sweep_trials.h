@@ -12,6 +12,9 @@ namespace lowrank::recipes {
 core::Json to_json(const train::Assignment& options);
 /// {"trial", "options", "value", "state", "steps", "rungs"}, and the "reason" of one that failed.
 core::Json to_json(const train::Trial& trial);
+train::Assignment options_from(const core::JsonView& json);
+/// FormatError for what is not a trial.
+train::Trial trial_from(const core::JsonView& json);
 
 /// The trials of the file, in order; none without a file. FormatError with the line for what is not a trial.
 std::vector<train::Trial> read_trials(const std::filesystem::path& file);

@@ -5,20 +5,22 @@
 
 On the example model: a sweep of N trials (12) on four processes of which two are killed gives N distinct results; the same command again has
 nothing to do, and goes on where more trials are asked for; folds shared out among processes are those of one; a study of something
-else is refused. With --optuna (a Python that has PyPI's optuna): Optuna loads the study, suggests its next trial, runs one itself and
+else is refused. Groups of ranks that work on each trial together have the losses of one process, and a trial of a group that lost a rank
+is given out again. With --optuna (a Python that has PyPI's optuna): Optuna loads the study, suggests its next trial, runs one itself and
 puts one into the queue, which a process then takes. With --dashboard (PyPI's command of that name) it serves the study.
 """
 import argparse
 import json
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 
-from ranks import Ranks, check, free_port
+from ranks import AGAIN, Ranks, apart, check, free_port, launchers
 
 
 class Search(Ranks):
@@ -134,6 +136,71 @@ def waiting(r):
     r.finish("waiting", [frozen])
 
 
+def groups(r):
+    """Four ranks in groups of two, of which one loses a rank that is not its first."""
+    count, together = 6, ("--ranks-per-trial", 2)
+    arguments = r.sweep("groups", *together, "--rank-timeout", 5, trials=count)
+    at = arguments.index("--threads")
+    processes = r.by_hand(arguments[:at] + arguments[at + 2:], 4)
+
+    def first_of_second_group_is_at_work():
+        locks = [lock for lock in r.work.glob("groups/trials/*/.lowrank.lock") if text_of(lock) == str(processes[2].pid)]
+        return any(list((lock.parent / "checkpoints").glob("checkpoint-*")) for lock in locks)
+
+    wait_for("a checkpoint of the second group's trial", first_of_second_group_is_at_work, processes)
+    processes[3].send_signal(signal.SIGKILL)
+    processes[3].communicate()
+    _, errors = r.finish("groups", [processes[2]], expect=AGAIN)
+    check("the rank that was killed is named by its number among all", f"rank 3 ({socket.gethostname()}, pid {processes[3].pid}) has ended" in errors and
+          "what it worked on is given out again" in errors and errors.count("error:") == 1, errors.strip()[:200])
+    said, _ = r.finish("groups", processes[:2])
+    trials = r.trials("groups")
+    check("six trials on two groups, one of which lost a rank: six results of as many distinct options", said.count("  complete  ") == count and
+          [t["trial"] for t in trials] == list(range(count)) and all(t["state"] == "complete" and t["steps"] == 12 for t in trials) and
+          len({json.dumps(t["options"]) for t in trials}) == count)
+    check("rank 0 says how they work, and shares out the threads of all", "each 2 have runs of their own" in said and
+          "for each of the 4 ranks on this machine" in said and "rank 1 of 4" not in said)
+
+    r.finish("groups-one", [r.start(r.sweep("groups-one", "--grad-accum", 2, trials=count))])
+    one = r.trials("groups-one")
+    check("with the options of one process", [t["options"] for t in trials] == [t["options"] for t in one])
+    worst = max(apart(r.losses(f"groups-one/trials/trial-{i:04}"), r.losses(f"groups/trials/trial-{i:04}")) for i in range(count))
+    worst = max(worst, apart([t["value"] for t in one], [t["value"] for t in trials]))
+    check("the losses of each are those of one process with --grad-accum 2", worst <= 1e-5, f"{worst:.1e}")
+    commands = [json.load(open(r.work / out / "best.json"))["command"] for out in ("groups", "groups-one")]
+    check("and the command that runs the best again is for one process", all("--grad-accum 2" in command for command in commands) and
+          "--ranks-per-trial" not in commands[0], commands[0])
+
+    _, errors = r.finish("groups", r.by_hand(r.sweep("groups", trials=count), 2), expect=2)
+    check("ranks that work in another way are refused", "--ranks-per-trial" in errors, errors.strip()[:200])
+    _, errors = r.finish("odd", r.by_hand(r.sweep("odd", "--ranks-per-trial", 3), 4), expect=2)
+    check("a number that does not divide the ranks is refused in one sentence", "--ranks-per-trial: 3 does not divide the 4 ranks" in errors and
+          len({line for line in errors.splitlines() if "error:" in line}) == 1, errors.strip()[:200])
+    _, errors = r.finish("lonely", [r.start(r.sweep("lonely", *together))], expect=2)
+    check("without a launcher it says how to start", "this process is alone" in errors and "with mpirun, srun or torchrun" in errors, errors.strip()[:200])
+
+    r.one("groups-folds-one", "--folds", 4, "--grad-accum", 2)
+    storage = ("--storage", f"sqlite:///{r.work}/both.db")
+    r.finish("groups-folds", r.by_hand(r.arguments("groups-folds", "--folds", 4, *together, *storage), 4))
+    runs = [json.load(open(r.work / out / "run.json")) for out in ("groups-folds-one", "groups-folds")]
+    losses = [[loss["loss"] for one in run["runs"] for loss in one["after"]] for run in runs]
+    check("four folds on two groups have the losses of one process", runs[1]["finished"] and len(losses[0]) >= 4 and apart(*losses) <= 1e-5, f"{apart(*losses):.1e}")
+    _, errors = r.finish("unshared", r.by_hand(r.arguments("unshared", "--folds", 4, *together), 4), expect=2)
+    check("folds are shared out among groups by a study alone", "--ranks-per-trial: goes with --storage" in errors, errors.strip()[:200])
+
+    processes = r.by_hand(r.sweep("halted", *together, trials=4), 4)
+    wait_for("a checkpoint of each group", lambda: all(list(r.work.glob(f"halted/trials/trial-000{i}/checkpoints/checkpoint-*")) for i in (0, 1)),
+             processes)
+    for process in processes[1::2]:  # not to those that have the trials
+        process.send_signal(signal.SIGTERM)
+    said, _ = r.finish("halted", processes, expect=143)
+    check("a signal to any rank stops its group in the trial", "stopped in trial" in said)
+    name, start = list(launchers(r))[-1]
+    r.finish("halted", start(r.sweep("halted", *together, "--shard-base", "always", trials=4), 4))
+    worst = apart([t["value"] for t in one[:4]], [t["value"] for t in r.trials("halted")])
+    check(f"which groups go on with that hold the base together, started by {name}", worst <= 1e-5, f"{worst:.1e}")
+
+
 def folds(r):
     storage = ("--storage", f"sqlite:///{r.work}/both.db")
     r.one("folds-one", "--folds", 4)
@@ -228,6 +295,7 @@ def main():
         again(r)
         stopped(r)
         waiting(r)
+        groups(r)
         folds(r)
         if asked.optuna:
             optuna(r, asked.optuna)

@@ -242,6 +242,53 @@ TEST_CASE("a rank that ends without a word, hangs, or stops with an error is nam
   }
 }
 
+TEST_CASE("ranks meet again in groups, which talk within and are called as the launcher calls them", "[unit]") {
+  std::array<std::vector<std::string>, 4> texts;
+  std::array<std::string, 4> names, lost;
+  std::array<Summed, 4> found, expected;
+  const auto at = [](int rank) { return static_cast<std::size_t>(rank); };
+  const auto summed = [](train::GradSync& sync, int first) {
+    Summed own{gradients_of(first + sync.rank(), 1000), totals_of(first + sync.rank())};
+    sync.sum(own.gradients, own.totals);
+    return own;
+  };
+  over_tcp(4, [&](train::RankGroup& whole) {
+    const train::Launch part = train::part_of(by_hand(whole.rank(), 4, 0), 2);
+    const auto group = train::join_part(whole, part, {20, 20});
+    const int own = whole.rank();
+    texts[at(own)] = group->gather(std::to_string(own));
+    names[at(own)] = group->name(1);
+    found[at(own)] = summed(*group, part.first);
+    if (own == 3) return;  // without a word
+    if (own != 2) return group->leave();
+    lost[2] = message_of<train::RankLost>([&] {
+      for (;;) group->gather("here");
+    });
+  });
+  for (const int first : {0, 2})
+    on_ranks(2, [&, first](train::GradSync& sync) { expected[at(first + sync.rank())] = summed(sync, first); });
+  for (int r = 0; r < 4; ++r) {
+    const int first = r / 2 * 2;
+    CHECK(texts[at(r)] == std::vector<std::string>{std::to_string(first), std::to_string(first + 1)});
+    CHECK(names[at(r)].starts_with("rank " + std::to_string(first + 1) + " ("));
+    CHECK(torch::equal(found[at(r)].gradients, expected[at(r)].gradients));
+    CHECK(found[at(r)].totals.metrics == expected[at(r)].totals.metrics);
+  }
+  CHECK(contains(lost[2], "rank 3 ("));
+}
+
+TEST_CASE("groups of ranks are those after each other, and of one size", "[unit]") {
+  const train::Launch launch = by_hand(3, 4, 5000);
+  const train::Launch pair = train::part_of(launch, 2), alone = train::part_of(launch, 1), all = train::part_of(launch, 4);
+  CHECK((pair.rank == 1 && pair.ranks == 2 && pair.first == 2));
+  CHECK((alone.rank == 0 && alone.ranks == 1 && alone.first == 3));
+  CHECK((all.rank == 3 && all.ranks == 4 && all.first == 0 && all.port == 5000));
+  CHECK(train::part_of(by_hand(1, 4, 5000), 2).job != pair.job);
+  const std::string refused = message_of<ConfigError>([&] { train::part_of(launch, 3); });
+  CHECK(contains(refused, "`ranks-per-trial`: 3 does not divide the 4 ranks of this launch"));
+  CHECK(contains(message_of<ConfigError>([&] { train::part_of(launch, 8); }), "8 does not divide the 4 ranks"));
+}
+
 TEST_CASE("who does not come, or comes as another, is named", "[unit]") {
   const int port = free_port();
   CHECK(contains(message_of<train::RankLost>([&] { train::join(by_hand(0, 3, port), {1, 0.3}); }),

@@ -157,6 +157,21 @@ std::optional<Launch> read_launch(const Variables& variables) {
   return launch;
 }
 
+Launch part_of(const Launch& launch, int size) {
+  if (launch.ranks % size != 0)
+    throw ConfigError("`ranks-per-trial`: " + std::to_string(size) + " does not divide the " +
+                      std::to_string(launch.ranks) + " ranks of this launch: start a multiple of " +
+                      std::to_string(size) + ", or give a number that divides " + std::to_string(launch.ranks));
+  if (launch.ranks == size) return launch;
+  Launch part;
+  part.by = launch.by;
+  part.rank = launch.rank % size;
+  part.ranks = size;
+  part.first = launch.rank - part.rank;
+  part.job = launch.job + "/from rank " + std::to_string(part.first);
+  return part;
+}
+
 std::int64_t read_restarts(const Variables& variables) {
   for (const char* name : {"TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"}) {
     const char* value = variables(name);

@@ -57,15 +57,15 @@ std::optional<Hello> read_hello(const Socket& socket) {
   }
 }
 
-std::string missing(const std::vector<Peer>& peers, double seconds) {
+std::string missing(const std::vector<Peer>& peers, int first, double seconds) {
   std::string list;
   int count = 0;
   for (std::size_t r = 1; r < peers.size(); ++r) {
     if (peers[r].pid != 0) continue;
-    if (++count <= 8) list += (list.empty() ? "" : ", ") + std::to_string(r);
+    if (++count <= 8) list += (list.empty() ? "" : ", ") + std::to_string(static_cast<std::size_t>(first) + r);
   }
-  return fmt::format("{} {}{} of {} did not come within {:.0f} s", count == 1 ? "rank" : "ranks", list,
-                     count > 8 ? ", ..." : "", peers.size(), seconds);
+  return fmt::format("{} {}{} of {}{} did not come within {:.0f} s", count == 1 ? "rank" : "ranks", list,
+                     count > 8 ? ", ..." : "", peers.size(), first == 0 ? "" : fmt::format(" from {} on", first), seconds);
 }
 
 /// What is wrong with one that came, for all to be told; empty: nothing.
@@ -92,7 +92,7 @@ void meet_as_first(const Launch& launch, const Place& place, Peer own, const Soc
   for (int there = 1; there < launch.ranks && problem.empty();) {
     Socket socket = accept_by(listening, deadline);
     if (!socket) {
-      problem = missing(met.peers, seconds);
+      problem = missing(met.peers, launch.first, seconds);
       break;
     }
     std::optional<Hello> hello = read_hello(socket);
@@ -140,7 +140,8 @@ void meet_as_other(const Launch& launch, const Place& place, const Peer& own, do
     if (answer) met.control[0] = std::move(socket);
     why = "what listens there is no rank 0 of this start";
   }
-  if (!answer) throw RankLost(fmt::format("rank 0 could not be met at {} within {:.0f} s: {}", address, seconds, why));
+  if (!answer)
+    throw RankLost(fmt::format("rank {} could not be met at {} within {:.0f} s: {}", launch.first, address, seconds, why));
   if (answer->kind != MessageKind::kTable) throw ConfigError(answer->text);
   const Json json = core::parse_json(answer->text, "rank 0's table of ranks");
   const core::JsonView table(json, "rank 0's table of ranks");
@@ -194,6 +195,7 @@ Met meet(const Launch& launch, const Place& place, bool data, double seconds, do
   met.peers.resize(static_cast<std::size_t>(launch.ranks));
   met.control.resize(launch.rank == 0 ? met.peers.size() : 1);
   Peer own = this_process(launch.rank);
+  own.first = launch.first;
   const Socket listening = listen_on(launch.rank == 0 ? place.port : 0);
   own.port = port_of(listening);
   if (launch.rank == 0) {

@@ -51,13 +51,15 @@ Peer this_process(int rank) {
 }
 
 core::Json to_json(const Peer& peer) {
-  return {{"rank", peer.rank},       {"host", peer.host},       {"pid", peer.pid},         {"machine", peer.machine},
-          {"cores", peer.cores},     {"program", peer.program}, {"address", peer.address}, {"port", peer.port}};
+  return {{"rank", peer.rank},       {"first", peer.first}, {"host", peer.host},
+          {"pid", peer.pid},         {"machine", peer.machine}, {"cores", peer.cores},
+          {"program", peer.program}, {"address", peer.address}, {"port", peer.port}};
 }
 
 Peer peer_from_json(const core::JsonView& json) {
   Peer peer;
   peer.rank = static_cast<int>(json.at("rank").as_int(0, 1 << 20));
+  peer.first = static_cast<int>(json.at("first").as_int(0, 1 << 20));
   peer.host = json.at("host").as_string();
   peer.pid = json.at("pid").as_int();
   peer.machine = json.at("machine").as_string();

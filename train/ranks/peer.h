@@ -11,6 +11,7 @@ namespace lowrank::train {
 
 struct Peer {
   int rank = 0;
+  int first = 0;            // of a part of the ranks: what its rank 0 is called
   std::string host;         // its name
   std::int64_t pid = 0;
   std::string machine;      // equal for processes of one machine, whatever their names and networks
@@ -20,7 +21,7 @@ struct Peer {
   int port = 0;             // on which it takes their connections
 
   std::string name() const {
-    return "rank " + std::to_string(rank) + " (" + host + ", pid " + std::to_string(pid) + ")";
+    return "rank " + std::to_string(first + rank) + " (" + host + ", pid " + std::to_string(pid) + ")";
   }
 };
 

@@ -60,6 +60,17 @@ StepTotals totals_from(const std::string& bytes) {
 
 double seconds_since(Clock::time_point start) { return Seconds(Clock::now() - start).count(); }
 
+std::unique_ptr<RankGroup> watched(const Launch& launch, Met met, std::unique_ptr<Wire> wire, const JoinOptions& options) {
+  auto watch = std::make_unique<Watch>(launch.rank, met.peers, std::move(met.control), options.timeout);
+  return std::make_unique<RankGroup>(std::move(met.peers), launch.rank, std::move(wire), std::move(watch));
+}
+
+std::unique_ptr<RankGroup> join_over_tcp(const Launch& launch, const Place& place, const JoinOptions& options) {
+  Met met = meet(launch, place, true, options.meet_within, options.timeout);
+  auto wire = tcp_wire(std::move(met.data));
+  return watched(launch, std::move(met), std::move(wire), options);
+}
+
 }  // namespace
 
 RankGroup::RankGroup(std::vector<Peer> peers, int rank, std::unique_ptr<Wire> wire, std::unique_ptr<Watch> watch)
@@ -188,8 +199,6 @@ void RankGroup::leave() {
 bool RankGroup::fail(ErrorKind kind, const std::string& message) { return watch_->fail(kind, message); }
 
 std::unique_ptr<RankGroup> join(const Launch& launch, const JoinOptions& options) {
-  std::unique_ptr<Wire> wire;
-  Met met;
   std::unique_ptr<MpiWire> mpi = launch.engine == Engine::kMpi ? mpi_wire() : nullptr;
   if (mpi != nullptr) {
     if (mpi->ranks() != launch.ranks || mpi->rank() != launch.rank)
@@ -200,19 +209,26 @@ std::unique_ptr<RankGroup> join(const Launch& launch, const JoinOptions& options
     by_mpi.host = own_addresses();
     const Place place{0, [&](const std::string& address) { mpi->from_first(address, after(options.meet_within)); },
                       [&](Clock::time_point deadline) { return mpi->from_first("", deadline); }};
-    met = meet(by_mpi, place, false, options.meet_within, options.timeout);
-    wire = std::move(mpi);
-  } else {
-    if (launch.host.empty())
-      throw ConfigError(launch.by +
-                        " started this process, and this build has no MPI: build it where MPI's headers are (on Debian "
-                        "and Ubuntu: apt-get install libopenmpi-dev), or let the ranks meet over TCP with `mpirun -x "
-                        "MASTER_ADDR=HOST -x MASTER_PORT=PORT`");
-    met = meet(launch, place_of(launch), true, options.meet_within, options.timeout);
-    wire = tcp_wire(std::move(met.data));
+    Met met = meet(by_mpi, place, false, options.meet_within, options.timeout);
+    return watched(launch, std::move(met), std::move(mpi), options);
   }
-  auto watch = std::make_unique<Watch>(launch.rank, met.peers, std::move(met.control), options.timeout);
-  return std::make_unique<RankGroup>(std::move(met.peers), launch.rank, std::move(wire), std::move(watch));
+  if (launch.host.empty())
+    throw ConfigError(launch.by +
+                      " started this process, and this build has no MPI: build it where MPI's headers are (on Debian "
+                      "and Ubuntu: apt-get install libopenmpi-dev), or let the ranks meet over TCP with `mpirun -x "
+                      "MASTER_ADDR=HOST -x MASTER_PORT=PORT`");
+  return join_over_tcp(launch, place_of(launch), options);
+}
+
+std::unique_ptr<RankGroup> join_part(RankGroup& whole, const Launch& part, const JoinOptions& options) {
+  // Every rank of the whole gathers once: who is the first of its part gives the port that it listens on.
+  const Place place{0,
+                    [&](const std::string& address) { whole.gather(address.substr(address.rfind(':') + 1)); },
+                    [&](Clock::time_point) {
+                      const auto first = static_cast<std::size_t>(part.first);
+                      return whole.peers().at(first).address + ":" + whole.gather("").at(first);
+                    }};
+  return join_over_tcp(part, place, options);
 }
 
 }  // namespace lowrank::train

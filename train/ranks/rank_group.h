@@ -63,5 +63,8 @@ class RankGroup : public GradSync {
 
 /// Meets the other ranks of a launch. ConfigError, IoError, RankLost.
 std::unique_ptr<RankGroup> join(const Launch& launch, const JoinOptions& options = {});
+/// Meets the ranks of part_of(launch) over TCP, where `whole` has all of the launch: each of these calls it, and may leave
+/// the whole then. The same errors.
+std::unique_ptr<RankGroup> join_part(RankGroup& whole, const Launch& part, const JoinOptions& options = {});
 
 }  // namespace lowrank::train
