@@ -114,6 +114,14 @@ TEST_CASE("names of other tools are answered with ours, all at once", "[unit]") 
                "--max_steps (did you mean --max-steps?)", "nor --nothing-like-it;"});
   CHECK(contains(run({"finetune", "m", "-o", "out"}).err, "has no -o"));
   CHECK(contains(run({"finetune", "m", "--finetuning_type", "full"}).err, "(here: --method)"));
+  check_parts(run({"generate", "m", "--prompt", "a", "--num_beams", "4", "--no_repeat_ngram_size", "3", "--repeat-penalty", "1.1",
+                   "--do_sample", "--kv-bits", "8", "--cache-type-k", "q8_0"})
+                  .err,
+              {"(here: --beams)", "(here: --no-repeat-ngram)", "(here: --repetition-penalty)", "(here: --temperature",
+               "(here: --cache-dtype int8)", "(here: --cache-dtype)"});
+  const std::string below = run({"generate", "m", "--prompt", "a", "--temperature", "-1"}).err;
+  CHECK(contains(below, "0 or more"));
+  CHECK_FALSE(contains(below, "e+308"));
 }
 
 TEST_CASE("errors are JSON on stdout under --json, and a sentence on stderr as ever", "[unit]") {
