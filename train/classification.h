@@ -44,6 +44,7 @@ class Classification : public TextObjective {
   void save(const std::filesystem::path& directory) override;
 
  private:
+  bool makes_logits() const override { return false; }
   models::SequenceClassifier classifier_;
   std::vector<std::string> labels_;
   std::vector<std::int64_t> classes_;

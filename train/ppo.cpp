@@ -210,7 +210,7 @@ void Ppo::log_samples(const std::vector<std::uint32_t>& prompts) {
 /// divides by the number of answers.
 MicroLoss Ppo::value_part(const std::vector<std::uint32_t>& which) {
   act_as(Role::kValue);
-  const at::Tensor states = hidden_of_batch();
+  const at::Tensor states = hidden_of_batch(/*logits=*/false);
   const std::vector<double> values = head_.values(states);
   std::vector<double> slopes(values.size(), 0.0);
   const auto episodes = static_cast<double>(which.size());
@@ -245,7 +245,7 @@ MicroLoss Ppo::forward(std::int64_t step, std::int64_t micro) {
   take(data::make_batch(rollout_.examples, which));
   MicroLoss result = value_part(which);
 
-  const at::Tensor states = hidden_of_batch();
+  const at::Tensor states = hidden_of_batch(/*logits=*/true);
   const at::Tensor losses = decoder().token_losses(states, batch().labels);
   const TokenValues logps = token_logps(losses, batch());
   TokenValues slopes(which.size());

@@ -41,6 +41,7 @@ class RewardModel : public TextObjective {
   bool has_validation() const override { return begins_with_validation(evaluation_); }
 
  private:
+  bool makes_logits() const override { return false; }
   /// `rewards`: chosen and rejected of each pair in turn. The slopes by them. `losses`: those of the pairs, in order.
   std::vector<double> judge(const std::vector<double>& rewards, MicroLoss& totals,
                             std::vector<double>* losses = nullptr) const;

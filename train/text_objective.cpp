@@ -2,6 +2,7 @@
 
 #include <unordered_map>
 
+#include "lowrank/kernels/head_scratch.h"
 #include "lowrank/train/documents.h"
 
 namespace lowrank::train {
@@ -87,12 +88,21 @@ at::Tensor TextObjective::hidden(std::int64_t step, std::int64_t micro, double n
     balance_ = std::make_shared<kernels::RouterBalance>(router_aux_loss * static_cast<double>(balance_count_));
   }
   options.balance = balance_;
+  const at::Tensor room = makes_logits() ? room_for_logits() : at::Tensor();
   return parts_.decoder->hidden(batch_.ids, batch_.segments, options);
 }
 
-at::Tensor TextObjective::hidden_of_batch() {
+at::Tensor TextObjective::room_for_logits() const {
+  const models::Decoder& decoder = parts_.decoder;
+  const auto dtype = decoder->dtype() == at::kDouble ? at::kDouble : at::kFloat;
+  return kernels::room_for_logits(batch_.counted, decoder->config().vocab_size,
+                                  at::TensorOptions(decoder->device()).dtype(dtype));
+}
+
+at::Tensor TextObjective::hidden_of_batch(bool logits) {
   models::ForwardOptions options;
   options.recompute = parts_.recompute;
+  const at::Tensor room = logits ? room_for_logits() : at::Tensor();
   return parts_.decoder->hidden(batch_.ids, batch_.segments, options);
 }
 

@@ -71,15 +71,19 @@ class TextObjective : public Objective {
   /// `count`: what the micro-batch's loss is a sum over, which the routers' loss is weighed with; 0: counted tokens.
   at::Tensor hidden(std::int64_t step, std::int64_t micro, double neftune = 0, double router_aux_loss = 0,
                     std::int64_t count = 0);
+  /// Whether the losses of tokens follow on hidden().
+  virtual bool makes_logits() const { return true; }
   /// The load-balancing loss of the routers in the last such pass, times that count; 0 where none was asked for.
   double router_aux_loss() const;
   /// The same of a batch that was made otherwise, without dropout, with the adapters that are on; take() comes first.
-  at::Tensor hidden_of_batch();
+  /// `logits`: the losses of tokens follow, and not values alone.
+  at::Tensor hidden_of_batch(bool logits);
   void take(data::Batch batch) { batch_ = std::move(batch); }
   const data::Batch& batch() const { return batch_; }
   const kernels::DropoutContext& dropout() const { return dropout_; }
 
  private:
+  at::Tensor room_for_logits() const;
   std::vector<std::uint32_t> examples_of(const std::vector<std::uint32_t>& items) const;
 
   TextParts parts_;
