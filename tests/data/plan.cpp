@@ -286,4 +286,17 @@ TEST_CASE("plans that share a memory are as those that have none, whatever else 
   check(lengths, options);
   options.weights = {2, 0.5};
   check(lengths, options);
+
+  // Steps of other sizes, whose numbers of micro-batches and ranks have the same sum.
+  PlanOptions cut;
+  cut.memory = data::plan_memory();
+  cut.grad_accum = 3;
+  check(lengths, cut);
+  cut.grad_accum = 2;
+  cut.ranks = 2;
+  check(lengths, cut);
+  cut.batch_tokens = 1024;
+  check(lengths, cut);
+  cut.grad_accum = 1;
+  check(lengths, cut);
 }
