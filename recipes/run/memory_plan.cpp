@@ -19,7 +19,7 @@ namespace {
 // What LibTorch takes with its first products, and panels of the largest weight in fp32, converted and packed, 16 MiB of
 // it at most. Fitted by bench/memory_plan.py.
 constexpr std::uint64_t kFirstProducts = 6'000'000;
-constexpr double kPanels = 4;
+constexpr double kPanels = 5.5;
 constexpr std::int64_t kPanelBytes = std::int64_t{1} << 24;
 
 std::uint64_t bytes(std::int64_t values, std::int64_t element) { return static_cast<std::uint64_t>(values * element); }
