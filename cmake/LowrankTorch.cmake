@@ -112,8 +112,8 @@ function(lowrank_torch_target root)
   # After the system's folders: the wheel's include folder also carries fmt's headers, of another version than the system's
   # library. -idirafter makes them system headers too (our -Werror does not see them).
   set_property(TARGET lowrank::torch PROPERTY INTERFACE_COMPILE_OPTIONS
-    "SHELL:-idirafter ${root}/include"
-    "SHELL:-idirafter ${root}/include/torch/csrc/api/include"
+    "SHELL:-idirafter \"${root}/include\""
+    "SHELL:-idirafter \"${root}/include/torch/csrc/api/include\""
     -fopenmp)  # without it at::parallel_for runs on one thread
   set(libs "")
   foreach(lib torch torch_cpu c10)
