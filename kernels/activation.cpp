@@ -102,14 +102,11 @@ at::Tensor activate(const at::Tensor& x, Activation f) {
   if (!use_fused(x)) return composite::activate(x, f);
   const at::Tensor in = x.contiguous();
   if (!records(in)) return activate_forward(in, f);
-  return differentiable({in}, [&]() -> ForwardPass {
-    return {activate_forward(in, f),
-            {in},
-            [f](const BackwardPass& pass) {
-              return std::vector<at::Tensor>{activate_backward(pass.gradient, pass.saved[0], f)};
-            },
-            [f](const std::vector<at::Tensor>& saved) { return activate_forward(saved[0], f); }};
-  });
+  return differentiable_again(
+      {in}, [f](const std::vector<at::Tensor>& inputs) { return activate_forward(inputs[0], f); },
+      [f](const BackwardPass& pass) {
+        return std::vector<at::Tensor>{activate_backward(pass.gradient, pass.saved[0], f)};
+      });
 }
 
 at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, Activation f) {
@@ -120,12 +117,9 @@ at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, Activation f) {
   }
   const at::Tensor e = gate.contiguous(), u = up.contiguous();
   if (!records(e, u)) return gated_forward(e, u, f);
-  return differentiable({e, u}, [&]() -> ForwardPass {
-    return {gated_forward(e, u, f),
-            {e, u},
-            [f](const BackwardPass& pass) { return gated_backward(pass, f); },
-            [f](const std::vector<at::Tensor>& saved) { return gated_forward(saved[0], saved[1], f); }};
-  });
+  return differentiable_again(
+      {e, u}, [f](const std::vector<at::Tensor>& inputs) { return gated_forward(inputs[0], inputs[1], f); },
+      [f](const BackwardPass& pass) { return gated_backward(pass, f); });
 }
 
 at::Tensor soft_cap(const at::Tensor& x, double cap) {

@@ -175,18 +175,15 @@ at::Tensor causal_convolution(const at::Tensor& x, const at::Tensor& weight, con
   if (!records(in, w) && !(b.defined() && records(b))) return forward_pass({in, w, b, segments, silu, {}});
   std::vector<at::Tensor> inputs{in, w};
   if (b.defined()) inputs.push_back(b);
-  return differentiable(inputs, [&]() -> ForwardPass {
-    const auto of = [segments, silu](const std::vector<at::Tensor>& saved) -> Inputs {
-      return {saved[0], saved[1], saved.size() == 3 ? saved[2] : at::Tensor(), segments, silu, {}};
-    };
-    return {forward_pass(of(inputs)),
-            inputs,
-            [of](const BackwardPass& pass) {
-              return backward_pass(of(pass.saved), pass.gradient.contiguous(), pass.needs(1),
-                                   pass.saved.size() == 3 && pass.needs(2));
-            },
-            [of](const std::vector<at::Tensor>& saved) { return forward_pass(of(saved)); }};
-  });
+  const auto of = [segments, silu](const std::vector<at::Tensor>& all) -> Inputs {
+    return {all[0], all[1], all.size() == 3 ? all[2] : at::Tensor(), segments, silu, {}};
+  };
+  return differentiable_again(
+      inputs, [of](const std::vector<at::Tensor>& all) { return forward_pass(of(all)); },
+      [of](const BackwardPass& pass) {
+        return backward_pass(of(pass.saved), pass.gradient.contiguous(), pass.needs(1),
+                             pass.saved.size() == 3 && pass.needs(2));
+      });
 }
 
 at::Tensor causal_convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,

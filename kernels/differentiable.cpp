@@ -19,4 +19,13 @@ at::Tensor differentiable(const std::vector<at::Tensor>& inputs, const std::func
   return differentiable_group(inputs, one).front();
 }
 
+at::Tensor differentiable_again(const std::vector<at::Tensor>& inputs,
+                                std::function<at::Tensor(const std::vector<at::Tensor>&)> forward,
+                                std::function<std::vector<at::Tensor>(const BackwardPass&)> backward) {
+  return differentiable(inputs, [&]() -> ForwardPass {
+    at::Tensor output = forward(inputs);
+    return {std::move(output), inputs, std::move(backward), std::move(forward)};
+  });
+}
+
 }  // namespace lowrank::kernels

@@ -36,5 +36,9 @@ bool made_again(const at::Tensor& x);
 /// The output of `forward`, which runs now, unrecorded; its `backward` runs when autograd asks for gradients of
 /// `inputs`, under the runtime that is in force now. Every input must be defined.
 at::Tensor differentiable(const std::vector<at::Tensor>& inputs, const std::function<ForwardPass()>& forward);
+/// The same for an operation that keeps its inputs alone, of which its output is made, and made again.
+at::Tensor differentiable_again(const std::vector<at::Tensor>& inputs,
+                                std::function<at::Tensor(const std::vector<at::Tensor>& inputs)> forward,
+                                std::function<std::vector<at::Tensor>(const BackwardPass&)> backward);
 
 }  // namespace lowrank::kernels

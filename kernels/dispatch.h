@@ -45,8 +45,7 @@ void with_wide_type(const at::Tensor& x, const F& f) {
 }
 
 /// "fp32 inside": fp64 stays fp64.
-inline at::ScalarType wide_dtype(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
+inline at::ScalarType wide_dtype(at::ScalarType dtype) { return dtype == at::kDouble ? at::kDouble : at::kFloat; }
+inline at::ScalarType wide_dtype(const at::Tensor& x) { return wide_dtype(x.scalar_type()); }
 
 }  // namespace lowrank::kernels

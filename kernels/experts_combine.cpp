@@ -100,14 +100,11 @@ at::Tensor clamped_swiglu(const at::Tensor& x, double alpha, double limit) {
   if (!use_fused(x)) return composite::clamped_swiglu(x, alpha, limit);
   const at::Tensor in = x.contiguous();
   if (!records(in)) return clamped_forward(in, alpha, limit);
-  return differentiable({in}, [&]() -> ForwardPass {
-    return {clamped_forward(in, alpha, limit),
-            {in},
-            [=](const BackwardPass& pass) {
-              return std::vector<at::Tensor>{clamped_backward(pass.gradient, pass.saved[0], alpha, limit)};
-            },
-            [=](const std::vector<at::Tensor>& saved) { return clamped_forward(saved[0], alpha, limit); }};
-  });
+  return differentiable_again(
+      {in}, [=](const std::vector<at::Tensor>& inputs) { return clamped_forward(inputs[0], alpha, limit); },
+      [=](const BackwardPass& pass) {
+        return std::vector<at::Tensor>{clamped_backward(pass.gradient, pass.saved[0], alpha, limit)};
+      });
 }
 
 }  // namespace lowrank::kernels

@@ -7,7 +7,7 @@
 
 namespace lowrank::kernels {
 
-/// Room for a chunk of logits of so many labelled rows. One that is taken before the layers run, and given back before the loss is
+/// Room for a chunk of logits of so many labelled rows of hidden states of these options. One that is taken before the layers run, and given back before the loss is
 /// made, is there for it in one piece: between what the layers keep there is none as large, and the heap would grow by it.
 at::Tensor room_for_logits(std::int64_t rows, std::int64_t vocabulary, const at::TensorOptions& options);
 

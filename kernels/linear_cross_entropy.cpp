@@ -49,7 +49,7 @@ void for_chunks(const at::Tensor& hidden, const BaseWeight& head, const at::Tens
   const std::int64_t count = rows.size(0);
   if (count == 0) return;
   const std::int64_t chunk = chunk_rows(count, head.out_features());
-  const at::Tensor buffer = room_for_logits(count, head.out_features(), hidden.options().dtype(dtype));
+  const at::Tensor buffer = room_for_logits(count, head.out_features(), hidden.options());
   for (std::int64_t begin = 0; begin < count; begin += chunk) {
     const std::int64_t m = std::min(chunk, count - begin);
     const at::Tensor h = converted(hidden.index_select(0, rows.narrow(0, begin, m)), dtype);
@@ -185,7 +185,8 @@ ForwardPass with_trainable_head(const at::Tensor& hidden, const BaseWeight& head
 }  // namespace
 
 at::Tensor room_for_logits(std::int64_t rows, std::int64_t vocabulary, const at::TensorOptions& options) {
-  return aten::empty({rows == 0 ? 0 : chunk_rows(rows, vocabulary), vocabulary}, options);
+  const auto dtype = wide_dtype(c10::typeMetaToScalarType(options.dtype()));
+  return aten::empty({rows == 0 ? 0 : chunk_rows(rows, vocabulary), vocabulary}, options.dtype(dtype));
 }
 
 std::uint64_t head_scratch_bytes(std::int64_t rows, std::int64_t vocabulary, std::int64_t width, std::int64_t element) {

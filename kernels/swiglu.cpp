@@ -52,10 +52,8 @@ at::Tensor swiglu(const at::Tensor &gate, const at::Tensor &up) {
   }
   const at::Tensor e = gate.contiguous(), u = up.contiguous();
   if (!records(e, u)) return forward_pass(e, u);
-  return differentiable({e, u}, [&]() -> ForwardPass {
-    return {forward_pass(e, u), {e, u}, backward_pass,
-            [](const std::vector<at::Tensor> &saved) { return forward_pass(saved[0], saved[1]); }};
-  });
+  return differentiable_again(
+      {e, u}, [](const std::vector<at::Tensor> &inputs) { return forward_pass(inputs[0], inputs[1]); }, backward_pass);
 }
 
 }  // namespace lowrank::kernels

@@ -73,6 +73,12 @@ void ExpertsSlotImpl::detach(const std::string& adapter) {
 
 bool ExpertsSlotImpl::trains() const { return (enabled() && !merged()) || weight().trains(); }
 
+std::int64_t ExpertsSlotImpl::kept_per_row() const {
+  std::int64_t values = 0;
+  for (const auto& one : adapters_) values += one.enabled ? one.value.r : 0;
+  return values;
+}
+
 void ExpertsSlotImpl::merge() {
   if (!enabled() || merged()) return;
   const LoraMatrices& lora = *adapters_.the_enabled(path_);
@@ -85,12 +91,6 @@ void ExpertsSlotImpl::merge() {
     sum.select(0, e).copy_(merged_rows(base, matrices_of(lora, experts(), e, 0, out), 0, out));
   }
   merged_ = kernels::ExpertsWeight::stacked(sum, /*transposed=*/false, weight().bias());
-}
-
-std::int64_t ExpertsSlotImpl::kept_per_row() const {
-  std::int64_t values = 0;
-  for (const auto& one : adapters_) values += one.enabled ? one.value.r : 0;
-  return values;
 }
 
 void ExpertsSlotImpl::unmerge() { merged_ = kernels::ExpertsWeight(); }

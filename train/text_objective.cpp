@@ -94,9 +94,8 @@ at::Tensor TextObjective::hidden(std::int64_t step, std::int64_t micro, double n
 
 at::Tensor TextObjective::room_for_logits() const {
   const models::Decoder& decoder = parts_.decoder;
-  const auto dtype = decoder->dtype() == at::kDouble ? at::kDouble : at::kFloat;
   return kernels::room_for_logits(batch_.counted, decoder->config().vocab_size,
-                                  at::TensorOptions(decoder->device()).dtype(dtype));
+                                  at::TensorOptions(decoder->device()).dtype(decoder->dtype()));
 }
 
 at::Tensor TextObjective::hidden_of_batch(bool logits) {
