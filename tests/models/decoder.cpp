@@ -27,10 +27,6 @@ Losses losses_of(models::Decoder& decoder, const std::vector<data::Example>& doc
   return {decoder->token_losses(hidden, batch.labels, options.dropout).sum(), batch.counted};
 }
 
-void clear_gradients(const lora::Adapter& adapter) {
-  for (const auto& parameter : adapter.parameters()) parameter.tensor.mutable_grad() = at::Tensor();
-}
-
 std::vector<at::Tensor> gradients(const lora::Adapter& adapter) {
   std::vector<at::Tensor> all;
   for (const auto& parameter : adapter.parameters()) {

@@ -35,7 +35,7 @@ Result result_of(models::Decoder& decoder, const lora::Adapter& adapter, const s
     of.push_back(ids.numel());
     labels.push_back(torch::cat({ids.slice(0, 1), torch::full({1}, -100, at::kLong)}));
   }
-  for (const auto& parameter : adapter.parameters()) parameter.tensor.mutable_grad() = at::Tensor();
+  clear_gradients(adapter);
   const at::Tensor hidden = decoder->hidden(torch::cat(documents), kernels::Segments::of_lengths(of), options);
   Result result{decoder->token_losses(hidden, torch::cat(labels), options.dropout), {}};
   result.losses.sum().backward();

@@ -30,7 +30,7 @@ std::int64_t kept(models::Decoder& decoder, const lora::Adapter& adapter, std::i
   at::Tensor y = decoder->hidden(ids, segments, {});
   const std::int64_t held = counter->now() - before - static_cast<std::int64_t>(y.nbytes());
   y.sum().backward();
-  for (const auto& parameter : adapter.parameters()) parameter.tensor.mutable_grad() = at::Tensor();
+  clear_gradients(adapter);
   return held;
 }
 

@@ -284,7 +284,7 @@ TEST_CASE("a mixture gives the same bytes for any number of threads, and when la
   std::vector<std::vector<at::Tensor>> runs;
   for (const auto& [threads, recompute] : {std::pair{1, false}, std::pair{2, false}, std::pair{3, true}}) {
     at::set_num_threads(threads);
-    for (const auto& parameter : adapter.parameters()) parameter.tensor.mutable_grad() = at::Tensor();
+    clear_gradients(adapter);
     const at::Tensor hidden = decoder->hidden(batch.ids, batch.segments, {.recompute = recompute});
     decoder->token_losses(hidden, batch.labels).sum().backward();
     auto& run = runs.emplace_back();
@@ -304,7 +304,7 @@ TEST_CASE("the routers' load-balancing loss and its gradient are transformers', 
     const std::vector<std::uint32_t> first = {0};
     const data::Batch batch = data::make_batch({golden.document(0)}, first);
     for (const bool recompute : {false, true}) {
-      for (const auto& parameter : adapter.parameters()) parameter.tensor.mutable_grad() = at::Tensor();
+      clear_gradients(adapter);
       const auto balance = std::make_shared<kernels::RouterBalance>(1);
       const at::Tensor hidden =
           decoder->hidden(batch.ids, batch.segments, {.recompute = recompute, .balance = balance});

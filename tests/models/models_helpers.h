@@ -13,6 +13,7 @@
 #include "lowrank/data/batch_torch.h"
 #include "lowrank/data/tokenizer/tokenizer.h"
 #include "lowrank/formats/safetensors_torch.h"
+#include "lowrank/lora/adapter.h"
 #include "lowrank/models/blocks/attention.h"
 #include "lowrank/models/description.h"
 #include "lowrank/models/load.h"
@@ -136,6 +137,10 @@ inline std::vector<std::optional<std::int64_t>> windows_of(const models::Decoder
   std::vector<std::optional<std::int64_t>> windows;
   for (const models::AttentionSpec* one : attentions_of(config)) windows.push_back(one->window);
   return windows;
+}
+
+inline void clear_gradients(const lora::Adapter& adapter) {
+  for (const auto& parameter : adapter.parameters()) parameter.tensor.mutable_grad() = at::Tensor();
 }
 
 inline at::Tensor logits_of(models::Decoder& decoder, const at::Tensor& ids) {

@@ -60,12 +60,7 @@ TEST_CASE("a sweep from C++ searches fields, is stopped and goes on as it would 
     spec.finetune.train.lr.reset();
     spec.trials = 2;
     spec.sampler = "random";
-    train::Dimension lr;
-    lr.name = "lr";
-    lr.scale = train::Dimension::Scale::kLog;
-    lr.low = 1e-4;
-    lr.high = 1e-2;
-    spec.space = {lr};
+    spec.space = {rates()};
     return spec;
   };
   SweepWatcher whole;

@@ -51,12 +51,7 @@ recipes::SweepSpec small_sweep(const fs::path& out) {
   spec.finetune.data.val_split = 0.2;
   spec.finetune.run.dtype = "float32";
   spec.finetune.train.eval_every = 2;
-  train::Dimension rate;
-  rate.name = "lr";
-  rate.scale = train::Dimension::Scale::kLog;
-  rate.low = 1e-4;
-  rate.high = 1e-2;
-  spec.space = {rate};
+  spec.space = {rates()};
   spec.trials = 3;
   spec.sampler = "random";
   return spec;

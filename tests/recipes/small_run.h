@@ -3,6 +3,7 @@
 
 #include "catch.h"
 #include "lowrank/recipes/finetune.h"
+#include "lowrank/train/search_space.h"
 
 namespace lowrank_test {
 
@@ -13,6 +14,16 @@ inline std::string stories() { return (*assets() / "models" / "stories260K-hf").
 struct Silent : lowrank::recipes::Observer {
   void note(const std::string&) override {}
 };
+
+/// Rates from 1e-4 to 1e-2, for a sweep.
+inline lowrank::train::Dimension rates() {
+  lowrank::train::Dimension lr;
+  lr.name = "lr";
+  lr.scale = lowrank::train::Dimension::Scale::kLog;
+  lr.low = 1e-4;
+  lr.high = 1e-2;
+  return lr;
+}
 
 inline lowrank::recipes::FinetuneSpec small_spec(const fs::path& out) {
   lowrank::recipes::FinetuneSpec spec;
