@@ -22,6 +22,7 @@
 #include "lowrank/eval/questions.h"
 #include "lowrank/eval/report.h"
 #include "lowrank/kernels/runtime.h"
+#include "lowrank/kernels/tensor_memory.h"
 #include "lowrank/lora/adapter.h"
 #include "lowrank/lora/inject.h"
 #include "lowrank/lora/lora_conv.h"

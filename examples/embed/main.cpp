@@ -20,6 +20,7 @@ struct Progress : lowrank::recipes::Observer {
 int main(int argc, char** argv) try {
   if (argc != 3) return std::fprintf(stderr, "usage: lowrank-embed MODEL OUT\n"), 2;
   lowrank::core::keep_heap();
+  lowrank::kernels::keep_tensor_memory();
 
   lowrank::recipes::FinetuneSpec spec;
   spec.model = argv[1];
