@@ -109,7 +109,9 @@ grep -qF "LibTorch $version: $torch" "$work/log" || fail "another LibTorch was t
 sed -i 's#^set(LOWRANK_BUILT_TORCH ".*")$#set(LOWRANK_BUILT_TORCH "/gone/torch")#' "$package/lowrankConfig.cmake"
 gone="lowrank was built with LibTorch $version at /gone/torch"
 PATH=$with works "LibTorch in python3" kernels kernels
-PATH=$without works "LibTorch by Torch_DIR" kernels kernels -DTorch_DIR="$torch/share/cmake/Torch"
+mkdir "$work/a libtorch"  # a folder of its own: a link would be followed to the path without one
+cp -rs "$torch/include" "$torch/lib" "$torch/share" "$work/a libtorch/"
+PATH=$without works "LibTorch by Torch_DIR, whose path has a space" kernels kernels -DTorch_DIR="$work/a libtorch/share/cmake/Torch"
 PATH=$without refused "LibTorch nowhere" "$gone, which holds no LibTorch" lowrank ""
 grep -q "Torch_DIR=<libtorch>" "$work/log" || fail "the remedy is not said"
 PATH=$without refused "a Torch_DIR that is gone" "$gone, and Torch_DIR=/none/share/cmake/Torch holds no LibTorch" kernels kernels \
