@@ -140,7 +140,7 @@ Verb chat_verb() {
     verb.options.push_back(std::move(field));
   }
   append_sampling_options(verb, 512);
-  verb.options.insert(verb.options.end(), {option_adapters(), option_dtype(), option_base_dtype(), option_threads(), option_quiet()});
+  verb.options.insert(verb.options.end(), {option_adapters(), option_dtype(), option_base_dtype(), option_device(), option_threads(), option_quiet()});
   verb.run = chat;
   return verb;
 }

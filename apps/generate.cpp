@@ -109,7 +109,7 @@ Verb generate_verb() {
   append_sampling_options(verb, 128);
   append_search_options(verb);
   verb.options.insert(verb.options.end(),
-                      {option_adapters(), option_dtype(), option_base_dtype(), option_threads(), option_json(),
+                      {option_adapters(), option_dtype(), option_base_dtype(), option_device(), option_threads(), option_json(),
                        option_quiet()});
   verb.run = generate;
   return verb;

@@ -59,7 +59,7 @@ std::string memory_remedy(const std::vector<std::string>& words) {
   std::vector<std::string> lower;
   bool recompute = false;
   for (const OptionSpec& option : verb == nullptr ? std::vector<OptionSpec>{} : verb->options) {
-    for (const char* name : {"batch-size", "batch-tokens", "seq-len", "max-new-tokens", "num-beams"}) {
+    for (const char* name : {"batch-size", "batch-tokens", "seq-len", "max-new-tokens", "beams"}) {
       if (option.name == name) lower.push_back("--" + option.name);
     }
     recompute = recompute || option.name == "recompute";

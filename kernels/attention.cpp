@@ -14,6 +14,7 @@
 #include "lowrank/kernels/gemm/few_rows.h"
 #include "lowrank/kernels/gemm/product.h"
 #include "lowrank/kernels/loops.h"
+#include "lowrank/kernels/on_device.h"
 #include "lowrank/kernels/ops.h"
 #include "lowrank/kernels/profile.h"
 #include "lowrank/kernels/rows.h"
@@ -317,6 +318,7 @@ void check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Segments& segments,
                      const AttentionOptions& options) {
   check(q, k, v, segments, options);
+  if (on_device::takes(q)) return on_device::attention(q, k, v, segments, options);
   if (!use_fused(q)) return composite::attention(q, k, v, segments, options);
   const at::Tensor queries = q.contiguous(), keys = k.contiguous(), values = v.contiguous();
   Shape shape{segments, options, q.size(1), k.size(1)};
@@ -354,6 +356,8 @@ at::Tensor attention(const at::Tensor& q, const std::vector<at::Tensor>& k, cons
   const bool fit = k.size() == v.size() && static_cast<std::int64_t>(k.size()) == segments.count() && !k.empty();
   if (!fit) throw InternalError("kernels::attention: keys and values of every segment are expected");
   const at::NoGradGuard no_grad;
+  if (on_device::takes(q))
+    return on_device::attention(q, aten::cat(k).to(q.scalar_type()), aten::cat(v).to(q.scalar_type()), segments, options);
   if (!use_fused(q)) return composite::attention(q, k, v, segments, options);
   return attention_forward(q.contiguous(), k, v, {segments, options, q.size(1), k.front().size(1)}).out;
 }

@@ -9,6 +9,7 @@
 #include "lowrank/kernels/gemm.h"
 #include "lowrank/kernels/head_scratch.h"
 #include "lowrank/kernels/loops.h"
+#include "lowrank/kernels/on_device.h"
 #include "lowrank/kernels/ops.h"
 #include "lowrank/kernels/profile.h"
 #include "lowrank/kernels/rows.h"
@@ -199,6 +200,8 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const BaseWeight& head
 
 at::Tensor smoothed_cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels,
                                   double smoothing) {
+  const bool head_trains = at::GradMode::is_enabled() && head.trains();
+  if (on_device::takes(hidden) && !head_trains) return on_device::cross_entropy(hidden, head, labels, smoothing);
   if (!use_fused(hidden)) return composite::smoothed_cross_entropy(hidden, head, labels, smoothing);
   if (hidden.dim() != 2 || hidden.size(1) != head.in_features() || labels.scalar_type() != at::kLong ||
       labels.dim() != 1 || labels.size(0) != hidden.size(0)) {
@@ -206,7 +209,7 @@ at::Tensor smoothed_cross_entropy(const at::Tensor& hidden, const BaseWeight& he
         "kernels::linear_cross_entropy: hidden [T, d], a head [V, d] and int64 labels [T] are expected");
   }
   const at::Tensor h = hidden.contiguous(), l = labels.contiguous();
-  if (at::GradMode::is_enabled() && head.trains())
+  if (head_trains)
     return differentiable({h, head.trained()}, [&] { return with_trainable_head(h, head, l, smoothing); });
   if (records(h)) return differentiable({h}, [&] { return with_frozen_head(h, head, l, smoothing); });
   const at::NoGradGuard no_grad;

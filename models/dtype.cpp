@@ -58,13 +58,14 @@ bool cpu_computes_bf16() {
   return cpuinfo_has_bf16(core::read_file("/proc/cpuinfo")) && kernels::onednn_allows_bf16();
 }
 
-DTypeDecision choose_dtype(DTypeChoice choice, const formats::WeightFiles& weights) {
+DTypeDecision choose_dtype(DTypeChoice choice, const formats::WeightFiles& weights, at::Device device) {
   const DType file = file_dtype(weights);
   if (choice == DTypeChoice::kFloat32) return {at::kFloat, "as asked for"};
   if (choice == DTypeChoice::kBFloat16) return {at::kBFloat16, "as asked for"};
   if (file != DType::kBF16) {
     return {at::kFloat, fmt::format("the weights are {}", formats::dtype_name(file))};
   }
+  if (!device.is_cpu()) return {at::kBFloat16, "the weights are BF16"};
   if (cpu_computes_bf16()) return {at::kBFloat16, "the weights are BF16 and this CPU computes it"};
   return {at::kFloat, "the weights are BF16, but this CPU has no bf16 instructions"};
 }

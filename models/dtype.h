@@ -1,6 +1,7 @@
 // Which dtype a run computes in.
 #pragma once
 
+#include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
 
 #include <string>
@@ -17,9 +18,9 @@ struct DTypeDecision {
   std::string reason;  // in words and without its name, for the opening lines of a run
 };
 
-/// Auto: bfloat16 when most of the weights' bytes are bfloat16 and this CPU computes it, else float32.
-/// ModelError for weights that are not floating point.
-DTypeDecision choose_dtype(DTypeChoice choice, const formats::WeightFiles& weights);
+/// Auto: bfloat16 when most of the weights' bytes are bfloat16 and the device computes it (a GPU; a CPU with instructions for
+/// it), else float32. ModelError for weights that are not floating point.
+DTypeDecision choose_dtype(DTypeChoice choice, const formats::WeightFiles& weights, at::Device device = at::kCPU);
 
 /// "bfloat16" or "float32", as `dtype` has it.
 std::string dtype_name(at::ScalarType dtype);

@@ -205,7 +205,7 @@ LoadedModel load(const std::string& model, const LoadOptions& options, core::Pro
   loaded.name = resolved.name;
   DecoderConfig config = read_config(resolved.model);
   loaded.weights = formats::WeightFiles::open(resolved.model);
-  DTypeDecision decision = choose_dtype(options.dtype, loaded.weights);
+  DTypeDecision decision = choose_dtype(options.dtype, loaded.weights, options.device);
   if (options.trainable && options.form != kernels::BaseForm::kAsStored)
     throw InternalError("models::load: weights in codes cannot be trained");
   if (options.shares != nullptr && (options.trainable || options.form != kernels::BaseForm::kAsStored))

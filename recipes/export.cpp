@@ -122,7 +122,7 @@ ExportResult export_adapter(const ExportSpec& asked, core::ProgressObserver& pro
   spec.adapter = adapter_folder(spec.adapter, "adapter").string();
   const std::string model = spec.model.value_or(spec.adapter);
   const fs::path base = models::resolve(model).model;
-  const Opened opened = open_model(model, fs::path(spec.adapter), dtype_of_files(base), progress);
+  const Opened opened = open_model(model, fs::path(spec.adapter), {.dtype = dtype_of_files(base)}, progress);
   const lora::Adapter& adapter = *opened.adapter;
   const at::ScalarType type = type_of(spec.dtype);
 

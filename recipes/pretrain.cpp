@@ -77,7 +77,7 @@ RunResult pretrain(const PretrainSpec& asked, Observer& observer) {
   train::CausalLm::Parts parts;
   parts.save_extra = run.save_carried();
   parts.seed = seed_of(spec.train);
-  parts.decoder = models::random_decoder(config, parts.seed);
+  parts.decoder = models::random_decoder(config, parts.seed, /*trainable=*/true, run.device());
   parts.router_aux_loss =
       router_aux_loss(spec.router_aux_loss.value_or(own_router_loss(config)), *parts.decoder, fields);
   if (!parts.decoder->slot_table().routers.empty())

@@ -38,6 +38,8 @@ class GradSync {
   virtual std::string name(int rank) const { return "rank " + std::to_string(rank); }
   /// Throws where it is known that another rank has ended or stopped: to be called in long work between two meetings.
   virtual void look() {}
+  /// Which of the processes of its machine this is, from 0.
+  virtual int local_rank() const { return 0; }
   /// Whether all ranks stand on one machine, where what they map of files is there once.
   virtual bool on_one_machine() const { return true; }
   /// A way of its own for what ranks keep for each other of a frozen base; null where there are no others.

@@ -102,6 +102,7 @@ OptionSpec option_follow_links();
 OptionSpec option_threads();
 OptionSpec option_dtype();
 OptionSpec option_base_dtype();
+OptionSpec option_device();
 OptionSpec option_adapter();
 OptionSpec option_format();
 OptionSpec option_columns();

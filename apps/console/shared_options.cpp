@@ -40,6 +40,7 @@ OptionSpec option_follow_links() {
 OptionSpec option_threads() { return recipes::threads_field(); }
 OptionSpec option_dtype() { return recipes::dtype_field(); }
 OptionSpec option_base_dtype() { return recipes::base_dtype_field(); }
+OptionSpec option_device() { return recipes::device_field(); }
 OptionSpec option_adapter() {
   return {"adapter", OptionType::kText, "DIR", nullptr, "Adapter", "A PEFT adapter directory", {}};
 }

@@ -45,8 +45,7 @@ int generate_file(const Options& options) {
   set_threads(options);
   recipes::AnswerFileSpec spec;
   spec.model = options.positional(0);
-  spec.load.dtype = dtype_asked_for(options);
-  spec.load.form = form_asked_for(options);
+  spec.load = loading_asked_for(options);
   spec.input = options.text("input");
   spec.output = options.text("output");
   spec.map = row_map_asked_for(options);

@@ -9,9 +9,13 @@ namespace lowrank::apps {
 
 namespace fs = std::filesystem;
 
-models::DTypeChoice dtype_asked_for(const Options& options) { return recipes::dtype_choice(options.text("dtype")); }
-
-kernels::BaseForm form_asked_for(const Options& options) { return recipes::base_form(options.text("base-dtype")); }
+models::LoadOptions loading_asked_for(const Options& options) {
+  models::LoadOptions load;
+  load.dtype = recipes::dtype_choice(options.text("dtype"));
+  load.form = recipes::base_form(options.text("base-dtype"));
+  load.device = recipes::device_of(options.text("device"));
+  return load;
+}
 
 std::optional<fs::path> adapter_asked_for(const Options& options) {
   return recipes::adapter_of(options.positional(0),
@@ -21,9 +25,7 @@ std::optional<fs::path> adapter_asked_for(const Options& options) {
 Opened open_base(const Options& options, const Console& console, const std::vector<recipes::NamedAdapter>& to_come) {
   set_threads(options);
   ConsoleProgress progress(console);
-  models::LoadOptions load;
-  load.dtype = dtype_asked_for(options);
-  load.form = form_asked_for(options);
+  models::LoadOptions load = loading_asked_for(options);
   if (to_come.size() == 1) load.adapter = to_come.front().directory;
   Opened opened;
   opened.model = models::load(options.positional(0), load, &progress);
@@ -38,7 +40,7 @@ Opened open_model(const Options& options, const Console& console, models::DTypeC
   const std::optional<fs::path> adapter = adapter_asked_for(options);
   set_threads(options);
   ConsoleProgress progress(console);
-  return recipes::open_model(options.positional(0), adapter, dtype, progress);
+  return recipes::open_model(options.positional(0), adapter, {.dtype = dtype}, progress);
 }
 
 namespace {

@@ -24,10 +24,10 @@ using recipes::Opened;
 /// not there.
 std::optional<std::filesystem::path> adapter_asked_for(const Options& options);
 
-models::DTypeChoice dtype_asked_for(const Options& options);
-kernels::BaseForm form_asked_for(const Options& options);
+/// --dtype, --base-dtype and --device.
+models::LoadOptions loading_asked_for(const Options& options);
 
-/// --threads, --dtype, --base-dtype and positional 0, without an adapter; with the rows of the one that is `to_come`, where it brings
+/// --threads, --dtype, --base-dtype, --device and positional 0, without an adapter; with the rows of the one that is `to_come`, where it brings
 /// more of them.
 Opened open_base(const Options& options, const Console& console, const std::vector<recipes::NamedAdapter>& to_come);
 /// --threads, positional 0 (as the files have it) and --adapter. Warnings and notes go to the console.

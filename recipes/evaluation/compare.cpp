@@ -56,6 +56,7 @@ void add_model(Contest& contest, const std::string& name, const fs::path& path, 
   load.dtype = contest.opened.decoder().dtype() == at::kBFloat16 ? models::DTypeChoice::kBFloat16
                                                                  : models::DTypeChoice::kFloat32;
   load.form = contest.opened.model.coded.form;
+  load.device = contest.opened.decoder().device();
   contest.others.push_back(models::load(path.string(), load, &progress));
   models::LoadedModel& model = contest.others.back();
   if (!same_vocabulary(contest.opened.tokenizer(), *model.tokenizer)) {
@@ -82,8 +83,7 @@ std::vector<NamedPaths> models_asked_for(const EvaluateSpec& spec, const Fields&
 
 Contest open_contest(const EvaluateSpec& spec, const Fields& fields, Observer& observer) {
   Contest contest;
-  contest.opened = open_model(spec.model, adapter_of(spec.model, spec.adapter), dtype_choice(spec.dtype),
-                             observer, base_form(spec.base_dtype));
+  contest.opened = open_model(spec.model, adapter_of(spec.model, spec.adapter), loading_of(spec), observer);
   contest.candidates.push_back({kBase, &contest.opened.decoder(), nullptr});
   contest.models.push_back({kBase, 0, contest.opened.model.weights.total_bytes()});
   if (contest.opened.adapter) {

@@ -177,9 +177,10 @@ void describe(Fields& t, EvaluateSpec& s) {
   t.group("Adapter");
   t.add("adapter", &s.adapter, "DIR", "A PEFT adapter directory");
   t.group("System");
-  const FieldInfo dtype = dtype_field(), base = base_dtype_field(), threads = threads_field();
+  const FieldInfo dtype = dtype_field(), base = base_dtype_field(), device = device_field(), threads = threads_field();
   t.add(dtype.name, &s.dtype, dtype.value, dtype.help, {.choices = dtype.choices});
   t.add(base.name, &s.base_dtype, base.value, base.help, {.choices = base.choices});
+  t.add(device.name, &s.device, device.value, device.help);
   t.add(threads.name, &s.threads, threads.value, threads.help, {.range = threads.range});
   t.group("Comparison");
   t.add("compare", &s.compare, "NAME=DIR...", "Adapters, or whole models of the same tokenizer, beside MODEL");
@@ -194,6 +195,10 @@ void describe(Fields& t, EvaluateSpec& s) {
   t.add("out", &s.out, "DIR", "Folder for report.html and comparison.json");
   t.group("Comparison");
   t.add("seed", &s.seed, "N", "Seed of the resamples and the perturbations");
+}
+
+models::LoadOptions loading_of(const EvaluateSpec& spec) {
+  return {.dtype = dtype_choice(spec.dtype), .form = base_form(spec.base_dtype), .device = device_of(spec.device)};
 }
 
 kernels::Runtime begin(const EvaluateSpec& spec, const Fields& fields) {
@@ -224,8 +229,7 @@ EvaluateResult evaluate(const EvaluateSpec& asked, EvaluationObserver& observer)
   EvaluateResult result;
   std::vector<EvaluatedSet>& sets = result.sets;
   const std::vector<NamedPaths> named = named_paths("data", spec.data);
-  Opened opened = open_model(spec.model, adapter_of(spec.model, spec.adapter), dtype_choice(spec.dtype),
-                             observer, base_form(spec.base_dtype));
+  Opened opened = open_model(spec.model, adapter_of(spec.model, spec.adapter), loading_of(spec), observer);
   const data::DataOptions reading = reading_of(spec, fields, opened.model, opened.adapter_path);
   for (const NamedPaths& one : named)
     sets.push_back({one.name, one.named, data::load(one.paths, opened.tokenizer(), reading, &observer), {}, {}});

@@ -33,7 +33,7 @@ struct EvaluateSpec : Spec {
   std::vector<std::string> shots_data;
   bool frontier = false, per_token = false;
   std::optional<std::string> adapter;
-  std::string dtype = "auto", base_dtype = "auto";
+  std::string dtype = "auto", base_dtype = "auto", device = "cpu";
   std::optional<std::int64_t> threads;
   // of a comparison
   std::vector<std::string> compare, questions;  // [NAME=]PATH
@@ -46,6 +46,8 @@ struct EvaluateSpec : Spec {
 };
 void describe(Fields& table, EvaluateSpec& spec);
 
+/// How the models are loaded.
+models::LoadOptions loading_of(const EvaluateSpec& spec);
 /// Checks the fields; what the spec runs under.
 kernels::Runtime begin(const EvaluateSpec& spec, const Fields& fields);
 /// `adapter`: whose template, where it has one, goes before the model's; empty: none.

@@ -49,6 +49,7 @@ ImagesResult evaluate_images(const EvaluateSpec& asked, EvaluationObserver& obse
       fields.fail(field.name, "does not go with `task` image-classification; leave it out");
   }
   if (spec.data.empty()) throw ConfigError("lowrank evaluate: `data` is missing; give a folder of class folders");
+  if (!device_of(spec.device).is_cpu()) fields.fail("device", kImagesOnCpu);
   const kernels::RuntimeScope runtime(begin(spec, fields));
   const std::optional<std::filesystem::path> adapter = adapter_of(spec.model, spec.adapter);
   ImagesResult result;

@@ -223,6 +223,7 @@ ModelResult finetune_images(const FinetuneSpec& asked, Observer& observer) {
   const fs::path out = spec.run.out;
   const std::uint64_t seed = seed_of(spec.train);
 
+  if (!run.device().is_cpu()) fields.fail("device", kImagesOnCpu);
   run.resolve(spec.adapter);
   const std::optional<fs::path>& start = run.start;
   if (start && !lora)

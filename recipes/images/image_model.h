@@ -20,6 +20,9 @@ struct ImageModel {
   data::ImageProcessor processor;
 };
 /// MODEL, or the base of the adapter that it is.
+/// Why `device` is refused beside pictures.
+inline constexpr const char* kImagesOnCpu = "is for language models; networks over pictures are computed on the CPU, so leave it out";
+
 ImageModel open_image_model(const std::string& model);
 
 /// The classes of an adapter, labels.json in its folder: PEFT's own files do not have them.

@@ -4,8 +4,10 @@
 
 #include "lowrank/core/json.h"
 #include "lowrank/core/text.h"
+#include "lowrank/kernels/device.h"
 #include "lowrank/recipes/run/adapter_facts.h"
 #include "lowrank/recipes/run/base_remarks.h"
+#include "lowrank/recipes/spec/fields.h"
 
 namespace lowrank::recipes {
 
@@ -21,6 +23,14 @@ kernels::BaseForm base_form(const std::string& name) {
   if (name == "int8") return kernels::BaseForm::kInt8;
   if (name == "nf4") return kernels::BaseForm::kNf4;
   return kernels::BaseForm::kAsStored;
+}
+
+at::Device device_of(const std::string& name, int local) {
+  try {
+    return kernels::find_device(name, local);
+  } catch (const ConfigError& error) {
+    throw FieldError("device", error.what());
+  }
 }
 
 std::string other_form(const fs::path& adapter, kernels::BaseForm used) {
@@ -46,11 +56,8 @@ std::optional<fs::path> adapter_of(const std::string& model, const std::optional
   return adapter_folder(*adapter, "adapter");
 }
 
-Opened open_model(const std::string& model, const std::optional<fs::path>& adapter, models::DTypeChoice dtype,
-                  core::ProgressObserver& progress, kernels::BaseForm form) {
-  models::LoadOptions load;
-  load.dtype = dtype;
-  load.form = form;
+Opened open_model(const std::string& model, const std::optional<fs::path>& adapter, models::LoadOptions load,
+                  core::ProgressObserver& progress) {
   load.adapter = adapter;
   Opened opened;
   opened.model = models::load(model, load, &progress);
@@ -60,7 +67,7 @@ Opened open_model(const std::string& model, const std::optional<fs::path>& adapt
     opened.adapter_path = *adapter;
     for (const std::string& note : notes) progress.warning(note);
     for (const std::string& remark : base_remarks(*adapter, opened.model)) progress.warning(remark);
-    if (const std::string note = other_form(*adapter, form); !note.empty()) progress.note(note);
+    if (const std::string note = other_form(*adapter, load.form); !note.empty()) progress.note(note);
     if (auto own = models::adapter_tokenizer(*adapter, opened.decoder().config()))
       opened.model.tokenizer = std::move(own);
   }
@@ -73,6 +80,7 @@ std::vector<std::pair<std::string, std::string>> describe(const models::LoadedMo
       {"model", fmt::format("{} ({}, {} parameters)", model.name, config.model_type,
                             core::format_count(config.parameter_count()))},
       {"dtype", fmt::format("{} ({})", models::dtype_name(model.decoder->dtype()), model.dtype_reason)}};
+  if (const at::Device device = model.decoder->device(); !device.is_cpu()) rows.emplace_back("device", device.str());
   if (model.coded.base != nullptr) rows.emplace_back("base", model.coded.base->words());
   return rows;
 }

@@ -25,6 +25,8 @@ struct Opened {
 models::DTypeChoice dtype_choice(const std::string& name);
 /// "auto", "int8" or "nf4".
 kernels::BaseForm base_form(const std::string& name);
+/// kernels::find_device, whose errors are of the field `device`.
+at::Device device_of(const std::string& name, int local = 0);
 /// A note where the adapter in this folder was trained on a base of another form (its run.json says so), of the form
 /// that is used; empty otherwise.
 std::string other_form(const std::filesystem::path& adapter, kernels::BaseForm used);
@@ -32,10 +34,9 @@ std::string other_form(const std::filesystem::path& adapter, kernels::BaseForm u
 /// The folder `adapter`, or the one that MODEL is. FieldError where both are given, MissingError where it is not there.
 std::optional<std::filesystem::path> adapter_of(const std::string& model, const std::optional<std::string>& adapter);
 
-/// MODEL with that adapter, if any; what is to be said of both are warnings.
-Opened open_model(const std::string& model, const std::optional<std::filesystem::path>& adapter,
-                  models::DTypeChoice dtype, core::ProgressObserver& progress,
-                  kernels::BaseForm form = kernels::BaseForm::kAsStored);
+/// MODEL as `load` says, with that adapter, if any; what is to be said of both are warnings.
+Opened open_model(const std::string& model, const std::optional<std::filesystem::path>& adapter, models::LoadOptions load,
+                  core::ProgressObserver& progress);
 
 /// For the opening lines: model, dtype with its reason.
 std::vector<std::pair<std::string, std::string>> describe(const models::LoadedModel& model);

@@ -74,7 +74,7 @@ std::function<std::vector<eval::Sample>()> before_and_after(const models::Loaded
     std::optional<models::LoadedModel> found;
     std::optional<lora::Adapter> begun;
     if (adapter == nullptr || start)
-      found = models::load(model.path.string(), {.dtype = dtype, .form = model.coded.form, .adapter = start});
+      found = models::load(model.path.string(), {.dtype = dtype, .form = model.coded.form, .adapter = start, .device = model.decoder->device()});
     if (start) begun = lora::load_peft(found->decoder->slot_table(), *start);
     if (adapter != nullptr) adapter->set_enabled(false);
     auto samples = continue_prompts(prompts,

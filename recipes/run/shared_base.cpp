@@ -8,7 +8,7 @@ namespace fs = std::filesystem;
 
 bool SharedBase::holds(const models::Resolved& resolved, const models::LoadOptions& options) const {
   return model_ && path_ == resolved.model && options_.dtype == options.dtype && options_.form == options.form &&
-         options_.adapter == options.adapter && options_.grown == nullptr && options.grown == nullptr &&
+         options_.device == options.device && options_.adapter == options.adapter && options_.grown == nullptr && options.grown == nullptr &&
          !options_.trainable && !options.trainable;
 }
 

@@ -140,6 +140,7 @@ TrainingRun::TrainingRun(std::string the_verb, std::string the_model, const Fiel
       sync(train::or_alone(the_observer.ranks())),
       runtime_(runtime_of(the_spec)) {
   fields.check();
+  take_device();
   if (spec.out.empty()) fields.fail("out", "is missing; name a folder for the result");
   report.verb = verb;
   report.command = command_of(verb, {model}, fields, spec, observer);
@@ -147,6 +148,18 @@ TrainingRun::TrainingRun(std::string the_verb, std::string the_model, const Fiel
   core::check_utf8({{"model", model}});
   core::check_utf8(report.options);
   report.out = spec.out;
+}
+
+void TrainingRun::take_device() {
+  device_ = device_of(spec.device, sync.local_rank());
+  if (device_.is_cpu()) return;
+  const auto refuse = [&](const char* name, bool given, const char* why) {
+    if (given) fields.fail(name, why);
+  };
+  refuse("fit", spec.fit, "knows how much memory the machine has, not a device; give `batch-size` and `recompute`");
+  refuse("pack", spec.pack == "keep", "is of the CPU's own products; leave it out");
+  refuse("profile", spec.profile, "measures the CPU's ops, and a device computes behind their back; leave it out");
+  refuse("shard-base", spec.shard_base != "off", "keeps shares in the machine's memory; leave it out");
 }
 
 void TrainingRun::resolve(const AdapterSpec& adapter) {
@@ -199,6 +212,7 @@ bool TrainingRun::open(RunResult& result, const std::vector<fs::path>& inputs) {
     open_folder(inputs);
   }
   earlier = earlier_choices(spec);
+  if (spec.device == "auto" && earlier.contains("device") && earlier["device"] == "cpu") device_ = at::kCPU;  // as the run began
   return true;
 }
 
@@ -297,7 +311,7 @@ models::LoadedModel& TrainingRun::load(SharedBase& base, bool full) {
     options.form = found.form;
     if (!found.words.empty()) report.remarks.emplace_back("fit", found.words);
   }
-  if (full) {
+  if (full && device_.is_cpu()) {
     const std::int64_t parameters = models::read_config(resolved.model).parameter_count();
     refuse_beyond_memory(trained_bytes(parameters),
                          fmt::format("the {} trained weights, their gradients and the optimiser's moments",
@@ -307,6 +321,7 @@ models::LoadedModel& TrainingRun::load(SharedBase& base, bool full) {
   options.adapter = full ? std::nullopt : start;
   if (added_) options.grown = added_->grown();
   options.shares = shares_of(base, options);
+  options.device = device_;
   models::LoadedModel& loaded = base.get(resolved, options, observer);
   if (added_) loaded.tokenizer = added_->tokenizer();
   if (start) {
@@ -471,6 +486,14 @@ models::Recompute TrainingRun::choose_recompute(const models::DecoderImpl& decod
   const auto everywhere = [&](const PlannedStep& one) {  // the ranks take one decision
     return train::largest(sync, fits(memory_plan(one)) ? 0 : 1) == 0;
   };
+  facts["device"] = at::DeviceTypeName(device_.type(), /*lower_case=*/true);
+  if (!device_.is_cpu()) {  // whose memory is not planned: what is asked for is taken
+    const bool again = chosen == "layer";
+    facts["recompute"] = again ? "layer" : "none";
+    report.recompute = fmt::format("{} ({})", again ? "layer" : "none", spec.recompute == "auto" ? "memory of a device is not planned" : how);
+    report.remarks.emplace_back("device", device_.str());
+    return models::Recompute(again);
+  }
   const std::vector<std::int64_t> kept = decoder.kept_by_layer();
   const std::int64_t layers = std::count_if(kept.begin(), kept.end(), [](std::int64_t one) { return one > 0; });
   const auto least = [&] {
@@ -533,13 +556,14 @@ void TrainingRun::train(RunResult& result, train::Objective& objective, const tr
   report.steps = result.planned_steps = objective.steps();
   report.planned_tokens = objective.planned_tokens();
   report.environment = environment();
+  report.environment["device"] = device_.str();
   if (sync.ranks() > 1) report.environment["ranks"] = sync.ranks();
   if (base_ != nullptr) {  // read whole only now that the run is known to fit
     report.model_sha256 = base_->sha256(&observer);
     facts["base model's weights"] = report.model_sha256;
   }
   if (!observer.wants_samples()) report.samples = nullptr;
-  const std::int64_t kept = report.shares.is_null() ? kept_panel_bytes(spec, report, objective) : 0;
+  const std::int64_t kept = report.shares.is_null() && device_.is_cpu() ? kept_panel_bytes(spec, report, objective) : 0;
   if (kept > 0) {
     if (report.memory) report.memory->packed = static_cast<std::uint64_t>(kept);
     report.remarks.emplace_back("packed weights", "kept, at most " + core::format_bytes(static_cast<std::uint64_t>(kept)));

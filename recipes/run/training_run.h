@@ -80,6 +80,7 @@ class TrainingRun {
   Verdict judge(const train::TrainResult& result, const Curves& curves) const;
 
   const std::string verb, model;
+  at::Device device() const { return device_; }  // of the spec
   const Fields& fields;
   const RunSpec& spec;
   Observer& observer;
@@ -98,6 +99,8 @@ class TrainingRun {
   /// Of a finished run that is to be gone on with: whether nothing but the number of epochs or steps is another, and
   /// larger.
   bool is_longer() const;
+  /// `device`, and what does not go with it.
+  void take_device();
   /// The same under a constant rate, which has not come to an end.
   bool asks_for_more() const;
   void refuse_other_options() const;
@@ -115,6 +118,7 @@ class TrainingRun {
   bool longer_ = false;                        // a finished run goes on
   bool chat_ = false;                          // a set was laid out by a chat template
   SharedBase* base_ = nullptr;                 // of load(), which outlives the run
+  at::Device device_ = at::kCPU;
   kernels::RuntimeScope runtime_;              // threads and kernels of the spec
   std::unique_ptr<core::DirectoryLock> lock_;  // of `out`; none with dry_run
 };

@@ -215,7 +215,7 @@ void describe(Fields& t, LittleDataSpec& s) {
 void describe_dtype(Fields& t, RunSpec& s) {
   t.group("System");
   t.add("dtype", &s.dtype, "TYPE",
-        "Computation type; auto: bfloat16 where the file is bfloat16 and the CPU computes it, else float32",
+        "Computation type; auto: bfloat16 where the file is bfloat16 and the device computes it, else float32",
         {.choices = {"auto", "float32", "bfloat16"}, .identity = kChoice});
   t.add("base-dtype", &s.base_dtype, "TYPE",
         "Form of the frozen linear layers in memory: int8 or nf4, as bitsandbytes makes them, kept beside the Hugging "
@@ -229,6 +229,10 @@ void describe_dtype(Fields& t, RunSpec& s) {
 
 void describe(Fields& t, RunSpec& s) {
   t.group("System");
+  t.add("device", &s.device, "DEVICE",
+        "What computes: cpu, cuda or cuda:N (with a LibTorch that has CUDA); auto: a GPU where there is one. Under a launcher "
+        "cuda is one GPU a rank",
+        {.identity = kChoice, .searched = false});
   t.add("threads", &s.threads, "N", "CPU threads (default: the cores that may be used)",
         {.range = {{1, 1024}}, .identity = kFree, .searched = false});
   t.add("recompute", &s.recompute, "WHAT",
@@ -285,6 +289,11 @@ FieldInfo dtype_field() {
 FieldInfo base_dtype_field() {
   RunSpec run;
   return single([&](Fields& t) { describe_dtype(t, run); }, "base-dtype");
+}
+
+FieldInfo device_field() {
+  RunSpec run;
+  return single([&](Fields& t) { describe(t, run); }, "device");
 }
 
 FieldInfo threads_field() {

@@ -96,6 +96,7 @@ struct LittleDataSpec {
 /// Where and how a run runs.
 struct RunSpec {
   std::string dtype = "auto", base_dtype = "auto", shard_base = "off";
+  std::string device = "cpu";
   std::optional<std::int64_t> threads;
   std::string recompute = "auto", kernels = "fused", pack = "auto";
   std::string out;
@@ -138,6 +139,7 @@ void describe(Fields& table, RunSpec& spec);
 // Fields that verbs share which are no runs.
 FieldInfo dtype_field();
 FieldInfo base_dtype_field();
+FieldInfo device_field();
 FieldInfo threads_field();
 FieldInfo format_field();
 std::vector<FieldInfo> chat_fields(bool learned);

@@ -10,4 +10,7 @@ namespace test_device {
 /// The device; an access of the program's to its memory is reported and aborts from here on.
 c10::Device device();
 
+/// How often its attention over streams of segments was asked for.
+int flash_calls();
+
 }  // namespace test_device

@@ -231,8 +231,8 @@ TEST_CASE("an adapter that a device saved loads on the CPU and on the device, an
   const Case c{.name = "plain"};
   TempDir out;
   Recorder recorder;
-  const double trained = Run(c, test_device::device()).train(c, out.path(), recorder).after.at(0).loss;
   const kernels::RuntimeScope composite({.mode = kernels::Mode::kComposite});
+  const double trained = Run(c, test_device::device()).train(c, out.path(), recorder).after.at(0).loss;
   for (const at::Device where : {test_device::device(), at::Device(at::kCPU)}) {
     const models::LoadedModel model = models::load((source_dir() / "examples" / "base").string(),
                                                    {.dtype = models::DTypeChoice::kFloat32, .device = where});

@@ -9,6 +9,7 @@
 #include <map>
 
 #include "crossed_ways.h"
+#include "device/device.h"
 #include "lowrank/core/error.h"
 #include "lowrank/data/tokenizer/train_sentencepiece.h"
 #include "lowrank/formats/safetensors_torch.h"
@@ -116,6 +117,7 @@ void set_fields(Spec& spec, const Way& way, const Run& run) {
   const auto set = [&](const std::string& name, const Json& value) { fields.set(name, value, "command line"); };
   if (way[kMethod] == "full") set("method", "full");
   if (way[kBase] != "auto") set("base-dtype", way[kBase]);
+  set("device", way[kDevice]);
   if (!run.start.empty()) {
     set("adapter", run.start.string());
   } else {

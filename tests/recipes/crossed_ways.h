@@ -16,7 +16,7 @@
 
 namespace lowrank_test {
 
-enum Axis : std::size_t { kVerb, kMethod, kTarget, kInit, kPenalty, kStart, kBase, kAxes };
+enum Axis : std::size_t { kVerb, kMethod, kTarget, kInit, kPenalty, kStart, kBase, kDevice, kAxes };
 using Way = std::array<std::string, kAxes>;
 
 inline const std::array<std::vector<std::string>, kAxes>& axes() {
@@ -27,7 +27,8 @@ inline const std::array<std::vector<std::string>, kAxes>& axes() {
        {"default", "gaussian", "orthogonal", "pissa", "olora", "loftq"},
        {"none", "l1", "l2", "delta-l1", "delta-l2", "orthogonality", "max-delta-norm"},
        {"base", "adapter", "activated"},
-       {"auto", "nf4"}}};
+       {"auto", "nf4"},
+       {"cpu", "testdevice"}}};
   return all;
 }
 

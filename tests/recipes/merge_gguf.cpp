@@ -26,7 +26,7 @@ namespace {
 recipes::GgufResult made(const fs::path& adapter, const fs::path& out, GgmlType type, Silent& silent) {
   std::optional<fs::path> with;
   if (!adapter.empty()) with = adapter;
-  recipes::Opened opened = recipes::open_model(stories(), with, models::DTypeChoice::kFloat32, silent);
+  recipes::Opened opened = recipes::open_model(stories(), with, {.dtype = models::DTypeChoice::kFloat32}, silent);
   return recipes::merge_gguf(opened.model, opened.adapter ? &*opened.adapter : nullptr, out, type, recipes::kProbe,
                              silent);
 }
@@ -129,7 +129,7 @@ TEST_CASE("the card of a merged model has no path of this machine, and the licen
     fs::copy_file(fs::path(stories()) / name, base / name);
   write_text(base / "README.md", "---\nlicense: mit\nlicense_link: LICENSE\ntags:\n- x\n---\n\n# Base\n");
   fine_tune(folder / "run", "all-linear", silent);
-  recipes::Opened opened = recipes::open_model(base.string(), folder / "run", models::DTypeChoice::kFloat32, silent);
+  recipes::Opened opened = recipes::open_model(base.string(), folder / "run", {.dtype = models::DTypeChoice::kFloat32}, silent);
   recipes::merge(opened.model, *opened.adapter, folder / "merged", recipes::kProbe, silent);
   const std::string card = read_text(folder / "merged" / "README.md");
   CHECK(card.starts_with(

@@ -125,7 +125,7 @@ TEST_CASE("what was trained is evaluated, compared, compressed, merged and asked
   smaller.max_kl = 0.1;  // both, which is one too many
   CHECK_THROWS_AS(recipes::compress(smaller, unheard), ConfigError);
 
-  auto opened = recipes::open_model(stories(), adapter, recipes::dtype_of_files(stories()), quiet);
+  auto opened = recipes::open_model(stories(), adapter, {.dtype = recipes::dtype_of_files(stories())}, quiet);
   const auto merged = recipes::merge(opened.model, *opened.adapter, folder / "merged", recipes::kProbe, quiet);
   CHECK(merged.error.kl < 1e-6);
   CHECK(merged.effect.kl > merged.error.kl);

@@ -85,6 +85,10 @@ int fair_threads(const std::vector<Peer>& peers, int rank) {
   return std::max(1, static_cast<int>(std::floor(threads + 1e-9)));
 }
 
+int ranks_before_here(const std::vector<Peer>& peers, int rank) {
+  return ranks_here({peers.begin(), peers.begin() + rank + 1}, rank) - 1;
+}
+
 int ranks_here(const std::vector<Peer>& peers, int rank) {
   const std::string& machine = peers.at(static_cast<std::size_t>(rank)).machine;
   return static_cast<int>(

@@ -39,5 +39,7 @@ struct RankLost : Error {
 int fair_threads(const std::vector<Peer>& peers, int rank);
 /// Ranks on the machine of this one.
 int ranks_here(const std::vector<Peer>& peers, int rank);
+/// How many of these have a lower rank.
+int ranks_before_here(const std::vector<Peer>& peers, int rank);
 
 }  // namespace lowrank::train

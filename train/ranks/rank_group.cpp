@@ -74,7 +74,7 @@ std::unique_ptr<RankGroup> join_over_tcp(const Launch& launch, const Place& plac
 }  // namespace
 
 RankGroup::RankGroup(std::vector<Peer> peers, int rank, std::unique_ptr<Wire> wire, std::unique_ptr<Watch> watch)
-    : peers_(std::move(peers)), rank_(rank), wire_(std::move(wire)), watch_(std::move(watch)) {}
+    : peers_(std::move(peers)), rank_(rank), local_rank_(ranks_before_here(peers_, rank)), wire_(std::move(wire)), watch_(std::move(watch)) {}
 
 RankGroup::~RankGroup() = default;
 
@@ -228,7 +228,9 @@ std::unique_ptr<RankGroup> join_part(RankGroup& whole, const Launch& part, const
                       const auto first = static_cast<std::size_t>(part.first);
                       return whole.peers().at(first).address + ":" + whole.gather("").at(first);
                     }};
-  return join_over_tcp(part, place, options);
+  std::unique_ptr<RankGroup> group = join_over_tcp(part, place, options);
+  group->stand_at(whole.local_rank());
+  return group;
 }
 
 }  // namespace lowrank::train

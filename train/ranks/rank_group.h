@@ -36,9 +36,13 @@ class RankGroup : public GradSync {
   void look() override { watch_->check(); }
   void sum(at::Tensor& gradients, StepTotals& totals) override;
   std::vector<std::string> gather(const std::string& bytes) override;
+  int local_rank() const override { return local_rank_; }
   bool on_one_machine() const override;
   std::unique_ptr<kernels::ShareExchange> exchange() override;
   core::Json traffic_json() const override;
+
+  /// Its place among the processes of its machine, where the group is a part of them.
+  void stand_at(int local_rank) { local_rank_ = local_rank; }
 
   const std::vector<Peer>& peers() const { return peers_; }
   std::string engine() const { return wire_->name(); }
@@ -53,7 +57,7 @@ class RankGroup : public GradSync {
   void reduce(std::vector<float>& values, std::size_t first, std::size_t last);
 
   std::vector<Peer> peers_;
-  int rank_;
+  int rank_, local_rank_;
   std::unique_ptr<Wire> wire_;
   std::unique_ptr<Watch> watch_;
   std::uint64_t calls_ = 0;
