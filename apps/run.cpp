@@ -53,8 +53,8 @@ int dispatch(const std::vector<std::string>& words) {
   }
 }
 
-/// What the options of a verb can do about memory that ran out.
-std::string memory_remedy(const std::vector<std::string>& words) {
+/// Sentences for the end of the machine's memory and of a device's.
+std::pair<std::string, std::string> memory_remedies(const std::vector<std::string>& words) {
   const Verb* const verb = find_verb(words, verbs()).first;
   std::vector<std::string> lower;
   bool recompute = false;
@@ -66,8 +66,9 @@ std::string memory_remedy(const std::vector<std::string>& words) {
   }
   std::string remedy = lower.empty() ? "" : fmt::format("lower {}, ", fmt::join(lower, " or "));
   if (recompute) remedy += "use --recompute layer, ";
-  return fmt::format("memory ran out: {}{}raise the limit (of ulimit -v, the control group or the machine)", remedy,
-                     remedy.empty() ? "" : "or ");
+  remedy += remedy.empty() ? "" : "or ";
+  return {"memory ran out: " + remedy + "raise the limit (of ulimit -v, the control group or the machine)",
+          "the device's memory ran out: " + remedy + "take a device with more"};
 }
 
 bool json_errors = false;  // set once, by run()
@@ -111,7 +112,7 @@ const std::vector<Verb>& verbs() {
 
 int run(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
-  const std::string no_memory = memory_remedy(words);  // while there is some
+  const auto [no_memory, no_device_memory] = memory_remedies(words);  // while there is some
   auto reserve = std::make_unique<char[]>(1 << 20);    // to say it with
   json_errors = asks_for_json(words);
   try {
@@ -128,7 +129,8 @@ int run(int argc, char** argv) {
     const std::string what = error.what_without_backtrace();
     const bool memory =
         what.find("allocate memory") != std::string::npos || what.find("out of memory") != std::string::npos;
-    return memory ? complain(74, no_memory) : complain(70, "inside LibTorch: " + what);
+    const bool on_device = dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr;  // the CPU's allocator throws another
+    return memory ? complain(74, on_device ? no_device_memory : no_memory) : complain(70, "inside LibTorch: " + what);
   } catch (const std::bad_alloc&) {
     reserve.reset();
     return complain(74, no_memory);

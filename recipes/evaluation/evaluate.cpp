@@ -197,8 +197,9 @@ void describe(Fields& t, EvaluateSpec& s) {
   t.add("seed", &s.seed, "N", "Seed of the resamples and the perturbations");
 }
 
-models::LoadOptions loading_of(const EvaluateSpec& spec) {
-  return {.dtype = dtype_choice(spec.dtype), .form = base_form(spec.base_dtype), .device = device_of(spec.device)};
+models::LoadOptions loading_of(const EvaluateSpec& spec, Observer& observer) {
+  const int local = train::or_alone(observer.ranks()).local_rank();
+  return {.dtype = dtype_choice(spec.dtype), .form = base_form(spec.base_dtype), .device = device_of(spec.device, local)};
 }
 
 kernels::Runtime begin(const EvaluateSpec& spec, const Fields& fields) {
@@ -229,7 +230,7 @@ EvaluateResult evaluate(const EvaluateSpec& asked, EvaluationObserver& observer)
   EvaluateResult result;
   std::vector<EvaluatedSet>& sets = result.sets;
   const std::vector<NamedPaths> named = named_paths("data", spec.data);
-  Opened opened = open_model(spec.model, adapter_of(spec.model, spec.adapter), loading_of(spec), observer);
+  Opened opened = open_model(spec.model, adapter_of(spec.model, spec.adapter), loading_of(spec, observer), observer);
   const data::DataOptions reading = reading_of(spec, fields, opened.model, opened.adapter_path);
   for (const NamedPaths& one : named)
     sets.push_back({one.name, one.named, data::load(one.paths, opened.tokenizer(), reading, &observer), {}, {}});

@@ -47,7 +47,7 @@ struct EvaluateSpec : Spec {
 void describe(Fields& table, EvaluateSpec& spec);
 
 /// How the models are loaded.
-models::LoadOptions loading_of(const EvaluateSpec& spec);
+models::LoadOptions loading_of(const EvaluateSpec& spec, Observer& observer);
 /// Checks the fields; what the spec runs under.
 kernels::Runtime begin(const EvaluateSpec& spec, const Fields& fields);
 /// `adapter`: whose template, where it has one, goes before the model's; empty: none.

@@ -63,7 +63,7 @@ LabelsResult evaluate_labels(const EvaluateSpec& asked, EvaluationObserver& obse
   const Fields fields = fields_of(spec);
   refuse_what_has_no_meaning(fields);
   const kernels::RuntimeScope runtime(begin(spec, fields));
-  const Opened opened = open_model(spec.model, std::nullopt, loading_of(spec), observer);
+  const Opened opened = open_model(spec.model, std::nullopt, loading_of(spec, observer), observer);
   const Judge judge = open_judge(spec, opened.model, observer);
   if (judge.labels.size() < 2) {
     throw ConfigError("this classifier has a single score (a reward model's), so there are no labels to tell apart");
