@@ -72,6 +72,27 @@ std::string found_keys(const core::JsonView& row) {
   return list.empty() ? "none" : list;
 }
 
+/// The first of these keys that a row has as a text; empty: none.
+std::string first_text(const core::JsonView& row, const std::vector<std::string>& names) {
+  const auto found = std::find_if(names.begin(), names.end(), [&](const std::string& name) {
+    return row.has(name) && row.at(name).raw().is_string();
+  });
+  return found == names.end() ? "" : *found;
+}
+
+/// What `columns` would say of a row whose keys have other names for the same: " prompt=query,completion=response".
+std::string likely_columns(const core::JsonView& row) {
+  const std::string answer =
+      first_text(row, {"answer", "response", "output", "completion", "target", "solution", "best_answer", "reply", "summary"});
+  const std::string question = first_text(row, {"instruction", "question", "query", "prompt", "problem", "source", "input", "document"});
+  const std::string context = first_text(row, {"input", "context"});
+  if (!answer.empty() && question == "instruction")
+    return " instruction=instruction," + (context.empty() ? "" : "input=" + context + ",") + "output=" + answer;
+  if (!answer.empty() && !question.empty()) return " prompt=" + question + ",completion=" + answer;
+  const std::string text = first_text(row, {"content", "body", "document", "article", "passage", "story", "sentence"});
+  return text.empty() ? "" : " text=" + text;
+}
+
 }  // namespace
 
 std::string row_keys_name(RowKeys keys) { return entry(keys).name; }
@@ -112,7 +133,7 @@ void RowReader::settle_keys(const core::JsonView& row) {
   }
   throw DataError(row.where() + ": no " + (format_ == Format::kAuto ? "known format" : format_name(format_) + " row") +
                   "; expected the keys " + known + ", found " + found_keys(row) +
-                  "; name columns of other names with `columns`, or lay them out with `layout`");
+                  "; name columns of other names with `columns`" + likely_columns(row) + ", or lay them out with `layout`");
 }
 
 void RowReader::refuse_unlike(const core::JsonView& row) {
@@ -176,6 +197,9 @@ Row RowReader::row_of(const core::JsonView& row) {
       return {{{text("question") + "\n", false, false}, {text("answer"), true, true}}, {}};
     case RowKeys::kAlpaca:
       if (layout_.has_template()) return {{}, of_alpaca(row)};
+      if (row.has_value("history") && row.at("history").size() > 0)
+        row.at("history").fail("earlier turns have no place in Alpaca's own layout, which is for models without a chat template; give "
+                               "`chat-template` FILE, or write the rows as {\"messages\"}");
       return {{{alpaca_prompt(text("instruction"), row.get_string("input", "")), false, false},
                {text("output"), true, true}},
               {}};

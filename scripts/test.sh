@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:-build}
-say() { printf '\n== %s\n' "$*"; }
+say() { printf '\n== %s (after %d min %02d s)\n' "$*" $((SECONDS / 60)) $((SECONDS % 60)); }
 
 say "the library as make build leaves it, from another project"
 tests/consumers/run.sh "$build" command

@@ -48,6 +48,33 @@ TEST_CASE("rows with a BOM, CRLF, blank lines and no newline at the end are read
   CHECK(contains(all.documents.at(1).where, "t.jsonl line 4"));
 }
 
+TEST_CASE("rows whose keys have other names are refused with the columns that would read them", "[unit]") {
+  TempDir dir;
+  const auto advice = [&](const std::string& row) {
+    write_text(dir / "rows.jsonl", row);
+    const std::string message = message_of<DataError>([&] { load(dir / "rows.jsonl"); });
+    const std::size_t begin = message.find("with `columns`") + 14;
+    return message.substr(begin, message.find(", or lay them out") - begin);
+  };
+  CHECK(advice(R"({"instruction": "a", "context": "b", "response": "c", "category": "d"})") ==
+        " instruction=instruction,input=context,output=response");
+  CHECK(advice(R"({"instruction": "a", "response": "c"})") == " instruction=instruction,output=response");
+  CHECK(advice(R"({"query": "a", "response": "c"})") == " prompt=query,completion=response");
+  CHECK(advice(R"({"document": "a", "summary": "c"})") == " prompt=document,completion=summary");
+  CHECK(advice(R"({"content": "a"})") == " text=content");
+  CHECK(advice(R"({"query": "a", "response": ["c"]})").empty());  // not a text
+  CHECK(advice(R"({"id": 3})").empty());
+}
+
+TEST_CASE("earlier turns of Alpaca's rows are refused where no template lays them out", "[unit]") {
+  TempDir dir;
+  const std::string row = R"({"instruction": "a", "input": "", "output": "b", "history": )";
+  write_text(dir / "none.jsonl", row + "[]}\n" + row + "null}\n");
+  CHECK(load(dir / "none.jsonl").report.documents == 2);
+  write_text(dir / "some.jsonl", row + R"([["q", "a"]]})");
+  CHECK(contains(message_of<DataError>([&] { load(dir / "some.jsonl"); }), "some.jsonl line 1: history: earlier turns have no place"));
+}
+
 TEST_CASE("malformed JSON lines are refused with file, line and reason", "[unit]") {
   const std::vector<Refused> cases = {
       {"NUL byte", kGood + "{\"prompt\": \"a\0\", \"completion\": \"b\"}\n"s, "line 2", "NUL byte"},
