@@ -85,13 +85,12 @@ RowFileFacts rows_of_table(const core::FileRef& file, const See& row) {
   return facts_of(file, reader.facts(), reader.facts().had_crlf);
 }
 
-RowFileFacts rows_of_parquet(const core::FileRef& file, const See& row) {
+RowFileFacts rows_of_columns(const core::FileRef& file, const See& row) {
   const std::uint64_t bytes = core::stamp_of(file).size;
   const std::string name = name_of(file);
   std::int64_t n = 0;
-  formats::for_each_parquet_row(file, name, [&](const core::Json& json, std::int64_t rows) {
+  formats::for_each_columnar_row(file, name, [&](const core::Json& json, double share) {
     ++n;
-    const double share = static_cast<double>(n) / static_cast<double>(rows);
     row({json, name + " row " + std::to_string(n)}, static_cast<std::uint64_t>(static_cast<double>(bytes) * share));
   });
   if (n == 0) throw DataError(name + " holds no rows");
@@ -106,7 +105,7 @@ std::string wrapped_note(const std::string& name, const JsonForm& form, const st
 }
 
 RowFileFacts rows_as_they_are(const Source& source, const See& row) {
-  if (source.kind == SourceKind::kParquet) return rows_of_parquet(source.file, row);
+  if (source.kind == SourceKind::kColumnar) return rows_of_columns(source.file, row);
   if (source.kind == SourceKind::kTable) return rows_of_table(source.file, row);
   TextStream stream(source.file);
   std::string head;

@@ -10,6 +10,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/folder_parts.h"
 #include "lowrank/data/hub/cache.h"
@@ -43,16 +44,19 @@ bool is_json_name(const std::string& ending) {
   return ending == ".jsonl" || ending == ".ndjson" || ending == ".json";
 }
 
+bool is_columnar_name(const std::string& ending) { return ending == ".parquet" || ending == ".arrow"; }
+
 bool is_table_name(const std::string& ending) { return ending == ".csv" || ending == ".tsv"; }
 
-/// By its first bytes; a text may well begin with those letters, so no less than the NUL that soon follows them, or the
-/// name.
-bool is_parquet(const core::FileRef& file) {
+/// Parquet, or either form of Arrow's, by its first bytes; a text may well begin with those letters, so no less than the NUL that
+/// soon follows them, or the name.
+bool is_columnar(const core::FileRef& file) {
   std::array<char, 64> head{};
   try {
     const std::size_t n = formats::open_bytes(file, name_of(file))->read(head);
     const std::string_view found(head.data(), n);
-    return found.starts_with("PAR1") && (found.find('\0') != found.npos || name_of(file).ends_with(".parquet"));
+    const bool begins = found.starts_with("PAR1") || found.starts_with("ARROW1") || found.starts_with("\xff\xff\xff\xff");
+    return begins && (found.find('\0') != found.npos || is_columnar_name(ending_of(file)));
   } catch (const DataError&) {
     return false;
   }
@@ -155,6 +159,21 @@ void leave_descriptions(Found& found) {
   found.sources = std::move(data);
 }
 
+/// Where datasets' save_to_disk wrote a set, its state.json names the files of rows; others beside them are left of computations.
+bool is_of_saved_set(const fs::path& file, const fs::path& root) {
+  const fs::path state = file.parent_path() / "state.json";
+  std::error_code error;
+  if (!fs::is_regular_file(state, error)) return true;
+  const core::Json json = core::read_json(core::FileRef::within(root, state));
+  const core::JsonView view(json, state.string());
+  if (!view.has("_data_files")) return true;
+  const core::JsonView files = view.at("_data_files");
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    if (files.at(i).at("filename").as_string() == file.filename().string()) return true;
+  }
+  return false;
+}
+
 /// `root`: what its files may not lead out of.
 Found search(const fs::path& folder, const fs::path& root, Format format, std::vector<std::string>& notes) {
   std::vector<fs::path> files;
@@ -174,13 +193,13 @@ Found search(const fs::path& folder, const fs::path& root, Format format, std::v
   for (const fs::path& path : files) {
     const core::FileRef file = core::FileRef::within(root, path);
     const std::string ending = ending_of(path);
-    const bool parquet = ending == ".parquet";
-    const bool known = parquet || is_text_name(ending) || is_json_name(ending) || is_table_name(ending);
+    const bool columnar = is_columnar_name(ending);
+    const bool known = columnar || is_text_name(ending) || is_json_name(ending) || is_table_name(ending);
     if (known && fs::is_symlink(path) && fs::is_regular_file(path)) core::InputFile refuses_what_leads_out(file);
-    if (!known || !fs::is_regular_file(path) || (is_table_name(ending) && columns_of(file).size() < 2)) {
+    if (!known || !fs::is_regular_file(path) || (ending == ".arrow" && !is_of_saved_set(path, root)) || (is_table_name(ending) && columns_of(file).size() < 2)) {
       found.pass_over(path);
-    } else if (parquet) {
-      found.sources.push_back({file, SourceKind::kParquet});
+    } else if (columnar) {
+      found.sources.push_back({file, SourceKind::kColumnar});
     } else if (is_table_name(ending)) {
       found.sources.push_back(table_or_other(file, format, notes));
     } else if (is_json_name(ending)) {
@@ -227,12 +246,8 @@ std::vector<Source> sources_of_folder(const fs::path& folder, const fs::path& ro
     endings += (endings.empty() ? "" : ", ") + core::printable(ending, 20);
   }
   const std::string others = core::format_count(found.others);
-  if (found.other_endings.contains(".arrow") && std::all_of(found.sources.begin(), found.sources.end(), describes)) {
-    throw DataError(folder.string() + " holds Arrow files, as datasets' save_to_disk writes them, which are not read here; "
-                    "write the set as Parquet or .jsonl first (load_from_disk(…).to_parquet)");
-  }
   if (found.sources.empty()) {
-    throw DataError("no .txt, .md, .jsonl, .json, .csv, .tsv or .parquet file under " + folder.string() +
+    throw DataError("no .txt, .md, .jsonl, .json, .csv, .tsv, .parquet or .arrow file under " + folder.string() +
                     (found.others == 0 ? "" : " (only " + others + " others: " + endings + ")"));
   }
   if (found.others > 0) {
@@ -244,10 +259,10 @@ std::vector<Source> sources_of_folder(const fs::path& folder, const fs::path& ro
 }
 
 Source source_of_file(const core::FileRef& file, Format format, std::vector<std::string>& notes) {
-  if (is_parquet(file)) return {file, SourceKind::kParquet};
+  if (is_columnar(file)) return {file, SourceKind::kColumnar};
   const std::string ending = ending_of(file);
-  if (ending == ".parquet") {
-    throw DataError(name_of(file) + " is called .parquet and does not begin as such files do; it was cut off, or is "
+  if (is_columnar_name(ending)) {
+    throw DataError(name_of(file) + " is called " + ending + " and does not begin as such files do; it was cut off, or is "
                     "something else");
   }
   if (is_json_name(ending)) return {file, SourceKind::kJson};
@@ -257,7 +272,7 @@ Source source_of_file(const core::FileRef& file, Format format, std::vector<std:
   if (begins_as_rows(head_of(file, whole))) return {file, SourceKind::kJson};
   TextStream refuses_what_is_no_text(file);
   throw DataError(name_of(file) +
-                  " ends in none of .txt, .md, .jsonl, .json, .csv, .tsv and .parquet, and holds no rows of JSON; rename or convert it, or "
+                  " ends in none of .txt, .md, .jsonl, .json, .csv, .tsv, .parquet and .arrow, and holds no rows of JSON; rename or convert it, or "
                   "pass `format` text to read it as plain text");
 }
 
@@ -290,12 +305,12 @@ std::vector<Source> sources_at(const fs::path& path, const fs::path& root, Forma
 std::vector<Source> sources_of(const fs::path& path, Format format, std::vector<std::string>& notes, Part part) {
   if (path == "-") {
     const core::FileRef input = core::FileRef::named(standard_input());
-    if (is_parquet(input)) return {{input, SourceKind::kParquet}};
+    if (is_columnar(input)) return {{input, SourceKind::kColumnar}};
     bool whole = false;
     const bool rows = format != Format::kText && begins_as_rows(head_of(input, whole));
     if (!rows) {
       notes.push_back(
-          "stdin is read as plain text (rows of JSON and Parquet are known by their content, tables by a file's name)");
+          "stdin is read as plain text (rows of JSON, Parquet and Arrow are known by their content, tables by a file's name)");
     }
     return {{input, rows ? SourceKind::kJson : SourceKind::kText}};
   }

@@ -15,7 +15,7 @@ enum class SourceKind {
   kText,     // documents of plain text
   kJson,     // rows: JSON lines, values, arrays
   kTable,    // rows: CSV, TSV
-  kParquet,  // rows
+  kColumnar,  // rows of Parquet or Arrow
 };
 
 struct Source {
@@ -28,7 +28,7 @@ struct Source {
 
 /// Files in reading order; "-" is standard input. What a file is, its content says where its name does not: rows of
 /// JSON in a .txt are rows, unless `format` is text. A folder is searched recursively in sorted order for .txt, .md,
-/// .jsonl, .ndjson, .json, .csv, .tsv and .parquet, but the last each also as .gz or .zst; hidden names are skipped, others counted in `notes`.
+/// .jsonl, .ndjson, .json, .csv, .tsv, .parquet and .arrow, but the last two each also as .gz or .zst; hidden names are skipped, others counted in `notes`.
 /// Where its files are named after the parts of a data set (train, validation, test; see folder_parts.h), those of the part
 /// that is asked for are taken. MissingError with the nearest name; DataError for a file whose ending and content say nothing; ConfigError
 /// when the format asked for does not suit the file, and for a weight where nothing is trained.

@@ -1,10 +1,13 @@
-// A library of its own (liblowrank_parquet.so), which is loaded when the first Parquet file comes: Arrow is large.
+// A library of its own (liblowrank_parquet.so), which is loaded when the first Parquet or Arrow file comes: Arrow is large.
 #include "lowrank/formats/parquet_plugin.h"
 
 #include <arrow/api.h>
 #include <arrow/io/file.h>
+#include <arrow/ipc/reader.h>
 #include <parquet/arrow/reader.h>
 
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -132,9 +135,9 @@ Json value_at(const arrow::Array& array, std::int64_t i) {
   }
 }
 
-[[noreturn]] void damaged(const std::string& name, std::string why) {
+[[noreturn]] void damaged(const std::string& name, std::string why, const char* kind = "Parquet") {
   why = why.substr(0, why.find('\n'));
-  throw DataError(name + ": the Parquet file is damaged or was cut off (" + core::printable(why, 200) + ")");
+  throw DataError(name + ": the " + kind + " file is damaged or was cut off (" + core::printable(why, 200) + ")");
 }
 
 void check(const std::string& name, const arrow::Status& status) {
@@ -163,7 +166,15 @@ std::unique_ptr<parquet::arrow::FileReader> open(const core::FileRef& file, cons
   return reader;
 }
 
-void read_rows(const core::FileRef& file, const std::string& name, const ParquetRow& row) {
+void give_rows(const arrow::RecordBatch& batch, const std::function<void(Json)>& row) {
+  for (std::int64_t i = 0; i < batch.num_rows(); ++i) {
+    Json object = Json::object();
+    for (int k = 0; k < batch.num_columns(); ++k) object[batch.column_name(k)] = value_at(*batch.column(k), i);
+    row(std::move(object));
+  }
+}
+
+void read_parquet(const core::FileRef& file, const std::string& name, const ColumnarRow& row) {
   std::unique_ptr<parquet::arrow::FileReader> reader;
   std::shared_ptr<arrow::RecordBatchReader> batches;
   try {
@@ -172,7 +183,8 @@ void read_rows(const core::FileRef& file, const std::string& name, const Parquet
   } catch (const parquet::ParquetException& e) {
     damaged(name, e.what());
   }
-  const std::int64_t rows = reader->parquet_reader()->metadata()->num_rows();
+  const auto rows = static_cast<double>(reader->parquet_reader()->metadata()->num_rows());
+  std::int64_t n = 0;
   while (true) {
     std::shared_ptr<arrow::RecordBatch> batch;
     try {
@@ -182,18 +194,75 @@ void read_rows(const core::FileRef& file, const std::string& name, const Parquet
     } catch (const parquet::ParquetException& e) {
       damaged(name, e.what());
     }
-    for (std::int64_t i = 0; i < batch->num_rows(); ++i) {
-      Json object = Json::object();
-      for (int k = 0; k < batch->num_columns(); ++k) object[batch->column_name(k)] = value_at(*batch->column(k), i);
-      row(std::move(object), rows);
-    }
+    give_rows(*batch, [&](Json object) { row(std::move(object), static_cast<double>(++n) / rows); });
   }
+}
+
+template <class T>
+T of_arrow(const std::string& name, arrow::Result<T> result) {
+  if (!result.ok()) damaged(name, result.status().message(), "Arrow");
+  return std::move(result).ValueUnsafe();
+}
+
+/// What a batch says of its own lengths and offsets is checked before anything of it is read.
+void give_batch(const std::string& name, const arrow::RecordBatch& batch, double share, const ColumnarRow& row) {
+  if (const arrow::Status sound = batch.ValidateFull(); !sound.ok()) damaged(name, sound.message(), "Arrow");
+  give_rows(batch, [&](Json object) { row(std::move(object), share); });
+}
+
+void read_arrow_file(const core::FileRef& file, const std::string& name, const ColumnarRow& row) {
+  arrow::MemoryPool* const pool = arrow::system_memory_pool();
+  arrow::ipc::IpcReadOptions options;
+  options.memory_pool = pool;
+  options.use_threads = false;
+  const auto opened = of_arrow(name, arrow::io::ReadableFile::Open(core::open_regular(file), pool));
+  const auto reader = of_arrow(name, arrow::ipc::RecordBatchFileReader::Open(opened, options));
+  const int count = reader->num_record_batches();
+  for (int i = 0; i < count; ++i) {
+    const auto batch = of_arrow(name, reader->ReadRecordBatch(i));
+    give_batch(name, *batch, static_cast<double>(i + 1) / count, row);
+  }
+}
+
+void read_arrow_stream(const core::FileRef& file, const std::string& name, const ColumnarRow& row) {
+  arrow::MemoryPool* const pool = arrow::system_memory_pool();
+  arrow::ipc::IpcReadOptions options;
+  options.memory_pool = pool;
+  options.use_threads = false;
+  const auto opened = of_arrow(name, arrow::io::ReadableFile::Open(core::open_regular(file), pool));
+  const auto size = static_cast<double>(of_arrow(name, opened->GetSize()));
+  const auto reader = of_arrow(name, arrow::ipc::RecordBatchStreamReader::Open(opened, options));
+  while (true) {
+    std::shared_ptr<arrow::RecordBatch> batch;
+    if (const arrow::Status read = reader->ReadNext(&batch); !read.ok()) damaged(name, read.message(), "Arrow");
+    if (batch == nullptr) break;
+    give_batch(name, *batch, static_cast<double>(of_arrow(name, opened->Tell())) / size, row);
+  }
+  // A writer ends a stream with an empty message; without one, rows may be missing.
+  if (of_arrow(name, opened->Tell()) < static_cast<std::int64_t>(size)) return;
+  std::array<char, 8> end{};
+  const auto n = std::min<std::int64_t>(static_cast<std::int64_t>(size), end.size());
+  of_arrow(name, opened->ReadAt(static_cast<std::int64_t>(size) - n, n, end.data()));
+  constexpr std::array<char, 8> kEnd = {'\xff', '\xff', '\xff', '\xff', 0, 0, 0, 0};
+  if (end != kEnd) damaged(name, "its end is missing", "Arrow");
+}
+
+void read_rows(const core::FileRef& file, const std::string& name, const ColumnarRow& row) {
+  std::array<char, 4> magic{};
+  {
+    const auto opened = checked(name, arrow::io::ReadableFile::Open(core::open_regular(file), arrow::system_memory_pool()));
+    checked(name, opened->Read(magic.size(), magic.data()));
+  }
+  const std::string_view begin(magic.data(), magic.size());
+  if (begin == "ARRO") return read_arrow_file(file, name, row);
+  if (begin == "\xff\xff\xff\xff") return read_arrow_stream(file, name, row);
+  read_parquet(file, name, row);
 }
 
 }  // namespace
 }  // namespace lowrank::formats
 
 extern "C" {
-__attribute__((visibility("default"))) lowrank::formats::ParquetPlugin lowrank_parquet_plugin_1{
+__attribute__((visibility("default"))) lowrank::formats::ParquetPlugin lowrank_parquet_plugin_2{
     lowrank::formats::read_rows};
 }

@@ -10,13 +10,13 @@
 
 namespace lowrank::formats {
 
-using ParquetRow = std::function<void(core::Json row, std::int64_t rows)>;
+using ColumnarRow = std::function<void(core::Json row, double share)>;
 
 /// One build makes both sides, so that C++ may go between them. Its symbol is named with a number that changes with it.
 struct ParquetPlugin {
-  void (*read_rows)(const core::FileRef& file, const std::string& name, const ParquetRow& row);  // for_each_parquet_row
+  void (*read_rows)(const core::FileRef& file, const std::string& name, const ColumnarRow& row);  // for_each_columnar_row
 };
 constexpr const char* kParquetLibrary = "liblowrank_parquet.so";
-constexpr const char* kParquetSymbol = "lowrank_parquet_plugin_1";
+constexpr const char* kParquetSymbol = "lowrank_parquet_plugin_2";
 
 }  // namespace lowrank::formats

@@ -33,10 +33,10 @@ const Loaded& loaded() {
 
 bool reads_parquet() { return loaded().plugin != nullptr; }
 
-void for_each_parquet_row(const core::FileRef& file, const std::string& name,
-                          const std::function<void(core::Json, std::int64_t)>& row) {
+void for_each_columnar_row(const core::FileRef& file, const std::string& name,
+                          const std::function<void(core::Json, double)>& row) {
   if (loaded().plugin == nullptr) {
-    throw DataError(name + " is a Parquet file, and Arrow, which reads it, cannot be loaded (" +
+    throw DataError(name + " is a Parquet or Arrow file, and Arrow, which reads it, cannot be loaded (" +
                     core::printable(loaded().why, 300) +
                     "); put back the pyarrow that lowrank was built with, or install lowrank again, or write the file "
                     "as .jsonl (pandas: to_json(orient=\"records\", lines=True))");

@@ -52,7 +52,7 @@ bool is_wanted_of_model(const std::string& path, bool single) {
 bool is_wanted_of_data(const std::string& path) {
   const std::string name = lower(path.substr(path.rfind('/') + 1));
   if (name.starts_with('.')) return false;
-  return is_card(name) || ends_in(name, {".txt", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".zst",
+  return is_card(name) || ends_in(name, {".txt", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst",
                                     ".png", ".jpg", ".jpeg"});
 }
 

@@ -10,7 +10,7 @@ int main(int argc, char** argv) {
   try {
     if (argc > 1) {
       int rows = 0;
-      lowrank::formats::for_each_parquet_row(argv[1], argv[1], [&](const auto&, auto) { ++rows; });
+      lowrank::formats::for_each_columnar_row(argv[1], argv[1], [&](const auto&, auto) { ++rows; });
       std::printf("consumer: %d rows\n", rows);
       return rows > 0 ? 0 : 1;
     }

@@ -266,7 +266,7 @@ TEST_CASE("files of other kinds are named", "[unit]") {
   CHECK(contains(refusal("a.txt", "%PDF-1.7"), "a PDF document"));
   CHECK(contains(refusal("a.docx", "PK\x03\x04\x14\0\0\0"s), "a zip archive"));
   CHECK(contains(refusal("a.jsonl", "SQLite format 3\0"s), "an SQLite database"));
-  CHECK(contains(refusal("a.arrow", "ARROW1\0\0"s), "an Arrow file"));
+  CHECK(contains(refusal("a.arrow", "ARROW1\0\0"s), "Arrow file"));  // damaged, or not read by this build
   CHECK(contains(refusal("a.jsonl.xz", "\xfd"
                                        "7zXZ\0"s),
                  "xz-compressed"));

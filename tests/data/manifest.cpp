@@ -64,16 +64,6 @@ TEST_CASE("LLaMA-Factory's dataset_info.json names sets, columns, turns' keys an
   CHECK(load(dir / "one").examples.size() == 2);
 }
 
-TEST_CASE("a data set as save_to_disk leaves it is named as such", "[unit]") {
-  TempDir dir;
-  write_text(dir / "dataset_info.json", R"({"features": {}})");
-  write_text(dir / "state.json", R"({"_data_files": [{"filename": "data-00000-of-00001.arrow"}]})");
-  write_text(dir / "data-00000-of-00001.arrow", std::string("\xff\xff\xff\xff\0\0", 6));
-  CHECK(contains(message_of<DataError>([&] { load(dir.path()); }), "save_to_disk"));
-  write_text(dir / "rows.jsonl", "{\"text\": \"a\"}\n{\"text\": \"b\"}\n");
-  CHECK(load(dir.path()).examples.size() == 2);
-}
-
 TEST_CASE("the README of a Hugging Face data set says which files are which part of which config", "[unit]") {
   TempDir dir;
   write_text(dir / "README.md", R"(---

@@ -1,4 +1,4 @@
-// Parquet that pyarrow wrote gives the rows that JSON lines give (tests/parity/make_parquet_goldens.py).
+// Parquet and Arrow that pyarrow wrote give the rows that JSON lines give (tests/parity/make_parquet_goldens.py).
 #include "lowrank/formats/parquet_rows.h"
 
 #include <string>
@@ -38,16 +38,69 @@ TEST_CASE("Parquet equals the same rows as JSON lines", "[unit]") {
   if (!formats::reads_parquet()) LOWRANK_SKIP("this build has no Arrow");
   int files = 0;
   for (const fs::directory_entry& entry : fs::directory_iterator(goldens())) {
-    if (entry.path().extension() != ".parquet") continue;
+    if (entry.path().extension() == ".jsonl") continue;
     CAPTURE(entry.path());
     fs::path lines = entry.path();
     CHECK(rows_of(entry.path()) == rows_of(lines.replace_extension(".jsonl")));
     ++files;
   }
-  CHECK(files == 7);
+  CHECK(files == 9);
   const data::Dataset all = data::load({goldens() / "dictionary_snappy.parquet"}, FakeTokenizer(), {});
   CHECK(all.report.format == "prompt/completion");
   CHECK(contains(all.documents.at(11).where, "dictionary_snappy.parquet row 12"));
+}
+
+TEST_CASE("a folder that datasets' save_to_disk wrote is its rows, and no other Arrow file beside them", "[unit]") {
+  if (!formats::reads_parquet()) LOWRANK_SKIP("this build has no Arrow");
+  TempDir dir;
+  const std::string rows = read_text(goldens() / "dictionary_file.arrow");
+  const auto save = [&](const fs::path& folder) {
+    write_text(folder / "data-00000-of-00001.arrow", rows);
+    write_text(folder / "cache-1f0.arrow", rows);  // of a computation on the loaded set
+    write_text(folder / "state.json", R"({"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_split": "train"})");
+    write_text(folder / "dataset_info.json", R"({"features": {"prompt": {"dtype": "string", "_type": "Value"}}})");
+  };
+  save(dir / "one");
+  CHECK(data::load({dir / "one"}, FakeTokenizer(), {}).examples.size() == 12);
+  save(dir / "both" / "train");
+  save(dir / "both" / "test");
+  write_text(dir / "both" / "dataset_dict.json", R"({"splits": ["train", "test"]})");
+  CHECK(data::load({dir / "both"}, FakeTokenizer(), {}).examples.size() == 12);
+  data::DataOptions tested;
+  tested.files.part = data::Part::kTest;
+  CHECK(data::load({dir / "both"}, FakeTokenizer(), tested).examples.size() == 12);
+  write_text(dir / "bad" / "data.arrow", rows);
+  write_text(dir / "bad" / "state.json", R"({"_data_files": [{"name": "x"}]})");
+  CHECK(contains(message_of<Error>([&] { data::load({dir / "bad"}, FakeTokenizer(), {}); }), "state.json"));
+}
+
+TEST_CASE("Arrow files that are cut off or damaged are one sentence", "[unit]") {
+  if (!formats::reads_parquet()) LOWRANK_SKIP("this build has no Arrow");
+  TempDir dir;
+  for (const char* name : {"messages_stream.arrow", "dictionary_file.arrow"}) {
+    CAPTURE(name);
+    const std::string bytes = read_text(goldens() / name);
+    for (const std::size_t cut : {std::size_t{6}, bytes.size() / 2, bytes.size() - 1, bytes.size() - 8}) {
+      write_text(dir / "cut.arrow", bytes.substr(0, cut));
+      const std::string message = message_of<DataError>([&] { rows_of(dir / "cut.arrow"); });
+      CHECK((contains(message, "cut.arrow: the Arrow file is damaged or was cut off") || contains(message, "does not begin as such files do")));
+      CHECK_FALSE(contains(message, "\n"));
+    }
+    const core::RandomStream random(1, name);
+    int read = 0;
+    for (std::uint64_t i = 0; i < 300; ++i) {
+      std::string changed = bytes;
+      changed[random.below(changed.size(), i, 0)] = static_cast<char>(random.below(256, i, 1));
+      write_text(dir / "changed.arrow", changed);
+      try {
+        rows_of(dir / "changed.arrow");
+        ++read;
+      } catch (const Error& e) {
+        CHECK_FALSE(contains(e.what(), "\n"));
+      }
+    }
+    CHECK(read < 300);
+  }
 }
 
 TEST_CASE("Parquet by another name, in folders, cut off, and damaged", "[unit]") {

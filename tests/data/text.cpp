@@ -211,7 +211,7 @@ TEST_CASE("what is not there or cannot be text is refused with its name", "[unit
   CHECK(contains(message_of<DataError>([&] { load("table.xyz"); }), "`format` text"));
   CHECK_NOTHROW(load("table.xyz", data::Format::kText));
   std::filesystem::create_directory(dir / "none");
-  CHECK(contains(message_of<DataError>([&] { load("none"); }), "no .txt, .md, .jsonl, .json, .csv, .tsv or .parquet file under"));
+  CHECK(contains(message_of<DataError>([&] { load("none"); }), "no .txt, .md, .jsonl, .json, .csv, .tsv, .parquet or .arrow file under"));
   CHECK(contains(message_of<ConfigError>([] { data::parse_format("alpacca"); }), "did you mean 'alpaca'"));
   for (const char* name : {"auto", "text", "completion", "alpaca", "messages", "sharegpt"}) {
     CHECK(data::format_name(data::parse_format(name)) == name);

@@ -1,4 +1,4 @@
-"""Parquet files as pyarrow writes them, each beside the same rows as JSON lines.
+"""Parquet and Arrow files as pyarrow writes them, each beside the same rows as JSON lines.
 
     python3 tests/parity/make_parquet_goldens.py [--out tests/goldens/data]      (needs pyarrow)
 """
@@ -22,6 +22,14 @@ def write(name, rows, schema, **options):
     (OUT / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def write_arrow(name, of_parquet, writer, batch, **options):
+    """The rows of a Parquet file in one of Arrow's own forms."""
+    table = pq.read_table(OUT / f"{of_parquet}.parquet")
+    with writer(OUT / f"{name}.arrow", table.schema, options=pa.ipc.IpcWriteOptions(**options)) as out:
+        out.write_table(table, max_chunksize=batch)
+    (OUT / f"{name}.jsonl").write_bytes((OUT / f"{of_parquet}.jsonl").read_bytes())
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     messages = [{"messages": [{"role": "user", "content": f"Where is cat {i}? \U0001F600"},
@@ -40,6 +48,9 @@ def main():
               compression=compression, row_group_size=5)
     write("plain", [{"text": "long " * 3000}, {"text": "b"}], pa.schema([("text", pa.large_string())]),
           use_dictionary=False, compression="zstd", data_page_version="2.0")
+    # As datasets' save_to_disk writes them, and as Feather's version 2 is.
+    write_arrow("messages_stream", "messages", pa.ipc.new_stream, 9)
+    write_arrow("dictionary_file", "dictionary_none", pa.ipc.new_file, 5, compression="zstd")
 
 
 if __name__ == "__main__":
