@@ -41,7 +41,7 @@ std::vector<fs::path> sorted_entries(const fs::path& folder) {
   return entries;
 }
 
-struct Reading {
+struct ImageReading {
   ImageFiles result;
   std::set<std::string> labels, formats;
   std::int64_t others = 0;
@@ -91,7 +91,7 @@ struct Reading {
   void read_table(const fs::path& file, char separator);
 };
 
-void Reading::read_table(const fs::path& file, char separator) {
+void ImageReading::read_table(const fs::path& file, char separator) {
   formats.insert(separator == ',' ? "CSV" : "TSV");
   const std::size_t before = result.files.size();
   TableReader reader(core::FileRef::named(file), separator);
@@ -151,7 +151,7 @@ std::vector<fs::path> validation_pictures(const std::vector<fs::path>& paths) {
 }
 
 ImageFiles find_images(const std::vector<fs::path>& paths, Part part) {
-  Reading reading;
+  ImageReading reading;
   for (const fs::path& given : paths) {
     const std::optional<fs::path> place = hub::local_path(given, hub::RepoType::kDataset);
     if (!place) hub::throw_not_here(given.string() + ": there is no such file or folder", given, hub::RepoType::kDataset);

@@ -8,12 +8,12 @@ namespace lowrank::data {
 namespace {
 
 /// png_image and what libpng holds for it.
-class Reader {
+class PngReader {
  public:
-  Reader() { image.version = PNG_IMAGE_VERSION; }
-  ~Reader() { png_image_free(&image); }
-  Reader(const Reader&) = delete;
-  Reader& operator=(const Reader&) = delete;
+  PngReader() { image.version = PNG_IMAGE_VERSION; }
+  ~PngReader() { png_image_free(&image); }
+  PngReader(const PngReader&) = delete;
+  PngReader& operator=(const PngReader&) = delete;
 
   png_image image{};
 };
@@ -29,7 +29,7 @@ std::uint64_t most_pixels(std::string_view bytes) {
 }  // namespace
 
 Image decode_png(std::string_view bytes, const std::string& where) {
-  Reader reader;
+  PngReader reader;
   png_image& image = reader.image;
   const auto fail = [&] {
     throw DataError(where + ": the PNG is broken or cut off (" + core::printable(image.message) + ")");

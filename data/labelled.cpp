@@ -23,7 +23,7 @@ namespace {
 constexpr std::size_t kTextsToSplit = 20, kShown = 8;
 
 /// What a reading collects beside the report.
-struct Reading {
+struct LabelReading {
   const Tokenizer& tokenizer;
   std::shared_ptr<const ChatLayout> layout;
   TurnReader turns;
@@ -35,7 +35,7 @@ struct Reading {
 };
 
 /// A conversation as the text that is judged.
-std::string conversation_text(Reading& reading, const core::JsonView& row, const char* key) {
+std::string conversation_text(LabelReading& reading, const core::JsonView& row, const char* key) {
   try {
     const Conversation conversation = reading.turns.read(row.at(key), row);
     if (reading.layout->has_template()) return reading.layout->whole(conversation).texts.front().text;
@@ -48,7 +48,7 @@ std::string conversation_text(Reading& reading, const core::JsonView& row, const
 }
 
 /// The label as text, and under which key it stands.
-std::string label_of(const core::JsonView& row, Reading& reading, const std::string& text) {
+std::string label_of(const core::JsonView& row, LabelReading& reading, const std::string& text) {
   const char* key = row.has("label") ? "label" : "labels";
   if (!row.has_value(key)) {
     throw DataError(row.where() + ": no label; expected the key \"label\" (or \"labels\") beside \"text\"");
@@ -61,7 +61,7 @@ std::string label_of(const core::JsonView& row, Reading& reading, const std::str
                   core::printable(core::json_text(value.raw()), 40));
 }
 
-void add_row(Reading& reading, const core::JsonView& row) {
+void add_row(LabelReading& reading, const core::JsonView& row) {
   const char* turns = row.has_value("text") ? nullptr : turns_key(row);
   if (turns == nullptr && (!row.is_object() || !row.has_value("text") || !row.at("text").is_string())) {
     throw DataError(row.where() + ": no text; expected {\"text\": \"…\", \"label\": \"…\"}");
@@ -99,7 +99,7 @@ void add_row(Reading& reading, const core::JsonView& row) {
   reading.names.push_back(label);
 }
 
-void read_file(Reading& reading, const Source& source) {
+void read_file(LabelReading& reading, const Source& source) {
   if (source.kind == SourceKind::kText) {
     throw DataError(
         name_of(source.file) +
@@ -166,7 +166,7 @@ LabelledTexts load_labelled(const std::vector<std::filesystem::path>& paths, con
                             const FileOptions& files) {
   if (chat == nullptr) chat = chat_layout_of(tokenizer);
   const ChatLayout& layout = *chat;
-  Reading reading{tokenizer, std::move(chat), TurnReader(layout), static_cast<std::size_t>(seq_len), {}, {}, {}, {},
+  LabelReading reading{tokenizer, std::move(chat), TurnReader(layout), static_cast<std::size_t>(seq_len), {}, {}, {}, {},
                   {}};
   ReadReport& report = reading.result.texts.report;
   std::string digests;

@@ -18,7 +18,7 @@ struct Keys {
 };
 
 /// In the order in which a first row is tried.
-const std::array<Keys, 5>& table() {
+const std::array<Keys, 5>& pair_table() {
   static const std::array<Keys, 5> keys = {{
       {PairKeys::kConversations, "conversations/chosen/rejected", {"conversations"}, {}},
       {PairKeys::kMessages, "messages/chosen/rejected", {"messages"}, {}},
@@ -30,7 +30,7 @@ const std::array<Keys, 5>& table() {
 }
 
 const Keys& entry(PairKeys keys) {
-  return *std::find_if(table().begin(), table().end(), [&](const Keys& k) { return k.keys == keys; });
+  return *std::find_if(pair_table().begin(), pair_table().end(), [&](const Keys& k) { return k.keys == keys; });
 }
 
 bool has_all(const core::JsonView& row, const Keys& keys) {
@@ -74,7 +74,7 @@ bool same_text(const std::vector<Span>& a, const std::vector<Span>& b) {
 std::string pair_keys_name(PairKeys keys) { return entry(keys).name; }
 
 void PairReader::settle_keys(const core::JsonView& row) {
-  for (const Keys& keys : table()) {
+  for (const Keys& keys : pair_table()) {
     if (!has_all(row, keys)) continue;
     keys_ = keys.keys;
     return;

@@ -21,7 +21,7 @@ namespace {
 constexpr std::int64_t kPairsToSplit = 20;
 
 /// What a reading collects beside the examples.
-struct Reading {
+struct PairReading {
   const Tokenizer& tokenizer;
   std::shared_ptr<const ChatLayout> layout;
   Assembler assembler;
@@ -32,7 +32,7 @@ struct Reading {
 };
 
 /// The text that a side of a pair is: where the template rewrites the past, as inference would have shown the answer.
-ConversationText side_text(Reading& reading, const Conversation& side, const std::string& where) {
+ConversationText side_text(PairReading& reading, const Conversation& side, const std::string& where) {
   try {
     ConversationTexts texts = reading.layout->texts(side);
     if (texts.texts.empty()) throw DataError("nothing of the answer is learned");
@@ -43,14 +43,14 @@ ConversationText side_text(Reading& reading, const Conversation& side, const std
   }
 }
 
-void add(Reading& reading, const Pair& pair, const std::string& where) {
+void add(PairReading& reading, const Pair& pair, const std::string& where) {
   if (!pair.chosen_turns) return reading.assembler.add_pair(pair.chosen, pair.rejected, where);
   reading.assembler.report().chat_template = true;
   const ConversationText chosen = side_text(reading, *pair.chosen_turns, where);
   reading.assembler.add_pair(chosen, side_text(reading, *pair.rejected_turns, where), where);
 }
 
-void read_pairs(Reading& reading, const Source& source) {
+void read_pairs(PairReading& reading, const Source& source) {
   if (source.kind == SourceKind::kText) {
     throw DataError(name_of(source.file) +
                     " is plain text, but preference pairs are rows of .jsonl or .json, such as {\"prompt\": \"…\", "
@@ -84,7 +84,7 @@ Dataset load_preferences(const std::vector<std::filesystem::path>& paths, const 
                          core::ProgressObserver* progress, std::shared_ptr<const ChatLayout> chat,
                          const FileOptions& files) {
   if (chat == nullptr) chat = chat_layout_of(tokenizer);
-  Reading reading{tokenizer, std::move(chat), Assembler(tokenizer, {.seq_len = seq_len})};
+  PairReading reading{tokenizer, std::move(chat), Assembler(tokenizer, {.seq_len = seq_len})};
   ReadReport& report = reading.assembler.report();
   const std::vector<Source> sources = find_sources(paths, Format::kAuto, report.notes, files);
   {

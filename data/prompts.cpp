@@ -19,7 +19,7 @@ namespace lowrank::data {
 namespace {
 
 /// What a reading knows beside the prompts.
-struct Reading {
+struct PromptReading {
   const Tokenizer& tokenizer;
   std::shared_ptr<const ChatLayout> layout;
   TurnReader turns;
@@ -28,7 +28,7 @@ struct Reading {
   std::int64_t conversations = 0;
 };
 
-void add(Reading& reading, Prompt prompt) {
+void add(PromptReading& reading, Prompt prompt) {
   ReadReport& report = reading.result.report;
   if (prompt.ids.empty()) {  // text; a conversation comes with its ids
     if (is_blank(prompt.text)) {
@@ -48,7 +48,7 @@ void add(Reading& reading, Prompt prompt) {
   reading.result.prompts.push_back(std::move(prompt));
 }
 
-void read_lines(Reading& reading, const core::FileRef& file) {
+void read_lines(PromptReading& reading, const core::FileRef& file) {
   CleanText clean = read_clean_text(file);
   if (!clean.note.empty()) reading.result.report.notes.push_back(clean.note);
   std::istringstream lines(std::move(clean.text));
@@ -59,14 +59,14 @@ void read_lines(Reading& reading, const core::FileRef& file) {
 }
 
 /// The ids of a conversation up to its next answer; the text is that of the tokens.
-void lay_out(Reading& reading, const Conversation& conversation, Prompt& prompt) {
+void lay_out(PromptReading& reading, const Conversation& conversation, Prompt& prompt) {
   ++reading.conversations;
   reading.result.report.chat_template = reading.layout->has_template();
   prompt.ids = conversation_prompt_ids(reading.tokenizer, *reading.layout, conversation);
   prompt.text = reading.tokenizer.decode(prompt.ids);
 }
 
-Prompt prompt_of(Reading& reading, const core::JsonView& row) {
+Prompt prompt_of(PromptReading& reading, const core::JsonView& row) {
   try {
     Prompt prompt{{}, "", row.where(), std::nullopt};
     Asked asked = asked_by(row, reading.turns, reading.layout->has_template());
@@ -88,7 +88,7 @@ Prompts load_prompts(const std::vector<std::filesystem::path>& paths, const Toke
                      std::shared_ptr<const ChatLayout> chat, const FileOptions& files) {
   if (chat == nullptr) chat = chat_layout_of(tokenizer);
   const ChatLayout& layout = *chat;
-  Reading reading{tokenizer, std::move(chat), TurnReader(layout),
+  PromptReading reading{tokenizer, std::move(chat), TurnReader(layout),
                   static_cast<std::size_t>(std::max<std::int64_t>(0, longest))};
   ReadReport& report = reading.result.report;
   std::string digests;

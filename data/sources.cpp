@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <map>
 #include <optional>
 #include <set>
 #include <system_error>
 
+#include "lowrank/core/ascii.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
@@ -31,12 +31,8 @@ namespace fs = std::filesystem;
 
 /// The ending in lower case, that before ".gz" or ".zst" where there is one.
 std::string ending_of(const fs::path& file) {
-  const auto lower = [](std::string text) {
-    for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    return text;
-  };
-  const std::string last = lower(file.extension().string());
-  return last == ".gz" || last == ".zst" ? lower(file.stem().extension().string()) : last;
+  const std::string last = core::ascii_lower(file.extension().string());
+  return last == ".gz" || last == ".zst" ? core::ascii_lower(file.stem().extension().string()) : last;
 }
 
 bool is_text_name(const std::string& ending) { return ending == ".txt" || ending == ".md"; }
@@ -143,8 +139,7 @@ bool is_one_object(const core::FileRef& file) {
 
 /// README.md, a licence, an object in .json.
 bool describes(const Source& source) {
-  std::string name = source.file.path().filename().string();
-  for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string name = core::ascii_lower(source.file.path().filename().string());
   if (source.kind == SourceKind::kText) return name.starts_with("readme.") || name.starts_with("license.");
   return ending_of(source.file) == ".json" && is_one_object(source.file);
 }

@@ -14,7 +14,7 @@ namespace lowrank::formats {
 namespace {
 
 constexpr std::uint64_t kAlignment = 32;  // of tensor data; the format's own where general.alignment is not given
-constexpr std::size_t kLongestName = 63;
+constexpr std::size_t kLongestGgufName = 63;
 constexpr std::size_t kMostExtents = 4;
 
 // The numbers of the types of values.
@@ -94,7 +94,7 @@ void write_gguf(const std::filesystem::path& destination, const GgufValues& valu
   }
   std::uint64_t offset = 0;
   for (const GgufTensor& tensor : tensors) {
-    if (tensor.name.size() > kLongestName) fail(tensor, fmt::format("has a name of more than {} bytes", kLongestName));
+    if (tensor.name.size() > kLongestGgufName) fail(tensor, fmt::format("has a name of more than {} bytes", kLongestGgufName));
     if (tensor.shape.empty() || tensor.shape.size() > kMostExtents)
       fail(tensor, fmt::format("has {} extents; 1 to {} can be written", tensor.shape.size(), kMostExtents));
     head.put(tensor.name);

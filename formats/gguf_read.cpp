@@ -15,7 +15,7 @@ namespace lowrank::formats {
 
 namespace {
 
-constexpr std::uint64_t kMostTensors = 1 << 20, kMostValues = 1 << 16;
+constexpr std::uint64_t kMostGgufTensors = 1 << 20, kMostValues = 1 << 16;
 constexpr std::uint64_t kLeastInfo = 33;  // bytes of what says one tensor
 constexpr std::int64_t kMostElements = std::int64_t{1} << 48;
 
@@ -187,7 +187,7 @@ GgufFile GgufFile::open(const core::FileRef& file) {
   if (version != 2 && version != 3)
     cursor.fail(fmt::format("is a GGUF file of version {}; 2 and 3, little-endian, can be read", version));
   const auto tensors = cursor.number<std::uint64_t>(), values = cursor.number<std::uint64_t>();
-  if (tensors > kMostTensors || values > kMostValues)
+  if (tensors > kMostGgufTensors || values > kMostValues)
     cursor.fail(fmt::format("is said to have {} tensors and {} values", tensors, values));
   std::uint64_t alignment = 32;
   std::set<std::string> keys;

@@ -92,7 +92,7 @@ bool is_test(Run&, const Value& value, Call& call) {
   return value.is_string() && find_test(value.text()) != nullptr;
 }
 
-const std::unordered_map<std::string_view, Test>& table() {
+const std::unordered_map<std::string_view, Test>& tests_by_name() {
   static const std::unordered_map<std::string_view, Test> tests = {
       {"odd", is_parity<1>},
       {"even", is_parity<0>},
@@ -140,13 +140,13 @@ const std::unordered_map<std::string_view, Test>& table() {
 }  // namespace
 
 Test find_test(std::string_view name) {
-  const auto it = table().find(name);
-  return it == table().end() ? nullptr : it->second;
+  const auto it = tests_by_name().find(name);
+  return it == tests_by_name().end() ? nullptr : it->second;
 }
 
 std::vector<std::string> test_names() {
   std::vector<std::string> names;
-  for (const auto& [name, test] : table()) names.emplace_back(name);
+  for (const auto& [name, test] : tests_by_name()) names.emplace_back(name);
   std::sort(names.begin(), names.end());
   return names;
 }

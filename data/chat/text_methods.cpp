@@ -286,7 +286,7 @@ Value format_map(const Context& c) {
   return brace_format(c.run, c.self, made);
 }
 
-const std::unordered_map<std::string_view, TextMethod>& table() {
+const std::unordered_map<std::string_view, TextMethod>& text_methods_by_name() {
   static const std::unordered_map<std::string_view, TextMethod> methods = {
       {"capitalize", converted<capitalize>},
       {"casefold", converted<casefold>},
@@ -360,10 +360,10 @@ std::string replaced(Budget& budget, std::string_view text, std::string_view old
   return out.take();
 }
 
-bool has_text_method(std::string_view name) { return table().count(name) > 0; }
+bool has_text_method(std::string_view name) { return text_methods_by_name().count(name) > 0; }
 
 Value call_text_method(Run& run, const Value& self, std::string_view name, Call& call) {
-  return table().at(name)({run, self, self.text(), call});
+  return text_methods_by_name().at(name)({run, self, self.text(), call});
 }
 
 }  // namespace lowrank::data::jinja

@@ -4,8 +4,8 @@
 #include <fnmatch.h>
 
 #include <algorithm>
-#include <cctype>
 
+#include "lowrank/core/ascii.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
@@ -16,17 +16,12 @@ namespace {
 constexpr const char* kSingle = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 
-std::string lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
-
 bool ends_in(const std::string& name, std::initializer_list<const char*> endings) {
   return std::any_of(endings.begin(), endings.end(), [&](const char* ending) { return name.ends_with(ending); });
 }
 
 bool is_card(const std::string& name) {
-  const std::string low = lower(name);
+  const std::string low = core::ascii_lower(name);
   return low.starts_with("readme") || low.starts_with("license") || low.starts_with("licence") || low.starts_with("notice") ||
          low.starts_with("use_policy");
 }
@@ -50,7 +45,7 @@ bool is_wanted_of_model(const std::string& path, bool single) {
 }
 
 bool is_wanted_of_data(const std::string& path) {
-  const std::string name = lower(path.substr(path.rfind('/') + 1));
+  const std::string name = core::ascii_lower(path.substr(path.rfind('/') + 1));
   if (name.starts_with('.')) return false;
   return is_card(name) || ends_in(name, {".txt", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst",
                                     ".png", ".jpg", ".jpeg"});

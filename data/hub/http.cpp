@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cstdlib>
 #include <cstring>
 
+#include "lowrank/core/ascii.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/hub/urls.h"
@@ -38,11 +38,6 @@ struct Library {
 };
 
 void use_library() { static const Library library; }
-
-std::string lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
 
 const char* first_variable(std::initializer_list<const char*> names) {
   for (const char* name : names) {
@@ -82,7 +77,7 @@ struct TransferHooks {
       if (space != line.npos) transfer.response.status = std::strtol(line.c_str() + space, nullptr, 10);
     } else if (const std::size_t colon = line.find(':'); colon != line.npos && transfer.response.headers.size() < 500) {
       const std::size_t value = line.find_first_not_of(" \t", colon + 1);
-      const std::string name = lower(line.substr(0, colon));
+      const std::string name = core::ascii_lower(line.substr(0, colon));
       std::string& held = transfer.response.headers[name];
       const std::string before = name == "link" && !held.empty() ? held + ", " : "";  // may come in several lines
       held = before + (value == line.npos ? "" : line.substr(value));

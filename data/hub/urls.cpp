@@ -5,15 +5,11 @@
 
 #include <cctype>
 
+#include "lowrank/core/ascii.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::data::hub {
 namespace {
-
-std::string lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
 
 class Address {
  public:
@@ -34,7 +30,7 @@ class Address {
     return result;
   }
   std::string origin() const {
-    return lower(part(CURLUPART_SCHEME)) + "://" + lower(part(CURLUPART_HOST)) + ":" +
+    return core::ascii_lower(part(CURLUPART_SCHEME)) + "://" + core::ascii_lower(part(CURLUPART_HOST)) + ":" +
            part(CURLUPART_PORT, CURLU_DEFAULT_PORT);
   }
 
@@ -51,7 +47,7 @@ bool same_origin(const std::string& left, const std::string& right) {
 }
 
 bool is_loopback(const std::string& url) {
-  const std::string host = lower(Address(url).part(CURLUPART_HOST));
+  const std::string host = core::ascii_lower(Address(url).part(CURLUPART_HOST));
   return host == "localhost" || host == "[::1]" || host.starts_with("127.");
 }
 

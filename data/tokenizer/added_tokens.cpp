@@ -84,8 +84,8 @@ void AddedTokenSplitter::add(const AddedToken& token, std::string_view as) {
 }
 
 // The order of the checks, and that a token's white space may be a token once more, are PyPI tokenizers' own.
-std::vector<Part> AddedTokenSplitter::split(std::string_view text) const {
-  std::vector<Part> parts;
+std::vector<SplitPart> AddedTokenSplitter::split(std::string_view text) const {
+  std::vector<SplitPart> parts;
   if (tokens_.empty()) {
     if (!text.empty()) parts.push_back({{0, text.size()}, -1});
     return parts;

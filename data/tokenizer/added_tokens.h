@@ -42,8 +42,8 @@ class LongestMatch {
   bool begins_[256] = {};
 };
 
-/// A part of a text: a token, or (id -1) text between tokens.
-struct Part {
+/// Of a text: a token, or (id -1) text between tokens.
+struct SplitPart {
   ByteRange span;
   TokenId id = -1;
 };
@@ -52,7 +52,7 @@ class AddedTokenSplitter {
  public:
   /// Finds `token.content`, or `as` where normalisation changes what is to be found.
   void add(const AddedToken& token, std::string_view as);
-  std::vector<Part> split(std::string_view text) const;
+  std::vector<SplitPart> split(std::string_view text) const;
 
  private:
   std::vector<AddedToken> tokens_;

@@ -152,13 +152,13 @@ std::vector<TokenId> HfTokenizer::encode(std::string_view text, bool add_special
   }
   std::vector<TokenId> ids;
   if (add_special_tokens) ids = template_.before;
-  for (const Part& raw : raw_splitter_.split(text)) {
+  for (const SplitPart& raw : raw_splitter_.split(text)) {
     if (raw.id >= 0) {
       ids.push_back(raw.id);
       continue;
     }
     NormalizedText segment = normalized(text.substr(raw.span.begin, raw.span.end - raw.span.begin));
-    for (const Part& piece : normalized_splitter_.split(segment.text)) {
+    for (const SplitPart& piece : normalized_splitter_.split(segment.text)) {
       if (piece.id >= 0) {
         ids.push_back(piece.id);
         continue;

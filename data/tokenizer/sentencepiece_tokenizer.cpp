@@ -103,7 +103,7 @@ std::vector<TokenId> SentencePieceTokenizer::encode(std::string_view text, bool 
   std::vector<TokenId> ids;
   if (add_special_tokens && adds_bos_) ids.push_back(*bos_);
   std::vector<int> some;
-  for (const Part& part : splitter_.split(text)) {
+  for (const SplitPart& part : splitter_.split(text)) {
     if (part.id >= 0) {
       ids.push_back(part.id);
       continue;
