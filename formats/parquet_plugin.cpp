@@ -21,6 +21,8 @@ namespace {
 
 using core::Json;
 
+using Input = std::shared_ptr<arrow::io::ReadableFile>;
+
 constexpr std::int64_t kRowsAtOnce = 256;
 
 Json text_of(std::string_view bytes) {
@@ -151,7 +153,7 @@ T checked(const std::string& name, arrow::Result<T> result) {
 }
 
 /// One thread, and memory of the process's own allocator: LibTorch has the threads, and the command its heap.
-std::unique_ptr<parquet::arrow::FileReader> open(const core::FileRef& file, const std::string& name) {
+std::unique_ptr<parquet::arrow::FileReader> open(const Input& opened, const std::string& name) {
   arrow::MemoryPool* const pool = arrow::system_memory_pool();
   parquet::ReaderProperties reading(pool);
   reading.enable_buffered_stream();
@@ -160,7 +162,7 @@ std::unique_ptr<parquet::arrow::FileReader> open(const core::FileRef& file, cons
   properties.set_use_threads(false);
   properties.set_pre_buffer(false);
   parquet::arrow::FileReaderBuilder builder;
-  check(name, builder.Open(checked(name, arrow::io::ReadableFile::Open(core::open_regular(file), pool)), reading));
+  check(name, builder.Open(opened, reading));
   std::unique_ptr<parquet::arrow::FileReader> reader;
   check(name, builder.memory_pool(pool)->properties(properties)->Build(&reader));
   return reader;
@@ -174,11 +176,11 @@ void give_rows(const arrow::RecordBatch& batch, const std::function<void(Json)>&
   }
 }
 
-void read_parquet(const core::FileRef& file, const std::string& name, const ColumnarRow& row) {
+void read_parquet(const Input& opened, const std::string& name, const ColumnarRow& row) {
   std::unique_ptr<parquet::arrow::FileReader> reader;
   std::shared_ptr<arrow::RecordBatchReader> batches;
   try {
-    reader = open(file, name);
+    reader = open(opened, name);
     batches = checked(name, reader->GetRecordBatchReader());
   } catch (const parquet::ParquetException& e) {
     damaged(name, e.what());
@@ -210,13 +212,15 @@ void give_batch(const std::string& name, const arrow::RecordBatch& batch, double
   give_rows(batch, [&](Json object) { row(std::move(object), share); });
 }
 
-void read_arrow_file(const core::FileRef& file, const std::string& name, const ColumnarRow& row) {
-  arrow::MemoryPool* const pool = arrow::system_memory_pool();
+arrow::ipc::IpcReadOptions reading_arrow() {
   arrow::ipc::IpcReadOptions options;
-  options.memory_pool = pool;
+  options.memory_pool = arrow::system_memory_pool();
   options.use_threads = false;
-  const auto opened = of_arrow(name, arrow::io::ReadableFile::Open(core::open_regular(file), pool));
-  const auto reader = of_arrow(name, arrow::ipc::RecordBatchFileReader::Open(opened, options));
+  return options;
+}
+
+void read_arrow_file(const Input& opened, const std::string& name, const ColumnarRow& row) {
+  const auto reader = of_arrow(name, arrow::ipc::RecordBatchFileReader::Open(opened, reading_arrow()));
   const int count = reader->num_record_batches();
   for (int i = 0; i < count; ++i) {
     const auto batch = of_arrow(name, reader->ReadRecordBatch(i));
@@ -224,14 +228,9 @@ void read_arrow_file(const core::FileRef& file, const std::string& name, const C
   }
 }
 
-void read_arrow_stream(const core::FileRef& file, const std::string& name, const ColumnarRow& row) {
-  arrow::MemoryPool* const pool = arrow::system_memory_pool();
-  arrow::ipc::IpcReadOptions options;
-  options.memory_pool = pool;
-  options.use_threads = false;
-  const auto opened = of_arrow(name, arrow::io::ReadableFile::Open(core::open_regular(file), pool));
+void read_arrow_stream(const Input& opened, const std::string& name, const ColumnarRow& row) {
   const auto size = static_cast<double>(of_arrow(name, opened->GetSize()));
-  const auto reader = of_arrow(name, arrow::ipc::RecordBatchStreamReader::Open(opened, options));
+  const auto reader = of_arrow(name, arrow::ipc::RecordBatchStreamReader::Open(opened, reading_arrow()));
   while (true) {
     std::shared_ptr<arrow::RecordBatch> batch;
     if (const arrow::Status read = reader->ReadNext(&batch); !read.ok()) damaged(name, read.message(), "Arrow");
@@ -248,15 +247,14 @@ void read_arrow_stream(const core::FileRef& file, const std::string& name, const
 }
 
 void read_rows(const core::FileRef& file, const std::string& name, const ColumnarRow& row) {
+  const Input opened = checked(name, arrow::io::ReadableFile::Open(core::open_regular(file), arrow::system_memory_pool()));
   std::array<char, 4> magic{};
-  {
-    const auto opened = checked(name, arrow::io::ReadableFile::Open(core::open_regular(file), arrow::system_memory_pool()));
-    checked(name, opened->Read(magic.size(), magic.data()));
-  }
+  checked(name, opened->Read(magic.size(), magic.data()));
+  check(name, opened->Seek(0));
   const std::string_view begin(magic.data(), magic.size());
-  if (begin == "ARRO") return read_arrow_file(file, name, row);
-  if (begin == "\xff\xff\xff\xff") return read_arrow_stream(file, name, row);
-  read_parquet(file, name, row);
+  if (begin == "ARRO") return read_arrow_file(opened, name, row);
+  if (begin == "\xff\xff\xff\xff") return read_arrow_stream(opened, name, row);
+  read_parquet(opened, name, row);
 }
 
 }  // namespace
