@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include "lowrank/core/text.h"
@@ -46,10 +48,22 @@ Step step_at(std::string_view text, std::size_t i) {
   return {more + 1, true, false};
 }
 
+/// Whether the eight bytes at text[i] are there and ASCII: most of most texts is.
+bool eight_ascii(std::string_view text, std::size_t i) {
+  std::uint64_t eight = 0;
+  if (text.size() - i < sizeof(eight)) return false;
+  std::memcpy(&eight, text.data() + i, sizeof(eight));
+  return (eight & 0x8080808080808080U) == 0;
+}
+
 }  // namespace
 
 std::size_t find_invalid_utf8(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
+    if (eight_ascii(text, i)) {
+      i += 8;
+      continue;
+    }
     const Step step = step_at(text, i);
     if (!step.valid) return i;
     i += step.length;

@@ -39,8 +39,9 @@ void for_each(const Dataset& dataset, std::size_t at_most, const Use& use) {
   const std::size_t n = dataset.examples.size(), step = step_of(n, at_most);
   ReadAlong along(dataset.storage, step > 1);
   for (std::size_t i = 0; i < n; i += step) {
-    use(dataset.examples[i]);
-    along.read(dataset.examples[i]);
+    const Example example = dataset.examples[i];
+    use(example);
+    along.read(example);
   }
 }
 
@@ -59,10 +60,12 @@ bool is_end(const Patient& p, TokenId id) {
 /// Runs of learned tokens, as [begin, end).
 std::vector<std::pair<std::size_t, std::size_t>> learned_runs(const Example& example) {
   std::vector<std::pair<std::size_t, std::size_t>> runs;
-  for (std::size_t i = 0; i < example.ids.size(); ++i) {
-    if (example.learned[i] == 0) continue;
-    if (runs.empty() || runs.back().second != i) runs.emplace_back(i, i);
-    runs.back().second = i + 1;
+  const std::uint8_t *const all = example.learned.begin(), *const end = example.learned.end();
+  const auto place = [all](const std::uint8_t* at) { return static_cast<std::size_t>(at - all); };
+  for (const std::uint8_t* at = all; at != end;) {
+    const std::uint8_t* const begin = std::find_if(at, end, [](std::uint8_t one) { return one != 0; });
+    at = std::find(begin, end, std::uint8_t{0});
+    if (begin != at) runs.emplace_back(place(begin), place(at));
   }
   return runs;
 }
@@ -211,10 +214,9 @@ std::uint64_t hash_of(const TokenId* begin, std::size_t count) {
   return hash;
 }
 
-/// Runs of kRun tokens that are all learned; of every `sampled` of them the one whose hash says so. The hash goes on from run to run: that of
-/// one is a polynomial of its ids.
-template <typename Use>
-void for_each_run(const Example& example, std::uint64_t sampled, const Use& use) {
+/// Hashes of the runs of kRun tokens that are all learned; of every `sampled` of them the one whose hash says so. The hash goes on from run to
+/// run: that of one is a polynomial of its ids.
+std::vector<std::uint64_t> runs_of(const Example& example, std::uint64_t sampled) {
   constexpr std::uint64_t kBase = 0x9E3779B97F4A7C15U;
   constexpr std::uint64_t kOldest = [] {  // kBase to the power of kRun
     std::uint64_t power = 1;
@@ -222,17 +224,28 @@ void for_each_run(const Example& example, std::uint64_t sampled, const Use& use)
     return power;
   }();
   const auto number = [](TokenId id) { return std::uint64_t{static_cast<std::uint32_t>(id)} + 1; };
+  const TokenId* const ids = example.ids.data();
+  std::vector<std::uint64_t> hashes;
   for (const auto& [begin, end] : learned_runs(example)) {
     std::uint64_t sum = 0;
     for (std::size_t i = begin; i < end; ++i) {
-      sum = sum * kBase + number(example.ids[i]);
-      if (i >= begin + kRun) sum -= kOldest * number(example.ids[i - kRun]);
+      sum = sum * kBase + number(ids[i]);
+      if (i >= begin + kRun) sum -= kOldest * number(ids[i - kRun]);
       if (i + 1 < begin + kRun) continue;
       std::uint64_t hash = (sum ^ sum >> 32) * 0xD6E8FEB86659FD93U;  // its low bits alone are those of the last ids
       hash ^= hash >> 32;
-      if (sampled == 1 || hash % sampled == 0) use(hash);
+      if (sampled == 1 || hash % sampled == 0) hashes.push_back(hash);
     }
   }
+  return hashes;
+}
+
+/// runs_of() an example, which are asked for in `seen`.
+template <typename Use>
+void for_each_run(const Example& example, std::uint64_t sampled, const Seen& seen, const Use& use) {
+  const std::vector<std::uint64_t> hashes = runs_of(example, sampled);
+  for (const std::uint64_t hash : hashes) seen.expect(hash);
+  for (const std::uint64_t hash : hashes) use(hash);
 }
 
 void check_leakage(const Patient& p, std::vector<Finding>& found) {
@@ -244,10 +257,11 @@ void check_leakage(const Patient& p, std::vector<Finding>& found) {
   }
   const std::uint64_t sampled = static_cast<std::uint64_t>(tokens / kRunsKept) + 1;
   Seen whole, runs, whole_found, runs_found;  // of the others, and those of them that the training data has
+  runs.reserve(static_cast<std::size_t>(tokens) / sampled);
   for (const auto& [name, set] : p.others) {
     for_each(*set, p.at_most, [&](const Example& example) {
       whole.add(hash_of(example.ids.data(), example.ids.size()));
-      for_each_run(example, sampled, [&](std::uint64_t run) { runs.add(run); });
+      for_each_run(example, sampled, runs, [&](std::uint64_t run) { runs.add(run); });
     });
   }
   const auto mark = [](const Seen& known, Seen& seen, std::uint64_t hash) {
@@ -255,7 +269,7 @@ void check_leakage(const Patient& p, std::vector<Finding>& found) {
   };
   for_each(*p.train, p.at_most, [&](const Example& example) {
     mark(whole, whole_found, hash_of(example.ids.data(), example.ids.size()));
-    for_each_run(example, sampled, [&](std::uint64_t run) { mark(runs, runs_found, run); });
+    for_each_run(example, sampled, runs, [&](std::uint64_t run) { mark(runs, runs_found, run); });
   });
   for (const auto& [name, set] : p.others) {
     std::int64_t same = 0, near = 0;
@@ -265,7 +279,7 @@ void check_leakage(const Patient& p, std::vector<Finding>& found) {
         return;
       }
       std::int64_t shared = 0, all = 0;
-      for_each_run(example, sampled, [&](std::uint64_t run) {
+      for_each_run(example, sampled, runs_found, [&](std::uint64_t run) {
         ++all;
         shared += runs_found.contains(run) ? 1 : 0;
       });

@@ -1,12 +1,13 @@
 #include "lowrank/data/example.h"
 
+#include <algorithm>
+
 namespace lowrank::data {
 
 std::int64_t Example::counted() const {
   if (known_counted >= 0) return known_counted;
-  std::int64_t n = 0;
-  for (std::size_t i = 1; i < learned.size(); ++i) n += learned[i] != 0;
-  return n;
+  if (learned.empty()) return 0;
+  return std::count_if(learned.begin() + 1, learned.end(), [](std::uint8_t one) { return one != 0; });
 }
 
 }  // namespace lowrank::data

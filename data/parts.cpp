@@ -23,7 +23,7 @@ std::pair<std::vector<std::size_t>, std::size_t> document_places(const Dataset& 
   // By their own documents, not by all of them: of a large data set a part may have a few.
   std::vector<std::uint32_t> documents(all.examples.size());
   for (std::size_t i = 0; i < documents.size(); ++i) documents[i] = all.examples.document(i);
-  std::sort(documents.begin(), documents.end());
+  if (!std::is_sorted(documents.begin(), documents.end())) std::sort(documents.begin(), documents.end());
   documents.erase(std::unique(documents.begin(), documents.end()), documents.end());
   const std::size_t n = documents.size();
   const std::vector<std::uint32_t> order =
@@ -31,9 +31,14 @@ std::pair<std::vector<std::size_t>, std::size_t> document_places(const Dataset& 
   std::vector<std::size_t> rank(n);
   for (std::size_t i = 0; i < n; ++i) rank[order[i]] = i;
   std::vector<std::size_t> result(all.examples.size());
+  std::size_t at = 0;
   for (std::size_t i = 0; i < result.size(); ++i) {
-    const auto place = std::lower_bound(documents.begin(), documents.end(), all.examples.document(i));
-    result[i] = rank[static_cast<std::size_t>(place - documents.begin())];
+    const std::uint32_t document = all.examples.document(i);
+    if (documents[at] != document && at + 1 < n) ++at;  // examples mostly lie in the order of their documents
+    if (documents[at] != document) {
+      at = static_cast<std::size_t>(std::lower_bound(documents.begin(), documents.end(), document) - documents.begin());
+    }
+    result[i] = rank[at];
   }
   return {std::move(result), n};
 }

@@ -53,6 +53,7 @@ char32_t next(std::string_view text, std::size_t& at) {
 }  // namespace
 
 Script script_of(char32_t c) {
+  if (c < 0xC0) return (c | 0x20) - U'a' < 26 ? Script::kLatin : Script::kNone;  // most letters of most texts
   const auto found = std::partition_point(kBlocks.begin(), kBlocks.end(), [&](const Block& b) { return b.last < c; });
   return found != kBlocks.end() && c >= found->first ? found->script : Script::kNone;
 }

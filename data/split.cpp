@@ -58,6 +58,8 @@ Choice choose(const Dataset& all, double fraction, std::uint64_t seed) {
     throw ConfigError("`val-split` must be at least 0 and less than 1, found " + std::to_string(fraction));
   }
   std::vector<std::uint32_t> pieces, documents;  // of each document; those that have any
+  pieces.reserve(all.documents.size());
+  documents.reserve(all.documents.size());
   for (std::size_t i = 0; i < all.examples.size(); ++i) {
     const std::uint32_t document = all.examples.document(i);
     if (document >= pieces.size()) pieces.resize(document + std::size_t{1}, 0);

@@ -141,7 +141,7 @@ LoraForward few_rows_forward(const at::Tensor& x, const BaseWeight& base, std::s
   const at::Tensor scale = base_scale(adapters);
   const at::Tensor bias = base.bias().defined() ? base.bias().detach().to(at::kFloat) : at::Tensor();
   const bool direct = x.scalar_type() == at::kFloat;
-  gemm::for_columns(out, [&](std::int64_t begin, std::int64_t end) {
+  gemm::for_columns(out, rows * base.in_features(), [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t n = end - begin;
     const at::Tensor target = result.y.narrow(1, begin, n);
     const at::Tensor y = direct ? target : aten::empty({rows, n}, left.options());

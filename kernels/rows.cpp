@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/grad_mode.h>
+#include <omp.h>
 
 #include <algorithm>
 
@@ -32,6 +33,22 @@ class SingleThreadedMkl {
   int before_ = 0;
 };
 
+/// As if there were no threads but this one, for what it calls: ATen splits nothing, as inside a parallel region.
+class Alone {
+ public:
+  Alone() {
+    if (before_ > 1) omp_set_num_threads(1);
+  }
+  ~Alone() {
+    if (before_ > 1) omp_set_num_threads(before_);
+  }
+  Alone(const Alone&) = delete;
+  Alone& operator=(const Alone&) = delete;
+
+ private:
+  int before_ = at::get_num_threads();  // which also has ATen set that number first, where nobody asked for it before
+};
+
 }  // namespace
 
 void for_row_chunks(std::int64_t rows, std::int64_t chunk, const std::function<void(std::int64_t, std::int64_t)>& f) {
@@ -47,8 +64,11 @@ void for_row_chunks(std::int64_t rows, std::int64_t chunk, const std::function<v
     const SingleThreadedMkl single_threaded;
     for (std::int64_t c = first; c < std::min(last, chunks); ++c) f(c * chunk, std::min(rows, (c + 1) * chunk));
   };
-  // At least two, one of them empty: a lone chunk would run outside a parallel region and ATen would split it again.
-  at::parallel_for(0, std::max<std::int64_t>(chunks, 2), 1, run);
+  if (chunks == 1) {  // waking the others to do nothing takes longer than a small chunk itself
+    const Alone alone;
+    return run(0, 1);
+  }
+  at::parallel_for(0, chunks, 1, run);
 }
 
 }  // namespace lowrank::kernels

@@ -17,15 +17,17 @@ struct PieceCache::Entry {
     return hash == h && std::string_view(text(), bytes) == piece;
   }
 
-  static const Entry* make(std::uint64_t hash, std::string_view piece, std::span<const TokenId> ids) {
-    void* block = ::operator new(sizeof(Entry) + ids.size_bytes() + piece.size());
+  static std::size_t size_of(std::string_view piece, std::span<const TokenId> ids) {
+    const std::size_t size = sizeof(Entry) + ids.size_bytes() + piece.size();
+    return (size + alignof(Entry) - 1) / alignof(Entry) * alignof(Entry);
+  }
+  static const Entry* make(void* block, std::uint64_t hash, std::string_view piece, std::span<const TokenId> ids) {
     auto* entry =
         new (block) Entry{hash, static_cast<std::uint32_t>(ids.size()), static_cast<std::uint32_t>(piece.size())};
     std::copy(ids.begin(), ids.end(), const_cast<TokenId*>(entry->first_id()));  // a piece may have no ids
     std::copy(piece.begin(), piece.end(), const_cast<char*>(entry->text()));
     return entry;
   }
-  static void free(const Entry* entry) { ::operator delete(const_cast<Entry*>(entry)); }
 };
 
 namespace {
@@ -51,8 +53,18 @@ std::uint64_t hash_of(std::string_view text) {
 
 PieceCache::PieceCache() : slots_(new std::atomic<const Entry*>[kSlots]()) {}
 
-PieceCache::~PieceCache() {
-  for (std::size_t i = 0; i < kSlots; ++i) Entry::free(slots_[i].load(std::memory_order_relaxed));
+PieceCache::~PieceCache() = default;
+
+void* PieceCache::room_for(std::size_t bytes) {
+  constexpr std::size_t kBlock = std::size_t{1} << 16;  // a few hundred entries
+  const std::lock_guard lock(mutex_);
+  if (bytes > left_) {
+    blocks_.push_back(std::make_unique_for_overwrite<std::byte[]>(kBlock));
+    left_ = kBlock;
+  }
+  void* const room = blocks_.back().get() + (kBlock - left_);
+  left_ -= bytes;
+  return room;
 }
 
 bool PieceCache::find(std::string_view piece, std::vector<TokenId>& ids) const {
@@ -72,11 +84,11 @@ void PieceCache::add(std::string_view piece, std::span<const TokenId> ids) {
   if (count_.load(std::memory_order_relaxed) >= kMaxPieces) return;
   if (count_.fetch_add(1, std::memory_order_relaxed) >= kMaxPieces) return;  // half of the slots stay empty
   const std::uint64_t hash = hash_of(piece);
-  const Entry* entry = Entry::make(hash, piece, ids);
+  const Entry* const entry = Entry::make(room_for(Entry::size_of(piece, ids)), hash, piece, ids);
   for (std::size_t at = hash & (kSlots - 1);; at = (at + 1) & (kSlots - 1)) {
     const Entry* there = nullptr;
     if (slots_[at].compare_exchange_strong(there, entry, std::memory_order_release, std::memory_order_acquire)) return;
-    if (there->is(hash, piece)) return Entry::free(entry);  // another thread was faster
+    if (there->is(hash, piece)) return;  // another thread was faster
   }
 }
 

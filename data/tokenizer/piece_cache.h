@@ -3,7 +3,9 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -12,8 +14,8 @@
 
 namespace lowrank::data {
 
-/// Any number of threads may find and add at once, without waiting for each other. It never forgets and never grows
-/// beyond its bounds: when it is full, what it has stays.
+/// Any number of threads may find and add at once; who finds waits for nobody. It never forgets and never grows beyond its
+/// bounds: when it is full, what it has stays.
 class PieceCache {
  public:
   static constexpr std::size_t kMaxPieces = 1 << 16;
@@ -33,8 +35,16 @@ class PieceCache {
  private:
   struct Entry;
   static constexpr std::size_t kSlots = 2 * kMaxPieces;
+
+  void* room_for(std::size_t bytes);
+
   std::unique_ptr<std::atomic<const Entry*>[]> slots_;  // open addressing; a slot is written once
   std::atomic<std::size_t> count_{0};
+  // Entries lie one behind the other as they come, so that those of the most frequent pieces, which come first, are near
+  // each other.
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<std::byte[]>> blocks_;
+  std::size_t left_ = 0;  // bytes of the last block
 };
 
 }  // namespace lowrank::data

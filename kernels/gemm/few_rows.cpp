@@ -47,14 +47,16 @@ void dot_products(const at::Tensor& y, const at::Tensor& x, const BaseWeight& w,
   dot_products(y, x, rows.stride(1) == 1 ? rows : rows.contiguous());
 }
 
-void for_columns(std::int64_t columns, const std::function<void(std::int64_t, std::int64_t)>& f) {
+void for_columns(std::int64_t columns, std::int64_t each, const std::function<void(std::int64_t, std::int64_t)>& f) {
   constexpr std::int64_t kFewest = 64, kTasks = 64;
+  constexpr std::int64_t kAlone = 1 << 17;  // multiply-adds that take no longer than waking a thread
+  if (columns * each <= kAlone) return for_row_chunks(columns, columns, f);
   for_row_chunks(columns, std::max(kFewest, round_up(ceil_div(columns, kTasks), kFewest)), f);
 }
 
 void multiply_few(const at::Tensor& out, const at::Tensor& x, const BaseWeight& w) {
   const at::Tensor left = converted(x, at::kFloat);
-  for_columns(w.out_features(), [&](std::int64_t begin, std::int64_t end) {
+  for_columns(w.out_features(), x.size(0) * x.size(1), [&](std::int64_t begin, std::int64_t end) {
     dot_products(out.narrow(1, begin, end - begin), left, w, begin);
   });
 }

@@ -22,8 +22,9 @@ void dot_products(const at::Tensor& y, const at::Tensor& x, const at::Tensor& w,
 /// The same with W's rows [begin, begin + y's columns), read as they lie, codes too; in fp32 where that cannot be.
 void dot_products(const at::Tensor& y, const at::Tensor& x, const BaseWeight& w, std::int64_t begin);
 
-/// f(begin, end) for pieces of the `columns` of a result, in parallel.
-void for_columns(std::int64_t columns, const std::function<void(std::int64_t, std::int64_t)>& f);
+/// f(begin, end) for pieces of the `columns` of a result, in parallel where they are worth it: `each` takes so many
+/// multiply-adds.
+void for_columns(std::int64_t columns, std::int64_t each, const std::function<void(std::int64_t, std::int64_t)>& f);
 
 /// out [M, N] fp32 = x [M, K] · Wᵀ.
 void multiply_few(const at::Tensor& out, const at::Tensor& x, const BaseWeight& w);

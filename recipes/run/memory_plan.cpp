@@ -71,6 +71,13 @@ core::Json MemoryPlan::json() const {
           {"before", before},           {"total", total()}};
 }
 
+HeldMemory held_memory(const models::LoadedModel* loaded) {
+  const auto before = static_cast<std::uint64_t>(train::peak_rss_bytes());
+  ::malloc_trim(0);  // what reading the data took and gave back is the system's again, not the program's
+  return {before,
+          core::resident_memory(loaded == nullptr ? std::vector<std::filesystem::path>{} : weight_files(*loaded))};
+}
+
 MemoryPlan memory_plan(const PlannedStep& step) {
   MemoryPlan plan;
   const models::DecoderConfig& config = step.decoder.config();
@@ -114,11 +121,8 @@ MemoryPlan memory_plan(const PlannedStep& step) {
   if (step.loaded != nullptr && step.loaded->shares != nullptr)
     plan.workspace += static_cast<std::uint64_t>(step.loaded->shares->buffer_bytes());
 
-  plan.before = static_cast<std::uint64_t>(train::peak_rss_bytes());
-  ::malloc_trim(0);  // what reading the data took and gave back is the system's again, not the program's
-  const std::optional<core::Resident> now =
-      core::resident_memory(step.loaded == nullptr ? std::vector<std::filesystem::path>{} : weight_files(*step.loaded));
-  if (now) {
+  plan.before = step.held.before;
+  if (const std::optional<core::Resident>& now = step.held.resident) {
     const std::uint64_t trained = plan.adapter;
     const std::uint64_t in_memory = step.loaded != nullptr && step.loaded->coded.base != nullptr &&
                                             step.loaded->coded.base->file().empty()

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lowrank/core/json.h"
+#include "lowrank/core/memory.h"
 #include "lowrank/models/load.h"
 #include "lowrank/models/recompute.h"
 
@@ -36,6 +37,14 @@ struct MemoryPlan {
   core::Json json() const;
 };
 
+/// What the process holds as plans are made. One measurement does for all of them: it takes the kernel longer than all that is
+/// computed from it.
+struct HeldMemory {
+  std::uint64_t before = 0;                // of MemoryPlan
+  std::optional<core::Resident> resident;  // none where the system does not say
+};
+HeldMemory held_memory(const models::LoadedModel* loaded);
+
 /// What the plan is of.
 struct PlannedStep {
   const models::DecoderImpl& decoder;
@@ -44,6 +53,7 @@ struct PlannedStep {
   std::int64_t trainable = 0;                   // parameters
   bool whole = false;                           // they are the model's own
   models::Recompute recompute = false;
+  HeldMemory held = {};
 };
 MemoryPlan memory_plan(const PlannedStep& step);
 

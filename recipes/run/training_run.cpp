@@ -462,15 +462,14 @@ void TrainingRun::used(const std::string& name, const data::ReadReport& data) {
 
 models::Recompute TrainingRun::choose_recompute(const models::DecoderImpl& decoder, data::PlanOptions& plan,
                                                 const std::vector<std::int64_t>& lengths) {
-  const auto planned = [&] {
-    return PlannedStep{decoder,
-                       base_ == nullptr ? nullptr : &base_->model(),
-                       data::Plan(lengths, plan).largest_micro_batch(),
-                       report.trainable_parameters,
-                       !report.adapter.has_value(),
-                       models::Recompute()};
-  };
-  PlannedStep step = planned();
+  const models::LoadedModel* const loaded = base_ == nullptr ? nullptr : &base_->model();
+  PlannedStep step{decoder,
+                   loaded,
+                   data::Plan(lengths, plan).largest_micro_batch(),
+                   report.trainable_parameters,
+                   !report.adapter.has_value(),
+                   models::Recompute(),
+                   held_memory(loaded)};
   std::string how = "as asked";
   std::string chosen = spec.recompute;
   if (earlier.contains("micro-batch")) take_micro_batch(plan, earlier["micro-batch"].get<std::string>());

@@ -127,6 +127,19 @@ TEST_CASE("the tasks of for_row_chunks run under their caller's runtime", "[unit
   CHECK(right == 64);
 }
 
+TEST_CASE("a lone chunk is computed by its caller, and split no further", "[unit]") {
+  const k::RuntimeScope scope({.threads = 3});
+  const std::thread::id caller = std::this_thread::get_id();
+  bool alone = false;
+  k::for_row_chunks(16, 16, [&](std::int64_t begin, std::int64_t end) {
+    alone = begin == 0 && end == 16 && std::this_thread::get_id() == caller && at::get_num_threads() == 1;
+  });
+  CHECK(alone);
+  CHECK(at::get_num_threads() == 3);
+  CHECK_THROWS_AS(k::for_row_chunks(1, 1, [](std::int64_t, std::int64_t) { throw std::runtime_error("no"); }), std::runtime_error);
+  CHECK(at::get_num_threads() == 3);
+}
+
 TEST_CASE("two models of one process compute each in its own way, in turn and at once", "[unit]") {
   torch::manual_seed(41);
   Model fused, twins, packed;
