@@ -57,6 +57,7 @@ PieceCache::~PieceCache() = default;
 
 void* PieceCache::room_for(std::size_t bytes) {
   constexpr std::size_t kBlock = std::size_t{1} << 16;  // a few hundred entries
+  static_assert(sizeof(Entry) + kMaxPieceBytes + kMaxIds * sizeof(TokenId) < kBlock / 4);
   const std::lock_guard lock(mutex_);
   if (bytes > left_) {
     blocks_.push_back(std::make_unique_for_overwrite<std::byte[]>(kBlock));
