@@ -43,7 +43,7 @@ at::Device find_device(const std::string& name, int local) {
   if (!device) throw ConfigError(fmt::format("'{}' is no device that is computed on; {}", name, kNames));
   if (device->is_cpu()) return at::kCPU;
   if (guard_of(device->type()) == nullptr)
-    throw ConfigError(fmt::format("the LibTorch of this build has no support for {}; build with one that has (docs/install.md), or "
+    throw ConfigError(fmt::format("the LibTorch of this build has no support for {}; build with one that has (docs/gpu.md), or "
                                   "give cpu",
                                   name));
   const int count = count_of(device->type());
