@@ -21,6 +21,7 @@
 #include "lowrank/eval/perplexity.h"
 #include "lowrank/eval/questions.h"
 #include "lowrank/eval/report.h"
+#include "lowrank/kernels/device.h"
 #include "lowrank/kernels/runtime.h"
 #include "lowrank/kernels/tensor_memory.h"
 #include "lowrank/lora/adapter.h"
