@@ -16,7 +16,7 @@ OMP_NUM_THREADS=1 ctest --test-dir "$build" --output-on-failure -j "$(nproc)"
 # It needs the compiler, what follows mostly waits: beside that, and behind it. A process group of its own, to be ended whole.
 scratch=$(mktemp -d)
 set -m
-{ cmake --preset asan && cmake --build build-asan -j "$(nproc)" && ctest --test-dir build-asan --output-on-failure; } \
+{ cmake --preset asan && cmake --build build-asan -j "$(nproc)" && ctest --test-dir build-asan --output-on-failure -j "$(nproc)"; } \
   > "$scratch/asan.log" 2>&1 < /dev/null &
 asan=$!
 set +m

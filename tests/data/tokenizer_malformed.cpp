@@ -246,7 +246,7 @@ TEST_CASE("SentencePiece models that cannot be", "[unit]") {
   contains(error_of(unknown + piece("<0x00>", zero, 6)), "1 byte pieces");
 }
 
-TEST_CASE("a hundred thousand mutations of a tokenizer.json end in success or an error of ours", "[unit]") {
+TEST_CASE("a hundred thousand mutations of a tokenizer.json end in success or an error of ours", "[unit][slow]") {
   Json json = small_llama();
   json["pre_tokenizer"] = {{"type", "Sequence"},
                            {"pretokenizers",
