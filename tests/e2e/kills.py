@@ -67,6 +67,7 @@ class Kills:
     def __init__(self, lowrank, work, seed):
         self.lowrank, self.work, self.random = str(lowrank), work, random.Random(seed)
         self.environment = {**{k: v for k, v in os.environ.items() if not LAUNCHED.match(k)}, "OMP_NUM_THREADS": "1"}
+        os.environ["LOWRANK_MEET_WITHIN"] = "20"  # a rank that is killed before it comes is waited for this long, and 300 s without
         self.ranks = Ranks(lowrank, work, None)
         data = work / "rows.jsonl"
         data.write_text("".join(json.dumps({"prompt": f"What is {i} and {i % 7}?", "completion": f" It is {i + i % 7}" + "!" * (i % 5)}) + "\n"
