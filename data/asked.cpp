@@ -32,7 +32,7 @@ Asked asked_by(const core::JsonView& row, TurnReader& turns, bool has_template) 
     return {turns.read({asked, row.where()}, row), ""};
   }
   if (key == "question") return {std::nullopt, row.at("question").as_string() + "\n"};
-  return {std::nullopt, alpaca_prompt(row.at("instruction").as_string(), row.get_string("input", ""))};
+  return {std::nullopt, alpaca_prompt(row)};
 }
 
 }  // namespace lowrank::data

@@ -160,7 +160,7 @@ fs::path folder_of(const Place& place, const YAML::Node& config) {
 
 /// What a folder of rows or texts may hold beside what describes it.
 bool is_data(const fs::path& file) {
-  constexpr std::array<std::string_view, 7> kEndings = {".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".txt"};
+  constexpr std::array<std::string_view, 8> kEndings = {".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt"};
   const fs::path ending = file.extension();
   const bool packed = ending == ".gz" || ending == ".zst";
   const std::string last = (packed ? file.stem().extension() : ending).string();

@@ -157,9 +157,8 @@ Pair PairReader::pair_of(const core::JsonView& row) {
     case PairKeys::kMessages:
       return of_turns(row.at("messages"), row, row);
     case PairKeys::kAlpaca: {
-      const std::string instruction = row.at("instruction").as_string(), input = row.get_string("input", "");
-      if (!layout_.has_template()) return of_text(alpaca_prompt(instruction, input));
-      const core::Json prompt = {{"role", "user"}, {"content", instruction + (input.empty() ? "" : "\n" + input)}};
+      if (!layout_.has_template()) return of_text(alpaca_prompt(row));
+      const core::Json prompt = alpaca_turns(row);
       core::Json sides;
       for (const char* side : {"chosen", "rejected"})
         sides[side] = {{"role", "assistant"}, {"content", row.at(side).as_string()}};
@@ -200,7 +199,8 @@ Pair PairReader::read(const core::JsonView& row) {
     }
     for (const std::string& key : row.keys()) {
       const bool read = key == "chosen" || key == "rejected" || among(keys.beside, key) || among(keys.optional, key) ||
-                        (conversations_ && among(conversation_row_keys(layout_.has_template()), key));
+                        (conversations_ && (among(conversation_row_keys(layout_.has_template()), key) ||
+                                            (keys.keys == PairKeys::kAlpaca && key == "history")));
       if (!read) unread_.insert(key);
     }
     return pair;

@@ -103,7 +103,11 @@ void refuse_unpaired(const core::JsonView& row, const std::string& verb) {
   throw DataError(row.where() + ": \"" + key + "\" beside an answer says whether it was liked (KTO's form), " + verb);
 }
 
-std::string alpaca_prompt(const std::string& instruction, const std::string& input) {
+std::string alpaca_prompt(const core::JsonView& row) {
+  if (row.has_value("history") && row.at("history").size() > 0)
+    row.at("history").fail("earlier turns have no place in Alpaca's own layout, which is for models without a chat template; give "
+                           "`chat-template` FILE, or write the rows as {\"messages\"}");
+  const std::string instruction = row.at("instruction").as_string(), input = row.get_string("input", "");
   if (input.empty()) {
     return "Below is an instruction that describes a task. Write a response that appropriately completes the "
            "request.\n\n### Instruction:\n" +
@@ -197,12 +201,7 @@ Row RowReader::row_of(const core::JsonView& row) {
       return {{{text("question") + "\n", false, false}, {text("answer"), true, true}}, {}};
     case RowKeys::kAlpaca:
       if (layout_.has_template()) return {{}, of_alpaca(row)};
-      if (row.has_value("history") && row.at("history").size() > 0)
-        row.at("history").fail("earlier turns have no place in Alpaca's own layout, which is for models without a chat template; give "
-                               "`chat-template` FILE, or write the rows as {\"messages\"}");
-      return {{{alpaca_prompt(text("instruction"), row.get_string("input", "")), false, false},
-               {text("output"), true, true}},
-              {}};
+      return {{{alpaca_prompt(row), false, false}, {text("output"), true, true}}, {}};
     case RowKeys::kMessages:
     case RowKeys::kShareGpt:
       return {{}, turns_.read(row.at(turns_key_), row)};

@@ -71,8 +71,9 @@ class RowReader {
 /// what the reader would do with it.
 void refuse_unpaired(const core::JsonView& row, const std::string& verb);
 
-/// The prompt of an Alpaca row, in the layout of the Stanford data set, up to and including "### Response:\n".
-std::string alpaca_prompt(const std::string& instruction, const std::string& input);
+/// The prompt of an Alpaca row, in the layout of the Stanford data set, up to and including "### Response:\n". FormatError for a
+/// row with earlier turns, which that layout has no place for.
+std::string alpaca_prompt(const core::JsonView& row);
 /// Its history, and the question that its instruction and input are, as turns.
 core::Json alpaca_turns(const core::JsonView& row);
 

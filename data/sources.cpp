@@ -154,19 +154,28 @@ void leave_descriptions(Found& found) {
   found.sources = std::move(data);
 }
 
-/// Where datasets' save_to_disk wrote a set, its state.json names the files of rows; others beside them are left of computations.
-bool is_of_saved_set(const fs::path& file, const fs::path& root) {
-  const fs::path state = file.parent_path() / "state.json";
-  std::error_code error;
-  if (!fs::is_regular_file(state, error)) return true;
-  const core::Json json = core::read_json(core::FileRef::within(root, state));
-  const core::JsonView view(json, state.string());
-  if (!view.has("_data_files")) return true;
-  const core::JsonView files = view.at("_data_files");
-  for (std::size_t i = 0; i < files.size(); ++i) {
-    if (files.at(i).at("filename").as_string() == file.filename().string()) return true;
+/// Arrow files that are no part of a set: where datasets' save_to_disk wrote one, its state.json names the files of rows, all of
+/// which must be there; others beside them are left of computations. `files`: all that were found.
+std::set<fs::path> beside_saved_sets(const std::vector<fs::path>& files, const fs::path& root) {
+  std::map<fs::path, std::set<fs::path>> arrow;  // by folder
+  for (const fs::path& file : files)
+    if (ending_of(file) == ".arrow") arrow[file.parent_path()].insert(file);
+  std::set<fs::path> beside;
+  for (auto& [folder, found] : arrow) {
+    const fs::path state = folder / "state.json";
+    if (!std::binary_search(files.begin(), files.end(), state)) continue;
+    const core::Json json = core::read_json(core::FileRef::within(root, state));
+    const core::JsonView view(json, state.string());
+    if (!view.has("_data_files")) continue;
+    const core::JsonView named = view.at("_data_files");
+    for (std::size_t i = 0; i < named.size(); ++i) {
+      const core::JsonView name = named.at(i).at("filename");
+      if (found.erase(folder / name.as_string()) == 0)
+        name.fail("'" + core::printable(name.as_string(), 100) + "' holds a part of the rows and is not there; copy the whole folder, or save the set again");
+    }
+    beside.merge(found);
   }
-  return false;
+  return beside;
 }
 
 /// `root`: what its files may not lead out of.
@@ -184,6 +193,7 @@ Found search(const fs::path& folder, const fs::path& root, Format format, std::v
     throw IoError("cannot search " + folder.string() + ": " + e.code().message());
   }
   std::sort(files.begin(), files.end());
+  const std::set<fs::path> no_part = beside_saved_sets(files, root);
   Found found;
   for (const fs::path& path : files) {
     const core::FileRef file = core::FileRef::within(root, path);
@@ -191,7 +201,8 @@ Found search(const fs::path& folder, const fs::path& root, Format format, std::v
     const bool columnar = is_columnar_name(ending);
     const bool known = columnar || is_text_name(ending) || is_json_name(ending) || is_table_name(ending);
     if (known && fs::is_symlink(path) && fs::is_regular_file(path)) core::InputFile refuses_what_leads_out(file);
-    if (!known || !fs::is_regular_file(path) || (ending == ".arrow" && !is_of_saved_set(path, root)) || (is_table_name(ending) && columns_of(file).size() < 2)) {
+    if (!known || no_part.contains(path) || !fs::is_regular_file(path) ||
+        (is_table_name(ending) && columns_of(file).size() < 2)) {
       found.pass_over(path);
     } else if (columnar) {
       found.sources.push_back({file, SourceKind::kColumnar});

@@ -12,9 +12,9 @@
 namespace lowrank::data {
 
 enum class SourceKind {
-  kText,     // documents of plain text
-  kJson,     // rows: JSON lines, values, arrays
-  kTable,    // rows: CSV, TSV
+  kText,      // documents of plain text
+  kJson,      // rows: JSON lines, values, arrays
+  kTable,     // rows: CSV, TSV
   kColumnar,  // rows of Parquet or Arrow
 };
 

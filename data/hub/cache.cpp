@@ -28,7 +28,7 @@ bool is_hash(const std::string& hash) {
 bool looks_like_a_file(const fs::path& name) {
   static const std::vector<std::string> kEndings = {".txt", ".md",  ".jsonl",   ".ndjson", ".json", ".csv",
                                                     ".tsv", ".gz",  ".parquet", ".zst",    ".yaml", ".safetensors",
-                                                    ".bin", ".gguf"};
+                                                    ".bin", ".gguf", ".arrow"};
   return std::find(kEndings.begin(), kEndings.end(), name.extension().string()) != kEndings.end();
 }
 

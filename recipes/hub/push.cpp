@@ -43,7 +43,7 @@ bool is_result(const std::string& path) {
 }
 
 bool is_data(const std::string& path) {
-  return hub::matches(path, {"*.txt", "*.md", "*.jsonl", "*.ndjson", "*.json", "*.csv", "*.tsv", "*.parquet", "*.gz", "*.zst",
+  return hub::matches(path, {"*.txt", "*.md", "*.jsonl", "*.ndjson", "*.json", "*.csv", "*.tsv", "*.parquet", "*.arrow", "*.gz", "*.zst",
                              "LICENSE*", "LICENCE*"});
 }
 

@@ -272,6 +272,12 @@ TEST_CASE("pairs of messages are laid out by the template, in every form", "[uni
     CHECK(text(pairs.examples[1]) == "<s><user>Hi|\n<assistant>b|\n");
     CHECK(learned(pairs.examples[1]) == "b|\n");
   }
+  TempDir dir;
+  write_text(dir / "pairs.jsonl", R"({"instruction": "Hi", "chosen": "a", "rejected": "b", "history": [["q", "x"]]})");
+  const Dataset pairs = data::load_preferences({dir / "pairs.jsonl"}, FakeTokenizer(), 99, nullptr, layout());
+  CHECK(text(pairs.examples.at(0)) == "<s><user>q|\n<assistant>x|\n<user>Hi|\n<assistant>a|\n");
+  CHECK(learned(pairs.examples.at(0)) == "a|\n");
+  CHECK_FALSE(says(pairs.report, "history"));
 }
 
 TEST_CASE("prompts and labelled texts may be conversations", "[unit]") {

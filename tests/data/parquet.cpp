@@ -25,6 +25,24 @@ std::vector<core::Json> rows_of(const fs::path& file) {
   return rows;
 }
 
+/// Of so many copies with one byte changed, how many are read; the others must be refused in one sentence.
+int read_of_changed(const std::string& bytes, const fs::path& file, const std::string& stream, std::uint64_t times) {
+  const core::RandomStream random(1, stream);
+  int read = 0;
+  for (std::uint64_t i = 0; i < times; ++i) {
+    std::string changed = bytes;
+    changed[random.below(changed.size(), i, 0)] = static_cast<char>(random.below(256, i, 1));
+    write_text(file, changed);
+    try {
+      rows_of(file);
+      ++read;
+    } catch (const DataError& e) {
+      CHECK_FALSE(contains(e.what(), "\n"));
+    }
+  }
+  return read;
+}
+
 fs::path goldens() { return golden_dir() / "data" / "parquet"; }
 
 }  // namespace
@@ -69,6 +87,9 @@ TEST_CASE("a folder that datasets' save_to_disk wrote is its rows, and no other 
   data::DataOptions tested;
   tested.files.part = data::Part::kTest;
   CHECK(data::load({dir / "both"}, FakeTokenizer(), tested).examples.size() == 12);
+  fs::remove(dir / "one" / "data-00000-of-00001.arrow");  // half copied
+  CHECK(contains(message_of<Error>([&] { data::load({dir / "one"}, FakeTokenizer(), {}); }),
+                 "'data-00000-of-00001.arrow' holds a part of the rows and is not there"));
   write_text(dir / "bad" / "data.arrow", rows);
   write_text(dir / "bad" / "state.json", R"({"_data_files": [{"name": "x"}]})");
   CHECK(contains(message_of<Error>([&] { data::load({dir / "bad"}, FakeTokenizer(), {}); }), "state.json"));
@@ -86,20 +107,7 @@ TEST_CASE("Arrow files that are cut off or damaged are one sentence", "[unit]") 
       CHECK((contains(message, "cut.arrow: the Arrow file is damaged or was cut off") || contains(message, "does not begin as such files do")));
       CHECK_FALSE(contains(message, "\n"));
     }
-    const core::RandomStream random(1, name);
-    int read = 0;
-    for (std::uint64_t i = 0; i < 300; ++i) {
-      std::string changed = bytes;
-      changed[random.below(changed.size(), i, 0)] = static_cast<char>(random.below(256, i, 1));
-      write_text(dir / "changed.arrow", changed);
-      try {
-        rows_of(dir / "changed.arrow");
-        ++read;
-      } catch (const Error& e) {
-        CHECK_FALSE(contains(e.what(), "\n"));
-      }
-    }
-    CHECK(read < 300);
+    CHECK(read_of_changed(bytes, dir / "changed.arrow", name, 300) < 300);
   }
 }
 
@@ -123,18 +131,5 @@ TEST_CASE("Parquet by another name, in folders, cut off, and damaged", "[unit]")
   }
   write_text(dir / "other.parquet", "no such thing");
   CHECK(contains(message_of<DataError>([&] { rows_of(dir / "other.parquet"); }), "does not begin as such files do"));
-  // Whatever bytes are wrong: rows, or one sentence.
-  const core::RandomStream random(1, "parquet");
-  int read = 0;
-  for (std::uint64_t i = 0; i < 200; ++i) {
-    std::string changed = bytes;
-    changed[random.below(changed.size(), i, 0)] = static_cast<char>(random.below(256, i, 1));
-    write_text(dir / "changed.parquet", changed);
-    try {
-      rows_of(dir / "changed.parquet");
-      ++read;
-    } catch (const DataError&) {
-    }
-  }
-  CHECK(read > 0);
+  CHECK(read_of_changed(bytes, dir / "changed.parquet", "parquet", 200) > 0);
 }

@@ -116,6 +116,11 @@ TEST_CASE("the forms that TRL and LLaMA-Factory write are read", "[unit]") {
   CHECK(learned(alpaca.examples[0]) == "a</s>");
   CHECK(contains(text(alpaca.examples[1]), "### Instruction:\nDo\n\n### Response:\nb</s>"));
   CHECK(contains(alpaca.report.notes.at(0), "id"));
+  CHECK(contains(message_of<DataError>([] {
+                   load(R"({"instruction": "Do", "chosen": "a", "rejected": "b", "history": [["q", "x"]]})"
+                        "\n");
+                 }),
+                 "history: earlier turns have no place"));
 }
 
 // Anthropic's hh-rlhf: two strings, the prompt inside both; TRL takes what they begin with.
