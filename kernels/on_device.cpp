@@ -47,8 +47,10 @@ bool flash_takes(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, 
   const bool half = q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kHalf;
   if (!half || q.size(2) != v.size(2) || q.size(2) % 8 != 0) return false;
   const std::int64_t group = q.size(1) / k.size(1);
-  const auto first = [](const at::Tensor& x) { return heads_first(x.narrow(0, 0, std::min<std::int64_t>(x.size(0), 1))); };
-  return at::_fused_sdp_choice(first(q), first(for_every_head(k, group)), first(for_every_head(v, group)), {}, 0, true, scale) == kFlash;
+  const auto first = [](const at::Tensor& x, std::int64_t times) {
+    return heads_first(for_every_head(x.narrow(0, 0, std::min<std::int64_t>(x.size(0), 1)), times));
+  };
+  return at::_fused_sdp_choice(first(q, 1), first(k, group), first(v, group), {}, 0, true, scale) == kFlash;
 }
 
 at::Tensor flash(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Segments& segments,
