@@ -44,7 +44,7 @@ void make_world(const fs::path& dir, const std::vector<std::string>& classes = {
       R"({"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}, "image_mean": 0.4, "image_std": 0.3})");
 }
 
-std::vector<std::string> finetune(const fs::path& dir, const fs::path& out, const std::vector<std::string>& options) {
+std::vector<std::string> finetune_pictures(const fs::path& dir, const fs::path& out, const std::vector<std::string>& options) {
   std::vector<std::string> words = {"finetune",   (dir / "model").string(),
                                     "--task",     "image-classification",
                                     "--data",     (dir / "train").string(),
@@ -72,7 +72,7 @@ TEST_CASE("pictures are learned by every method, and what is left is evaluated",
     INFO(method);
     const fs::path out = dir / method;
     const Json run = run_json(
-        finetune(dir.path(), out, {"--method", method, "--epochs", "25", "--batch-size", "9", "--lr", "1e-2"}));
+        finetune_pictures(dir.path(), out, {"--method", method, "--epochs", "25", "--batch-size", "9", "--lr", "1e-2"}));
     const Json& scores = run["result"]["scores"]["validation"];
     CHECK(scores["labels"] == Json({"cat", "dog", "newt"}));
     CHECK(run["result"]["after"][0]["metrics"]["accuracy"] == scores["accuracy"]);
@@ -102,13 +102,13 @@ TEST_CASE("a run on pictures gives the same bytes for any number of threads, and
       return more;
     };
     const fs::path one = dir / (method + "-1"), two = dir / (method + "-2"), cut = dir / (method + "-cut");
-    run_json(finetune(dir.path(), one, with({"--threads", "1"})));
-    run_json(finetune(dir.path(), two, with({"--threads", "2"})));
+    run_json(finetune_pictures(dir.path(), one, with({"--threads", "1"})));
+    run_json(finetune_pictures(dir.path(), two, with({"--threads", "2"})));
     CHECK(weights(one) == weights(two));
     fs::copy(one, cut, fs::copy_options::recursive);
     for (const char* gone : {"run.json", "checkpoints/checkpoint-6"}) fs::remove_all(cut / gone);
     if (method == "full") fs::remove(cut / "model.safetensors");
-    run_json(finetune(dir.path(), cut, with({"--resume"})));
+    run_json(finetune_pictures(dir.path(), cut, with({"--resume"})));
     CHECK(weights(cut) == weights(one));
   }
 }
@@ -116,7 +116,7 @@ TEST_CASE("a run on pictures gives the same bytes for any number of threads, and
 TEST_CASE("a head of other classes is newly made and saved with the adapter", "[e2e]") {
   TempDir dir;
   make_world(dir.path(), {"oak", "elm"});
-  const CommandResult said = run(finetune(dir.path(), dir / "out", {"--max-steps", "3"}));
+  const CommandResult said = run(finetune_pictures(dir.path(), dir / "out", {"--max-steps", "3"}));
   CHECK(said.exit == 0);
   CHECK(contains(said.out, "newly made: the data has 2 classes (elm, oak), not the 3 of the model"));
   CHECK(contains(said.out, "is / taken for"));
@@ -137,7 +137,7 @@ TEST_CASE("what makes no sense with pictures is refused in one sentence", "[e2e]
   TempDir dir;
   make_world(dir.path());
   const auto refused = [&](const std::vector<std::string>& options, int exit, const std::string& text) {
-    const CommandResult result = run(finetune(dir.path(), dir / "never", options));
+    const CommandResult result = run(finetune_pictures(dir.path(), dir / "never", options));
     INFO(result.err);
     CHECK(result.exit == exit);
     CHECK(contains(result.err, text));

@@ -19,7 +19,7 @@ std::string row(const std::string& part, int i) {
   return "{\"prompt\": \"" + part + " question " + std::to_string(i) + ": which colour?\", \"completion\": \" red\"}\n";
 }
 
-data::Dataset load(const fs::path& folder, Part part = Part::kTrain) {
+data::Dataset load_folder(const fs::path& folder, Part part = Part::kTrain) {
   data::DataOptions options;
   options.files.part = part;
   return data::load({folder}, FakeTokenizer(), options);
@@ -36,26 +36,26 @@ TEST_CASE("train.jsonl trains, valid.jsonl validates, test.jsonl is left alone, 
   }
   write_text(dir / "README.md", "About the colours.");
   const auto first = [](const data::Dataset& all) { return FakeTokenizer().decode(all.examples.at(0).ids, true); };
-  const data::Dataset train = load(dir.path());
+  const data::Dataset train = load_folder(dir.path());
   CHECK(train.report.files == 1);
   CHECK(train.examples.size() == 2);
   CHECK(first(train).starts_with("train"));
   CHECK(contains(train.report.notes.at(1), "train.jsonl is read, the training part; valid.jsonl is its validation part; "
                                            "test.jsonl is left alone"));
-  CHECK(first(load(dir.path(), Part::kValidation)).starts_with("valid"));
-  const data::Dataset test = load(dir.path(), Part::kTest);
+  CHECK(first(load_folder(dir.path(), Part::kValidation)).starts_with("valid"));
+  const data::Dataset test = load_folder(dir.path(), Part::kTest);
   CHECK(first(test).starts_with("test"));
   CHECK(contains(test.report.notes.at(1), "test.jsonl is read, the test part"));
   CHECK(data::validation_files({dir.path()}, data::Format::kAuto) == std::vector<fs::path>{dir / "valid.jsonl"});
 
   fs::remove(dir / "test.jsonl");
-  CHECK(first(load(dir.path(), Part::kTest)).starts_with("valid"));
+  CHECK(first(load_folder(dir.path(), Part::kTest)).starts_with("valid"));
   fs::rename(dir / "valid.jsonl", dir / "test.jsonl");
   CHECK(data::validation_files({dir.path()}, data::Format::kAuto).empty());
-  CHECK(contains(message_of<DataError>([&] { load(dir.path(), Part::kValidation); }), "has no validation part"));
+  CHECK(contains(message_of<DataError>([&] { load_folder(dir.path(), Part::kValidation); }), "has no validation part"));
   fs::remove(dir / "test.jsonl");
   write_text(dir / "more.jsonl", row("more", 0));
-  CHECK(load(dir.path()).examples.size() == 3);  // no parts: all of it
+  CHECK(load_folder(dir.path()).examples.size() == 3);  // no parts: all of it
 }
 
 TEST_CASE("parts are told by words of names and folders", "[unit]") {
@@ -75,10 +75,10 @@ TEST_CASE("a folder of .json is read; objects that describe a set of rows are no
   TempDir dir;
   write_text(dir / "a.json", "{\n \"prompt\": \"a\",\n \"completion\": \"b\"\n}\n");
   write_text(dir / "b.json", "{\"prompt\": \"c\", \"completion\": \"d\"}");
-  CHECK(load(dir.path()).examples.size() == 2);
+  CHECK(load_folder(dir.path()).examples.size() == 2);
   write_text(dir / "rows.jsonl", row("train", 0));
   write_text(dir / "all.json", "[" + row("train", 1) + "]");
-  const data::Dataset all = load(dir.path());
+  const data::Dataset all = load_folder(dir.path());
   CHECK(all.examples.size() == 2);
   CHECK(contains(all.report.notes.at(0), "2 other files"));
 }

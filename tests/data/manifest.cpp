@@ -15,7 +15,7 @@ using data::Part;
 
 namespace {
 
-data::Dataset load(const fs::path& path, Part part = Part::kTrain) {
+data::Dataset load_part(const fs::path& path, Part part = Part::kTrain) {
   data::DataOptions options;
   options.files.part = part;
   return data::load({path}, FakeTokenizer(), options);
@@ -39,29 +39,29 @@ TEST_CASE("LLaMA-Factory's dataset_info.json names sets, columns, turns' keys an
   write_text(dir / "sub" / "qa.jsonl", R"({"question": "Why?", "reply": "So.", "n": 1})");
   write_text(dir / "chat.json", R"([{"talk": [{"who": "u", "says": "Hi"}, {"who": "a", "says": "Ho"}], "n": 1}])");
   write_text(dir / "pairs.json", R"([{"question": "Why?", "good": "So.", "bad": "No."}])");
-  CHECK(load(dir / "plain").report.format == "Alpaca");
-  const data::Dataset qa = load(dir / "qa");
+  CHECK(load_part(dir / "plain").report.format == "Alpaca");
+  const data::Dataset qa = load_part(dir / "qa");
   CHECK(text(qa).ends_with("### Instruction:\nWhy?\n\n### Response:\nSo."));
   CHECK(contains(qa.report.notes.at(0), "the set qa is sub/qa.jsonl"));
   CHECK(contains(qa.report.notes.back(), "n"));
-  CHECK(text(load(dir / "chat")) == "User: Hi\nAssistant: Ho");
+  CHECK(text(load_part(dir / "chat")) == "User: Hi\nAssistant: Ho");
   CHECK(data::load_preferences({dir / "pairs"}, FakeTokenizer(), 256).examples.size() == 2);
-  CHECK(contains(message_of<DataError>([&] { load(dir.path()); }), "lists several sets (plain, qa, chat"));
-  CHECK(contains(message_of<MissingError>([&] { load(dir / "plan"); }), "did you mean 'plain'"));
-  CHECK(contains(message_of<DataError>([&] { load(dir / "far"); }), "far: the set is no file"));
-  CHECK(contains(message_of<DataError>([&] { load(dir / "part"); }), "num_samples: is not read here"));
-  CHECK(contains(message_of<DataError>([&] { load(dir / "seen"); }), "images: the column of images is not read"));
-  CHECK(load((dir / "plain").string() + "*2").weights == std::vector<double>{2});
+  CHECK(contains(message_of<DataError>([&] { load_part(dir.path()); }), "lists several sets (plain, qa, chat"));
+  CHECK(contains(message_of<MissingError>([&] { load_part(dir / "plan"); }), "did you mean 'plain'"));
+  CHECK(contains(message_of<DataError>([&] { load_part(dir / "far"); }), "far: the set is no file"));
+  CHECK(contains(message_of<DataError>([&] { load_part(dir / "part"); }), "num_samples: is not read here"));
+  CHECK(contains(message_of<DataError>([&] { load_part(dir / "seen"); }), "images: the column of images is not read"));
+  CHECK(load_part((dir / "plain").string() + "*2").weights == std::vector<double>{2});
   // A file of the name goes before a set's.
   write_text(dir / "qa", R"({"text": "file"})");
-  CHECK(text(load(dir / "qa")) == "file");
+  CHECK(text(load_part(dir / "qa")) == "file");
   // One set alone needs no name; Hugging Face's file of that name lists none.
   write_text(dir / "one" / "dataset_info.json", R"({"only": {"file_name": "r.jsonl"}})");
   write_text(dir / "one" / "r.jsonl", "{" + row + "}");
   write_text(dir / "one" / "more.jsonl", "{" + row + "}");
-  CHECK(load(dir / "one").examples.size() == 1);
+  CHECK(load_part(dir / "one").examples.size() == 1);
   write_text(dir / "one" / "dataset_info.json", R"({"builder_name": "json", "features": {"text": {"dtype": "string"}}})");
-  CHECK(load(dir / "one").examples.size() == 2);
+  CHECK(load_part(dir / "one").examples.size() == 2);
 }
 
 TEST_CASE("the README of a Hugging Face data set says which files are which part of which config", "[unit]") {
@@ -88,26 +88,26 @@ configs:
   for (const char* name : {"main-a-0", "main-a-1", "main-v", "main-t", "extra"}) {
     write_text(dir / "data" / (name + std::string(".jsonl")), "{\"text\": \"" + std::string(name) + "\"}");
   }
-  const data::Dataset train = load(dir.path());
+  const data::Dataset train = load_part(dir.path());
   CHECK(train.examples.size() == 2);
   CHECK(text(train) == "main-a-0");
   CHECK(contains(train.report.notes.at(0), "the set main; "));
   CHECK(contains(train.report.notes.at(0), "data/main-v.jsonl is its validation part; data/main-t.jsonl is left alone"));
-  CHECK(text(load(dir.path(), Part::kValidation)) == "main-v");
-  CHECK(text(load(dir.path(), Part::kTest)) == "main-t");
+  CHECK(text(load_part(dir.path(), Part::kValidation)) == "main-v");
+  CHECK(text(load_part(dir.path(), Part::kTest)) == "main-t");
   CHECK(data::validation_files({dir.path()}, data::Format::kAuto) ==
         std::vector<fs::path>{dir / "data" / "main-v.jsonl"});
-  CHECK(text(load(dir / "extra")) == "extra");
-  CHECK(contains(message_of<DataError>([&] { load(dir / "extra", Part::kValidation); }), "has no such part"));
-  CHECK(contains(message_of<MissingError>([&] { load(dir / "gone"); }), "no file matches 'no/*.jsonl'"));
-  CHECK(contains(message_of<MissingError>([&] { load(dir / "mian"); }), "did you mean 'main'"));
+  CHECK(text(load_part(dir / "extra")) == "extra");
+  CHECK(contains(message_of<DataError>([&] { load_part(dir / "extra", Part::kValidation); }), "has no such part"));
+  CHECK(contains(message_of<MissingError>([&] { load_part(dir / "gone"); }), "no file matches 'no/*.jsonl'"));
+  CHECK(contains(message_of<MissingError>([&] { load_part(dir / "mian"); }), "did you mean 'main'"));
   // Lines as Windows ends them, and braces.
   write_text(dir / "README.md", "---\r\nconfigs:\r\n- data_files: \"data/{extra,main-{v,t}}.jsonl\"\r\n---\r\n");
-  CHECK(load(dir.path()).examples.size() == 3);
+  CHECK(load_part(dir.path()).examples.size() == 3);
   write_text(dir / "README.md", "---\nconfigs: [\n---\n");
-  CHECK(contains(message_of<DataError>([&] { load(dir.path()); }), "no valid YAML"));
+  CHECK(contains(message_of<DataError>([&] { load_part(dir.path()); }), "no valid YAML"));
   write_text(dir / "README.md", "---\nlicense: mit\n---\n");
-  CHECK(load(dir.path()).examples.size() == 5);
+  CHECK(load_part(dir.path()).examples.size() == 5);
 }
 
 TEST_CASE("a config of a Hugging Face data set may be a folder, whose files say their parts by their names", "[unit]") {
@@ -122,15 +122,15 @@ TEST_CASE("a config of a Hugging Face data set may be a folder, whose files say 
   write_text(dir / "sets" / "en" / "notes.pdf", "x");
   write_text(dir / "sets" / "en" / ".cache" / "train.jsonl", "{\"text\": \"hidden\"}");
   write_text(dir / "sets" / "de" / "all.jsonl", "{\"text\": \"de\"}");
-  CHECK(load(dir.path()).examples.size() == 1);
-  CHECK(text(load(dir / "en")) == "en train");
-  CHECK(contains(load(dir / "en").report.notes.at(0), "the set en; "));
-  CHECK(text(load(dir / "en", Part::kTest)) == "en test");
+  CHECK(load_part(dir.path()).examples.size() == 1);
+  CHECK(text(load_part(dir / "en")) == "en train");
+  CHECK(contains(load_part(dir / "en").report.notes.at(0), "the set en; "));
+  CHECK(text(load_part(dir / "en", Part::kTest)) == "en test");
   CHECK(data::validation_files({dir.path()}, data::Format::kAuto) ==
         std::vector<fs::path>{dir / "sets" / "en" / "valid.jsonl"});
-  CHECK(text(load(dir / "de")) == "de");
+  CHECK(text(load_part(dir / "de")) == "de");
   CHECK(data::validation_files({dir / "de"}, data::Format::kAuto).empty());
-  CHECK(text(load(dir / "some")) == "en train");
-  CHECK(contains(message_of<DataError>([&] { load(dir / "out"); }), "data_dir '../x' leads out"));
-  CHECK(contains(message_of<MissingError>([&] { load(dir / "gone"); }), "data_dir 'sets/fr' is no folder"));
+  CHECK(text(load_part(dir / "some")) == "en train");
+  CHECK(contains(message_of<DataError>([&] { load_part(dir / "out"); }), "data_dir '../x' leads out"));
+  CHECK(contains(message_of<MissingError>([&] { load_part(dir / "gone"); }), "data_dir 'sets/fr' is no folder"));
 }

@@ -42,30 +42,30 @@ Op turning(std::int64_t rows, std::int64_t half) {
 }
 
 // q, k, v and, where `sinks`, a sink a head.
-struct Case {
+struct AttentionCase {
   std::vector<std::int64_t> lengths;
   std::int64_t heads = 4, kv_heads = 2, head_dim = 16;
   std::optional<std::int64_t> window = std::nullopt;
   double cap = 0;
   bool sinks = false;
 };
-Tensors inputs_of(const Case& c, at::ScalarType dtype = at::kDouble) {
+Tensors attention_inputs(const AttentionCase& c, at::ScalarType dtype = at::kDouble) {
   torch::manual_seed(6);
   std::int64_t tokens = 0;
   for (const auto n : c.lengths) tokens += n;
-  Tensors all{random({tokens, c.heads, c.head_dim}, dtype, 2), random({tokens, c.kv_heads, c.head_dim}, dtype),
+  Tensors given{random({tokens, c.heads, c.head_dim}, dtype, 2), random({tokens, c.kv_heads, c.head_dim}, dtype),
               random({tokens, c.kv_heads, c.head_dim}, dtype)};
-  if (c.sinks) all.push_back(random({c.heads}, dtype, 2));
-  return all;
+  if (c.sinks) given.push_back(random({c.heads}, dtype, 2));
+  return given;
 }
-Op attending(const Case& c) {
+Op attending(const AttentionCase& c) {
   return [c](const Tensors& t) {
     k::AttentionOptions options{.scale = 0.4, .window = c.window, .cap = c.cap};
     if (c.sinks) options.sinks = t[3];
     return k::attention(t[0], t[1], t[2], k::Segments::of_lengths(c.lengths), options);
   };
 }
-const std::vector<Case> cases{{.lengths = {37}, .cap = 2},
+const std::vector<AttentionCase> attention_cases{{.lengths = {37}, .cap = 2},
                               {.lengths = {129, 1, 300}, .cap = 5, .sinks = true},
                               {.lengths = {5, 0, 70}, .heads = 3, .kv_heads = 3, .head_dim = 7, .sinks = true},
                               {.lengths = {300, 31}, .head_dim = 8, .window = 40, .cap = 1.5, .sinks = true},
@@ -145,20 +145,20 @@ TEST_CASE("activations have transformers' names, and their limits", "[unit]") {
 }
 
 TEST_CASE("attention with soft caps and sinks equals its twin", "[unit]") {
-  for (const Case& c : cases) {
+  for (const AttentionCase& c : attention_cases) {
     INFO(fmt::format("{} tokens first, cap {}, sinks {}", c.lengths[0], c.cap, c.sinks));
-    const std::vector<bool> all(c.sinks ? 4 : 3, true);
-    require_twins(attending(c), inputs_of(c), all, 1e-11);
-    require_twins(attending(c), inputs_of(c, at::kFloat), all, 2e-5);
-    require_twins(attending(c), inputs_of(c, at::kBFloat16), all, 0.03);
-    if (c.sinks) require_twins(attending(c), inputs_of(c), {true, true, true, false}, 1e-11);
+    const std::vector<bool> every(c.sinks ? 4 : 3, true);
+    require_twins(attending(c), attention_inputs(c), every, 1e-11);
+    require_twins(attending(c), attention_inputs(c, at::kFloat), every, 2e-5);
+    require_twins(attending(c), attention_inputs(c, at::kBFloat16), every, 0.03);
+    if (c.sinks) require_twins(attending(c), attention_inputs(c), {true, true, true, false}, 1e-11);
   }
-  for (const Case& c :
-       {Case{.lengths = {6, 3}, .head_dim = 5, .cap = 1.5}, Case{.lengths = {9}, .window = 3, .sinks = true}}) {
-    require_finite_differences(attending(c), inputs_of(c), std::vector<bool>(c.sinks ? 4 : 3, true));
+  for (const AttentionCase& c :
+       {AttentionCase{.lengths = {6, 3}, .head_dim = 5, .cap = 1.5}, AttentionCase{.lengths = {9}, .window = 3, .sinks = true}}) {
+    require_finite_differences(attending(c), attention_inputs(c), std::vector<bool>(c.sinks ? 4 : 3, true));
   }
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
-    require_thread_independence(attending(cases[3]), inputs_of(cases[3], dtype), {true, true, true, true});
+    require_thread_independence(attending(attention_cases[3]), attention_inputs(attention_cases[3], dtype), {true, true, true, true});
   }
 }
 

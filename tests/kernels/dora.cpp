@@ -10,7 +10,7 @@ using namespace kernel_test;
 
 namespace {
 
-struct Case {
+struct DoraCase {
   std::int64_t rows = 37, in = 63, out = 45, rank = 5;
   double dropout = 0;
   bool bias = true;
@@ -18,7 +18,7 @@ struct Case {
 };
 
 // x, W, bias, A, B, m, then of the plain one A, B, then of the third A, B, m.
-Tensors inputs_of(const Case& c, at::ScalarType dtype, at::ScalarType adapter_dtype) {
+Tensors inputs_of(const DoraCase& c, at::ScalarType dtype, at::ScalarType adapter_dtype) {
   torch::manual_seed(21);
   Tensors inputs{random({c.rows, c.in}, dtype), random({c.out, c.in}, dtype, 0.2), random({c.out}, dtype)};
   const auto pair = [&](std::int64_t rank) {
@@ -37,7 +37,7 @@ Tensors inputs_of(const Case& c, at::ScalarType dtype, at::ScalarType adapter_dt
 }
 
 // The norms are constants of the op, whatever happens to A and B in a difference quotient: DoRA's §4.3.
-Op op_of(const Case& c) {
+Op op_of(const DoraCase& c) {
   torch::manual_seed(22);
   const at::Tensor norms = torch::rand({c.out}, at::kDouble).add_(1), third = torch::rand({c.out}, at::kDouble).add_(1);
   return [c, norms, third](const Tensors& inputs) {
@@ -75,7 +75,7 @@ Op op_of(const Case& c) {
   };
 }
 
-std::vector<bool> trains(const Case& c, const Tensors& inputs, bool x) {
+std::vector<bool> trains(const DoraCase& c, const Tensors& inputs, bool x) {
   std::vector<bool> result(inputs.size(), true);
   result[0] = x;
   result[1] = false;  // the base is frozen
@@ -83,20 +83,20 @@ std::vector<bool> trains(const Case& c, const Tensors& inputs, bool x) {
   return result;
 }
 
-const std::vector<Case>& cases() {
-  static const std::vector<Case> all = {Case{},
-                                        Case{1, 63, 45, 5, 0.3},
-                                        Case{150, 63, 45, 5, 0.3, false},
-                                        Case{300, 65, 70, 4, 0, true, true},
-                                        Case{64, 16, 16, 16, 0.5, true, true, true},
-                                        Case{130, 16, 24, 1, 0, false, true, true}};
+const std::vector<DoraCase>& dora_cases() {
+  static const std::vector<DoraCase> all = {DoraCase{},
+                                        DoraCase{1, 63, 45, 5, 0.3},
+                                        DoraCase{150, 63, 45, 5, 0.3, false},
+                                        DoraCase{300, 65, 70, 4, 0, true, true},
+                                        DoraCase{64, 16, 16, 16, 0.5, true, true, true},
+                                        DoraCase{130, 16, 24, 1, 0, false, true, true}};
   return all;
 }
 
 }  // namespace
 
 TEST_CASE("DoRA's lora_linear equals its twin in fp64", "[unit]") {
-  for (const Case& c : cases()) {
+  for (const DoraCase& c : dora_cases()) {
     for (const bool x : {true, false}) {
       INFO(c.rows << " rows, dropout " << c.dropout << ", gradient of x " << x);
       const Tensors inputs = inputs_of(c, at::kDouble, at::kDouble);
@@ -106,7 +106,7 @@ TEST_CASE("DoRA's lora_linear equals its twin in fp64", "[unit]") {
 }
 
 TEST_CASE("DoRA's gradients are those of finite differences with the norm held", "[unit]") {
-  for (const Case& c : {Case{13, 9, 7, 3, 0.25, true, true, true}, Case{13, 9, 7, 3, 0, true, false, true}}) {
+  for (const DoraCase& c : {DoraCase{13, 9, 7, 3, 0.25, true, true, true}, DoraCase{13, 9, 7, 3, 0, true, false, true}}) {
     const Tensors inputs = inputs_of(c, at::kDouble, at::kDouble);
     require_finite_differences(op_of(c), inputs, trains(c, inputs, true));
   }
@@ -115,8 +115,8 @@ TEST_CASE("DoRA's gradients are those of finite differences with the norm held",
 TEST_CASE("DoRA equals its twin in fp32, packed or not, and is near it in bf16", "[unit]") {
   for (const k::GemmPath path : {k::GemmPath::kPlain, k::GemmPath::kPacked, k::GemmPath::kOwn, k::GemmPath::kNativeBf16}) {
     const k::RuntimeScope scope({.gemm = path});
-    for (const Case& c : {Case{257, 96, 192, 16, 0.1}, Case{100, 128, 96, 8}, Case{90, 63, 45, 5, 0.3, true, true, true},
-                          Case{90, 63, 45, 5, 0, true, true, true}, Case{7, 63, 45, 5, 0, true, true, true}}) {
+    for (const DoraCase& c : {DoraCase{257, 96, 192, 16, 0.1}, DoraCase{100, 128, 96, 8}, DoraCase{90, 63, 45, 5, 0.3, true, true, true},
+                          DoraCase{90, 63, 45, 5, 0, true, true, true}, DoraCase{7, 63, 45, 5, 0, true, true, true}}) {
       INFO(k::name(path) << ", dropout " << c.dropout);
       const Tensors inputs = inputs_of(c, at::kFloat, at::kFloat);
       require_twins(op_of(c), inputs, trains(c, inputs, true), 1e-5);
@@ -134,8 +134,8 @@ TEST_CASE("DoRA equals its twin in fp32, packed or not, and is near it in bf16",
 
 TEST_CASE("DoRA's bytes do not depend on the number of threads", "[unit]") {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
-    for (const Case& c : {Case{37, 63, 45, 5, 0.1}, Case{1, 63, 45, 5}, Case{515, 96, 63, 3, 0, true, true, true},
-                          Case{130, 96, 63, 3, 0.2, true, true, true}}) {
+    for (const DoraCase& c : {DoraCase{37, 63, 45, 5, 0.1}, DoraCase{1, 63, 45, 5}, DoraCase{515, 96, 63, 3, 0, true, true, true},
+                          DoraCase{130, 96, 63, 3, 0.2, true, true, true}}) {
       const Tensors inputs = inputs_of(c, dtype, at::kFloat);
       require_thread_independence(op_of(c), inputs, trains(c, inputs, true));
     }
@@ -143,7 +143,7 @@ TEST_CASE("DoRA's bytes do not depend on the number of threads", "[unit]") {
 }
 
 TEST_CASE("a magnitude alone can be trained, and a frozen one takes nothing", "[unit]") {
-  const Case c;
+  const DoraCase c;
   const Tensors inputs = inputs_of(c, at::kDouble, at::kDouble);
   std::vector<bool> only(inputs.size(), false);
   only[5] = true;
@@ -196,7 +196,7 @@ TEST_CASE("row norms by the low-rank identity are those of the dense sum", "[uni
 }
 
 TEST_CASE("a magnitude that does not fit is named", "[unit]") {
-  const Case c;
+  const DoraCase c;
   Tensors inputs = inputs_of(c, at::kFloat, at::kFloat);
   inputs[5] = random({44});
   CHECK_THROWS_AS(op_of(c)(inputs), lowrank::InternalError);
