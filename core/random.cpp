@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <numbers>
 #include <numeric>
 #include <utility>
 
+#include "lowrank/core/beside.h"
 #include "lowrank/core/error.h"
 
 namespace lowrank::core {
@@ -96,6 +98,8 @@ double RandomStream::normal(std::uint64_t a, std::uint64_t b) const {
 namespace {
 
 constexpr std::uint32_t kAtOnce = 64;
+constexpr std::uint32_t kAhead = 32;  // swaps
+constexpr std::uint32_t kMillions = 1u << 20;
 
 /// The first draws of below() at places a, a − 1, ... under b.
 std::array<std::uint64_t, kAtOnce> first_draws(std::array<std::uint32_t, 2> key, std::uint64_t a, std::uint64_t b) {
@@ -109,22 +113,41 @@ std::array<std::uint64_t, kAtOnce> first_draws(std::array<std::uint32_t, 2> key,
 
 }  // namespace
 
-std::vector<std::uint32_t> RandomStream::permutation(std::uint32_t n, std::uint64_t round) const {
-  std::vector<std::uint32_t> order(n);
-  std::iota(order.begin(), order.end(), 0u);
-  // Draws before swaps, some at a time: of millions the places to swap with are far apart in memory.
-  std::array<std::uint32_t, kAtOnce> places;
-  for (std::uint32_t i = n; i > 1;) {
-    const std::uint32_t some = std::min<std::uint32_t>(i - 1, kAtOnce);
+void RandomStream::draw_places(std::uint32_t i, std::uint32_t count, std::uint64_t round, std::uint32_t* places) const {
+  while (count > 0) {
+    const std::uint32_t some = std::min(count, kAtOnce);
     const auto draws = first_draws(key_, i, round);
     for (std::uint32_t k = 0; k < some; ++k) {
       const std::uint64_t range = i - k;
       // A draw below the range may have to be thrown away: below() sees to it.
       places[k] = static_cast<std::uint32_t>(draws[k] >= range ? draws[k] % range : below(range, range, round));
-      __builtin_prefetch(&order[places[k]], 1);
     }
+    places += some;
+    i -= some;
+    count -= some;
+  }
+}
+
+std::vector<std::uint32_t> RandomStream::permutation(std::uint32_t n, std::uint64_t round, int threads) const {
+  std::vector<std::uint32_t> order(n);
+  std::iota(order.begin(), order.end(), 0u);
+  // Of millions half of the draws are another thread's.
+  const std::uint32_t middle = threads > 1 && n >= kMillions ? n / 2 : 1;
+  const auto later = std::make_unique_for_overwrite<std::uint32_t[]>(middle - 1);
+  Beside drawn(middle > 1 ? threads : 1, [&] { draw_places(middle, middle - 1, round, later.get()); });
+  // Draws before swaps, some at a time: the places to swap with are far apart in memory.
+  std::array<std::uint32_t, kAtOnce> places;
+  for (std::uint32_t i = n; i > middle;) {
+    const std::uint32_t some = std::min<std::uint32_t>(i - middle, kAtOnce);
+    draw_places(i, some, round, places.data());
+    for (std::uint32_t k = 0; k < some; ++k) __builtin_prefetch(&order[places[k]], 1);
     for (std::uint32_t k = 0; k < some; ++k) std::swap(order[i - k - 1], order[places[k]]);
     i -= some;
+  }
+  drawn.wait();
+  for (std::uint32_t k = 0; k + 1 < middle; ++k) {
+    if (k + kAhead + 1 < middle) __builtin_prefetch(&order[later[k + kAhead]], 1);
+    std::swap(order[middle - k - 1], order[later[k]]);
   }
   return order;
 }

@@ -26,10 +26,14 @@ class RandomStream {
   std::uint64_t below(std::uint64_t n, std::uint64_t a, std::uint64_t b = 0) const;
   /// Standard normal (Box-Muller), place (a, b).
   double normal(std::uint64_t a, std::uint64_t b = 0) const;
-  /// A permutation of 0..n-1 (Fisher-Yates), distinct for each `round` (an epoch, say).
-  std::vector<std::uint32_t> permutation(std::uint32_t n, std::uint64_t round) const;
+  /// A permutation of 0..n-1 (Fisher-Yates), distinct for each `round` (an epoch, say); the same for any number of `threads`, of which
+  /// millions take two.
+  std::vector<std::uint32_t> permutation(std::uint32_t n, std::uint64_t round, int threads = 1) const;
 
  private:
+  /// The `count` places that i, i - 1, ... are swapped with.
+  void draw_places(std::uint32_t i, std::uint32_t count, std::uint64_t round, std::uint32_t* places) const;
+
   std::array<std::uint32_t, 2> key_;
 };
 

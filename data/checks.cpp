@@ -367,25 +367,6 @@ void check_invocation(const Patient& p, std::vector<Finding>& found) {
                        "the answer"});
 }
 
-void check_schedule(const Patient& p, std::vector<Finding>& found) {
-  if (p.steps > 0 && p.warmup >= p.steps) {
-    found.push_back({"warmup", true,
-                     "the run has " + core::format_count(p.steps) + " steps and warms up for " +
-                         core::format_count(p.warmup) + ": the learning rate is never reached; lower `warmup`"});
-  }
-  if (p.lr <= 0 || p.parameters <= 0) return;
-  // 2e-4 for an adapter (1e-5 for all weights) of a model of seven thousand million, more for smaller ones.
-  const double usual = (p.full ? 1e-5 : 2e-4) * std::pow(7e9 / static_cast<double>(p.parameters), 0.25);
-  if (p.lr <= kRate * usual && p.lr >= usual / kRate) return;
-  std::array<char, 32> text{};
-  const std::string usual_text(text.data(),
-                               static_cast<std::size_t>(std::snprintf(text.data(), text.size(), "%.1g", usual)));
-  found.push_back({"learning-rate", false,
-                   std::string("`lr` is ") + (p.lr > usual ? "high" : "low") + " for " +
-                       (p.full ? "all weights" : "an adapter") + " of a model of " + core::format_count(p.parameters) +
-                       " parameters; usual is about " + usual_text});
-}
-
 /// The examples of a set that are looked at, held in memory: each check goes over them, and in the token cache they lie
 /// far apart.
 Dataset held(const Dataset& set, std::size_t at_most) {
@@ -413,14 +394,19 @@ std::vector<Finding> found_in(const Patient& patient) {
     check_invocation(patient, found);
     check_leakage(patient, found);
   }
-  check_schedule(patient, found);
-  std::stable_partition(found.begin(), found.end(), [](const Finding& finding) { return finding.fatal; });
   return found;
 }
 
 }  // namespace
 
 std::vector<Finding> examine(const Patient& patient) {
+  std::vector<Finding> found = examine_data(patient);
+  for (Finding& finding : examine_schedule(patient)) found.push_back(std::move(finding));
+  fatal_first(found);
+  return found;
+}
+
+std::vector<Finding> examine_data(const Patient& patient) {
   if (patient.train->storage == nullptr || patient.at_most == 0) return found_in(patient);
   const Dataset train = held(*patient.train, patient.at_most);
   std::vector<Dataset> others;
@@ -429,6 +415,31 @@ std::vector<Finding> examine(const Patient& patient) {
   at_hand.train = &train;
   for (std::size_t i = 0; i < others.size(); ++i) at_hand.others[i].second = &others[i];
   return found_in(at_hand);
+}
+
+std::vector<Finding> examine_schedule(const Patient& p) {
+  std::vector<Finding> found;
+  if (p.steps > 0 && p.warmup >= p.steps) {
+    found.push_back({"warmup", true,
+                     "the run has " + core::format_count(p.steps) + " steps and warms up for " +
+                         core::format_count(p.warmup) + ": the learning rate is never reached; lower `warmup`"});
+  }
+  if (p.lr <= 0 || p.parameters <= 0) return found;
+  // 2e-4 for an adapter (1e-5 for all weights) of a model of seven thousand million, more for smaller ones.
+  const double usual = (p.full ? 1e-5 : 2e-4) * std::pow(7e9 / static_cast<double>(p.parameters), 0.25);
+  if (p.lr <= kRate * usual && p.lr >= usual / kRate) return found;
+  std::array<char, 32> text{};
+  const std::string usual_text(text.data(),
+                               static_cast<std::size_t>(std::snprintf(text.data(), text.size(), "%.1g", usual)));
+  found.push_back({"learning-rate", false,
+                   std::string("`lr` is ") + (p.lr > usual ? "high" : "low") + " for " +
+                       (p.full ? "all weights" : "an adapter") + " of a model of " + core::format_count(p.parameters) +
+                       " parameters; usual is about " + usual_text});
+  return found;
+}
+
+void fatal_first(std::vector<Finding>& found) {
+  std::stable_partition(found.begin(), found.end(), [](const Finding& finding) { return finding.fatal; });
 }
 
 std::vector<std::pair<std::int64_t, std::int64_t>> length_histogram(const Dataset& dataset) {

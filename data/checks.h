@@ -49,6 +49,11 @@ struct Patient {
 /// would be learned stands before the tokens from which the adapter acts), learning-rate, warmup.
 std::vector<Finding> examine(const Patient& patient);
 
+/// Its parts: all that does without `steps`, `warmup`, `lr`, `full` and `parameters`; and what these say. fatal_first() puts them together.
+std::vector<Finding> examine_data(const Patient& patient);
+std::vector<Finding> examine_schedule(const Patient& patient);
+void fatal_first(std::vector<Finding>& found);
+
 /// How many examples have how many tokens: bounds that double, each with its count.
 std::vector<std::pair<std::int64_t, std::int64_t>> length_histogram(const Dataset& dataset);
 

@@ -211,7 +211,7 @@ Split split_labelled(const LabelledTexts& all, double fraction, std::uint64_t se
       for (std::size_t i = 0; i < count; ++i) held[of_class[order[i]]] = true;
     }
   }
-  hold_out(all.texts, std::move(held), result);
+  hold_out(all.texts, held, result);
   result.how = result.validation.examples.empty() ? "none: fewer than 20 texts are not split; give `val-data`"
                                                   : core::format_count(result.validation.report.examples) + " of " +
                                                         core::format_count(static_cast<std::int64_t>(n)) +

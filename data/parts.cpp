@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "lowrank/core/beside.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/random.h"
 #include "lowrank/core/text.h"
@@ -15,6 +16,7 @@ namespace lowrank::data {
 namespace {
 
 constexpr std::size_t kDocumentsToShareBy = 8;
+constexpr std::size_t kMillions = std::size_t{1} << 20;
 
 /// For each example the place of its document, in the seed's order of the documents that have examples; and their
 /// number.
@@ -82,10 +84,10 @@ Dataset part_of(const Dataset& all, const std::vector<bool>& chosen) {
   return part;
 }
 
-Dataset take_out(Dataset& all, const std::vector<bool>& held) {
+Dataset take_out(Dataset& all, const std::vector<bool>& held, int threads) {
   if (!all.examples.in_memory()) {
     Split split;
-    hold_out(all, held, split);
+    hold_out(all, held, split, threads);
     all = std::move(split.train);
     return std::move(split.validation);
   }
@@ -114,11 +116,13 @@ Dataset take_out(Dataset& all, const std::vector<bool>& held) {
   return out;
 }
 
-void hold_out(const Dataset& all, std::vector<bool> held, Split& split) {
-  split.validation = part_of(all, held);
+void hold_out(const Dataset& all, const std::vector<bool>& held, Split& split, int threads) {
+  core::Beside validation(all.examples.size() >= kMillions ? threads : 1, [&] { split.validation = part_of(all, held); });
+  std::vector<bool> others = held;
+  others.flip();
+  split.train = part_of(all, others);
+  validation.wait();
   say_less(split.validation.report);
-  held.flip();
-  split.train = part_of(all, held);
 }
 
 Split fold(const Dataset& all, int index, int folds, std::uint64_t seed) {
@@ -134,7 +138,7 @@ Split fold(const Dataset& all, int index, int folds, std::uint64_t seed) {
   for (std::size_t i = 0; i < held.size(); ++i)
     held[i] = places[i] % static_cast<std::size_t>(folds) + 1 == static_cast<std::size_t>(index);
   Split result;
-  hold_out(all, std::move(held), result);
+  hold_out(all, held, result);
   result.how = "fold " + std::to_string(index) + " of " + std::to_string(folds) + ": " +
                core::format_count(result.validation.report.documents) + " of " +
                core::format_count(static_cast<std::int64_t>(documents)) + " documents held out";

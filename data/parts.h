@@ -14,15 +14,15 @@ Dataset part_of(const Dataset& all, const std::vector<bool>& chosen);
 
 /// Parts `all` into the examples that are `held` (validation) and the others. What was said once of the whole, notes
 /// and dropped documents, stays with the training part.
-void hold_out(const Dataset& all, std::vector<bool> held, Split& split);
+void hold_out(const Dataset& all, const std::vector<bool>& held, Split& split, int threads = 1);
 
 /// Takes the examples that are `held` out of `all`, which keeps the others in the same memory. What is taken of a data set
 /// in memory has the documents of its examples alone; those of a document stand together.
-Dataset take_out(Dataset& all, const std::vector<bool>& held);
+Dataset take_out(Dataset& all, const std::vector<bool>& held, int threads = 1);
 
 /// split() in place: gives the validation part, of which there may be nothing, and leaves the training part in `all`.
-/// `how`: as that of a Split.
-Dataset take_validation(Dataset& all, double fraction, std::uint64_t seed, std::string& how);
+/// `how`: as that of a Split. Millions of examples take two `threads`.
+Dataset take_validation(Dataset& all, double fraction, std::uint64_t seed, std::string& how, int threads = 1);
 
 /// Fold `index` (from 1) of `folds`: the documents are dealt in the seed's order, every `folds`-th is validation. Over
 /// all folds each document is validation once. ConfigError with fewer documents than folds.

@@ -1,5 +1,7 @@
 #include "lowrank/data/records.h"
 
+#include <algorithm>
+
 namespace lowrank::data {
 
 Examples Examples::part(const std::vector<bool>& chosen) const {
@@ -11,6 +13,7 @@ Examples Examples::part(const std::vector<bool>& chosen) const {
     return part;
   }
   auto places = std::make_shared<std::vector<std::uint32_t>>();
+  places->reserve(static_cast<std::size_t>(std::count(chosen.begin(), chosen.end(), true)));
   for (std::size_t i = 0; i < size(); ++i) {
     if (chosen[i]) places->push_back(static_cast<std::uint32_t>(place(i)));
   }

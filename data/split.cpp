@@ -22,10 +22,10 @@ std::size_t share(double fraction, std::size_t n) {
 
 /// For each example whether it goes to validation.
 std::vector<bool> held_out_documents(const Dataset& all, const std::vector<std::uint32_t>& documents, double fraction,
-                                     std::uint64_t seed) {
+                                     std::uint64_t seed, int threads) {
   const auto n = static_cast<std::uint32_t>(documents.size());
   const std::size_t count = std::clamp<std::size_t>(share(fraction, n), 1, n - 1);
-  const std::vector<std::uint32_t> order = core::RandomStream(seed, "split").permutation(n, 0);
+  const std::vector<std::uint32_t> order = core::RandomStream(seed, "split").permutation(n, 0, threads);
   std::vector<bool> chosen(documents.back() + std::size_t{1}, false);
   for (std::size_t i = 0; i < count; ++i) chosen[documents[order[i]]] = true;
   std::vector<bool> held(all.examples.size());
@@ -53,12 +53,11 @@ struct Choice {
   std::int64_t documents = 0, pieces = 0;  // that there are
 };
 
-Choice choose(const Dataset& all, double fraction, std::uint64_t seed) {
+Choice choose(const Dataset& all, double fraction, std::uint64_t seed, int threads = 1) {
   if (!(fraction >= 0 && fraction < 1)) {
     throw ConfigError("`val-split` must be at least 0 and less than 1, found " + std::to_string(fraction));
   }
-  std::vector<std::uint32_t> pieces, documents;  // of each document; those that have any
-  pieces.reserve(all.documents.size());
+  std::vector<std::uint32_t> pieces(all.documents.size(), 0), documents;  // of each document; those that have any
   documents.reserve(all.documents.size());
   for (std::size_t i = 0; i < all.examples.size(); ++i) {
     const std::uint32_t document = all.examples.document(i);
@@ -75,7 +74,7 @@ Choice choose(const Dataset& all, double fraction, std::uint64_t seed) {
   if (fraction == 0) {
     choice.held.assign(all.examples.size(), false);
   } else if (choice.by_document) {
-    choice.held = held_out_documents(all, documents, fraction, seed);
+    choice.held = held_out_documents(all, documents, fraction, seed, threads);
   } else {
     choice.held = held_out_tails(all, pieces, fraction);
   }
@@ -109,11 +108,11 @@ Split split(const Dataset& all, double fraction, std::uint64_t seed) {
   return result;
 }
 
-Dataset take_validation(Dataset& all, double fraction, std::uint64_t seed, std::string& how) {
-  const Choice choice = choose(all, fraction, seed);
+Dataset take_validation(Dataset& all, double fraction, std::uint64_t seed, std::string& how, int threads) {
+  const Choice choice = choose(all, fraction, seed, threads);
   Dataset validation;
   if (std::find(choice.held.begin(), choice.held.end(), true) != choice.held.end()) {
-    validation = take_out(all, choice.held);
+    validation = take_out(all, choice.held, threads);
   }
   how = how_of(choice, fraction, validation.report);
   return validation;

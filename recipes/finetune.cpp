@@ -9,6 +9,7 @@
 #include "lowrank/recipes/images/image_classification.h"
 #include "lowrank/recipes/run/evaluation_plan.h"
 #include "lowrank/recipes/run/health.h"
+#include "lowrank/recipes/run/plan_ahead.h"
 #include "lowrank/recipes/run/preset.h"
 #include "lowrank/recipes/run/regularisation.h"
 #include "lowrank/recipes/run/run_data.h"
@@ -66,11 +67,14 @@ ModelResult finetune_text(const FinetuneSpec& spec, const Fields& fields, Observ
   parts.neftune = spec.regularisation.neftune;
   parts.router_aux_loss = router_aux_loss(spec.regularisation.router_aux_loss, *model.decoder, fields);
   parts.seed = seed_of(spec.train);
-  parts.recompute = run.choose_recompute(model, parts.plan, data.train);
   run.carry_chat(*model.tokenizer, model.decoder->config());
   parts.save_extra = run.save_carried();
-  check_health(run, data.train, data.evaluation, *model.tokenizer, model.decoder->config(), spec.train,
-               data::Learns::kAnswers, true, full);
+  PlanAhead ahead(parts.plan, data.train);
+  std::vector<data::Finding> found = examine_data(run, data.train, data.evaluation, *model.tokenizer,
+                                                  model.decoder->config(), data::Learns::kAnswers);
+  parts.lengths = ahead.lengths();
+  parts.recompute = run.choose_recompute(*model.decoder, parts.plan, parts.lengths);
+  tell_health(run, std::move(found), model.decoder->config(), spec.train, true, full);
   run.report.masks = label_masks(data.train, *model.tokenizer);
   train::TrainOptions options = train_options(spec.train, spec.adapter, spec.run, full ? 2e-5 : 2e-4);
   regularise(options, spec.regularisation, fields);

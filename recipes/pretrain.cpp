@@ -6,6 +6,7 @@
 #include "lowrank/models/config.h"
 #include "lowrank/recipes/run/evaluation_plan.h"
 #include "lowrank/recipes/run/health.h"
+#include "lowrank/recipes/run/plan_ahead.h"
 #include "lowrank/recipes/run/regularisation.h"
 #include "lowrank/recipes/run/run_data.h"
 #include "lowrank/recipes/run/training_run.h"
@@ -90,8 +91,12 @@ RunResult pretrain(const PretrainSpec& asked, Observer& observer) {
   parts.plan = plan_options(spec.train, spec.data, fields);
   data::weigh(parts.plan, data.train);
   run.share(parts);
-  parts.recompute = run.choose_recompute(*parts.decoder, parts.plan, lengths_of(data.train));
-  check_health(run, data.train, data.evaluation, *tokenizer, config, spec.train, data::Learns::kAnswers);
+  PlanAhead ahead(parts.plan, data.train);
+  std::vector<data::Finding> found =
+      examine_data(run, data.train, data.evaluation, *tokenizer, config, data::Learns::kAnswers);
+  parts.lengths = ahead.lengths();
+  parts.recompute = run.choose_recompute(*parts.decoder, parts.plan, parts.lengths);
+  tell_health(run, std::move(found), config, spec.train);
   train::TrainOptions options = train_options(spec.train, spec.run, 1e-3);
   fit_evaluation(run, data, spec.train, config.parameter_count(), true, options);
   parts.train = std::move(data.train);

@@ -1,6 +1,7 @@
 #include "lowrank/train/text_objective.h"
 
 #include <unordered_map>
+#include <utility>
 
 #include "lowrank/kernels/head_scratch.h"
 #include "lowrank/train/documents.h"
@@ -21,7 +22,8 @@ TextObjective::TextObjective(TextParts parts, lora::Adapter* adapter, data::Data
       train_(std::move(train)),
       along_(train_.storage, true),
       each_(each),
-      plan_(item_lengths(train_.examples, each), dealt(parts_.plan, sync_)) {}
+      plan_(parts_.lengths.empty() ? item_lengths(train_.examples, each) : std::exchange(parts_.lengths, {}),
+            dealt(parts_.plan, sync_)) {}
 
 std::vector<lora::Factors> TextObjective::factors() {
   return adapter_ != nullptr ? lora::factors_of(*adapter_) : std::vector<lora::Factors>{};

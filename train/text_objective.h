@@ -28,6 +28,7 @@ struct TextParts {
   std::uint64_t seed = 42;
   GradSync* sync = nullptr;  // the other ranks, those of the trainer; null: one rank
   std::function<void(const std::filesystem::path&)> save_extra = {};  // model card and the like, beside the adapter
+  std::vector<std::int64_t> lengths = {};  // item_lengths() of the training data, where the caller has them
 };
 
 /// Tokens of each item that a plan deals, an item being `each` examples that follow each other.

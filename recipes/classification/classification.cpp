@@ -166,7 +166,7 @@ ModelResult finetune_classifier(const FinetuneSpec& spec, const Fields& fields, 
   if (spec.regularisation.router_aux_loss != 0)
     fields.fail("router-aux-loss", "is for language modelling; labels have no such loss beside them");
   parts.seed = parts.plan.seed;
-  parts.recompute = run.choose_recompute(model, parts.plan, data.train.texts);
+  parts.recompute = run.choose_recompute(*model.decoder, parts.plan, train::item_lengths(data.train.texts.examples));
   std::vector<std::pair<std::string, data::Dataset>> held_out;
   if (data.validation) held_out.emplace_back("validation", data.validation->texts);
   check_health(run, data.train.texts, held_out, *model.tokenizer, model.decoder->config(), spec.train,

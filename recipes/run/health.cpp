@@ -15,6 +15,13 @@ void check_health(TrainingRun& run, const data::Dataset& train,
                   const std::vector<std::pair<std::string, data::Dataset>>& others, const data::Tokenizer& tokenizer,
                   const models::DecoderConfig& config, const TrainSpec& training, data::Learns learns,
                   bool usual_rate, bool full) {
+  tell_health(run, examine_data(run, train, others, tokenizer, config, learns), config, training, usual_rate, full);
+}
+
+std::vector<data::Finding> examine_data(const TrainingRun& run, const data::Dataset& train,
+                                        const std::vector<std::pair<std::string, data::Dataset>>& others,
+                                        const data::Tokenizer& tokenizer, const models::DecoderConfig& config,
+                                        data::Learns learns) {
   data::Patient patient{&train, {}, &tokenizer, run.layout(), config.eos_token_ids};
   for (const auto& [name, set] : others) patient.others.emplace_back(name, &set);
   if (run.start) {
@@ -23,17 +30,25 @@ void check_health(TrainingRun& run, const data::Dataset& train,
   }
   // The end of a turn is added to what is saved, and that is said where it is.
   patient.end_ids.insert(patient.end_ids.end(), run.turn_ends.begin(), run.turn_ends.end());
+  patient.learns = learns;
+  patient.at_most = kLookedAt;
+  return data::examine_data(patient);
+}
+
+void tell_health(TrainingRun& run, std::vector<data::Finding> found, const models::DecoderConfig& config,
+                 const TrainSpec& training, bool usual_rate, bool full) {
+  data::Patient patient;
   patient.steps = run.planned_steps;
   if (training.warmup >= 1) patient.warmup = train::warmup_steps(training.warmup, patient.steps);
   patient.full = full;
   patient.parameters = config.parameter_count();
   if (usual_rate && run.fields.given("lr") && !training.lr.automatic) patient.lr = training.lr.value_or(0);
-  patient.learns = learns;
-  patient.at_most = kLookedAt;
+  for (data::Finding& finding : data::examine_schedule(patient)) found.push_back(std::move(finding));
+  data::fatal_first(found);
 
   core::Json all = core::Json::array();
   std::string fatal;
-  for (const data::Finding& finding : data::examine(patient)) {
+  for (const data::Finding& finding : found) {
     const std::string text = run.spelled(finding.text);
     all.push_back({{"check", finding.check}, {"text", text}});
     if (!finding.fatal || finding.check == "leakage" || run.spec.force) {

@@ -16,4 +16,12 @@ void check_health(TrainingRun& run, const data::Dataset& train,
                   const models::DecoderConfig& config, const TrainSpec& training, data::Learns learns,
                   bool usual_rate = false, bool full = false);
 
+/// Its two parts: what is found in the data, after carry_chat(); and what the schedule says, told with that, after choose_recompute().
+std::vector<data::Finding> examine_data(const TrainingRun& run, const data::Dataset& train,
+                                        const std::vector<std::pair<std::string, data::Dataset>>& others,
+                                        const data::Tokenizer& tokenizer, const models::DecoderConfig& config,
+                                        data::Learns learns);
+void tell_health(TrainingRun& run, std::vector<data::Finding> found, const models::DecoderConfig& config,
+                 const TrainSpec& training, bool usual_rate = false, bool full = false);
+
 }  // namespace lowrank::recipes

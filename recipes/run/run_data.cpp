@@ -60,7 +60,7 @@ RunData read_run_data(TrainingRun& run, const DataSpec& spec, const TrainSpec& t
                                    load(held.paths, spec.validation_source, reading, data::Part::kValidation));
     how = spec.validation_source ? "on `val-data`" : held.how;
   } else if (spec.val_split > 0) {
-    data::Dataset parted = data::take_validation(result.train, spec.val_split, seed, how);
+    data::Dataset parted = data::take_validation(result.train, spec.val_split, seed, how, reading.threads);
     if (!parted.examples.empty()) result.evaluation.emplace_back("validation", std::move(parted));
   } else {
     how = "none (`val-split` 0)";

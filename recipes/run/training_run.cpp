@@ -545,11 +545,6 @@ models::Recompute TrainingRun::choose_recompute(const models::DecoderImpl& decod
   return step.recompute;
 }
 
-models::Recompute TrainingRun::choose_recompute(const models::LoadedModel& loaded, data::PlanOptions& plan,
-                                                const data::Dataset& train) {
-  return choose_recompute(*loaded.decoder, plan, lengths_of(train));
-}
-
 void TrainingRun::train(RunResult& result, train::Objective& objective, const train::TrainOptions& options,
                         const Afterwards& afterwards) {
   report.steps = result.planned_steps = objective.steps();
@@ -665,13 +660,6 @@ Verdict TrainingRun::judge(const train::TrainResult& result, const Curves& curve
 
 std::string TrainingRun::spelled(const std::string& text) const {
   return spell_fields(text, [&](const std::string& name) { return observer.spelled(name); });
-}
-
-std::vector<std::int64_t> lengths_of(const data::Dataset& set) {
-  std::vector<std::int64_t> lengths;
-  lengths.reserve(set.examples.size());
-  for (std::size_t i = 0; i < set.examples.size(); ++i) lengths.push_back(static_cast<std::int64_t>(set.examples.length(i)));
-  return lengths;
 }
 
 }  // namespace lowrank::recipes

@@ -58,8 +58,6 @@ class TrainingRun {
   /// `lengths`: tokens of what the plan is over. After take() and the model are known.
   models::Recompute choose_recompute(const models::DecoderImpl& decoder, data::PlanOptions& plan,
                                      const std::vector<std::int64_t>& lengths);
-  models::Recompute choose_recompute(const models::LoadedModel& model, data::PlanOptions& plan,
-                                     const data::Dataset& train);
 
   /// The ranks and their part of the plan, into an objective's parts, once these have their plan: a step takes the
   /// micro-batches of as many ranks as the run began on.
@@ -128,8 +126,5 @@ std::string command_of(const std::string& verb, const std::vector<std::string>& 
                        const RunSpec& spec, const Observer& observer);
 /// Every option with its value, for run.json.
 core::Json options_of(const Fields& fields, const Observer& observer);
-
-/// Tokens of each example.
-std::vector<std::int64_t> lengths_of(const data::Dataset& set);
 
 }  // namespace lowrank::recipes

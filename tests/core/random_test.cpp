@@ -72,6 +72,15 @@ TEST_CASE("a permutation holds every index once and every round has its own", "[
   const auto first = stream.permutation(1000, 0);
   CHECK(first == stream.permutation(1000, 0));
   CHECK(first != stream.permutation(1000, 1));
+  for (const std::uint32_t n : {1000u, (1u << 20) - 1, 1u << 20, 1'500'001u}) {
+    const auto alone = stream.permutation(n, 3);
+    CHECK(alone == stream.permutation(n, 3, 2));
+    // Fisher-Yates from the end, one draw after the other.
+    std::vector<std::uint32_t> plain(n);
+    std::iota(plain.begin(), plain.end(), 0u);
+    for (std::uint32_t i = n; i > 1; --i) std::swap(plain[i - 1], plain[stream.below(i, i, 3)]);
+    CHECK(alone == plain);
+  }
   std::vector<std::uint32_t> plain(1000);  // as it is defined
   std::iota(plain.begin(), plain.end(), 0u);
   for (std::uint32_t i = 1000; i > 1; --i) std::swap(plain[i - 1], plain[stream.below(i, i, 0)]);

@@ -1,4 +1,6 @@
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "catch.h"
 #include "documents.h"
@@ -50,6 +52,30 @@ TEST_CASE("a split in place is the split", "[unit]") {
       CHECK(all.report.notes == expected.train.report.notes);
       CHECK(all.report.empty == 2);
     }
+  }
+}
+
+TEST_CASE("two threads part a million examples as one does", "[unit]") {
+  const Dataset some = documents(40);
+  Dataset all;
+  all.documents = some.documents;
+  all.report = some.report;
+  std::vector<bool> held;
+  for (std::size_t i = 0; i < (std::size_t{1} << 20) + 3; ++i) {
+    data::Example example;
+    example.document = static_cast<std::uint32_t>(i * 40 >> 21);
+    all.examples.push_back(std::move(example));
+    held.push_back(i % 7 == 0);
+  }
+  Split one, two;
+  data::hold_out(all, held, one, 1);
+  data::hold_out(all, held, two, 2);
+  CHECK(one.validation.examples.size() == 149'797);
+  for (const auto& [a, b] : {std::pair(&one.train, &two.train), {&one.validation, &two.validation}}) {
+    CHECK(a->examples.size() == b->examples.size());
+    CHECK(documents_in(*a) == documents_in(*b));
+    CHECK(a->report.documents == b->report.documents);
+    CHECK(a->report.examples == b->report.examples);
   }
 }
 

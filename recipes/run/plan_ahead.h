@@ -1,0 +1,26 @@
+// The plan of a run, made beside other work: of millions of examples their order alone takes a while.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "lowrank/core/beside.h"
+#include "lowrank/data/dataset.h"
+#include "lowrank/data/plan.h"
+
+namespace lowrank::recipes {
+
+/// With more than one thread for the run the plan is made in one of its own, into `plan.memory`: whoever makes it next waits for it and has it.
+/// `train` stays as it is until lengths() or the end.
+class PlanAhead {
+ public:
+  PlanAhead(const data::PlanOptions& plan, const data::Dataset& train);
+  /// Tokens of each example (train::item_lengths); once.
+  std::vector<std::int64_t> lengths();
+
+ private:
+  std::vector<std::int64_t> lengths_;
+  core::Beside making_;
+};
+
+}  // namespace lowrank::recipes
