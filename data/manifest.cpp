@@ -4,15 +4,14 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <array>
 #include <map>
-#include <string_view>
 #include <system_error>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/data_names.h"
 #include "lowrank/data/folder_parts.h"
 #include "lowrank/data/row_map.h"
 
@@ -160,11 +159,7 @@ fs::path folder_of(const Place& place, const YAML::Node& config) {
 
 /// What a folder of rows or texts may hold beside what describes it.
 bool is_data(const fs::path& file) {
-  constexpr std::array<std::string_view, 8> kEndings = {".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt"};
-  const fs::path ending = file.extension();
-  const bool packed = ending == ".gz" || ending == ".zst";
-  const std::string last = (packed ? file.stem().extension() : ending).string();
-  return std::find(kEndings.begin(), kEndings.end(), last) != kEndings.end();
+  return is_data_name(file) && data_ending(file) != ".md";
 }
 
 /// Where a config has a folder alone: its files by their names, or the folder where those name no parts.

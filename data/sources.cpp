@@ -12,6 +12,7 @@
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/data_names.h"
 #include "lowrank/data/folder_parts.h"
 #include "lowrank/data/hub/cache.h"
 #include "lowrank/data/json_values.h"
@@ -29,21 +30,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The ending in lower case, that before ".gz" or ".zst" where there is one.
-std::string ending_of(const fs::path& file) {
-  const std::string last = core::ascii_lower(file.extension().string());
-  return last == ".gz" || last == ".zst" ? core::ascii_lower(file.stem().extension().string()) : last;
-}
-
-bool is_text_name(const std::string& ending) { return ending == ".txt" || ending == ".md"; }
-bool is_json_name(const std::string& ending) {
-  return ending == ".jsonl" || ending == ".ndjson" || ending == ".json";
-}
-
-bool is_columnar_name(const std::string& ending) { return ending == ".parquet" || ending == ".arrow"; }
-
-bool is_table_name(const std::string& ending) { return ending == ".csv" || ending == ".tsv"; }
-
 /// Parquet, or either form of Arrow's, by its first bytes; a text may well begin with those letters, so no less than the NUL that
 /// soon follows them, or the name.
 bool is_columnar(const core::FileRef& file) {
@@ -52,7 +38,7 @@ bool is_columnar(const core::FileRef& file) {
     const std::size_t n = formats::open_bytes(file, name_of(file))->read(head);
     const std::string_view found(head.data(), n);
     const bool begins = found.starts_with("PAR1") || found.starts_with("ARROW1") || found.starts_with("\xff\xff\xff\xff");
-    return begins && (found.find('\0') != found.npos || is_columnar_name(ending_of(file)));
+    return begins && (found.find('\0') != found.npos || is_columnar_ending(data_ending(file)));
   } catch (const DataError&) {
     return false;
   }
@@ -120,7 +106,7 @@ struct Found {
 
   void pass_over(const fs::path& file) {
     ++others;
-    const std::string ending = ending_of(file);
+    const std::string ending = data_ending(file);
     other_endings.insert(ending.empty() ? "no ending" : ending);
   }
 };
@@ -141,7 +127,7 @@ bool is_one_object(const core::FileRef& file) {
 bool describes(const Source& source) {
   const std::string name = core::ascii_lower(source.file.path().filename().string());
   if (source.kind == SourceKind::kText) return name.starts_with("readme.") || name.starts_with("license.");
-  return ending_of(source.file) == ".json" && is_one_object(source.file);
+  return data_ending(source.file) == ".json" && is_one_object(source.file);
 }
 
 /// What describes a set beside its rows is no part of it.
@@ -159,7 +145,7 @@ void leave_descriptions(Found& found) {
 std::set<fs::path> beside_saved_sets(const std::vector<fs::path>& files, const fs::path& root) {
   std::map<fs::path, std::set<fs::path>> arrow;  // by folder
   for (const fs::path& file : files)
-    if (ending_of(file) == ".arrow") arrow[file.parent_path()].insert(file);
+    if (data_ending(file) == ".arrow") arrow[file.parent_path()].insert(file);
   std::set<fs::path> beside;
   for (auto& [folder, found] : arrow) {
     const fs::path state = folder / "state.json";
@@ -197,18 +183,17 @@ Found search(const fs::path& folder, const fs::path& root, Format format, std::v
   Found found;
   for (const fs::path& path : files) {
     const core::FileRef file = core::FileRef::within(root, path);
-    const std::string ending = ending_of(path);
-    const bool columnar = is_columnar_name(ending);
-    const bool known = columnar || is_text_name(ending) || is_json_name(ending) || is_table_name(ending);
+    const std::string ending = data_ending(path);
+    const bool known = is_data_name(path);
     if (known && fs::is_symlink(path) && fs::is_regular_file(path)) core::InputFile refuses_what_leads_out(file);
     if (!known || no_part.contains(path) || !fs::is_regular_file(path) ||
-        (is_table_name(ending) && columns_of(file).size() < 2)) {
+        (is_table_ending(ending) && columns_of(file).size() < 2)) {
       found.pass_over(path);
-    } else if (columnar) {
+    } else if (is_columnar_ending(ending)) {
       found.sources.push_back({file, SourceKind::kColumnar});
-    } else if (is_table_name(ending)) {
+    } else if (is_table_ending(ending)) {
       found.sources.push_back(table_or_other(file, format, notes));
-    } else if (is_json_name(ending)) {
+    } else if (is_json_ending(ending)) {
       found.sources.push_back({file, SourceKind::kJson});
     } else {
       found.sources.push_back(text_or_rows(file, format, notes));
@@ -253,7 +238,7 @@ std::vector<Source> sources_of_folder(const fs::path& folder, const fs::path& ro
   }
   const std::string others = core::format_count(found.others);
   if (found.sources.empty()) {
-    throw DataError("no .txt, .md, .jsonl, .json, .csv, .tsv, .parquet or .arrow file under " + folder.string() +
+    throw DataError("no " + std::string(kDataEndings) + " or .arrow file under " + folder.string() +
                     (found.others == 0 ? "" : " (only " + others + " others: " + endings + ")"));
   }
   if (found.others > 0) {
@@ -266,20 +251,20 @@ std::vector<Source> sources_of_folder(const fs::path& folder, const fs::path& ro
 
 Source source_of_file(const core::FileRef& file, Format format, std::vector<std::string>& notes) {
   if (is_columnar(file)) return {file, SourceKind::kColumnar};
-  const std::string ending = ending_of(file);
-  if (is_columnar_name(ending)) {
+  const std::string ending = data_ending(file);
+  if (is_columnar_ending(ending)) {
     throw DataError(name_of(file) + " is called " + ending + " and does not begin as such files do; it was cut off, or is "
                     "something else");
   }
-  if (is_json_name(ending)) return {file, SourceKind::kJson};
-  if (is_table_name(ending)) return table_or_other(file, format, notes);
-  if (is_text_name(ending) || format == Format::kText) return text_or_rows(file, format, notes);
+  if (is_json_ending(ending)) return {file, SourceKind::kJson};
+  if (is_table_ending(ending)) return table_or_other(file, format, notes);
+  if (is_text_ending(ending) || format == Format::kText) return text_or_rows(file, format, notes);
   bool whole = false;
   if (begins_as_rows(head_of(file, whole))) return {file, SourceKind::kJson};
   TextStream refuses_what_is_no_text(file);
   throw DataError(name_of(file) +
-                  " ends in none of .txt, .md, .jsonl, .json, .csv, .tsv, .parquet and .arrow, and holds no rows of JSON; rename or convert it, or "
-                  "pass `format` text to read it as plain text");
+                  " ends in none of " + kDataEndings + " and .arrow, and holds no rows of JSON; rename or convert it, or pass `format` text to read it "
+                  "as plain text");
 }
 
 void check_suits(const Source& source, Format format) {

@@ -8,6 +8,7 @@
 
 #include "lowrank/core/files.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/data_names.h"
 #include "lowrank/data/hub/settings.h"
 
 namespace lowrank::data::hub {
@@ -26,10 +27,8 @@ bool is_hash(const std::string& hash) {
 
 // A name of data as people write it when they mean a file.
 bool looks_like_a_file(const fs::path& name) {
-  static const std::vector<std::string> kEndings = {".txt", ".md",  ".jsonl",   ".ndjson", ".json", ".csv",
-                                                    ".tsv", ".gz",  ".parquet", ".zst",    ".yaml", ".safetensors",
-                                                    ".bin", ".gguf", ".arrow"};
-  return std::find(kEndings.begin(), kEndings.end(), name.extension().string()) != kEndings.end();
+  const std::string ending = name.extension().string();
+  return is_data_name(name) || is_packed_name(name) || ending == ".yaml" || ending == ".safetensors" || ending == ".bin" || ending == ".gguf";
 }
 
 }  // namespace

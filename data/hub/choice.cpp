@@ -9,6 +9,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/data_names.h"
 
 namespace lowrank::data::hub {
 namespace {
@@ -47,8 +48,7 @@ bool is_wanted_of_model(const std::string& path, bool single) {
 bool is_wanted_of_data(const std::string& path) {
   const std::string name = core::ascii_lower(path.substr(path.rfind('/') + 1));
   if (name.starts_with('.')) return false;
-  return is_card(name) || ends_in(name, {".txt", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst",
-                                    ".png", ".jpg", ".jpeg"});
+  return is_card(name) || is_data_name(name) || is_packed_name(name) || ends_in(name, {".png", ".jpg", ".jpeg"});
 }
 
 std::string left_note(const std::vector<RemoteFile>& left, const Repo& repo) {

@@ -11,6 +11,7 @@
 #include "lowrank/core/settings_limits.h"
 #include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/data_names.h"
 #include "lowrank/data/hub/cache.h"
 #include "lowrank/data/hub/choice.h"
 #include "lowrank/data/hub/upload.h"
@@ -43,8 +44,7 @@ bool is_result(const std::string& path) {
 }
 
 bool is_data(const std::string& path) {
-  return hub::matches(path, {"*.txt", "*.md", "*.jsonl", "*.ndjson", "*.json", "*.csv", "*.tsv", "*.parquet", "*.arrow", "*.gz", "*.zst",
-                             "LICENSE*", "LICENCE*"});
+  return data::is_data_name(path) || data::is_packed_name(path) || hub::matches(path, {"LICENSE*", "LICENCE*"});
 }
 
 std::vector<std::string> files_of(const fs::path& folder) {
