@@ -24,19 +24,19 @@ constexpr std::uint64_t kMostBytes = 16'000'000;
 constexpr std::size_t kMostPatterns = 1000;
 
 /// The file of this name that lists sets: in `path` itself, or beside it where `path` is FOLDER/NAME.
-struct Place {
+struct SetPlace {
   fs::path file, folder;
   std::string name;  // of the set; empty: of the folder
 };
-std::optional<Place> place_of(const fs::path& path, const char* file) {
+std::optional<SetPlace> place_of(const fs::path& path, const char* file) {
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) {
-    if (fs::is_regular_file(path / file, ignored)) return Place{path / file, path, ""};
+    if (fs::is_regular_file(path / file, ignored)) return SetPlace{path / file, path, ""};
     return std::nullopt;
   }
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
   if (fs::exists(path, ignored) || !fs::is_regular_file(folder / file, ignored)) return std::nullopt;
-  return Place{folder / file, folder, path.filename().string()};
+  return SetPlace{folder / file, folder, path.filename().string()};
 }
 
 std::string listed(const std::vector<std::string>& names) {
@@ -46,7 +46,7 @@ std::string listed(const std::vector<std::string>& names) {
 }
 
 /// The set that is meant.
-std::string chosen(const Place& place, const std::vector<std::string>& names) {
+std::string chosen(const SetPlace& place, const std::vector<std::string>& names) {
   if (!place.name.empty()) {
     if (std::find(names.begin(), names.end(), place.name) != names.end()) return place.name;
     throw MissingError(place.file.string() + " lists no set '" + core::printable(place.name, 100) + "'" +
@@ -58,7 +58,7 @@ std::string chosen(const Place& place, const std::vector<std::string>& names) {
 }
 
 std::optional<Listed> llama_factory(const fs::path& path) {
-  const std::optional<Place> place = place_of(path, "dataset_info.json");
+  const std::optional<SetPlace> place = place_of(path, "dataset_info.json");
   if (!place) return std::nullopt;
   const core::Json json = core::read_json(place->file, {64, kMostBytes});
   const core::JsonView sets(json, place->file.string());
@@ -146,7 +146,7 @@ std::vector<fs::path> matching(const fs::path& folder, const std::string& patter
 }
 
 /// The folder in which a config's files lie: data_dir, or that of the README.
-fs::path folder_of(const Place& place, const YAML::Node& config) {
+fs::path folder_of(const SetPlace& place, const YAML::Node& config) {
   if (!config["data_dir"]) return place.folder;
   const std::string name = config["data_dir"].as<std::string>();
   const fs::path relative = fs::path(name).lexically_normal();
@@ -175,7 +175,7 @@ std::map<Part, std::vector<fs::path>> files_in(const fs::path& folder) {
 }
 
 /// data_files: a pattern, a list of them, or a list of {split, path}; by part.
-std::map<Part, std::vector<fs::path>> files_of(const Place& place, const YAML::Node& config) {
+std::map<Part, std::vector<fs::path>> files_of(const SetPlace& place, const YAML::Node& config) {
   const fs::path folder = folder_of(place, config);
   std::map<Part, std::vector<fs::path>> parts;
   const auto add = [&](Part part, const std::vector<std::string>& patterns) {
@@ -202,7 +202,7 @@ std::map<Part, std::vector<fs::path>> files_of(const Place& place, const YAML::N
 }
 
 std::optional<Listed> hugging_face(const fs::path& path, Part part) {
-  const std::optional<Place> place = place_of(path, "README.md");
+  const std::optional<SetPlace> place = place_of(path, "README.md");
   if (!place) return std::nullopt;
   const YAML::Node front = front_matter(place->file);
   if (!front || !front.IsMap() || !front["configs"] || !front["configs"].IsSequence()) return std::nullopt;
