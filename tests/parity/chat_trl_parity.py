@@ -6,8 +6,8 @@
 Rows of alpaca_en_demo, glaive_toolcall, v1_sft_demo, identity and GSM8K, as the files have them, with a tiny model whose tokenizer is
 GPT-2's and whose template is a stock one of TRL's: token ids and masks of `lowrank inspect --data` equal those that SFTTrainer makes
 with assistant_only_loss, for which it takes the training twin of the template, but for what some twins learn in front of an answer although
-inference gives it (the newline of the generation prompt): those rows are counted apart. wikisql's rows are text. Then runs on two of
-them with a template whose twin is exact: the losses of every step, from the same adapter and in the same order.
+inference gives it (the newline of the generation prompt): those rows are counted apart. wikisql's rows are text. Then runs on
+them with a template whose twin is exact (it has no tools): the losses of every step, from the same adapter and in the same order.
 """
 import argparse
 import json
@@ -233,8 +233,10 @@ def main():
         names = [options.only] if options.only else TEMPLATES
         wrong = sum(compare(options.lowrank, assets, work, name, options.rows) for name in names)
         if options.steps:
-            for what in ("alpaca_en_demo", "gsm8k"):
-                wrong += curve(options.lowrank, assets, work, EXACT if EXACT in names else names[0], what, options.steps)
+            name = EXACT if EXACT in names else names[0]
+            for what in SETS:
+                if what != "glaive_toolcall" or name not in NO_TOOLS:
+                    wrong += curve(options.lowrank, assets, work, name, what, options.steps)
     sys.exit(1 if wrong else 0)
 
 
