@@ -7,7 +7,7 @@ Rows of alpaca_en_demo, glaive_toolcall, v1_sft_demo, identity and GSM8K, as the
 GPT-2's and whose template is a stock one of TRL's: token ids and masks of `lowrank inspect --data` equal those that SFTTrainer makes
 with assistant_only_loss, for which it takes the training twin of the template, but for what some twins learn in front of an answer although
 inference gives it (the newline of the generation prompt): those rows are counted apart. wikisql's rows are text. Then runs on
-them with a template whose twin is exact (it has no tools): the losses of every step, from the same adapter and in the same order.
+them with templates whose twins are exact: the losses of every step, from the same adapter and in the same order.
 """
 import argparse
 import json
@@ -68,8 +68,9 @@ SETS = {
     "gsm8k": ("gsm8k/train.jsonl", lambda row: of_pair(row["question"], row["answer"])),
     "wikisql": ("mlx-wikisql/train.jsonl", lambda row: {"text": row["text"]}),
 }
-TEMPLATES = ["qwen2_5", "llama3"]
-EXACT = "llama3"  # its twin learns what we do
+TEMPLATES = ["qwen2_5", "llama3", "lfm2_v2"]
+EXACT = {"glaive_toolcall": "lfm2_v2"}  # the template whose twin learns what we do, of tools too; of other sets:
+EXACT_TEXT = "llama3"
 NO_TOOLS = {"llama3"}
 
 
@@ -83,7 +84,7 @@ def make_model(assets, name, folder):
     """A tiny Llama with GPT-2's tokenizer, whose special tokens are those of the template."""
     template = getattr(stock, f"{name}_chat_template")
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(assets / "tokenizers" / "gpt2" / "tokenizer.json"))
-    ends = {"qwen2_5": "<|im_end|>", "llama3": "<|eot_id|>"}
+    ends = {"qwen2_5": "<|im_end|>", "llama3": "<|eot_id|>", "lfm2_v2": "<|im_end|>"}
     more = ["<|im_start|>", "<|start_header_id|>", "<|end_header_id|>"]
     tokenizer.add_special_tokens({"bos_token": "<|begin_of_text|>", "eos_token": ends[name], "pad_token": "<|pad|>",
                                   "additional_special_tokens": [t for t in more if t in template]})
@@ -233,9 +234,9 @@ def main():
         names = [options.only] if options.only else TEMPLATES
         wrong = sum(compare(options.lowrank, assets, work, name, options.rows) for name in names)
         if options.steps:
-            name = EXACT if EXACT in names else names[0]
             for what in SETS:
-                if what != "glaive_toolcall" or name not in NO_TOOLS:
+                name = EXACT.get(what, EXACT_TEXT)
+                if name in names:
                     wrong += curve(options.lowrank, assets, work, name, what, options.steps)
     sys.exit(1 if wrong else 0)
 
