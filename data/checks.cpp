@@ -367,6 +367,25 @@ void check_invocation(const Patient& p, std::vector<Finding>& found) {
                        "the answer"});
 }
 
+void check_schedule(const Patient& p, std::vector<Finding>& found) {
+  if (p.steps > 0 && p.warmup >= p.steps) {
+    found.push_back({"warmup", true,
+                     "the run has " + core::format_count(p.steps) + " steps and warms up for " +
+                         core::format_count(p.warmup) + ": the learning rate is never reached; lower `warmup`"});
+  }
+  if (p.lr <= 0 || p.parameters <= 0) return;
+  // 2e-4 for an adapter (1e-5 for all weights) of a model of seven thousand million, more for smaller ones.
+  const double usual = (p.full ? 1e-5 : 2e-4) * std::pow(7e9 / static_cast<double>(p.parameters), 0.25);
+  if (p.lr <= kRate * usual && p.lr >= usual / kRate) return;
+  std::array<char, 32> text{};
+  const std::string usual_text(text.data(),
+                               static_cast<std::size_t>(std::snprintf(text.data(), text.size(), "%.1g", usual)));
+  found.push_back({"learning-rate", false,
+                   std::string("`lr` is ") + (p.lr > usual ? "high" : "low") + " for " +
+                       (p.full ? "all weights" : "an adapter") + " of a model of " + core::format_count(p.parameters) +
+                       " parameters; usual is about " + usual_text});
+}
+
 /// The examples of a set that are looked at, held in memory: each check goes over them, and in the token cache they lie
 /// far apart.
 Dataset held(const Dataset& set, std::size_t at_most) {
@@ -400,10 +419,7 @@ std::vector<Finding> found_in(const Patient& patient) {
 }  // namespace
 
 std::vector<Finding> examine(const Patient& patient) {
-  std::vector<Finding> found = examine_data(patient);
-  for (Finding& finding : examine_schedule(patient)) found.push_back(std::move(finding));
-  fatal_first(found);
-  return found;
+  return with_schedule(examine_data(patient), patient);
 }
 
 std::vector<Finding> examine_data(const Patient& patient) {
@@ -417,29 +433,10 @@ std::vector<Finding> examine_data(const Patient& patient) {
   return found_in(at_hand);
 }
 
-std::vector<Finding> examine_schedule(const Patient& p) {
-  std::vector<Finding> found;
-  if (p.steps > 0 && p.warmup >= p.steps) {
-    found.push_back({"warmup", true,
-                     "the run has " + core::format_count(p.steps) + " steps and warms up for " +
-                         core::format_count(p.warmup) + ": the learning rate is never reached; lower `warmup`"});
-  }
-  if (p.lr <= 0 || p.parameters <= 0) return found;
-  // 2e-4 for an adapter (1e-5 for all weights) of a model of seven thousand million, more for smaller ones.
-  const double usual = (p.full ? 1e-5 : 2e-4) * std::pow(7e9 / static_cast<double>(p.parameters), 0.25);
-  if (p.lr <= kRate * usual && p.lr >= usual / kRate) return found;
-  std::array<char, 32> text{};
-  const std::string usual_text(text.data(),
-                               static_cast<std::size_t>(std::snprintf(text.data(), text.size(), "%.1g", usual)));
-  found.push_back({"learning-rate", false,
-                   std::string("`lr` is ") + (p.lr > usual ? "high" : "low") + " for " +
-                       (p.full ? "all weights" : "an adapter") + " of a model of " + core::format_count(p.parameters) +
-                       " parameters; usual is about " + usual_text});
-  return found;
-}
-
-void fatal_first(std::vector<Finding>& found) {
+std::vector<Finding> with_schedule(std::vector<Finding> found, const Patient& patient) {
+  check_schedule(patient, found);
   std::stable_partition(found.begin(), found.end(), [](const Finding& finding) { return finding.fatal; });
+  return found;
 }
 
 std::vector<std::pair<std::int64_t, std::int64_t>> length_histogram(const Dataset& dataset) {

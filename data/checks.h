@@ -49,10 +49,9 @@ struct Patient {
 /// would be learned stands before the tokens from which the adapter acts), learning-rate, warmup.
 std::vector<Finding> examine(const Patient& patient);
 
-/// Its parts: all that does without `steps`, `warmup`, `lr`, `full` and `parameters`; and what these say. fatal_first() puts them together.
+/// Its two steps: all that does without `steps`, `warmup`, `lr`, `full` and `parameters`; and that with what these say.
 std::vector<Finding> examine_data(const Patient& patient);
-std::vector<Finding> examine_schedule(const Patient& patient);
-void fatal_first(std::vector<Finding>& found);
+std::vector<Finding> with_schedule(std::vector<Finding> found, const Patient& patient);
 
 /// How many examples have how many tokens: bounds that double, each with its count.
 std::vector<std::pair<std::int64_t, std::int64_t>> length_histogram(const Dataset& dataset);

@@ -43,12 +43,10 @@ void tell_health(TrainingRun& run, std::vector<data::Finding> found, const model
   patient.full = full;
   patient.parameters = config.parameter_count();
   if (usual_rate && run.fields.given("lr") && !training.lr.automatic) patient.lr = training.lr.value_or(0);
-  for (data::Finding& finding : data::examine_schedule(patient)) found.push_back(std::move(finding));
-  data::fatal_first(found);
 
   core::Json all = core::Json::array();
   std::string fatal;
-  for (const data::Finding& finding : found) {
+  for (const data::Finding& finding : data::with_schedule(std::move(found), patient)) {
     const std::string text = run.spelled(finding.text);
     all.push_back({{"check", finding.check}, {"text", text}});
     if (!finding.fatal || finding.check == "leakage" || run.spec.force) {

@@ -44,7 +44,8 @@ TEST_CASE("a plan made ahead is the plan, with any number of threads, and its mi
       CHECK(planned.step(step).examples == alone.step(step).examples);
     }
 
-    recipes::PlanAhead of_nothing(how, data::Dataset());
+    const data::Dataset nothing;
+    recipes::PlanAhead of_nothing(how, nothing);
     CHECK_THROWS_AS(data::Plan(of_nothing.lengths(), how), ConfigError);
   }
   at::set_num_threads(threads);
