@@ -1,6 +1,7 @@
 // Work that is done beside other work, by a thread of its own where there may be one.
 #pragma once
 
+#include <cstddef>
 #include <exception>
 #include <functional>
 #include <system_error>
@@ -43,5 +44,19 @@ class Beside {
   std::exception_ptr error_;
   std::thread thread_;
 };
+
+constexpr std::size_t kMillions = std::size_t{1} << 20;  // of small items: from here on another thread is worth its start
+
+/// `work(begin, end)` over 0..n, of millions in two halves, the second by a thread of its own where there may be two. They part at a multiple
+/// of 64: no word of a vector<bool> is in both.
+template <class Work>
+void in_halves(int threads, std::size_t n, const Work& work) {
+  const std::size_t middle = threads < 2 || n < kMillions ? n : n / 2 / 64 * 64;
+  Beside second(middle < n ? threads : 1, [&] {
+    if (middle < n) work(middle, n);
+  });
+  work(std::size_t{0}, middle);
+  second.wait();
+}
 
 }  // namespace lowrank::core

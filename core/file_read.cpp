@@ -80,6 +80,16 @@ std::size_t InputFile::read(std::span<char> room) {
   return static_cast<std::size_t>(n);
 }
 
+void InputFile::read_at(std::uint64_t place, std::span<char> room) const {
+  while (!room.empty()) {
+    const ssize_t n = uninterrupted([&] { return ::pread(fd_, room.data(), room.size(), static_cast<off_t>(place)); });
+    if (n < 0) throw_errno("read", path_, errno);
+    if (n == 0) throw IoError(fmt::format("{} ends after {}; it was cut off while it was in use", quoted(path_), format_bytes(place)));
+    room = room.subspan(static_cast<std::size_t>(n));
+    place += static_cast<std::uint64_t>(n);
+  }
+}
+
 std::shared_ptr<const MappedFile> MappedFile::open(const FileRef& ref) {
   const Descriptor fd(open_regular(ref));
   const fs::path& file = ref.path();

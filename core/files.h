@@ -37,7 +37,7 @@ void check_unchanged(const FileRef& file, const FileStamp& stamp);
 /// link that leads out of its folder (FileRef).
 std::string read_file(const FileRef& file, std::uint64_t max_bytes = std::uint64_t{1} << 32);
 
-/// A file read from its start in pieces. Errors as of read_file.
+/// A file read from its start in pieces, or here and there. Errors as of read_file.
 class InputFile {
  public:
   explicit InputFile(const FileRef& file);
@@ -46,6 +46,8 @@ class InputFile {
   InputFile& operator=(const InputFile&) = delete;
   /// The next bytes, at most as many as there is room for; none at the end. IoError.
   std::size_t read(std::span<char> room);
+  /// The bytes that begin at `place`, wherever read() is. IoError, too where the file ends before all of them.
+  void read_at(std::uint64_t place, std::span<char> room) const;
 
  private:
   fs::path path_;

@@ -99,7 +99,6 @@ namespace {
 
 constexpr std::uint32_t kAtOnce = 64;
 constexpr std::uint32_t kAhead = 32;  // swaps
-constexpr std::uint32_t kMillions = 1u << 20;
 
 /// The first draws of below() at places a, a − 1, ... under b.
 std::array<std::uint64_t, kAtOnce> first_draws(std::array<std::uint32_t, 2> key, std::uint64_t a, std::uint64_t b) {

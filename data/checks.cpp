@@ -4,15 +4,19 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <deque>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
 #include <string_view>
 
+#include "lowrank/core/beside.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/script.h"
 #include "lowrank/data/seen.h"
+#include "lowrank/data/stored_copies.h"
 
 namespace lowrank::data {
 namespace {
@@ -386,23 +390,25 @@ void check_schedule(const Patient& p, std::vector<Finding>& found) {
                        " parameters; usual is about " + usual_text});
 }
 
-/// The examples of a set that are looked at, held in memory: each check goes over them, and in the token cache they lie
-/// far apart.
+/// The examples of a set of the token cache that are looked at, held in memory: each check goes over them, and they lie far apart.
 Dataset held(const Dataset& set, std::size_t at_most) {
   Dataset result;
   result.documents = set.documents;
   result.report = set.report;
-  for_each(set, at_most, [&](Example example) {
-    example.ids.own();
-    example.learned.own();
+  const StoredCopies copies(set.storage);
+  for (std::size_t i = 0; i < set.examples.size(); i += step_of(set.examples.size(), at_most)) {
+    Example example = set.examples[i];
+    copies.own(example);
     result.examples.push_back(std::move(example));
-  });
+  }
   return result;
 }
 
 std::vector<Finding> found_in(const Patient& patient) {
   std::vector<Finding> found;
   if (patient.learns != Learns::kNothing) {
+    std::vector<Finding> leaked;
+    core::Beside leakage(patient.threads, [&] { check_leakage(patient, leaked); });
     check_answers(patient, found);
     check_ends(patient, found);
     check_bos(patient, found);
@@ -411,7 +417,8 @@ std::vector<Finding> found_in(const Patient& patient) {
     check_documents(patient, found);
     check_scripts(patient, found);
     check_invocation(patient, found);
-    check_leakage(patient, found);
+    leakage.wait();
+    found.insert(found.end(), std::make_move_iterator(leaked.begin()), std::make_move_iterator(leaked.end()));
   }
   return found;
 }
@@ -425,11 +432,12 @@ std::vector<Finding> examine(const Patient& patient) {
 std::vector<Finding> examine_data(const Patient& patient) {
   if (patient.train->storage == nullptr || patient.at_most == 0) return found_in(patient);
   const Dataset train = held(*patient.train, patient.at_most);
-  std::vector<Dataset> others;
-  for (const auto& [name, set] : patient.others) others.push_back(held(*set, patient.at_most));
   Patient at_hand = patient;
   at_hand.train = &train;
-  for (std::size_t i = 0; i < others.size(); ++i) at_hand.others[i].second = &others[i];
+  std::deque<Dataset> others;
+  for (auto& [name, set] : at_hand.others) {
+    if (set->storage != nullptr) set = &others.emplace_back(held(*set, patient.at_most));
+  }
   return found_in(at_hand);
 }
 

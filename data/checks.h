@@ -40,6 +40,7 @@ struct Patient {
   std::int64_t parameters = 0;  // of the model
   Learns learns = Learns::kAnswers;
   std::size_t at_most = 0;  // examples of a set that are looked at, spread over it; 0: all
+  int threads = 1;          // that look: leakage takes as long as all else
 };
 
 /// All that is found, fatal ones first. Checks: answers (rows without any, or with nothing in them), end-of-turn (never

@@ -265,9 +265,10 @@ Dataset read_sources(Reading& reading, const std::vector<std::filesystem::path>&
 }
 
 /// The data set of a folder of the cache. One that is damaged is emptied, and said; hold its lock for that.
-std::optional<Dataset> kept_tokens(const std::filesystem::path& folder, bool locked, core::ProgressObserver* progress) {
+std::optional<Dataset> kept_tokens(const std::filesystem::path& folder, const std::vector<std::string>& names, bool locked,
+                                   core::ProgressObserver* progress) {
   try {
-    return read_tokens(folder);
+    return read_tokens(folder, names);
   } catch (const DataError& error) {
     if (!locked) return std::nullopt;
     if (progress != nullptr) progress->warning("the token cache is made again: " + std::string(error.what()));
@@ -283,14 +284,16 @@ Dataset read_through(const std::filesystem::path& folder, Reading& reading,
                      const std::vector<std::filesystem::path>& paths, const std::vector<Source>& sources,
                      const std::vector<core::FileStamp>& stamps) {
   core::ProgressObserver* const progress = reading.progress;
+  std::vector<std::string> names;
+  for (const Source& source : sources) names.push_back(name_of(source.file));
   core::make_folder(folder);
   const auto said = [&](Dataset all, const char* what) {
     if (progress != nullptr) progress->note(core::format_count(all.report.tokens) + what + folder.string());
     return all;
   };
-  if (auto found = kept_tokens(folder, false, progress)) return said(std::move(*found), " tokens are read from ");
+  if (auto found = kept_tokens(folder, names, false, progress)) return said(std::move(*found), " tokens are read from ");
   const auto lock = wait_for(folder, progress);
-  if (auto found = kept_tokens(folder, true, progress)) return said(std::move(*found), " tokens are read from ");
+  if (auto found = kept_tokens(folder, names, true, progress)) return said(std::move(*found), " tokens are read from ");
   try {
     reading.log = std::make_unique<TokenLog>(folder);
     reading.assembler.keep_in(reading.log.get());
@@ -299,7 +302,7 @@ Dataset read_through(const std::filesystem::path& folder, Reading& reading,
                      " documents that an earlier run left in " + folder.string());
     }
     Dataset all = read_sources(reading, paths, sources, stamps);
-    reading.log->finish(all);
+    reading.log->finish(all, names);
     return said(std::move(all), " tokens are kept in ");
   } catch (const IoError& error) {
     throw IoError(std::string(error.what()) +

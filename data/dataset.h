@@ -83,11 +83,12 @@ class ReadAlong {
 
   void read(const Example& example) {
     held_ += 2 * around_ + example.ids.size() * (sizeof(TokenId) + 1);
-    if (held_ > kHeld) release();
+    if (held_ > (around_ > 0 ? kHeldApart : kHeld)) release();
   }
 
  private:
   static constexpr std::size_t kHeld = std::size_t{32} << 20;
+  static constexpr std::size_t kHeldApart = std::size_t{128} << 20;  // at worst: each release goes through all of the mapping
   static constexpr std::size_t kAround = std::size_t{2} << 20;  // what a kernel may map around a page that is read
 
   void release() {

@@ -1,6 +1,8 @@
 #include "lowrank/data/parts.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <optional>
@@ -16,17 +18,13 @@ namespace lowrank::data {
 namespace {
 
 constexpr std::size_t kDocumentsToShareBy = 8;
-constexpr std::size_t kMillions = std::size_t{1} << 20;
 
 /// For each example the place of its document, in the seed's order of the documents that have examples; and their
 /// number.
 std::pair<std::vector<std::size_t>, std::size_t> document_places(const Dataset& all, std::uint64_t seed,
                                                                  const std::string& stream) {
   // By their own documents, not by all of them: of a large data set a part may have a few.
-  std::vector<std::uint32_t> documents(all.examples.size());
-  for (std::size_t i = 0; i < documents.size(); ++i) documents[i] = all.examples.document(i);
-  if (!std::is_sorted(documents.begin(), documents.end())) std::sort(documents.begin(), documents.end());
-  documents.erase(std::unique(documents.begin(), documents.end()), documents.end());
+  const std::vector<std::uint32_t> documents = documents_of(all);
   const std::size_t n = documents.size();
   const std::vector<std::uint32_t> order =
       core::RandomStream(seed, stream).permutation(static_cast<std::uint32_t>(n), 0);
@@ -46,23 +44,39 @@ std::pair<std::vector<std::size_t>, std::size_t> document_places(const Dataset& 
 }
 
 /// `part` has the report of what it is a part of.
-void recount(Dataset& part) {
-  std::vector<bool> taken(part.documents.size(), false);
+void recount(Dataset& part, int threads = 1) {
+  const Examples& examples = part.examples;
+  std::array<ReadReport, 2> halves;
+  std::array<std::vector<std::uint64_t>, 2> taken;  // documents, a bit each
+  core::in_halves(threads, examples.size(), [&](std::size_t begin, std::size_t end) {
+    ReadReport report;
+    std::vector<std::uint64_t> bits(part.documents.size() / 64 + 1, 0);
+    for (std::size_t i = begin; i < end; ++i) {
+      report.tokens += static_cast<std::int64_t>(examples.length(i));
+      report.learned_tokens += examples.counted(i);
+      report.truncated += examples.cut(i) > 0 ? 1 : 0;
+      report.truncated_tokens += examples.cut(i);
+      const std::uint32_t document = examples.document(i);
+      bits[document / 64] |= std::uint64_t{1} << document % 64;
+    }
+    halves[begin > 0] = std::move(report);
+    taken[begin > 0] = std::move(bits);
+  });
   ReadReport& report = part.report;
+  report.tokens = halves[0].tokens + halves[1].tokens;
+  report.learned_tokens = halves[0].learned_tokens + halves[1].learned_tokens;
+  report.truncated = halves[0].truncated + halves[1].truncated;
+  report.truncated_tokens = halves[0].truncated_tokens + halves[1].truncated_tokens;
   const bool duplicates = report.duplicates > 0;  // else no document needs to be read
-  report.tokens = report.learned_tokens = report.truncated = report.truncated_tokens = report.documents = report.duplicates = 0;
-  for (std::size_t i = 0; i < part.examples.size(); ++i) {
-    report.tokens += static_cast<std::int64_t>(part.examples.length(i));
-    report.learned_tokens += part.examples.counted(i);
-    report.truncated += part.examples.cut(i) > 0 ? 1 : 0;
-    report.truncated_tokens += part.examples.cut(i);
-    const std::uint32_t document = part.examples.document(i);
-    if (taken[document]) continue;
-    taken[document] = true;
-    ++report.documents;
-    report.duplicates += duplicates && part.documents.duplicate(document) ? 1 : 0;
+  report.documents = report.duplicates = 0;
+  for (std::size_t word = 0; word < taken[0].size(); ++word) {
+    std::uint64_t bits = taken[0][word] | (taken[1].empty() ? 0 : taken[1][word]);
+    report.documents += std::popcount(bits);
+    for (; duplicates && bits != 0; bits &= bits - 1) {
+      report.duplicates += part.documents.duplicate(64 * word + static_cast<std::size_t>(std::countr_zero(bits))) ? 1 : 0;
+    }
   }
-  report.examples = static_cast<std::int64_t>(part.examples.size());
+  report.examples = static_cast<std::int64_t>(examples.size());
 }
 
 /// Of a part that is measured: what was said once of the whole, notes and dropped documents, stays with the other.
@@ -73,14 +87,24 @@ void say_less(ReadReport& report) {
 
 }  // namespace
 
-Dataset part_of(const Dataset& all, const std::vector<bool>& chosen) {
+std::vector<std::uint32_t> documents_of(const Dataset& all, int threads) {
+  std::vector<std::uint32_t> documents(all.examples.size());
+  core::in_halves(threads, documents.size(), [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) documents[i] = all.examples.document(i);
+  });
+  if (!std::is_sorted(documents.begin(), documents.end())) std::sort(documents.begin(), documents.end());
+  documents.erase(std::unique(documents.begin(), documents.end()), documents.end());
+  return documents;
+}
+
+Dataset part_of(const Dataset& all, const std::vector<bool>& chosen, int threads) {
   Dataset part;
   part.documents = all.documents;
   part.weights = all.weights;
   part.storage = all.storage;
   part.report = all.report;
   part.examples = all.examples.part(chosen);
-  recount(part);
+  recount(part, threads);
   return part;
 }
 
@@ -117,10 +141,10 @@ Dataset take_out(Dataset& all, const std::vector<bool>& held, int threads) {
 }
 
 void hold_out(const Dataset& all, const std::vector<bool>& held, Split& split, int threads) {
-  core::Beside validation(all.examples.size() >= kMillions ? threads : 1, [&] { split.validation = part_of(all, held); });
+  core::Beside validation(all.examples.size() >= core::kMillions ? threads : 1, [&] { split.validation = part_of(all, held); });
   std::vector<bool> others = held;
   others.flip();
-  split.train = part_of(all, others);
+  split.train = part_of(all, others, threads);
   validation.wait();
   say_less(split.validation.report);
 }

@@ -9,8 +9,11 @@
 
 namespace lowrank::data {
 
+/// The documents that have examples, in order.
+std::vector<std::uint32_t> documents_of(const Dataset& all, int threads = 1);
+
 /// The examples that are chosen, in their order, and a report that counts them alone.
-Dataset part_of(const Dataset& all, const std::vector<bool>& chosen);
+Dataset part_of(const Dataset& all, const std::vector<bool>& chosen, int threads = 1);
 
 /// Parts `all` into the examples that are `held` (validation) and the others. What was said once of the whole, notes
 /// and dropped documents, stays with the training part.

@@ -55,7 +55,7 @@ std::int64_t ceil_steps(double x) { return static_cast<std::int64_t>(std::ceil(x
 /// The next step's examples: the first that is left, and those after it that fit into `budget`. `left` holds the
 /// examples that earlier steps passed over (at most the look-ahead), before order[next], order[next + 1] …
 std::vector<std::uint32_t> fill(std::vector<std::uint32_t>& left, const std::vector<std::uint32_t>& order,
-                                std::size_t& next, const std::vector<std::uint32_t>& lengths, std::int64_t budget) {
+                                std::size_t& next, const Lengths& lengths, std::int64_t budget) {
   std::vector<std::uint32_t> taken, passed;
   std::size_t seen = 0;
   while (passed.size() < kLookAhead && budget > 0 && (seen < left.size() || next < order.size())) {
@@ -106,16 +106,6 @@ std::vector<std::uint32_t> epoch_order(const PlanOptions& options, std::uint32_t
   return order;
 }
 
-std::vector<std::uint32_t> shortened(const std::vector<std::int64_t>& lengths) {
-  std::vector<std::uint32_t> result;
-  result.reserve(lengths.size());
-  for (const std::int64_t length : lengths) {
-    if (length < 0 || length > std::numeric_limits<std::uint32_t>::max()) throw InternalError("Plan: an example of no length");
-    result.push_back(static_cast<std::uint32_t>(length));
-  }
-  return result;
-}
-
 }  // namespace
 
 /// What a plan takes: a run may have the data in millions of examples, and a plan of some epochs of them. Steps of a fixed
@@ -129,7 +119,7 @@ struct Plan::Steps {
     double epoch = 0;
   };
 
-  Steps(const std::vector<std::int64_t>& tokens, const PlanOptions& how) : options(how), lengths(shortened(tokens)) {
+  Steps(const Lengths& tokens, const PlanOptions& how) : options(how), lengths(tokens) {
     options.memory = nullptr;
     const std::int64_t all = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
     std::int64_t examples = 0;
@@ -192,7 +182,7 @@ struct Plan::Steps {
   }
 
   PlanOptions options;
-  std::vector<std::uint32_t> lengths;
+  Lengths lengths;
   std::int64_t steps = 0, per_epoch = 0, total_tokens = 0;
 
  private:
@@ -266,10 +256,9 @@ struct Plan::Steps {
 /// The steps that were made last.
 class PlanMemory {
  public:
-  std::shared_ptr<const Plan::Steps> steps(const std::vector<std::int64_t>& lengths, const PlanOptions& options) {
+  std::shared_ptr<const Plan::Steps> steps(const Lengths& lengths, const PlanOptions& options) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (steps_ == nullptr || !same(steps_->options, options) ||
-        !std::equal(lengths.begin(), lengths.end(), steps_->lengths.begin(), steps_->lengths.end())) {
+    if (steps_ == nullptr || !same(steps_->options, options) || !(lengths == steps_->lengths)) {
       steps_ = nullptr;
       steps_ = std::make_shared<const Plan::Steps>(lengths, options);
     }
@@ -294,7 +283,7 @@ class PlanMemory {
 
 std::shared_ptr<PlanMemory> plan_memory() { return std::make_shared<PlanMemory>(); }
 
-Plan::Plan(const std::vector<std::int64_t>& lengths, const PlanOptions& options) : options_(options) {
+Plan::Plan(const Lengths& lengths, const PlanOptions& options) : options_(options) {
   check(options);
   if (lengths.empty()) throw ConfigError("there is nothing to train on: the data holds no examples");
   if (!options.weights.empty() && options.sources.size() != lengths.size()) {
@@ -329,7 +318,7 @@ std::size_t Plan::parts_of(std::size_t examples) const {
 }
 
 std::vector<Plan::Share> Plan::cut(std::span<const std::uint32_t> examples) const {
-  const std::vector<std::uint32_t>& lengths = steps_->lengths;
+  const Lengths& lengths = steps_->lengths;
   const std::size_t n = examples.size(), parts = parts_of(n);
   if (parts == 1) return {{0, n}};
   // Consecutive parts of at most `most` tokens, and never so few examples left that a later part would be empty.

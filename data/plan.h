@@ -7,6 +7,8 @@
 #include <span>
 #include <vector>
 
+#include "lowrank/data/lengths.h"
+
 namespace lowrank::data {
 
 class PlanMemory;
@@ -43,8 +45,8 @@ struct StepPlan {
 /// example longer than the whole step goes alone. The last of fractional epochs takes ⌈fraction · its steps⌉ steps.
 class Plan {
  public:
-  /// `lengths`: tokens of each example. ConfigError when there is nothing to plan.
-  Plan(const std::vector<std::int64_t>& lengths, const PlanOptions& options);
+  /// ConfigError when there is nothing to plan.
+  Plan(const Lengths& lengths, const PlanOptions& options);
   std::int64_t steps() const;
   /// Steps of one whole epoch (with `batch_tokens`: of the first; others may differ by a few).
   std::int64_t steps_per_epoch() const;
@@ -75,7 +77,7 @@ class Plan {
   std::int64_t tokens_of(std::span<const std::uint32_t> examples) const;
 
   PlanOptions options_;
-  std::shared_ptr<const Steps> steps_;  // 4 bytes an example, and for each of two epochs; with `batch_tokens` of each, and 8 a step
+  std::shared_ptr<const Steps> steps_;  // 4 bytes an example for each of two epochs; with `batch_tokens` of each, and 8 a step
 };
 
 }  // namespace lowrank::data

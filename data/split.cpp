@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "lowrank/core/beside.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/plural.h"
 #include "lowrank/core/random.h"
@@ -29,12 +30,19 @@ std::vector<bool> held_out_documents(const Dataset& all, const std::vector<std::
   std::vector<bool> chosen(documents.back() + std::size_t{1}, false);
   for (std::size_t i = 0; i < count; ++i) chosen[documents[order[i]]] = true;
   std::vector<bool> held(all.examples.size());
-  for (std::size_t i = 0; i < held.size(); ++i) held[i] = chosen[all.examples.document(i)];
+  core::in_halves(threads, held.size(), [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) held[i] = chosen[all.examples.document(i)];
+  });
   return held;
 }
 
-/// `pieces`: of each document.
-std::vector<bool> held_out_tails(const Dataset& all, const std::vector<std::uint32_t>& pieces, double fraction) {
+std::vector<bool> held_out_tails(const Dataset& all, double fraction) {
+  std::vector<std::uint32_t> pieces(all.documents.size(), 0);  // of each document
+  for (std::size_t i = 0; i < all.examples.size(); ++i) {
+    const std::uint32_t document = all.examples.document(i);
+    if (document >= pieces.size()) pieces.resize(document + std::size_t{1}, 0);
+    ++pieces[document];
+  }
   std::vector<std::uint32_t> seen(pieces.size(), 0);
   std::vector<bool> held(all.examples.size());
   for (std::size_t i = 0; i < held.size(); ++i) {
@@ -57,16 +65,7 @@ Choice choose(const Dataset& all, double fraction, std::uint64_t seed, int threa
   if (!(fraction >= 0 && fraction < 1)) {
     throw ConfigError("`val-split` must be at least 0 and less than 1, found " + std::to_string(fraction));
   }
-  std::vector<std::uint32_t> pieces(all.documents.size(), 0), documents;  // of each document; those that have any
-  documents.reserve(all.documents.size());
-  for (std::size_t i = 0; i < all.examples.size(); ++i) {
-    const std::uint32_t document = all.examples.document(i);
-    if (document >= pieces.size()) pieces.resize(document + std::size_t{1}, 0);
-    ++pieces[document];
-  }
-  for (std::uint32_t document = 0; document < pieces.size(); ++document) {
-    if (pieces[document] > 0) documents.push_back(document);
-  }
+  const std::vector<std::uint32_t> documents = documents_of(all, threads);
   Choice choice;
   choice.by_document = documents.size() >= kDocumentsToSplitBy;
   choice.documents = static_cast<std::int64_t>(documents.size());
@@ -76,7 +75,7 @@ Choice choose(const Dataset& all, double fraction, std::uint64_t seed, int threa
   } else if (choice.by_document) {
     choice.held = held_out_documents(all, documents, fraction, seed, threads);
   } else {
-    choice.held = held_out_tails(all, pieces, fraction);
+    choice.held = held_out_tails(all, fraction);
   }
   return choice;
 }

@@ -9,7 +9,6 @@
 #include "lowrank/core/own_binary.h"
 #include "lowrank/core/progress_scope.h"
 #include "lowrank/data/row_map.h"
-#include "lowrank/data/standard_input.h"
 
 namespace lowrank::data {
 
@@ -18,7 +17,7 @@ using core::Json;
 
 namespace {
 
-constexpr int kFormat = 2;  // of the files (token_store.h)
+constexpr int kFormat = 3;  // of the files (token_store.h)
 constexpr std::int64_t kSettled = 2'000'000'000;  // ns
 
 Json stamp_json(const core::FileStamp& stamp) {
@@ -72,7 +71,7 @@ std::string token_cache_key(const std::vector<Source>& sources, const std::vecto
   vocabulary = core::sha256(vocabulary);
   for (std::size_t i = 0; i < sources.size(); ++i) {
     const Source& source = sources[i];
-    read.push_back({name_of(source.file), digests[i], static_cast<int>(source.kind), source.given, source.weight,
+    read.push_back({digests[i], static_cast<int>(source.kind), source.given, source.weight,
                     source.map == nullptr ? "" : source.map->text()});
   }
   const Json key = {{"format", kFormat},

@@ -19,7 +19,7 @@ namespace lowrank::data {
 /// read again. What was written to in the last two seconds is not remembered, nor what has no name.
 std::string remembered_sha256(const core::FileRef& file, const std::filesystem::path& memory);
 
-/// Everything that decides what a reading gives: the contents and names of the sources, in order, and how each is read;
+/// Everything that decides what a reading gives but for the names that its places have: the contents of the sources, in order, and how each is read;
 /// tokenizer, layout and options, whose cache there is; and this program. Empty where the tokenizer has no files to be
 /// known by.
 std::string token_cache_key(const std::vector<Source>& sources, const std::vector<std::string>& digests,

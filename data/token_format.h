@@ -18,8 +18,8 @@ void map_tokens(const std::filesystem::path& folder, const StoredNames& names, D
 
 using StoredHashes = std::map<std::string, std::string>;  // SHA-256 of each file, by its name
 
-/// tokens.json of what was written: report, weights, names, and each file's size, time and hash.
-core::Json summary_of(const Dataset& dataset, const StoredNames& names, const std::filesystem::path& folder,
-                      const StoredHashes& hashes);
+/// tokens.json of what was written: report, weights, names, those of the sources, and each file's size, time and hash.
+core::Json summary_of(const Dataset& dataset, const StoredNames& names, const std::vector<std::string>& sources,
+                      const std::filesystem::path& folder, const StoredHashes& hashes);
 
 }  // namespace lowrank::data

@@ -232,8 +232,8 @@ void TokenLog::end(Dataset& dataset) {
   map_tokens(folder_, names_, dataset);
 }
 
-void TokenLog::finish(const Dataset& dataset) {
-  core::write_file(folder_ / kSummary, core::json_text(summary_of(dataset, names_, folder_, hashes_), 1) + "\n");
+void TokenLog::finish(const Dataset& dataset, const std::vector<std::string>& sources) {
+  core::write_file(folder_ / kSummary, core::json_text(summary_of(dataset, names_, sources, folder_, hashes_), 1) + "\n");
   std::error_code ignored;
   for (const char* name : {kItems, kProgress}) fs::remove(folder_ / name, ignored);
 }

@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <array>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "lowrank/core/error.h"
@@ -61,6 +63,25 @@ ReadReport report_of(const core::JsonView& json) {
   return report;
 }
 
+/// What was called `before` is called `now`: places and notes say so.
+void rename(const std::vector<std::string>& before, const std::vector<std::string>& now, StoredNames& names, ReadReport& report) {
+  std::unordered_map<std::string, std::string> renamed;
+  for (std::size_t i = 0; i < std::min(before.size(), now.size()); ++i) {
+    if (before[i] != now[i]) renamed.emplace(before[i], now[i]);
+  }
+  if (renamed.empty()) return;
+  for (std::string& name : names.files) {
+    if (const auto found = renamed.find(name); found != renamed.end()) name = found->second;
+  }
+  for (std::string& note : report.notes) {  // of a file: its name comes first
+    for (const auto& [was, is] : renamed) {
+      if (!note.starts_with(was + " ")) continue;
+      note.replace(0, was.size(), is);
+      break;
+    }
+  }
+}
+
 constexpr std::array<const char*, 4> kStored = {kDocuments, kExamples, kIds, kLearned};
 
 }  // namespace
@@ -72,19 +93,20 @@ void map_tokens(const fs::path& folder, const StoredNames& known, Dataset& datas
   dataset.storage = storage;
 }
 
-Json summary_of(const Dataset& dataset, const StoredNames& names, const fs::path& folder, const StoredHashes& hashes) {
+Json summary_of(const Dataset& dataset, const StoredNames& names, const std::vector<std::string>& sources, const fs::path& folder,
+                const StoredHashes& hashes) {
   const ReadReport& report = dataset.report;
   Json told = {{"format", report.format},
                {"sha256", report.sha256},
                {"chat_template", report.chat_template},
                {"notes", report.notes}};
   for_each_count(report, [&](const char* name, std::int64_t count) { told[name] = count; });
-  Json summary = {{"report", told}, {"weights", dataset.weights}, {"names", names.files}, {"longest", names.longest}};
+  Json summary = {{"report", told}, {"weights", dataset.weights}, {"names", names.files}, {"sources", sources}, {"longest", names.longest}};
   for (const char* name : kStored) summary["files"][name] = stored(folder / name, hashes.at(name));
   return summary;
 }
 
-std::optional<Dataset> read_tokens(const fs::path& folder) {
+std::optional<Dataset> read_tokens(const fs::path& folder, const std::vector<std::string>& sources) {
   const fs::path file = folder / kSummary;
   if (!fs::exists(file)) return std::nullopt;
   try {
@@ -95,10 +117,9 @@ std::optional<Dataset> read_tokens(const fs::path& folder) {
     Dataset all;
     all.report = report_of(summary.at("report"));
     for (const Json& weight : summary.at("weights").raw()) all.weights.push_back(weight.get<double>());
-    map_tokens(folder,
-               {summary.at("names").as_strings(),
-                static_cast<std::size_t>(summary.at("longest").as_int(0, 1'000'000'000))},
-               all);
+    StoredNames names{summary.at("names").as_strings(), static_cast<std::size_t>(summary.at("longest").as_int(0, 1'000'000'000))};
+    rename(summary.at("sources").as_strings(), sources, names, all.report);
+    map_tokens(folder, names, all);
     return all;
   } catch (const FormatError& error) {
     damaged(file, error.what());

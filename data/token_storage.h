@@ -57,6 +57,10 @@ class TokenStorage {
   Example example(std::size_t i) const;
   Document document(std::size_t i) const;
 
+  /// What the tokens and the masks of examples lie in.
+  const core::MappedFile& ids_file() const { return *files_[2]; }
+  const core::MappedFile& learned_file() const { return *files_[3]; }
+
   /// Gives back the memory of what was read, which can be read again all the same.
   void release() const;
 

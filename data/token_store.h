@@ -43,8 +43,8 @@ class TokenLog : public RecordSink {
 
   /// Gives `dataset` what was added, mapped: nothing more is. IoError.
   void end(Dataset& dataset);
-  /// Says what the data set is that lies here, which ends the folder. IoError.
-  void finish(const Dataset& dataset);
+  /// Says what the data set is that lies here, and what its sources were called, which ends the folder. IoError.
+  void finish(const Dataset& dataset, const std::vector<std::string>& sources);
 
  private:
   /// A file of records, written anew.
@@ -88,7 +88,8 @@ class TokenLog : public RecordSink {
 };
 
 /// The data set of a finished folder, its documents and examples mapped; nothing where there is none. DataError where it is
-/// damaged: files of other sizes or, where the files' times are others than they were, other bytes than were written.
-std::optional<Dataset> read_tokens(const std::filesystem::path& folder);
+/// damaged: files of other sizes or, where the files' times are others than they were, other bytes than were written. `sources`: what they
+/// are called this time, by the same contents.
+std::optional<Dataset> read_tokens(const std::filesystem::path& folder, const std::vector<std::string>& sources);
 
 }  // namespace lowrank::data

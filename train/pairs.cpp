@@ -5,7 +5,7 @@
 
 namespace lowrank::train {
 
-std::vector<std::int64_t> pair_lengths(const data::Dataset& pairs) { return item_lengths(pairs.examples, 2); }
+data::Lengths pair_lengths(const data::Dataset& pairs) { return item_lengths(pairs.examples, 2); }
 
 EvalResult result_of_pairs(const std::string& split, const data::Dataset& set, const MicroLoss& totals,
                            const std::string& accuracy, const std::vector<double>& losses) {

@@ -7,12 +7,13 @@
 #include <vector>
 
 #include "lowrank/data/dataset.h"
+#include "lowrank/data/lengths.h"
 #include "lowrank/train/objective.h"
 
 namespace lowrank::train {
 
 /// Tokens of each pair, both sides, for a plan.
-std::vector<std::int64_t> pair_lengths(const data::Dataset& pairs);
+data::Lengths pair_lengths(const data::Dataset& pairs);
 
 /// The means of `totals` over the pairs of `set`, whose losses one by one are `losses`; metric `accuracy`, a count of hits, with its interval (accuracy +
 /// "_low",

@@ -7,12 +7,12 @@
 #include "lowrank/train/documents.h"
 
 namespace lowrank::train {
-std::vector<std::int64_t> item_lengths(const data::Examples& examples, std::uint32_t each) {
-  std::vector<std::int64_t> lengths(examples.size() / each, 0);
-  for (std::size_t i = 0; i < lengths.size() * each; ++i) {
-    lengths[i / each] += static_cast<std::int64_t>(examples.length(i));
-  }
-  return lengths;
+data::Lengths item_lengths(const data::Examples& examples, std::uint32_t each) {
+  return data::Lengths::of(examples.size() / each, [&](std::size_t item) {
+    std::size_t tokens = 0;
+    for (std::size_t i = item * each; i < (item + 1) * each; ++i) tokens += examples.length(i);
+    return tokens;
+  });
 }
 
 TextObjective::TextObjective(TextParts parts, lora::Adapter* adapter, data::Dataset train, std::uint32_t each)
@@ -22,7 +22,7 @@ TextObjective::TextObjective(TextParts parts, lora::Adapter* adapter, data::Data
       train_(std::move(train)),
       along_(train_.storage, true),
       each_(each),
-      plan_(parts_.lengths.empty() ? item_lengths(train_.examples, each) : std::exchange(parts_.lengths, {}),
+      plan_(parts_.lengths.empty() ? item_lengths(train_.examples, each) : parts_.lengths,
             dealt(parts_.plan, sync_)) {}
 
 std::vector<lora::Factors> TextObjective::factors() {

@@ -28,11 +28,11 @@ struct TextParts {
   std::uint64_t seed = 42;
   GradSync* sync = nullptr;  // the other ranks, those of the trainer; null: one rank
   std::function<void(const std::filesystem::path&)> save_extra = {};  // model card and the like, beside the adapter
-  std::vector<std::int64_t> lengths = {};  // item_lengths() of the training data, where the caller has them
+  data::Lengths lengths = {};  // item_lengths() of the training data, where the caller has them
 };
 
 /// Tokens of each item that a plan deals, an item being `each` examples that follow each other.
-std::vector<std::int64_t> item_lengths(const data::Examples& examples, std::uint32_t each = 1);
+data::Lengths item_lengths(const data::Examples& examples, std::uint32_t each = 1);
 
 class TextObjective : public Objective {
  public:

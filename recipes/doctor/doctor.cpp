@@ -16,6 +16,7 @@
 #include "lowrank/recipes/run/run_data.h"
 #include "lowrank/recipes/spec/settings.h"
 #include "lowrank/train/schedule.h"
+#include "lowrank/train/text_objective.h"
 
 namespace lowrank::recipes {
 
@@ -113,10 +114,7 @@ Diagnosis doctor(const DoctorSpec& asked, const Marks& marks, core::ProgressObse
   }
   const Sets sets = read_sets(spec, *tokenizer, reading, progress);
 
-  std::vector<std::int64_t> lengths;
-  for (std::size_t i = 0; i < sets.train.examples.size(); ++i)
-    lengths.push_back(static_cast<std::int64_t>(sets.train.examples.length(i)));
-  const data::Plan plan(lengths, plan_options(spec.train, spec.data, fields));
+  const data::Plan plan(train::item_lengths(sets.train.examples), plan_options(spec.train, spec.data, fields));
   data::Patient patient{&sets.train, {}, tokenizer.get(), reading.chat.get(), config.eos_token_ids};
   if (sets.validation) patient.others.emplace_back("validation", &*sets.validation);
   if (sets.general) patient.others.emplace_back("general", &*sets.general);
@@ -124,6 +122,7 @@ Diagnosis doctor(const DoctorSpec& asked, const Marks& marks, core::ProgressObse
     for (const data::TokenId id : models::adapter_end_ids(*adapter)) patient.end_ids.push_back(id);
     patient.invocation = lora::read_adapter_config(*adapter).alora_invocation_tokens;
   }
+  patient.threads = reading.threads;
   patient.full = spec.adapter.method == "full";
   patient.steps = plan.steps();
   patient.warmup = train::warmup_steps(spec.train.warmup, plan.steps());

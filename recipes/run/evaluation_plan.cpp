@@ -17,12 +17,6 @@ constexpr double kFewOperations = 1e12, kAlways = 8192, kSeconds = 65536, kOfTra
 constexpr std::int64_t kFewPieces = 20;    // fewer say too little: from here on a difference has an interval (verdict.cpp)
 constexpr std::int64_t kEvaluations = 10;  // a run, as the trainer has it
 
-std::int64_t tokens_of(const data::Dataset& set) {
-  std::size_t tokens = 0;
-  for (std::size_t i = 0; i < set.examples.size(); ++i) tokens += set.examples.length(i);
-  return static_cast<std::int64_t>(tokens);
-}
-
 std::int64_t divided_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
@@ -56,7 +50,7 @@ void fit_evaluation(TrainingRun& run, RunData& data, const TrainSpec& training, 
                     train::TrainOptions& options) {
   if (data.evaluation.empty()) return;
   EvaluationSizes sizes;
-  for (const auto& [name, set] : data.evaluation) sizes.sets += tokens_of(set);
+  for (const auto& [name, set] : data.evaluation) sizes.sets += set.report.tokens;
   const auto pieces = static_cast<std::int64_t>(data.evaluation.front().second.examples.size());
   if (pieces == 0) return;
   sizes.least = std::max(sizes.least, divided_up(sizes.sets * std::min(kFewPieces, pieces), pieces));

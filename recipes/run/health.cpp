@@ -1,5 +1,7 @@
 #include "lowrank/recipes/run/health.h"
 
+#include <ATen/Parallel.h>
+
 #include "lowrank/core/error.h"
 #include "lowrank/train/schedule.h"
 
@@ -32,6 +34,7 @@ std::vector<data::Finding> examine_data(const TrainingRun& run, const data::Data
   patient.end_ids.insert(patient.end_ids.end(), run.turn_ends.begin(), run.turn_ends.end());
   patient.learns = learns;
   patient.at_most = kLookedAt;
+  patient.threads = at::get_num_threads();
   return data::examine_data(patient);
 }
 

@@ -18,9 +18,9 @@ PlanAhead::PlanAhead(const data::PlanOptions& plan, const data::Dataset& train)
         }
       }) {}
 
-std::vector<std::int64_t> PlanAhead::lengths() {
+data::Lengths PlanAhead::lengths() {
   making_.wait();
-  return std::move(lengths_);
+  return lengths_;
 }
 
 }  // namespace lowrank::recipes

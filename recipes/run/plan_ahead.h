@@ -1,9 +1,6 @@
 // The plan of a run, made beside other work: of millions of examples their order alone takes a while.
 #pragma once
 
-#include <cstdint>
-#include <vector>
-
 #include "lowrank/core/beside.h"
 #include "lowrank/data/dataset.h"
 #include "lowrank/data/plan.h"
@@ -16,10 +13,10 @@ class PlanAhead {
  public:
   PlanAhead(const data::PlanOptions& plan, const data::Dataset& train);
   /// Tokens of each example (train::item_lengths); once.
-  std::vector<std::int64_t> lengths();
+  data::Lengths lengths();
 
  private:
-  std::vector<std::int64_t> lengths_;
+  data::Lengths lengths_;
   core::Beside making_;
 };
 

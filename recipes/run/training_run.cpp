@@ -461,7 +461,7 @@ void TrainingRun::used(const std::string& name, const data::ReadReport& data) {
 }
 
 models::Recompute TrainingRun::choose_recompute(const models::DecoderImpl& decoder, data::PlanOptions& plan,
-                                                const std::vector<std::int64_t>& lengths) {
+                                                const data::Lengths& lengths) {
   const models::LoadedModel* const loaded = base_ == nullptr ? nullptr : &base_->model();
   PlannedStep step{decoder,
                    loaded,

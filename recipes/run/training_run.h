@@ -57,7 +57,7 @@ class TrainingRun {
   /// cut into smaller micro-batches, in `plan`; without, IoError that names the settings that do. Into report and facts.
   /// `lengths`: tokens of what the plan is over. After take() and the model are known.
   models::Recompute choose_recompute(const models::DecoderImpl& decoder, data::PlanOptions& plan,
-                                     const std::vector<std::int64_t>& lengths);
+                                     const data::Lengths& lengths);
 
   /// The ranks and their part of the plan, into an objective's parts, once these have their plan: a step takes the
   /// micro-batches of as many ranks as the run began on.

@@ -93,6 +93,18 @@ TEST_CASE("a mapping shows the file's bytes", "[unit]") {
   CHECK(MappedFile::open(dir / "empty")->bytes().empty());
 }
 
+TEST_CASE("a file is read here and there, and one that ends too early says so", "[unit]") {
+  const TempDir dir;
+  write_text(dir / "f", "0123456789");
+  const lowrank::core::InputFile file(dir / "f");
+  std::string room(4, ' ');
+  file.read_at(5, room);
+  CHECK(room == "5678");
+  file.read_at(0, room);
+  CHECK(room == "0123");
+  CHECK_ERROR(file.read_at(7, room), kIo, "ends after 10 B");
+}
+
 TEST_CASE("a file that changed under its reader is noticed", "[unit]") {
   const TempDir dir;
   const fs::path file = dir / "f";

@@ -300,3 +300,17 @@ TEST_CASE("plans that share a memory are as those that have none, whatever else 
   cut.grad_accum = 1;
   check(lengths, cut);
 }
+
+TEST_CASE("lengths are shared by their copies, equal by what they hold, and never below nothing", "[unit]") {
+  const data::Lengths none, three = {3, 1, 2}, copy = three, other = std::vector<std::int64_t>{3, 1, 2};
+  CHECK(none.empty());
+  CHECK(none.begin() == none.end());
+  CHECK(copy.begin() == three.begin());
+  CHECK(other.begin() != three.begin());
+  CHECK(other == three);
+  CHECK_FALSE(none == three);
+  CHECK_FALSE(data::Lengths{3, 1} == three);
+  CHECK(std::accumulate(three.begin(), three.end(), 0u) == 6);
+  CHECK_THROWS_AS(data::Lengths({1, -1}), InternalError);
+  CHECK_THROWS_AS(data::Lengths({std::int64_t{1} << 32}), InternalError);
+}

@@ -59,11 +59,19 @@ TEST_CASE("two threads part a million examples as one does", "[unit]") {
   const Dataset some = documents(40);
   Dataset all;
   all.documents = some.documents;
+  all.documents.own().resize(41);
+  for (std::size_t i = 0; i < 41; i += 3) all.documents.own()[i].duplicate = true;
   all.report = some.report;
+  all.report.duplicates = 14;
   std::vector<bool> held;
   for (std::size_t i = 0; i < (std::size_t{1} << 20) + 3; ++i) {
     data::Example example;
-    example.document = static_cast<std::uint32_t>(i * 40 >> 21);
+    example.document = static_cast<std::uint32_t>(i * 40 >> 20);
+    if (i % 1000 == 0) {
+      example.ids = {1, 2};
+      example.learned = {0, 1};
+      example.cut = 5;
+    }
     all.examples.push_back(std::move(example));
     held.push_back(i % 7 == 0);
   }
@@ -75,8 +83,24 @@ TEST_CASE("two threads part a million examples as one does", "[unit]") {
     CHECK(a->examples.size() == b->examples.size());
     CHECK(documents_in(*a) == documents_in(*b));
     CHECK(a->report.documents == b->report.documents);
+    CHECK(a->report.documents >= 40);
+    CHECK(a->report.duplicates == 14);
+    CHECK(b->report.duplicates == 14);
     CHECK(a->report.examples == b->report.examples);
+    CHECK(a->report.tokens == b->report.tokens);
+    CHECK(a->report.tokens > 200);
+    CHECK(a->report.learned_tokens == b->report.learned_tokens);
+    CHECK(a->report.truncated == b->report.truncated);
+    CHECK(a->report.truncated_tokens == b->report.truncated_tokens);
   }
+  CHECK(data::documents_of(all, 2) == data::documents_of(all, 1));
+  std::string how_one, how_two;
+  Dataset left = all;
+  const Dataset taken = data::take_validation(left, 0.1, 5, how_one, 1), taken_by_two = data::take_validation(all, 0.1, 5, how_two, 2);
+  CHECK(how_one == how_two);
+  CHECK(taken.report.documents == 5);
+  CHECK(taken.examples.size() == taken_by_two.examples.size());
+  CHECK(documents_in(left) == documents_in(all));
 }
 
 TEST_CASE("from 20 documents on whole documents are held out, by the seed", "[unit]") {

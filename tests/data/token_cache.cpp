@@ -15,6 +15,7 @@
 #include "lowrank/data/checks.h"
 #include "lowrank/data/dataset.h"
 #include "lowrank/data/parts.h"
+#include "lowrank/data/stored_copies.h"
 
 using namespace lowrank;
 using namespace lowrank_test;
@@ -164,6 +165,47 @@ TEST_CASE("the token cache gives what reading gives, and reads it the second tim
   large.cache = data::TokenCachePlace{files.dir / "none", 1 << 20};
   files.load({files.dir / "rows.jsonl"}, tokenizer, large);
   CHECK_FALSE(fs::exists(files.dir / "none"));
+}
+
+TEST_CASE("a file under another name is the one whose tokens are kept, and its places have the name that was given", "[unit]") {
+  const Files files;
+  write_text(files.dir / "a.txt", "one\n<|endoftext|>\ncaf\xe9 \x93two\x94\n");  // Windows-1252: said in a note
+  write_text(files.dir / "b.txt", "three\n");
+  const Counting tokenizer(files.tokenizer);
+  files.load({files.dir / "a.txt", files.dir / "b.txt"}, tokenizer, files.options(true));
+  const std::int64_t before = tokenizer.encoded;
+  fs::create_directory(files.dir / "other");
+  for (const char* name : {"a.txt", "b.txt"}) fs::rename(files.dir / name, files.dir / "other" / name);
+  const std::vector<fs::path> moved = {files.dir / "other" / "a.txt", files.dir / "other" / ".." / "other" / "b.txt"};
+  const Dataset read = files.load(moved, tokenizer, files.options(true));
+  CHECK(tokenizer.encoded == before);
+  check_equal(read, files.load(moved, tokenizer, files.options(false)));
+  CHECK(read.documents[0].where.text().starts_with(moved[0].string()));
+  CHECK(read.documents[2].where.text().starts_with(moved[1].string()));
+  // In another order it is another data set.
+  files.load({moved[1], moved[0]}, tokenizer, files.options(true));
+  CHECK(tokenizer.encoded > before + 3);
+}
+
+TEST_CASE("copies of cached examples are those that lie there, and files that changed are refused", "[unit]") {
+  const Files files;
+  write_text(files.dir / "rows.jsonl", rows(200));
+  write_text(files.dir / "text.txt", "learned whole\n");
+  const Counting tokenizer(files.tokenizer);
+  const Dataset stored = files.load({files.dir / "rows.jsonl", files.dir / "text.txt"}, tokenizer, files.options(true));
+  REQUIRE(stored.storage != nullptr);
+  const data::StoredCopies copies(stored.storage);
+  bool equal = true;
+  for (std::size_t i = 0; i < stored.examples.size(); ++i) {
+    const data::Example there = stored.examples[i];
+    data::Example copy = there;
+    copies.own(copy);
+    equal = equal && copy.ids == there.ids && copy.learned == there.learned && std::as_const(copy.ids).data() != there.ids.data() &&
+            std::as_const(copy.learned).data() != there.learned.data();
+  }
+  CHECK(equal);
+  fs::resize_file(stored.storage->learned_file().path(), 3);
+  CHECK(contains(message_of<IoError>([&] { data::StoredCopies again(stored.storage); }), "changed while it was in use"));
 }
 
 TEST_CASE("a part of a cached data set, and its memory given back", "[unit]") {
