@@ -37,8 +37,7 @@ TEST_CASE("a plan made ahead is the plan, with any number of threads, and its mi
     how.memory = data::plan_memory();
     recipes::PlanAhead ahead(how, set);
     const data::Plan planned(train::item_lengths(set.examples), how);
-    const std::vector<std::int64_t> lengths = ahead.lengths();
-    CHECK(lengths == std::vector<std::int64_t>{3, 5, 2, 7, 11, 1, 4});
+    CHECK(ahead.lengths() == data::Lengths{3, 5, 2, 7, 11, 1, 4});
     REQUIRE(planned.steps() == alone.steps());
     for (std::int64_t step = 0; step < alone.steps(); ++step) {
       CHECK(planned.step(step).examples == alone.step(step).examples);
