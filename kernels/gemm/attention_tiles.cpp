@@ -107,7 +107,8 @@ void attention_forward_few(const AttentionHead& head, const at::Tensor& out, flo
   const std::int64_t first = first_key(head, 0, 0), columns = head.k.size(0) - first;
   const std::int64_t step = scores_step(columns), wide = round_up(dv, kernel.columns);
   const at::Tensor q = head.q.to(at::kFloat), values = head.v.narrow(0, first, columns);
-  const bool lies = values.scalar_type() == at::kFloat;
+  // Whole vectors are read: as they lie only where the last of a row is one.
+  const bool lies = values.scalar_type() == at::kFloat && dv % (kernel.columns / 2) == 0;
   Arena arena((lies ? 0 : panels_size(kernel, columns, dv)) + n * step + height * wide + 64);
   float *const scores = arena.take(n * step), *const result = arena.take(height * wide);
   const Source keys = moved(source_of(head.k), first, 0);
