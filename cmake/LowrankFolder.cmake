@@ -6,7 +6,7 @@
 # and those that use it see: an include that points upwards does not compile.
 # WITHOUT: sources that are left out, because what they use is not there, or that stand in for it where it is.
 # The sources that FILES (patterns) takes go into a second library, lowrank_NAME_PART, on LibTorch: so parsers stay
-# free of it and can run under sanitizers, which build without it (LOWRANK_SANITIZE).
+# free of it and can be built without it (LOWRANK_WITHOUT_TORCH): what runs under sanitizers in `make test`.
 # Those that BASE_FILES takes go into lowrank_NAME_BASE, which the folder's library uses: the little of a folder on LibTorch
 # that does without it.
 function(lowrank_folder name)
@@ -33,7 +33,7 @@ function(lowrank_folder name)
   lowrank_library(lowrank_${name} ${name} "${sources}" "${F_USES}")
   target_include_directories(lowrank_${name} PUBLIC $<BUILD_INTERFACE:${include_dir}>)
   set_target_properties(lowrank_${name} PROPERTIES LOWRANK_HEADERS "${headers}")
-  if(F_PART AND NOT LOWRANK_SANITIZE)
+  if(F_PART AND NOT LOWRANK_WITHOUT_TORCH)
     lowrank_library(lowrank_${name}_${F_PART} ${name}_${F_PART} "${part_sources}" "lowrank_${name};${F_PART_USES}")
     set_target_properties(lowrank_${name}_${F_PART} PROPERTIES LOWRANK_HEADERS "${part_headers}")
   endif()
@@ -70,7 +70,7 @@ function(lowrank_library target alias sources uses)
   target_include_directories(${target} PUBLIC $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_link_libraries(${target} PUBLIC ${uses})
   lowrank_options(${target})
-  if(LOWRANK_SANITIZE)  # that every file compiles by itself is shown by the other builds; in batches this one takes a third of the time
+  if(LOWRANK_WITHOUT_TORCH)  # that every file compiles by itself is shown by the other builds; in batches this one takes a third of the time
     set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
   endif()
   get_target_property(linked ${target} LINK_LIBRARIES)

@@ -7,6 +7,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_row.h"
 #include "lowrank/core/json_stream.h"
 #include "lowrank/core/text.h"
 
@@ -25,13 +26,15 @@ std::string line_and_column(std::string_view text, std::size_t offset) {
   return fmt::format("line {}, column {}", line, column);
 }
 
+constexpr std::string_view kTwice = "two values under one key";
+
 // Builds the document from nlohmann's events. A container's members are gathered in a frame and moved into place when
 // it closes: nlohmann::ordered_json looks through all earlier members at each insertion, which is quadratic in a
 // vocabulary.
 class Builder {
  public:
-  Builder(std::string_view text, const std::string& where, const JsonLimits& limits, JsonSink* sink)
-      : text_(text), where_(where), limits_(limits), sink_(sink) {}
+  Builder(std::string_view text, const std::string& where, const JsonLimits& limits, JsonSink* sink, bool of_row)
+      : text_(text), where_(where), limits_(limits), sink_(sink), of_row_(of_row) {}
 
   Json take() { return std::move(root_); }
 
@@ -54,7 +57,7 @@ class Builder {
     Frame frame = std::move(frames_.back());
     frames_.pop_back();
     if (!frame.sunk.empty()) return add(Json::object());
-    refuse_equal_keys(frame.keys);
+    settle_equal_keys(frame);
     Json object = Json::object();
     auto& members = object.get_ref<Json::object_t&>();
     members.reserve(frame.keys.size());
@@ -73,6 +76,10 @@ class Builder {
 
   template <class Exception>
   bool parse_error(std::size_t position, const std::string&, const Exception& error) {
+    if (text_.starts_with("version https://git-lfs.github.com/spec/")) {
+      throw FormatError(fmt::format("{} is a Git LFS pointer, not the file: run 'git lfs install && git lfs pull' in its folder, or download it again",
+                                    where_));
+    }
     // nlohmann's sentence follows "column N: "; what it calls "last read" can be the whole text, and is left out.
     std::string problem = error.what();
     const std::size_t column = problem.find("column ");
@@ -138,15 +145,31 @@ class Builder {
     return true;
   }
 
-  void refuse_equal_keys(const std::vector<std::string>& keys) const {
+  void settle_equal_keys(Frame& frame) const {
+    std::vector<std::string>& keys = frame.keys;
     if (keys.size() < 2) return;
     std::vector<std::uint32_t> order(keys.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::uint32_t>(i);
-    std::sort(order.begin(), order.end(), [&](auto a, auto b) { return keys[a] < keys[b]; });
+    std::sort(order.begin(), order.end(), [&](auto a, auto b) { return keys[a] != keys[b] ? keys[a] < keys[b] : a < b; });
+    std::vector<bool> gone(of_row_ ? keys.size() : 0, false);
     for (std::size_t i = 1; i < order.size(); ++i) {
       if (keys[order[i - 1]] != keys[order[i]]) continue;
-      throw FormatError(fmt::format("{}: the key '{}' is there twice{}", where_, printable(keys[order[i]]), path()));
+      if (!of_row_) throw FormatError(fmt::format("{}: the key '{}' is there twice{}", where_, printable(keys[order[i]]), path()));
+      gone[order[i - 1]] = true;
+      frame.values[order[i]] = Json::binary({kTwice.begin(), kTwice.end()});
     }
+    if (std::find(gone.begin(), gone.end(), true) == gone.end()) return;
+    std::size_t left = 0;
+    for (std::size_t i = 0; i < gone.size(); ++i) {
+      if (gone[i]) continue;
+      if (left != i) {
+        keys[left] = std::move(keys[i]);
+        frame.values[left] = std::move(frame.values[i]);
+      }
+      ++left;
+    }
+    keys.resize(left);
+    frame.values.resize(left);
   }
 
   // "model.vocab" for the member of objects that comes next; empty inside of an array.
@@ -176,11 +199,12 @@ class Builder {
   const std::string& where_;
   const JsonLimits& limits_;
   JsonSink* sink_;
+  const bool of_row_;  // parse_json_row(): equal keys are the matter of who reads them
   std::vector<Frame> frames_;
   Json root_;
 };
 
-Json parse(std::string_view text, const std::string& where, const JsonLimits& limits, JsonSink* sink) {
+Json parse(std::string_view text, const std::string& where, const JsonLimits& limits, JsonSink* sink, bool of_row = false) {
   if (text.size() > limits.max_bytes) {
     throw FormatError(fmt::format("{}: {} of JSON, more than the {} that are read at most", where,
                                   format_bytes(text.size()), format_bytes(limits.max_bytes)));
@@ -195,7 +219,7 @@ Json parse(std::string_view text, const std::string& where, const JsonLimits& li
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) {
     throw FormatError(fmt::format("{}: empty, where JSON was expected", where));
   }
-  Builder builder(text, where, limits, sink);
+  Builder builder(text, where, limits, sink, of_row);
   Json::sax_parse(text.begin(), text.end(), &builder);
   return builder.take();
 }
@@ -205,6 +229,8 @@ Json parse(std::string_view text, const std::string& where, const JsonLimits& li
 Json parse_json(std::string_view text, const std::string& where, const JsonLimits& limits) {
   return parse(text, where, limits, nullptr);
 }
+
+Json parse_json_row(std::string_view text, const std::string& where) { return parse(text, where, {.max_depth = 512}, nullptr, true); }
 
 Json read_json(const FileRef& file, const JsonLimits& limits) {
   return parse_json(read_file(file, limits.max_bytes), file.string(), limits);

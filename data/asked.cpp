@@ -1,6 +1,5 @@
 #include "lowrank/data/asked.h"
 
-#include "lowrank/core/error.h"
 #include "lowrank/data/rows.h"
 
 namespace lowrank::data {
@@ -16,10 +15,7 @@ const char* prompt_key(const core::JsonView& row) {
 Asked asked_by(const core::JsonView& row, TurnReader& turns, bool has_template) {
   if (auto conversation = turns.read_prompt(row)) return {std::move(conversation), ""};
   const char* const found = prompt_key(row);
-  if (found == nullptr) {
-    throw DataError(row.where() + ": no prompt; expected the key \"prompt\" (and \"answer\"), \"question\", "
-                    "\"instruction\" or \"messages\"; name columns of other names with `columns`");
-  }
+  if (found == nullptr) no_prompt(row);
   const std::string key = found;
   if (key == "prompt") return {std::nullopt, row.at("prompt").as_string()};
   if (has_template) {

@@ -60,7 +60,7 @@ void LayoutUse::add(MaskFrom from, std::int64_t texts) {
   }
 }
 
-std::vector<std::string> layout_notes(const ChatLayout& layout, const LayoutUse& use, bool has_end_token) {
+std::vector<std::string> layout_notes(const ChatLayout& layout, const LayoutUse& use, bool has_end_token, bool all) {
   if (!use.any()) return {};
   std::string what = "the assistant's turns and their ends";
   if (layout.options().loss_on == LossOn::kLast) what = "the assistant's last turn and its end";
@@ -69,10 +69,11 @@ std::vector<std::string> layout_notes(const ChatLayout& layout, const LayoutUse&
     for (const std::string& role : layout.options().roles) roles += (roles.empty() ? "" : ", ") + role;
     what = "the turns of " + roles;
   }
+  if (all) what = "every turn, as `train-on-prompt` says";
   if (use.plain > 0) return {conversation_layout(has_end_token) + "; learned: " + what};
   std::vector<std::string> notes = {
       "conversations are laid out by the chat template " + layout.main_template().name() + "; learned: " + what +
-      (use.marked > 0 ? ", as the template marks them" : ", from where the generation prompt ends")};
+      (all ? "" : use.marked > 0 ? ", as the template marks them" : ", from where the generation prompt ends")};
   if (use.by_turns > 0) {
     notes.push_back("the template rewrites what was said before in " + core::format_count(use.by_turns) +
                     " conversations (it drops earlier thoughts, say): each of their answers is an example of its own, "

@@ -26,8 +26,8 @@ struct LayoutUse {
   void add(MaskFrom from, std::int64_t texts);
   bool any() const { return plain + marked + by_prefixes + by_turns > 0; }
 };
-/// In sentences: layout, what is learned and how it was found.
-std::vector<std::string> layout_notes(const ChatLayout& layout, const LayoutUse& use, bool has_end_token);
+/// In sentences: layout, what is learned (`all`: of prompts too) and how it was found.
+std::vector<std::string> layout_notes(const ChatLayout& layout, const LayoutUse& use, bool has_end_token, bool all = false);
 
 /// Whether none of the answers that are learned says anything.
 bool is_blank(const Conversation& conversation, const ChatOptions& options);

@@ -187,7 +187,7 @@ void read_rows(Reading& reading, const Source& source) {
 
 void add_notes(const Reading& reading, ReadReport& report) {
   const bool chats = reading.layout->has_template();
-  for (std::string& note : layout_notes(*reading.layout, reading.use, reading.tokenizer.eos().has_value()))
+  for (std::string& note : layout_notes(*reading.layout, reading.use, reading.tokenizer.eos().has_value(), reading.options.train_on_prompt))
     report.notes.push_back(std::move(note));
   if (reading.alpaca) {
     report.notes.push_back(

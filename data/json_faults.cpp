@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_row.h"
 #include "lowrank/core/number.h"
 #include "lowrank/core/text.h"
 
@@ -168,7 +169,7 @@ class Mender {
 
 core::Json parse(std::string_view text, const std::string& where) {
   try {
-    return core::parse_json(text, where);
+    return core::parse_json_row(text, where);
   } catch (const FormatError& e) {
     throw DataError(e.what());
   }
@@ -186,7 +187,7 @@ core::Json parse_mended(std::string_view text, const std::string& where) {
 core::Json parse_row(std::string_view text, const std::string& where) {
   if (has_fault(text)) return parse_mended(text, where);
   try {
-    return core::parse_json(text, where);
+    return core::parse_json_row(text, where);
   } catch (const FormatError& e) {
     const std::string_view problem = e.what();
     const bool number = problem.find("NaN") != problem.npos || problem.find("too large for a double") != problem.npos;

@@ -18,12 +18,13 @@ struct Keys {
 };
 
 /// In the order in which a first row is tried.
-const std::array<Keys, 5>& pair_table() {
-  static const std::array<Keys, 5> keys = {{
+const std::array<Keys, 6>& pair_table() {
+  static const std::array<Keys, 6> keys = {{
       {PairKeys::kConversations, "conversations/chosen/rejected", {"conversations"}, {}},
       {PairKeys::kMessages, "messages/chosen/rejected", {"messages"}, {}},
       {PairKeys::kAlpaca, "instruction/chosen/rejected", {"instruction"}, {"input"}},
       {PairKeys::kPrompt, "prompt/chosen/rejected", {"prompt"}, {}},
+      {PairKeys::kQuestion, "question/chosen/rejected", {"question"}, {}},
       {PairKeys::kWhole, "chosen/rejected", {}, {}},
   }};
   return keys;
@@ -62,6 +63,14 @@ std::size_t common_beginning(const std::string& a, const std::string& b) {
     --n;
   if (n > 0 && a[n - 1] == ' ') --n;
   return n;
+}
+
+bool begins_with_answer(const core::JsonView& turns) {
+  if (turns.size() == 0 || !turns.at(0).is_object()) return false;
+  for (const char* key : {"role", "from", "speaker"}) {
+    if (turns.at(0).has_value(key) && turns.at(0).at(key).is_string()) return usual_role(turns.at(0).at(key).as_string()) == "assistant";
+  }
+  return turns.at(0).has("assistant");
 }
 
 bool same_text(const std::vector<Span>& a, const std::vector<Span>& b) {
@@ -143,6 +152,16 @@ Pair PairReader::of_whole(const core::JsonView& row) {
   return of_turns({prompt, row.where()}, {sides, row.where()}, row);
 }
 
+Pair PairReader::of_question(const core::JsonView& question, const core::JsonView& row) {
+  const core::Json prompt = core::Json::array({{{"role", "user"}, {"content", question.as_string()}}});
+  core::Json sides;
+  for (const char* side : {"chosen", "rejected"}) {
+    const core::JsonView answer = row.at(side);
+    sides[side] = answer.is_string() ? core::Json{{"role", "assistant"}, {"content", answer.as_string()}} : answer.raw();
+  }
+  return of_turns({prompt, question.where()}, {sides, row.where()}, row);
+}
+
 Pair PairReader::pair_of(const core::JsonView& row) {
   const core::JsonView chosen = row.at("chosen"), rejected = row.at("rejected");
   const auto of_text = [&](const std::string& prompt) -> Pair {
@@ -166,9 +185,13 @@ Pair PairReader::pair_of(const core::JsonView& row) {
     }
     case PairKeys::kPrompt:
       if (row.at("prompt").is_array()) return of_turns(row.at("prompt"), row, row);
-      // As in UltraFeedback: the prompt once more, beside whole conversations.
-      if (chosen.is_array()) return of_whole(row);
-      return of_text(row.at("prompt").as_string());
+      if (!chosen.is_array()) return of_text(row.at("prompt").as_string());
+      // As in UltraFeedback: the prompt once more, beside whole conversations. Sides that begin with an answer have it there alone.
+      if (!begins_with_answer(chosen)) return of_whole(row);
+      return of_question(row.at("prompt"), row);
+    case PairKeys::kQuestion:
+      if (layout_.has_template() || chosen.is_array() || row.has_value("system")) return of_question(row.at("question"), row);
+      return of_text(row.at("question").as_string() + "\n");
     case PairKeys::kWhole:
       return of_whole(row);
   }

@@ -12,7 +12,7 @@
 namespace lowrank::data {
 
 /// How a file's pairs are keyed.
-enum class PairKeys { kConversations, kMessages, kAlpaca, kPrompt, kWhole };
+enum class PairKeys { kConversations, kMessages, kAlpaca, kPrompt, kQuestion, kWhole };
 std::string pair_keys_name(PairKeys keys);  // "prompt/chosen/rejected"
 
 /// Both sides, as spans or as conversations; learned is the answer with its end, and nothing of the prompt.
@@ -50,6 +50,7 @@ class PairReader {
   void settle_keys(const core::JsonView& row);
   Pair pair_of(const core::JsonView& row);
   Pair of_turns(const core::JsonView& prompt, const core::JsonView& sides, const core::JsonView& row);
+  Pair of_question(const core::JsonView& question, const core::JsonView& row);
   Pair of_whole(const core::JsonView& row);
 
   std::string file_;

@@ -1,7 +1,6 @@
 #include "lowrank/data/row_file.h"
 
 #include <algorithm>
-#include <set>
 #include <string_view>
 
 #include "lowrank/core/error.h"
@@ -48,14 +47,9 @@ RowFileFacts rows_of_lines(const core::FileRef& file, const See& row) {
 }
 
 /// The names of a table's columns; those without one are called as pandas calls them (it writes an index so).
-std::vector<std::string> column_names(const TableReader& reader, std::vector<std::string> names) {
+std::vector<std::string> column_names(std::vector<std::string> names) {
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (names[i].empty()) names[i] = "Unnamed: " + std::to_string(i);
-    if (std::find(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(i), names[i]) !=
-        names.begin() + static_cast<std::ptrdiff_t>(i)) {
-      throw DataError(reader.where() + ": two columns are named '" + core::printable(names[i], 40) +
-                      "'; the first line names the columns");
-    }
   }
   return names;
 }
@@ -64,7 +58,7 @@ RowFileFacts rows_of_table(const core::FileRef& file, const See& row) {
   TableReader reader(file);
   std::vector<std::string> fields;
   if (!reader.next(fields)) no_rows(name_of(file), false);
-  const std::vector<std::string> names = column_names(reader, std::move(fields));
+  const std::vector<std::string> names = column_names(std::move(fields));
   bool any = false;
   while (reader.next(fields)) {
     any = true;
@@ -75,9 +69,10 @@ RowFileFacts rows_of_table(const core::FileRef& file, const See& row) {
     }
     core::Json json = core::Json::object();
     for (std::size_t i = 0; i < names.size(); ++i) {
-      json[names[i]] = core::find_invalid_utf8(fields[i]) == std::string::npos
-                           ? core::Json(std::move(fields[i]))
-                           : faulty_text("bytes that are no UTF-8");
+      core::Json& value = json[names[i]];
+      value = !value.is_null()                                            ? faulty_text("two columns of this name")
+              : core::find_invalid_utf8(fields[i]) == std::string::npos ? core::Json(std::move(fields[i]))
+                                                                          : faulty_text("bytes that are no UTF-8");
     }
     row({json, reader.where()}, reader.bytes_read());
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
@@ -80,11 +81,15 @@ std::string first_text(const core::JsonView& row, const std::vector<std::string>
   return found == names.end() ? "" : *found;
 }
 
+std::string likely_question(const core::JsonView& row) {
+  return first_text(row, {"instruction", "question", "query", "prompt", "problem", "source", "input", "document"});
+}
+
 /// What `columns` would say of a row whose keys have other names for the same: " prompt=query,completion=response".
 std::string likely_columns(const core::JsonView& row) {
   const std::string answer =
       first_text(row, {"answer", "response", "output", "completion", "target", "solution", "best_answer", "reply", "summary"});
-  const std::string question = first_text(row, {"instruction", "question", "query", "prompt", "problem", "source", "input", "document"});
+  const std::string question = likely_question(row);
   const std::string context = first_text(row, {"input", "context"});
   if (!answer.empty() && question == "instruction")
     return " instruction=instruction," + (context.empty() ? "" : "input=" + context + ",") + "output=" + answer;
@@ -101,6 +106,12 @@ void refuse_unpaired(const core::JsonView& row, const std::string& verb) {
   const char* const key = liked_key(row);
   if (key == nullptr) return;
   throw DataError(row.where() + ": \"" + key + "\" beside an answer says whether it was liked (KTO's form), " + verb);
+}
+
+void no_prompt(const core::JsonView& row) {
+  const std::string question = likely_question(row);
+  throw DataError(row.where() + ": no prompt; expected the key \"prompt\" (and \"answer\"), \"question\", \"instruction\" or \"messages\", found " +
+                  found_keys(row) + "; name columns of other names with `columns`" + (question.empty() ? "" : " prompt=" + question));
 }
 
 std::string alpaca_prompt(const core::JsonView& row) {
@@ -188,7 +199,19 @@ Row RowReader::read(const core::JsonView& row) {
 }
 
 Row RowReader::row_of(const core::JsonView& row) {
-  const auto text = [&](const char* key) { return row.at(key).as_string(); };
+  const auto text = [&](const char* key) {
+    const core::JsonView value = row.at(key);
+    const bool number = (value.raw().is_number() && std::isfinite(value.raw().get<double>())) || value.raw().is_boolean();
+    try {
+      return value.as_string();
+    } catch (const FormatError& e) {
+      if (number) throw FormatError(std::string(e.what()) + "; a `layout` with {" + core::printable(key, 40) + "} writes numbers as text");
+      if (!value.raw().is_structured()) throw;
+      throw FormatError(std::string(e.what()) +
+                        "; rows are objects one by one, and where all of a column stands under its name pandas writes them by "
+                        "to_json(orient=\"records\", lines=True)");
+    }
+  };
   switch (*keys_) {
     case RowKeys::kText:
       return {{{text("text"), true, true}}, {}};

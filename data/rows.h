@@ -71,6 +71,9 @@ class RowReader {
 /// what the reader would do with it.
 void refuse_unpaired(const core::JsonView& row, const std::string& verb);
 
+/// DataError for a row that asks nothing: what it has, and what `columns` would say.
+[[noreturn]] void no_prompt(const core::JsonView& row);
+
 /// The prompt of an Alpaca row, in the layout of the Stanford data set, up to and including "### Response:\n". FormatError for a
 /// row with earlier turns, which that layout has no place for.
 std::string alpaca_prompt(const core::JsonView& row);

@@ -262,6 +262,8 @@ Source source_of_file(const core::FileRef& file, Format format, std::vector<std:
   bool whole = false;
   if (begins_as_rows(head_of(file, whole))) return {file, SourceKind::kJson};
   TextStream refuses_what_is_no_text(file);
+  for (int piece = 0; piece < 2 && !refuses_what_is_no_text.next().empty(); ++piece) {  // compressed data that ends too early, too
+  }
   throw DataError(name_of(file) +
                   " ends in none of " + kDataEndings + " and .arrow, and holds no rows of JSON; rename or convert it, or pass `format` text to read it "
                   "as plain text");

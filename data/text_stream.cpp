@@ -79,6 +79,9 @@ void TextStream::find_encoding() {
   while (pending_.size() < 64 && read_more()) {
   }
   const std::string_view head = pending_;
+  if (head.starts_with("version https://git-lfs.github.com/spec/")) {
+    throw DataError(name_ + " is a Git LFS pointer, not the data: run 'git lfs install && git lfs pull' in its folder, or download it again");
+  }
   const auto take_mark = [&](std::string_view mark) {
     facts_.had_bom = head.starts_with(mark);
     if (facts_.had_bom) pending_.erase(0, mark.size());

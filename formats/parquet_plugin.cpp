@@ -46,7 +46,9 @@ Json list_at(const arrow::Array& array, std::int64_t i) {
 Json struct_at(const arrow::StructArray& array, std::int64_t i) {
   Json object = Json::object();
   for (int k = 0; k < array.num_fields(); ++k) {
-    object[array.struct_type()->field(k)->name()] = value_at(*array.field(k), i);
+    const std::string& name = array.struct_type()->field(k)->name();
+    static constexpr std::string_view kTwice = "two columns of this name";  // only who reads it is refused
+    object[name] = object.contains(name) ? Json::binary({kTwice.begin(), kTwice.end()}) : value_at(*array.field(k), i);
   }
   return object;
 }

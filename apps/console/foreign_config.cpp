@@ -73,7 +73,7 @@ class Converter {
     for (const auto& [key, value] : file_.items()) {
       if (!value.is_null() && !own_way(key, value)) by_table(key, value);
     }
-    if (result_.verb == "finetune") defaults();
+    defaults();
     in_order();
     return std::move(result_);
   }
@@ -84,6 +84,11 @@ class Converter {
   }
   void set(const std::string& name, const Json& value, const std::string& remark = "") {
     if (!has(name)) result_.settings.push_back({name, value, remark});
+  }
+  void replace(const std::string& name, const Json& value) {
+    const auto it = std::find_if(result_.settings.begin(), result_.settings.end(), [&](const auto& s) { return s.name == name; });
+    if (it == result_.settings.end()) return set(name, value);
+    it->value = value;
   }
   void leave(const std::string& key, const std::string& why) { result_.left_out.emplace_back(key, why); }
   const Json* find(const std::string& key) const {
@@ -137,7 +142,26 @@ class Converter {
     if (key == "lora_parameters" && value.is_object()) return mlx_parameters(value);
     if (key == "lr_schedule" && value.is_object()) return mlx_schedule(value);
     if (key == "datasets" && value.is_array()) return axolotl_datasets(value);
-    if (key == "dataset" && result_.tool == "LLaMA-Factory") return factory_datasets(words(value, ","));
+    if (key == "dataset" && result_.tool == "LLaMA-Factory") return factory_datasets("data", words(value, ","));
+    if (key == "eval_dataset" && result_.tool == "LLaMA-Factory") return factory_datasets("val-data", words(value, ","));
+    if (key == "chat_template" && result_.tool == "Axolotl") {
+      if (value != Json("tokenizer_default")) {
+        leave(key, "the model's own chat template is used; give --chat-template FILE where " + words(value, ",") + " is another");
+      }
+      return true;
+    }
+    if (key == "tokens" && value.is_array()) {
+      if (!value.empty()) leave(key, "--add-tokens FILE takes them, one a line");
+      return true;
+    }
+    if (key == "mask_prompt" && result_.tool == "mlx-lm") {
+      if (is_off(value)) set("train-on-prompt", true);
+      return true;
+    }
+    if (key == "assistant_only_loss") {
+      if (is_off(value)) learns_all_turns(key);
+      return true;
+    }
     if (key == "dataset_name" || key == "dataset") {
       set("data", Json::array({words(value, ",")}),
           "files or folders, or ORG/NAME of the hub after `lowrank pull datasets/ORG/NAME`");
@@ -163,6 +187,10 @@ class Converter {
       return true;
     }
     return false;
+  }
+
+  void learns_all_turns(const std::string& key) {
+    leave(key, result_.tool + " learns every turn of conversations; here it is the assistant's, or all by --train-on-prompt");
   }
 
   bool method(const std::string& key, const std::string& name) {
@@ -200,7 +228,7 @@ class Converter {
     by_table("lr_scheduler_type", schedule.value("name", Json("constant")));
     if (schedule.contains("warmup")) set("warmup", schedule["warmup"], "steps");
     const Json* const arguments = schedule.contains("arguments") ? &schedule["arguments"] : nullptr;
-    if (arguments != nullptr && arguments->is_array() && !arguments->empty()) set("lr", arguments->front());
+    if (arguments != nullptr && arguments->is_array() && !arguments->empty()) replace("lr", arguments->front());
     return true;
   }
 
@@ -208,7 +236,19 @@ class Converter {
     Json paths = Json::array();
     std::string format, remark;
     for (const Json& one : list) {
-      const Json& path = one.contains("data_files") ? one["data_files"] : one.value("path", Json(""));
+      if (!one.is_object()) {
+        leave("datasets", "an entry that is no mapping: " + words(one, ","));
+        continue;
+      }
+      for (const auto& [key, value] : one.items()) {
+        static const std::set<std::string> read = {"path", "data_files", "type", "ds_type"};
+        if (read.count(key) != 0 || value.is_null()) continue;
+        leave("datasets: " + key, key == "split"               ? "all of a file is read; give the part as a file of its own"
+                                  : key.starts_with("field")   ? "name columns with --columns, such as messages=" + words(value, ",")
+                                  : key == "roles_to_train"    ? "--loss-on roles says whose turns are learned"
+                                                               : "nothing like it here");
+      }
+      const Json path = one.contains("data_files") ? one["data_files"] : one.value("path", Json(""));
       if (path.is_array()) {
         for (const Json& file : path) paths.push_back(file);
       } else if (!path.is_null() && path != Json("")) {
@@ -229,7 +269,7 @@ class Converter {
   }
 
   /// Names of dataset_info.json, where it can be read, as the files they stand for.
-  bool factory_datasets(const std::string& names) {
+  bool factory_datasets(const std::string& target, const std::string& names) {
     const Json* const directory = find("dataset_dir");
     const fs::path folder = directory != nullptr && directory->is_string() ? directory->get<std::string>() : "data";
     Json info;
@@ -245,14 +285,16 @@ class Converter {
       if (name.empty()) continue;
       const auto entry = info.is_object() ? info.find(name) : info.end();
       if (entry != info.end() && entry->is_object() && entry->contains("file_name")) {
-        paths.push_back((folder / (*entry)["file_name"].get<std::string>()).string());
+        // Names of columns and roles of its own are read where the entry is.
+        const bool mapped = entry->contains("columns") || entry->contains("tags");
+        paths.push_back((folder / (mapped ? name : (*entry)["file_name"].get<std::string>())).string());
         format = entry->value("formatting", "alpaca");
       } else {
         paths.push_back(name);
         remark = "names of LLaMA-Factory's dataset_info.json: write the files that they stand for";
       }
     }
-    set("data", paths, remark);
+    set(target, paths, remark);
     if (format == "sharegpt" && result_.verb == "finetune") set("format", "auto");
     return true;
   }
@@ -318,11 +360,11 @@ class Converter {
     if (ours.name == "max-steps" && x <= 0) return;  // their word for: by epochs
     if (ours.name == "val-split" && x >= 1)
       return leave(key, "--val-split is a share below 1 here; or give --val-data");
-    if (ours.name == "warmup") {  // two keys of theirs, of which the one that is not 0 counts
+    if (ours.name == "warmup" && has("warmup")) {  // two keys of theirs: steps, where they are any, before a share
       const auto it = std::find_if(result_.settings.begin(), result_.settings.end(),
                                    [](const auto& s) { return s.name == "warmup"; });
-      if (it != result_.settings.end() && x != 0) it->value = value;
-      if (it != result_.settings.end()) return;
+      if (x != 0 && (it->value == Json(0) || it->value == Json(0.0) || key.find("steps") != key.npos)) it->value = value;
+      return;
     }
     if (ours.name == "early-stopping" && x <= 0) return;
     if (ours.range && (x < ours.range->first || x > ours.range->second))
@@ -341,7 +383,9 @@ class Converter {
     if (name == "cosine_decay") same = "cosine";
     if (name == "linear_decay" || name == "linear_schedule") same = "linear";
     if (std::find(ours.choices.begin(), ours.choices.end(), same) != ours.choices.end()) return set("schedule", same);
-    leave(key, name + " is not offered; the default, cosine, stands");
+    const std::string near = name.starts_with("cosine") ? "cosine" : "linear";
+    leave(key, fmt::format("{} is not offered; {} stands for it", name, near));
+    set("schedule", near);
   }
 
   /// What holds where their file is silent and ours would mean something else.
@@ -363,6 +407,12 @@ class Converter {
       missing("rank", 8);
       missing("alpha", 160);
     }
+    if (result_.tool == "TRL" && find("assistant_only_loss") == nullptr) learns_all_turns("assistant_only_loss (not given)");
+    if (result_.tool == "Axolotl") {
+      missing("batch-size", 1);
+      missing("epochs", 1);
+      missing("val-split", 0);
+    }
     if (result_.tool == "LLaMA-Factory" || result_.tool == "TRL") {
       missing("lr", result_.tool == "TRL" ? 2e-5 : 5e-5);
       missing("batch-size", 8);
@@ -374,6 +424,8 @@ class Converter {
     if (result_.tool == "mlx-lm") {
       missing("lr", 1e-5);
       missing("max-steps", 1000);
+      if (find("mask_prompt") == nullptr) missing("train-on-prompt", true);
+      if (find("num_layers") == nullptr) leave("num_layers (not given)", "mlx-lm trains the last 16 layers; all are trained here, or those of --layers");
       missing("seq-len", 2048);
       missing("schedule", "constant");
       missing("warmup", 0);

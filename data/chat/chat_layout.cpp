@@ -86,10 +86,23 @@ void ChatLayout::probe() {
   if (!reads("tool_calls")) return;
   const Json asked = parts_only_ ? question(Json::array({part})) : question(kNeedle);
   const auto with_call = [&](const Json& arguments) { return rendered(Json::array({asked, call(arguments)})); };
+  const auto without_content = [&](const Json& arguments) -> std::optional<std::string> {
+    Conversation conversation;
+    conversation.turns = Json::array({asked, call(arguments)});
+    conversation.turns[1].erase("content");
+    try {
+      return conversation_prompt(*template_, special_tokens_, conversation, options_);
+    } catch (const DataError&) {
+      return std::nullopt;
+    }
+  };
   const std::string text = R"({"city": "NEEDLE"})";
-  const std::optional<std::string> as_object = with_call({{"city", kNeedle}});
-  // A template that joins strings cannot take an object, or writes it as Python would.
-  arguments_as_text_ = (!as_object || holds(as_object, "{'city': 'NEEDLE'}")) && holds(with_call(text), text);
+  // A template that joins strings cannot take an object, or writes it as Python would. Some look at calls only where there is no content.
+  const auto wants_text = [&](const auto& render) {
+    const std::optional<std::string> as_object = render(Json{{"city", kNeedle}});
+    return (!as_object || holds(as_object, "{'city': 'NEEDLE'}")) && holds(render(Json(text)), text);
+  };
+  arguments_as_text_ = wants_text(with_call) || wants_text(without_content);
 }
 
 ConversationTexts ChatLayout::texts(const Conversation& conversation) const {

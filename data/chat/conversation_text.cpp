@@ -32,6 +32,23 @@ std::string role_of(const core::Json& turn) {
 }
 
 /// Renders beginnings of one conversation.
+/// Where a template asks a call's content whether it is none, a turn without that key is an error of it: null is there then.
+Rendering rendered(const ChatTemplate& chat_template, const core::Json& variables, const ChatOptions& options) {
+  try {
+    return chat_template.render(variables, options.date, options.limits);
+  } catch (const DataError&) {
+    core::Json with_null = variables;
+    bool any = false;
+    for (core::Json& turn : with_null["messages"]) {
+      if (!turn.is_object() || !turn.contains("tool_calls") || turn.contains("content")) continue;
+      turn["content"] = nullptr;
+      any = true;
+    }
+    if (!any) throw;
+    return chat_template.render(with_null, options.date, options.limits);
+  }
+}
+
 class Renderer {
  public:
   Renderer(const ChatTemplate& chat_template, const core::Json& special_tokens, const Conversation& conversation,
@@ -46,7 +63,7 @@ class Renderer {
     for (std::size_t i = 0; i < turns; ++i) messages.push_back(turns_[i]);
     variables_["messages"] = std::move(messages);
     variables_["add_generation_prompt"] = with_prompt;
-    return template_.render(variables_, options_.date, options_.limits);
+    return rendered(template_, variables_, options_);
   }
 
   const core::Json& turns() const { return turns_; }
@@ -247,7 +264,7 @@ std::string conversation_prompt(const ChatTemplate& chat_template, const core::J
                                 const Conversation& conversation, const ChatOptions& options) {
   core::Json variables = conversation_variables(special_tokens, conversation, options);
   variables["add_generation_prompt"] = true;
-  return chat_template.render(variables, options.date, options.limits).text;
+  return rendered(chat_template, variables, options).text;
 }
 
 ConversationTexts conversation_texts(const ChatTemplate& chat_template, const core::Json& special_tokens,

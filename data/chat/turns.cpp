@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_row.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/chat/python_json.h"
 
@@ -115,7 +116,8 @@ std::vector<std::string> TurnNotes::sentences() const {
   std::vector<std::string> all;
   if (!unread.empty()) all.push_back("keys of turns that are not read: " + counted(unread, "\""));
   if (!unknown_roles.empty())
-    all.push_back("roles that the chat template is given as they are: " + counted(unknown_roles, ""));
+    all.push_back("roles that the chat template does not know by name, and is given as they are (it may leave their turns out): " +
+                  counted(unknown_roles, ""));
   if (unused_tools > 0) {
     all.push_back(core::format_count(unused_tools) +
                   " conversations have tools, which the chat template has no place for: they are not shown");
@@ -155,7 +157,10 @@ const std::vector<std::string>& conversation_row_keys(bool has_template) {
 }
 
 std::string TurnReader::role_of(const std::string& name, const std::string& where) {
-  if (const auto known = known_role(name)) return std::string(*known);
+  if (const auto known = known_role(name)) {
+    if (*known == "developer" && layout_.has_template() && !layout_.reads("developer")) ++notes_.unknown_roles[name];
+    return std::string(*known);
+  }
   std::vector<std::string> names;
   for (const auto& role : kRoles) names.emplace_back(role.first);
   const std::string nearest = core::did_you_mean(name, names);
@@ -384,6 +389,14 @@ void TurnReader::begin(const JsonView& row, Conversation& conversation) {
 
 void TurnReader::add_all(const JsonView& turns, Conversation& conversation) {
   if (turns.is_object()) return add(turns, conversation);
+  if (turns.is_string()) {  // as tables have them
+    const std::string text = turns.as_string();
+    if (text.find_first_not_of(" \t\r\n") == text.npos || text[text.find_first_not_of(" \t\r\n")] != '[') {
+      turns.fail("expected an array of turns, or one as JSON in a string, found the string '" + core::printable(text, 40) + "'");
+    }
+    const Json parsed = core::parse_json_row(text, turns.where());
+    return add_all({parsed, turns.where()}, conversation);
+  }
   if (!turns.is_array()) turns.fail("expected an array of turns, found " + std::string(turns.raw().type_name()));
   for (std::size_t i = 0; i < turns.size(); ++i) add(turns.at(i), conversation);
 }
@@ -393,6 +406,7 @@ Conversation TurnReader::read(const JsonView& turns, const JsonView& row) {
   begin(row, conversation);
   const std::size_t before = conversation.turns.size();
   add_all(turns, conversation);
+  if (conversation.turns.size() == before) turns.fail("there are no turns; take the row out");
   end(row, before, conversation);
   return conversation;
 }

@@ -32,6 +32,8 @@ void refuse_what_has_no_meaning(const Fields& fields, const FinetuneSpec& spec) 
            {"general-data", "measures perplexity, which a classifier has none of"},
            {"max-forgetting", "measures perplexity, which a classifier has none of"},
            {"train-on-prompt", "is for prompts and answers, and labelled texts have neither"},
+           {"loss-on", "is for the turns that are learned, and of labelled texts the label is"},
+           {"token-cache", "keeps texts that are learned, not labelled ones"},
            {"format", "is for text and instruction data; labelled texts are rows {\"text\", \"label\"}"},
            {"layout", "makes a text of a row, and labelled texts are columns; name them with `columns`"},
            {"mix-temperature", "mixes texts that are learned, not labelled ones"},

@@ -137,6 +137,9 @@ data::Split held_out_fold(const Fields& fields, const DataSpec& spec, const std:
     fields.fail("fold", fmt::format("expected I/K with I from 1 to K, such as 2/5, found '{}'", core::printable(fold)));
   }
   if (spec.has_validation()) fields.fail("fold", "takes the validation data from `data`; leave `val-data` out");
+  if (fields.given("val-split") && spec.val_split != DataSpec().val_split) {
+    fields.fail("val-split", "a fold is as large as the number of folds says; leave it out");
+  }
   return data::fold(all, index, folds, seed);
 }
 

@@ -226,8 +226,9 @@ TEST_CASE("settings of other tools are known, answered at once, and written in o
         {"out", "adapters"},
         {"seq-len", 2048},
         {"schedule", "constant"},
-        {"warmup", 0}},
-       {"val_batches"}},
+        {"warmup", 0},
+        {"train-on-prompt", true}},
+       {"num_layers (not given)", "val_batches"}},
       {"TRL",
        kTrl,
        {{"model", "org/name"},
@@ -244,7 +245,7 @@ TEST_CASE("settings of other tools are known, answered at once, and written in o
         {"schedule", "linear"},
         {"warmup", 0},
         {"val-split", 0}},
-       {"lr_scheduler_type", "packing"}},
+       {"assistant_only_loss (not given)", "lr_scheduler_type", "packing"}},
       {"PEFT",
        kPeft,
        {{"model", "org/name"},
@@ -281,6 +282,39 @@ TEST_CASE("settings of other tools are known, answered at once, and written in o
   }
   write_text(dir / "mine.yaml", "rank: 4\n");
   check_parts(run({"config", (dir / "mine.yaml").string()}).err, {"--config", "Axolotl"});
+}
+
+TEST_CASE("of two keys of another tool's file the one counts that counts there, and what is read of a data set is said", "[e2e]") {
+  TempDir dir;
+  const auto written = [&](const std::string& text) {
+    write_text(dir / "theirs.yaml", text);
+    const CommandResult result = run({"config", (dir / "theirs.yaml").string()});
+    CAPTURE(result.err);
+    CHECK(result.exit == 0);
+    return result.out;
+  };
+  fs::create_directory(dir / "data");
+  write_text(dir / "data/dataset_info.json",
+             R"({"mine": {"file_name": "x.json", "columns": {"response": "good"}}, "plain": {"file_name": "y.json"}})");
+  const std::string factory = "model_name_or_path: m\nfinetuning_type: lora\nstage: sft\noutput_dir: o\ndataset_dir: " +
+                              (dir / "data").string() + "\n";
+  for (const char* warmup : {"warmup_steps: 20\nwarmup_ratio: 0.1\n", "warmup_ratio: 0.1\nwarmup_steps: 20\n"}) {
+    CHECK(contains(written(factory + "dataset: mine,plain\n" + warmup), "warmup: 20\n"));
+  }
+  check_parts(written(factory + "dataset: mine\neval_dataset: plain\nmask_history: true\nwarmup_ratio: 0.1\nwarmup_steps: 0\n"),
+              {"data: [" + (dir / "data/mine").string(), "val-data: [" + (dir / "data/y.json").string(), "warmup: 0.1", "loss-on: last"});
+  const std::string restarts = written(factory + "dataset: plain\nlr_scheduler_type: cosine_with_restarts\n");
+  check_parts(restarts, {"schedule: cosine", "cosine_with_restarts is not offered; cosine stands for it"});
+  check_parts(written("stage: dpo\n" + factory.substr(0, factory.find("stage")) + "dataset: plain\npref_beta: 0.2\n"),
+              {"lowrank align dpo", "lr: 5e-05", "beta: 0.2"});
+  check_parts(written("base_model: m\ndatasets:\n  - path: a.jsonl\n    type: chat_template\n    field_messages: conv\n    split: train[:10%]\n"
+                      "micro_batch_size: 2\nsequence_len: 64\npeft_use_rslora: true\nchat_template: chatml\noutput_dir: o\n"),
+              {"rslora: true", "val-split: 0", "datasets: field_messages: name columns with --columns, such as messages=conv",
+               "datasets: split:", "--chat-template FILE where chatml"});
+  const std::string mlx = "model: m\ndata: d\nfine_tune_type: lora\niters: 10\nnum_layers: -1\nlearning_rate: 1e-5\n"
+                          "lr_schedule: {name: cosine_decay, arguments: [1e-4, 10]}\n";
+  check_parts(written(mlx), {"lr: 0.0001", "train-on-prompt: true"});
+  CHECK_FALSE(contains(written(mlx + "mask_prompt: true\n"), "train-on-prompt"));
 }
 
 TEST_CASE("an adapter finds its base from any folder, and says what to do where the base is not there", "[e2e]") {

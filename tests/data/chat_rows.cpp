@@ -261,7 +261,11 @@ TEST_CASE("pairs of messages are laid out by the template, in every form", "[uni
       {R"({"prompt": [{"role": "user", "content": "Hi"}], "chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]})",
        R"({"chosen": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "a"}], "rejected": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "b"}]})",
        R"({"conversations": [{"from": "human", "value": "Hi"}], "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}})",
-       R"({"instruction": "Hi", "chosen": "a", "rejected": "b"})"}) {
+       R"({"instruction": "Hi", "chosen": "a", "rejected": "b"})",
+       R"({"prompt": "Hi", "chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]})",
+       R"({"prompt": "Hi", "chosen": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "a"}], "rejected": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "b"}]})",
+       R"({"question": "Hi", "chosen": [{"from": "gpt", "value": "a"}], "rejected": [{"from": "gpt", "value": "b"}]})",
+       R"({"question": "Hi", "chosen": "a", "rejected": "b"})"}) {
     CAPTURE(row);
     TempDir dir;
     write_text(dir / "pairs.jsonl", row);
@@ -278,6 +282,48 @@ TEST_CASE("pairs of messages are laid out by the template, in every form", "[uni
   CHECK(text(pairs.examples.at(0)) == "<s><user>q|\n<assistant>x|\n<user>Hi|\n<assistant>a|\n");
   CHECK(learned(pairs.examples.at(0)) == "a|\n");
   CHECK_FALSE(says(pairs.report, "history"));
+  write_text(dir / "pairs.jsonl", R"({"system": "S", "question": "Hi", "chosen": "a", "rejected": "b"})");  // orca's
+  const Dataset orca = data::load_preferences({dir / "pairs.jsonl"}, FakeTokenizer(), 99, nullptr, layout());
+  CHECK(text(orca.examples.at(0)) == "<s><system>S|\n<user>Hi|\n<assistant>a|\n");
+  CHECK_FALSE(says(orca.report, "not read"));
+}
+
+TEST_CASE("turns may be JSON in a string, as tables have them, and a conversation without any is said", "[unit]") {
+  Chat c;
+  const Dataset all = c.load(R"({"messages": "[{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"A\"}]"})");
+  CHECK(text(all.examples.at(0)) == "<s><user>a|\n<assistant>A|\n");
+  CHECK(learned(all.examples.at(0)) == "A|\n");
+  const auto refused = [&](const char* row) { return message_of<DataError>([&] { c.load(row); }); };
+  CHECK(contains(refused(R"({"messages": "[{'role': 'user'}]"})"), "line 1: messages: not valid JSON"));
+  CHECK(contains(refused(R"({"messages": "hello"})"), "found the string 'hello'"));
+  CHECK(contains(refused(R"({"messages": []})"), "line 1: messages: there are no turns; take the row out"));
+}
+
+TEST_CASE("a developer's turn that the template does not know is said", "[unit]") {
+  Chat c;
+  const char* row =
+      R"({"messages": [{"role": "developer", "content": "Be short."}, {"role": "user", "content": "a"}, {"role": "assistant", "content": "A"}]})";
+  CHECK(says(c.load(row).report, "does not know by name"));
+  c.source = "{% for m in messages %}{% if m.role == 'developer' %}!{% endif %}<{{ m.role }}>{{ m.content }}|\n{% endfor %}"
+             "{% if add_generation_prompt %}<assistant>{% endif %}";
+  CHECK_FALSE(says(c.load(row).report, "does not know by name"));
+}
+
+TEST_CASE("a template that asks calls for content that is none gets it, and their arguments as it joins them", "[unit]") {
+  Chat c;  // as DeepSeek-R1's
+  c.source = "{% for m in messages %}{% if m['role'] == 'assistant' and m['content'] is none %}[{% for t in m['tool_calls'] %}"
+             "{{ t['function']['name'] + ':' + t['function']['arguments'] }}{% endfor %}]|\n{% else %}<{{ m.role }}>{{ m['content'] + '|' }}\n"
+             "{% endif %}{% endfor %}";
+  const Dataset all = c.load(
+      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": {"x": 1}}}]}]})");
+  CHECK(text(all.examples.at(0)) == "<user>a|\n[f:{\"x\": 1}]|\n");
+}
+
+TEST_CASE("every turn is learned where prompts are, and the note says so", "[unit]") {
+  Chat c;
+  c.options.train_on_prompt = true;
+  CHECK(says(c.load(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "A"}]})").report,
+             "learned: every turn, as `train-on-prompt` says"));
 }
 
 TEST_CASE("prompts and labelled texts may be conversations", "[unit]") {
@@ -303,6 +349,9 @@ TEST_CASE("prompts and labelled texts may be conversations", "[unit]") {
   const data::LabelledTexts labelled = data::load_labelled({dir / "labels.jsonl"}, FakeTokenizer(), 99, {}, layout());
   CHECK(text(labelled.texts.examples.at(0)) == "<s><user>Hi|\n");
   CHECK(labelled.texts.report.format == "messages/label");
+  write_text(dir / "prompts.jsonl", R"({"query": "How far?", "id": 3})");
+  const std::string told = message_of<DataError>([&] { data::load_prompts({dir / "prompts.jsonl"}, FakeTokenizer(), 99, layout()); });
+  CHECK(contains(told, "found \"query\", \"id\"; name columns of other names with `columns` prompt=query"));
 }
 
 TEST_CASE("the end of a turn is the special token behind an answer", "[unit]") {

@@ -124,7 +124,8 @@ TEST_CASE("NaN, half a surrogate pair, NUL and bytes that are no UTF-8 are no er
   const std::string good = "{\"prompt\": \"a\", \"completion\": \"b\"}\n";
   for (const std::string& fault :
        {"NaN"s, "Infinity"s, "-Infinity"s, "1e999"s, "\"nice \\ud83d\""s, "\"\\udc00x\""s, "\"\\u0000\""s, "\"\xff\""s,
-        "\"a\0b\""s, "[{\"deep\": [NaN, \"\\ud83d\"]}]"s}) {
+        "\"a\0b\""s, "[{\"deep\": [NaN, \"\\ud83d\"]}]"s,
+        "[{\"x\": 1, \"x\": 2}]"s, std::string(300, '[') + std::string(300, ']')}) {
     CAPTURE(fault);
     const Dataset all = load("r.jsonl", good + "{\"prompt\": \"c\", \"raw\": " + fault + ", \"completion\": \"d\"}\n");
     CHECK(text(all, 1) == "cd");
@@ -136,6 +137,13 @@ TEST_CASE("NaN, half a surrogate pair, NUL and bytes that are no UTF-8 are no er
   CHECK(contains(refusal("r.jsonl", "{\"text\": \"The cat was happy \\ud83d\"}\n"),
                  "line 1: text: expected a string, found half of a surrogate pair (\\ud83d), which is no character"));
   CHECK(contains(refusal("r.jsonl", "{\"text\": NaN}\n"), "found nan"));
+  CHECK(text(load("r.jsonl", "{\"id\": 1, \"text\": \"a\", \"id\": 2}\n"), 0) == "a");
+  CHECK(contains(refusal("r.jsonl", "{\"text\": \"a\", \"text\": \"b\"}\n"), "text: expected a string, found two values under one key"));
+  CHECK(contains(refusal("r.jsonl", "{\"question\": \"a\", \"answer\": 42}\n"), "found 42; a `layout` with {answer} writes numbers as text"));
+  CHECK(contains(refusal("r.json", "{\"question\": [\"a\"], \"answer\": [\"b\"]}\n"), "orient=\"records\""));
+  for (const char* name : {"r.jsonl", "r.txt", "r.csv", "r.json"}) {
+    CHECK(contains(refusal(name, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"), "is a Git LFS pointer"));
+  }
   CHECK(text(load("r.jsonl", "{\"\\ud83d\": 1, \"text\": \"NaN \\ud83d\\ude00\"}\n"), 0) == "NaN \xf0\x9f\x98\x80");
   // Other faults stay faults of the row.
   CHECK(contains(refusal("r.jsonl", "{\"text\": \"a\", \"x\": nan}\n"), "not valid JSON"));

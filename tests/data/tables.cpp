@@ -74,7 +74,7 @@ TEST_CASE("tables that are broken are refused with their line", "[unit]") {
   CHECK(contains(refusal("text,n\na,1\nb\n"), "t.csv line 3: expected 2 fields by comma, as the first line has, found 1"));
   CHECK(contains(refusal("text,n\n\"a\" b,1\n"), "line 2: text follows a closing quote"));
   CHECK(contains(refusal("text,n\na,1\n\"b,1\n\n\n"), "line 3: a quote is never closed"));
-  CHECK(contains(refusal("text,text\na,1\n"), "two columns are named 'text'"));
+  CHECK(contains(refusal("text,text\na,1\n"), "text: expected a string, found two columns of this name"));
   CHECK(contains(refusal("text,n\n"), "holds no rows below its first line"));
   CHECK(contains(refusal("words,n\na,1\n"), "found \"words\", \"n\""));
   CHECK(contains(refusal("text,n\ncaf\xc3\xa9 \xff,1\n"), "text: expected a string, found bytes that are no UTF-8"));
