@@ -12,10 +12,15 @@ export UBSAN_OPTIONS=print_stacktrace=1 OMP_NUM_THREADS=1
 found=0
 for test in "${tests[@]}"; do
   cmake --build build-asan-torch -j "$(nproc)" --target "test_$test" > build-asan-torch/build.log 2>&1 || { tail -20 build-asan-torch/build.log; exit 1; }
-  # Where memory comes from, and how much of it is taken, is another matter with such an allocator.
-  build-asan-torch/tests/test_"$test" '~[slow]' '~[memory]' > "build-asan-torch/$test.log" 2>&1 && { echo "$test: $(tail -2 "build-asan-torch/$test.log" | head -1)"; continue; }
-  found=1
-  echo "$test: FOUND something (build-asan-torch/$test.log)"
-  grep -m5 -E 'ERROR: AddressSanitizer|runtime error|FAILED|test cases:' "build-asan-torch/$test.log" || tail -5 "build-asan-torch/$test.log"
+  log=build-asan-torch/$test.log
+  build-asan-torch/tests/test_"$test" '~[slow]' > "$log" 2>&1 || true
+  # Bounds of a test may be missed here (sums are rounded otherwise at -O1, memory comes from another allocator): that is said, and no finding.
+  if grep -qE '^(All tests passed|test cases:)' "$log" && ! grep -qE 'ERROR: AddressSanitizer|runtime error' "$log"; then
+    echo "$test: nothing found; $(grep -hE '^(All tests passed|test cases:)' "$log")"
+  else
+    found=1
+    echo "$test: FOUND something ($log)"
+    grep -m3 -E 'ERROR: AddressSanitizer|runtime error' "$log" || tail -5 "$log"
+  fi
 done
 exit $found
