@@ -9,6 +9,7 @@
 #include "lowrank/core/json.h"
 #include "lowrank/core/json_row.h"
 #include "lowrank/core/json_stream.h"
+#include "lowrank/core/lfs_pointer.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::core {
@@ -76,10 +77,7 @@ class Builder {
 
   template <class Exception>
   bool parse_error(std::size_t position, const std::string&, const Exception& error) {
-    if (text_.starts_with("version https://git-lfs.github.com/spec/")) {
-      throw FormatError(fmt::format("{} is a Git LFS pointer, not the file: run 'git lfs install && git lfs pull' in its folder, or download it again",
-                                    where_));
-    }
+    if (const auto pointer = told_of_lfs_pointer(text_)) throw FormatError(where_ + " " + *pointer);
     // nlohmann's sentence follows "column N: "; what it calls "last read" can be the whole text, and is left out.
     std::string problem = error.what();
     const std::size_t column = problem.find("column ");

@@ -189,6 +189,13 @@ void add_notes(const Reading& reading, ReadReport& report) {
   const bool chats = reading.layout->has_template();
   for (std::string& note : layout_notes(*reading.layout, reading.use, reading.tokenizer.eos().has_value(), reading.options.train_on_prompt))
     report.notes.push_back(std::move(note));
+  const ChatOptions& asked = reading.layout->options();
+  if (asked.loss_on != LossOn::kAllAssistant && !reading.use.any()) {
+    report.notes.push_back("`loss-on` is for the turns of conversations, and here are none: nothing is changed by it");
+  }
+  if (!asked.arguments.empty() && (!reading.use.any() || reading.use.plain > 0)) {
+    report.notes.push_back("`template-arg` is for a chat template, which lays out nothing here: nothing is changed by it");
+  }
   if (reading.alpaca) {
     report.notes.push_back(
         chats ? "Alpaca rows are read as a question (instruction, a newline, input) and its answer"

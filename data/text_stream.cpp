@@ -1,6 +1,7 @@
 #include "lowrank/data/text_stream.h"
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/lfs_pointer.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/sniff.h"
 #include "lowrank/data/standard_input.h"
@@ -79,9 +80,7 @@ void TextStream::find_encoding() {
   while (pending_.size() < 64 && read_more()) {
   }
   const std::string_view head = pending_;
-  if (head.starts_with("version https://git-lfs.github.com/spec/")) {
-    throw DataError(name_ + " is a Git LFS pointer, not the data: run 'git lfs install && git lfs pull' in its folder, or download it again");
-  }
+  if (const auto pointer = core::told_of_lfs_pointer(head)) throw DataError(name_ + " " + *pointer);
   const auto take_mark = [&](std::string_view mark) {
     facts_.had_bom = head.starts_with(mark);
     if (facts_.had_bom) pending_.erase(0, mark.size());

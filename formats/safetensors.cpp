@@ -10,6 +10,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/lfs_pointer.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::formats {
@@ -39,10 +40,7 @@ bool begins_as_safetensors(std::string_view file) {
 // What a file is when it is no safetensors file at all; the cases that people run into.
 std::optional<std::string> another_format(std::string_view file) {
   if (begins_as_safetensors(file)) return std::nullopt;
-  if (file.starts_with("version https://git-lfs.github.com/spec/")) {
-    return "is a Git LFS pointer, not the weights: run 'git lfs install && git lfs pull' in the model's folder, or "
-           "download the file again";
-  }
+  if (auto pointer = core::told_of_lfs_pointer(file)) return pointer;
   if (file.starts_with("PK\x03\x04") || file.starts_with("\x80\x02") || file.starts_with("\x80\x04")) {
     return "is a pickle file of PyTorch under another name; pickle files can run code and are never read: save the "
            "model again with save_pretrained(..., safe_serialization=True)";

@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/lfs_pointer.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::data {
@@ -49,6 +50,7 @@ class WireReader {
 
  private:
   [[noreturn]] void fail() const {
+    if (const auto pointer = core::told_of_lfs_pointer(bytes_)) throw FormatError(where_ + " " + *pointer);
     throw FormatError(
         fmt::format("{}: not a SentencePiece model: the bytes at {} are no protocol buffer", where_, at_));
   }

@@ -319,6 +319,17 @@ TEST_CASE("a template that asks calls for content that is none gets it, and thei
   CHECK(text(all.examples.at(0)) == "<user>a|\n[f:{\"x\": 1}]|\n");
 }
 
+TEST_CASE("options of conversations that change nothing are said", "[unit]") {
+  Chat c;
+  c.chat.loss_on = data::LossOn::kLast;
+  c.chat.arguments = {{"x", 1}};
+  const Dataset rows = c.load(R"({"text": "a"})");
+  CHECK(says(rows.report, "`loss-on` is for the turns of conversations"));
+  CHECK(says(rows.report, "`template-arg` is for a chat template"));
+  const Dataset chats = c.load(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "A"}]})");
+  CHECK_FALSE(says(chats.report, "nothing is changed by it"));
+}
+
 TEST_CASE("every turn is learned where prompts are, and the note says so", "[unit]") {
   Chat c;
   c.options.train_on_prompt = true;

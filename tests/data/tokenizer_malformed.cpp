@@ -235,7 +235,7 @@ TEST_CASE("SentencePiece models that cannot be", "[unit]") {
   };
   const std::string zero(4, '\0'), nan("\x00\x00\xC0\x7F", 4), unknown = piece("<unk>", zero, 2);
   contains(error_of(""), "no pieces");
-  contains(error_of("version https://git-lfs.github.com/spec/v1\n"), "not a SentencePiece model");
+  contains(error_of("version https://git-lfs.github.com/spec/v1\n"), "is a Git LFS pointer");
   contains(error_of(unknown.substr(0, unknown.size() - 3)), "no protocol buffer");
   contains(error_of(unknown + piece("a", nan, 1)), "a score that is not finite");
   contains(error_of(unknown + piece("a", zero, 1) + piece("a", zero, 1)), "is there twice");

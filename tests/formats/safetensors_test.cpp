@@ -154,7 +154,7 @@ TEST_CASE("malformed safetensors are refused, each with its own message", "[unit
       {"17", raw_safetensors("{\"a\":" + deep, 0), "'a' is an array where an object was expected"},
       {"17", raw_safetensors("{\"e\\u001b[2J\\u0000\":{}}", 0), "the tensor 'e\\x1b[2J\\x00' has no dtype"},
       {"18", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
-       "is a Git LFS pointer, not the weights: run"},
+       "is a Git LFS pointer, not the file itself: run"},
       {"-", std::string("PK\x03\x04zip of pickles"), "is a pickle file of PyTorch under another name"},
       {"-", "<!DOCTYPE html><html>", "is a web page, not weights"},
       {"-", std::string("GGUF\x03\0\0\0", 8), "is a GGUF file"},
