@@ -3,7 +3,7 @@
 
 One `finetune` (dropout, evaluations, checkpoints, samples of what it says) takes steps until MINUTES (default 120) are over. Its resident
 memory and its descriptors are read every ten seconds. After the first tenth of the time, in which everything was done once: the line through
-the memory of its own (RssAnon) rises by at most 1 MB an hour, and there are as many descriptors as there were, between two steps of a save.
+the memory of its own (RssAnon) rises by at most 1 MB an hour, and the fewest descriptors are as many in its last third as in its first.
 """
 import pathlib
 import shutil
@@ -72,7 +72,8 @@ def main():
     print(f"{minutes:g} min, {steps:,} lines of training: {points[0][1] / 1e6:.2f} MB after the first tenth, {points[-1][1] / 1e6:.2f} at the end, "
           f"{rise / 1e6:+.3f} MB an hour; {min(handles)} to {max(handles)} descriptors")
     shutil.rmtree(place)
-    if rise > 1e6 or min(handles) != max(handles):
+    third = len(handles) // 3  # a look in the middle of a slow save sees one more; what leaks lifts the fewest
+    if rise > 1e6 or min(handles[-third:]) != min(handles[:third]):
         raise SystemExit("FAILED: it grows")
     print("ok")
 
