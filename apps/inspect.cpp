@@ -46,9 +46,6 @@ int inspect(const Options& options) {
                            "template-arg", "date", "loss-on"}) {
     if (options.given(name) && !options.given("data")) options.fail(name, "goes with --data PATH, which is missing");
   }
-  if (options.flag("train-on-prompt") && options.given("loss-on")) {
-    options.fail("train-on-prompt", "learns every turn, and --loss-on says which; give one of them");
-  }
   const recipes::Inspection inspection = options.given("data")
                                              ? inspect_data_of(options, console)
                                              : recipes::inspect_path(options.positional(0), options.flag("tensors"));

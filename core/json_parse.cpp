@@ -27,8 +27,6 @@ std::string line_and_column(std::string_view text, std::size_t offset) {
   return fmt::format("line {}, column {}", line, column);
 }
 
-constexpr std::string_view kTwice = "two values under one key";
-
 // Builds the document from nlohmann's events. A container's members are gathered in a frame and moved into place when
 // it closes: nlohmann::ordered_json looks through all earlier members at each insertion, which is quadratic in a
 // vocabulary.
@@ -154,7 +152,7 @@ class Builder {
       if (keys[order[i - 1]] != keys[order[i]]) continue;
       if (!of_row_) throw FormatError(fmt::format("{}: the key '{}' is there twice{}", where_, printable(keys[order[i]]), path()));
       gone[order[i - 1]] = true;
-      frame.values[order[i]] = Json::binary({kTwice.begin(), kTwice.end()});
+      frame.values[order[i]] = faulty_value("two values under one key");
     }
     if (std::find(gone.begin(), gone.end(), true) == gone.end()) return;
     std::size_t left = 0;
@@ -227,6 +225,8 @@ Json parse(std::string_view text, const std::string& where, const JsonLimits& li
 Json parse_json(std::string_view text, const std::string& where, const JsonLimits& limits) {
   return parse(text, where, limits, nullptr);
 }
+
+Json faulty_value(std::string_view what) { return Json::binary({what.begin(), what.end()}); }
 
 Json parse_json_row(std::string_view text, const std::string& where) { return parse(text, where, {.max_depth = 512}, nullptr, true); }
 

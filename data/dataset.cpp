@@ -320,6 +320,9 @@ Dataset read_through(const std::filesystem::path& folder, Reading& reading,
 Dataset read_all(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer,
                  const DataOptions& options, const Change& change, core::ProgressObserver* progress) {
   Reading reading(tokenizer, options, change, progress);
+  if (options.train_on_prompt && reading.layout->options().loss_on != LossOn::kAllAssistant) {
+    throw ConfigError("`train-on-prompt` learns every turn, and `loss-on` says which; give one of them");
+  }
   const std::vector<std::string>& notes = reading.assembler.report().notes;
   const std::vector<Source> sources = find_sources(paths, options.format, reading.assembler.report().notes, options.files);
   std::vector<core::FileStamp> stamps;

@@ -134,7 +134,7 @@ class Mender {
     } else if (key || !closed) {
       out_ += good + (closed ? "\"" : "");
     } else {
-      put(faulty_text(what));
+      put(core::faulty_value(what));
     }
   }
 
@@ -194,10 +194,6 @@ core::Json parse_row(std::string_view text, const std::string& where) {
     if (!number) throw DataError(e.what());
   }
   return parse_mended(text, where);
-}
-
-core::Json faulty_text(const std::string& what) {
-  return core::Json::binary(std::vector<std::uint8_t>(what.begin(), what.end()));
 }
 
 core::Json without_faults(core::Json row, bool& changed) {

@@ -14,9 +14,6 @@ namespace lowrank::data {
 /// In keys what is broken becomes U+FFFD. DataError beginning with `where`: JSON that is wrong.
 core::Json parse_row(std::string_view text, const std::string& where);
 
-/// What stands in a row for a text that holds `what`, and so is none.
-core::Json faulty_text(const std::string& what);
-
 /// The same row to be written out again: null for each fault. `changed`: whether there were any.
 core::Json without_faults(core::Json row, bool& changed);
 

@@ -65,14 +65,6 @@ std::size_t common_beginning(const std::string& a, const std::string& b) {
   return n;
 }
 
-bool begins_with_answer(const core::JsonView& turns) {
-  if (turns.size() == 0 || !turns.at(0).is_object()) return false;
-  for (const char* key : {"role", "from", "speaker"}) {
-    if (turns.at(0).has_value(key) && turns.at(0).at(key).is_string()) return usual_role(turns.at(0).at(key).as_string()) == "assistant";
-  }
-  return turns.at(0).has("assistant");
-}
-
 bool same_text(const std::vector<Span>& a, const std::vector<Span>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [](const Span& x, const Span& y) { return x.text == y.text && x.learned == y.learned; });
@@ -187,7 +179,7 @@ Pair PairReader::pair_of(const core::JsonView& row) {
       if (row.at("prompt").is_array()) return of_turns(row.at("prompt"), row, row);
       if (!chosen.is_array()) return of_text(row.at("prompt").as_string());
       // As in UltraFeedback: the prompt once more, beside whole conversations. Sides that begin with an answer have it there alone.
-      if (!begins_with_answer(chosen)) return of_whole(row);
+      if (chosen.size() == 0 || named_role(chosen.at(0)) != "assistant") return of_whole(row);
       return of_question(row.at("prompt"), row);
     case PairKeys::kQuestion:
       if (layout_.has_template() || chosen.is_array() || row.has_value("system")) return of_question(row.at("question"), row);

@@ -5,6 +5,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_row.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/json_values.h"
 #include "lowrank/data/line_reader.h"
@@ -70,9 +71,9 @@ RowFileFacts rows_of_table(const core::FileRef& file, const See& row) {
     core::Json json = core::Json::object();
     for (std::size_t i = 0; i < names.size(); ++i) {
       core::Json& value = json[names[i]];
-      value = !value.is_null()                                            ? faulty_text("two columns of this name")
+      value = !value.is_null()                                            ? core::faulty_value("two columns of this name")
               : core::find_invalid_utf8(fields[i]) == std::string::npos ? core::Json(std::move(fields[i]))
-                                                                          : faulty_text("bytes that are no UTF-8");
+                                                                          : core::faulty_value("bytes that are no UTF-8");
     }
     row({json, reader.where()}, reader.bytes_read());
   }

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <thread>
+#include <unordered_map>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/json.h"
@@ -9,6 +10,7 @@
 #include "lowrank/core/own_binary.h"
 #include "lowrank/core/progress_scope.h"
 #include "lowrank/data/row_map.h"
+#include "lowrank/data/standard_input.h"
 
 namespace lowrank::data {
 
@@ -69,9 +71,11 @@ std::string token_cache_key(const std::vector<Source>& sources, const std::vecto
   std::string vocabulary;  // tokens may have been added to what the files say
   for (TokenId token = 0; token < tokenizer.size(); ++token) vocabulary += tokenizer.id_to_token(token) + '\n';
   vocabulary = core::sha256(vocabulary);
+  std::unordered_map<std::string, std::size_t> names;  // of the sources: which of them share one counts, not what it is
   for (std::size_t i = 0; i < sources.size(); ++i) {
     const Source& source = sources[i];
-    read.push_back({digests[i], static_cast<int>(source.kind), source.given, source.weight,
+    const std::size_t first = names.emplace(name_of(source.file), i).first->second;
+    read.push_back({digests[i], first, static_cast<int>(source.kind), source.given, source.weight,
                     source.map == nullptr ? "" : source.map->text()});
   }
   const Json key = {{"format", kFormat},

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/json_row.h"
 #include "lowrank/core/system.h"
 #include "lowrank/core/text.h"
 
@@ -47,8 +48,7 @@ Json struct_at(const arrow::StructArray& array, std::int64_t i) {
   Json object = Json::object();
   for (int k = 0; k < array.num_fields(); ++k) {
     const std::string& name = array.struct_type()->field(k)->name();
-    static constexpr std::string_view kTwice = "two columns of this name";  // only who reads it is refused
-    object[name] = object.contains(name) ? Json::binary({kTwice.begin(), kTwice.end()}) : value_at(*array.field(k), i);
+    object[name] = object.contains(name) ? core::faulty_value("two columns of this name") : value_at(*array.field(k), i);
   }
   return object;
 }

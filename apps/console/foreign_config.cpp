@@ -79,16 +79,18 @@ class Converter {
   }
 
  private:
-  bool has(const std::string& name) const {
-    return std::any_of(result_.settings.begin(), result_.settings.end(), [&](const auto& s) { return s.name == name; });
+  /// Null where it was not set.
+  Json* setting(const std::string& name) {
+    const auto it = std::find_if(result_.settings.begin(), result_.settings.end(), [&](const auto& s) { return s.name == name; });
+    return it == result_.settings.end() ? nullptr : &it->value;
   }
+  bool has(const std::string& name) { return setting(name) != nullptr; }
   void set(const std::string& name, const Json& value, const std::string& remark = "") {
     if (!has(name)) result_.settings.push_back({name, value, remark});
   }
   void replace(const std::string& name, const Json& value) {
-    const auto it = std::find_if(result_.settings.begin(), result_.settings.end(), [&](const auto& s) { return s.name == name; });
-    if (it == result_.settings.end()) return set(name, value);
-    it->value = value;
+    set(name, value);
+    *setting(name) = value;
   }
   void leave(const std::string& key, const std::string& why) { result_.left_out.emplace_back(key, why); }
   const Json* find(const std::string& key) const {
@@ -360,10 +362,9 @@ class Converter {
     if (ours.name == "max-steps" && x <= 0) return;  // their word for: by epochs
     if (ours.name == "val-split" && x >= 1)
       return leave(key, "--val-split is a share below 1 here; or give --val-data");
-    if (ours.name == "warmup" && has("warmup")) {  // two keys of theirs: steps, where they are any, before a share
-      const auto it = std::find_if(result_.settings.begin(), result_.settings.end(),
-                                   [](const auto& s) { return s.name == "warmup"; });
-      if (x != 0 && (it->value == Json(0) || it->value == Json(0.0) || key.find("steps") != key.npos)) it->value = value;
+    if (Json* const warmup = setting(ours.name); ours.name == "warmup" && warmup != nullptr) {
+      // Two keys of theirs: steps, where they are any, before a share.
+      if (x != 0 && (*warmup == Json(0) || *warmup == Json(0.0) || key.find("steps") != key.npos)) *warmup = value;
       return;
     }
     if (ours.name == "early-stopping" && x <= 0) return;

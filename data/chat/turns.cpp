@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "lowrank/core/error.h"
-#include "lowrank/core/json_row.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/chat/python_json.h"
+#include "lowrank/data/json_faults.h"
 
 namespace lowrank::data {
 namespace {
@@ -134,12 +134,18 @@ std::string usual_role(const std::string& name) {
   return known ? std::string(*known == kCall ? "assistant" : *known) : name;
 }
 
+std::string named_role(const JsonView& turn) {
+  if (!turn.is_object()) return "";
+  if (const char* const key = first_of(kRoleKeys, turn)) return turn.at(key).is_string() ? usual_role(turn.at(key).as_string()) : "";
+  for (const std::string& key : turn.keys()) {
+    if (known_role(key)) return usual_role(key);
+  }
+  return "";
+}
+
 bool looks_like_turns(const JsonView& value) {
   if (!value.is_array() || value.size() == 0 || !value.at(0).is_object()) return false;
-  const JsonView first = value.at(0);
-  if (first_of(kRoleKeys, first) != nullptr) return true;
-  const std::vector<std::string> keys = first.keys();
-  return std::any_of(keys.begin(), keys.end(), [](const std::string& key) { return known_role(key).has_value(); });
+  return first_of(kRoleKeys, value.at(0)) != nullptr || !named_role(value.at(0)).empty();
 }
 
 const char* turns_key(const JsonView& row) {
@@ -394,7 +400,7 @@ void TurnReader::add_all(const JsonView& turns, Conversation& conversation) {
     if (text.find_first_not_of(" \t\r\n") == text.npos || text[text.find_first_not_of(" \t\r\n")] != '[') {
       turns.fail("expected an array of turns, or one as JSON in a string, found the string '" + core::printable(text, 40) + "'");
     }
-    const Json parsed = core::parse_json_row(text, turns.where());
+    const Json parsed = parse_row(text, turns.where());
     return add_all({parsed, turns.where()}, conversation);
   }
   if (!turns.is_array()) turns.fail("expected an array of turns, found " + std::string(turns.raw().type_name()));

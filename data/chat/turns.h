@@ -27,6 +27,9 @@ struct TurnNotes {
 /// The role that a name stands for ("gpt": assistant); the name itself where it is no known one.
 std::string usual_role(const std::string& name);
 
+/// The role that a turn names, by any spelling, as usual_role() has it; empty: none.
+std::string named_role(const core::JsonView& turn);
+
 /// Whether a value is a list of turns: an array of objects that name a role.
 bool looks_like_turns(const core::JsonView& value);
 

@@ -182,9 +182,6 @@ data::DataOptions data_options(const DataSpec& spec, const Fields& fields, std::
   data::DataOptions result;
   result.format = data::parse_format(spec.format);
   result.train_on_prompt = spec.train_on_prompt;
-  if (spec.train_on_prompt && fields.given("loss-on")) {
-    fields.fail("train-on-prompt", "learns every turn, and `loss-on` says which; give one of them");
-  }
   if (spec.seq_len && *spec.seq_len > max_positions) {
     fields.fail("seq-len",
                 fmt::format("{} is more than the model's {} positions (max_position_embeddings); give at most {}",

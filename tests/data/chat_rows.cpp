@@ -330,6 +330,13 @@ TEST_CASE("options of conversations that change nothing are said", "[unit]") {
   CHECK_FALSE(says(chats.report, "nothing is changed by it"));
 }
 
+TEST_CASE("every turn and the last alone are not learned together", "[unit]") {
+  Chat c;
+  c.chat.loss_on = data::LossOn::kLast;
+  c.options.train_on_prompt = true;
+  CHECK(contains(message_of<ConfigError>([&] { c.load(R"({"text": "a"})"); }), "`train-on-prompt` learns every turn, and `loss-on`"));
+}
+
 TEST_CASE("every turn is learned where prompts are, and the note says so", "[unit]") {
   Chat c;
   c.options.train_on_prompt = true;

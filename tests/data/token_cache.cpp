@@ -182,6 +182,13 @@ TEST_CASE("a file under another name is the one whose tokens are kept, and its p
   check_equal(read, files.load(moved, tokenizer, files.options(false)));
   CHECK(read.documents[0].where.text().starts_with(moved[0].string()));
   CHECK(read.documents[2].where.text().starts_with(moved[1].string()));
+  // What had one name twice is not what has two.
+  const std::int64_t until_now = tokenizer.encoded;
+  fs::copy_file(moved[0], files.dir / "other" / "c.txt");
+  files.load({moved[0], moved[0]}, tokenizer, files.options(true));
+  const Dataset two = files.load({moved[0], files.dir / "other" / "c.txt"}, tokenizer, files.options(true));
+  CHECK(tokenizer.encoded > until_now);
+  CHECK(two.documents[2].where.text().starts_with((files.dir / "other" / "c.txt").string()));
   // In another order it is another data set.
   files.load({moved[1], moved[0]}, tokenizer, files.options(true));
   CHECK(tokenizer.encoded > before + 3);

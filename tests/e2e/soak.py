@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A long run does not grow: soak.py LOWRANK [MINUTES]
 
-One `finetune` (dropout, evaluations, checkpoints, samples of what it says) takes steps until MINUTES (default 120) are over. Its resident
+One `finetune` (dropout, evaluations, checkpoints) takes steps until MINUTES (default 120) are over. Its resident
 memory and its descriptors are read every ten seconds. After the first tenth of the time, in which everything was done once: the line through
 the memory of its own (RssAnon) rises by at most 1 MB an hour, and the fewest descriptors are as many in its last third as in its first.
 """
