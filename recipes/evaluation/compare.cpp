@@ -83,7 +83,9 @@ std::vector<NamedPaths> models_asked_for(const EvaluateSpec& spec, const Fields&
 
 Contest open_contest(const EvaluateSpec& spec, const Fields& fields, Observer& observer) {
   Contest contest;
-  contest.opened = open_model(spec.model, adapter_of(spec.model, spec.adapter), loading_of(spec, observer), observer);
+  Rows remarks;  // none of one process
+  const models::LoadOptions loading = loading_of(spec, fields, observer, remarks);
+  contest.opened = open_model(spec.model, adapter_of(spec.model, spec.adapter), loading, observer);
   contest.candidates.push_back({kBase, &contest.opened.decoder(), nullptr});
   contest.models.push_back({kBase, 0, contest.opened.model.weights.total_bytes()});
   if (contest.opened.adapter) {

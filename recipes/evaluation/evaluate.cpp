@@ -15,6 +15,7 @@
 #include "lowrank/recipes/run/chat_files.h"
 #include "lowrank/recipes/run/opened.h"
 #include "lowrank/recipes/run/run_data.h"
+#include "lowrank/recipes/run/shares.h"
 #include "lowrank/recipes/spec/settings.h"
 #include "lowrank/train/sequences.h"
 
@@ -177,9 +178,11 @@ void describe(Fields& t, EvaluateSpec& s) {
   t.group("Adapter");
   t.add("adapter", &s.adapter, "DIR", "A PEFT adapter directory");
   t.group("System");
-  const FieldInfo dtype = dtype_field(), base = base_dtype_field(), device = device_field(), threads = threads_field();
+  const FieldInfo dtype = dtype_field(), base = base_dtype_field(), shards = shard_base_field(), device = device_field(),
+                  threads = threads_field();
   t.add(dtype.name, &s.dtype, dtype.value, dtype.help, {.choices = dtype.choices});
   t.add(base.name, &s.base_dtype, base.value, base.help, {.choices = base.choices});
+  t.add(shards.name, &s.shard_base, shards.value, shards.help, {.choices = shards.choices});
   t.add(device.name, &s.device, device.value, device.help);
   t.add(threads.name, &s.threads, threads.value, threads.help, {.range = threads.range});
   t.group("Comparison");
@@ -197,9 +200,15 @@ void describe(Fields& t, EvaluateSpec& s) {
   t.add("seed", &s.seed, "N", "Seed of the resamples and the perturbations");
 }
 
-models::LoadOptions loading_of(const EvaluateSpec& spec, Observer& observer) {
-  const int local = train::or_alone(observer.ranks()).local_rank();
-  return {.dtype = dtype_choice(spec.dtype), .form = base_form(spec.base_dtype), .device = device_of(spec.device, local)};
+models::LoadOptions loading_of(const EvaluateSpec& spec, const Fields& fields, Observer& observer, Rows& remarks) {
+  train::GradSync& sync = train::or_alone(observer.ranks());
+  models::LoadOptions load;
+  load.dtype = dtype_choice(spec.dtype);
+  load.form = base_form(spec.base_dtype);
+  load.device = device_of(spec.device, sync.local_rank());
+  check_shares(fields, spec.shard_base, spec.base_dtype, load.device, sync);
+  load.shares = shares_among(sync, spec.shard_base, remarks);
+  return load;
 }
 
 kernels::Runtime begin(const EvaluateSpec& spec, const Fields& fields) {
@@ -230,13 +239,18 @@ EvaluateResult evaluate(const EvaluateSpec& asked, EvaluationObserver& observer)
   EvaluateResult result;
   std::vector<EvaluatedSet>& sets = result.sets;
   const std::vector<NamedPaths> named = named_paths("data", spec.data);
-  Opened opened = open_model(spec.model, adapter_of(spec.model, spec.adapter), loading_of(spec, observer), observer);
+  train::GradSync& sync = train::or_alone(observer.ranks());
+  Rows remarks;
+  const models::LoadOptions loading = loading_of(spec, fields, observer, remarks);
+  Opened opened = open_model(spec.model, adapter_of(spec.model, spec.adapter), loading, observer);
   const data::DataOptions reading = reading_of(spec, fields, opened.model, opened.adapter_path);
   for (const NamedPaths& one : named)
     sets.push_back({one.name, one.named, data::load(one.paths, opened.tokenizer(), reading, &observer), {}, {}});
   const std::int64_t context = show_shots(spec, fields, sets, opened, reading, observer);
   if (spec.frontier && !opened.adapter) fields.fail("frontier", "scales an adapter's update; give `adapter`");
   Rows facts = describe(opened);
+  if (opened.model.shares != nullptr) facts.push_back(describe(*opened.model.shares, sync));
+  facts.insert(facts.end(), remarks.begin(), remarks.end());
   if (spec.shots) {
     facts.emplace_back("shots", fmt::format("{} before each example, {} tokens in all that are not counted",
                                             *spec.shots, core::format_count(context)));
@@ -268,6 +282,7 @@ EvaluateResult evaluate(const EvaluateSpec& asked, EvaluationObserver& observer)
     result.frontier = frontier_of(sets, opened, spec.batch_tokens, observer);
     json["frontier"] = to_json(result.frontier, sets);
   }
+  part(opened.model.shares.get(), sync);
   return result;
 }
 

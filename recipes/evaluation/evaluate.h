@@ -33,7 +33,7 @@ struct EvaluateSpec : Spec {
   std::vector<std::string> shots_data;
   bool frontier = false, per_token = false;
   std::optional<std::string> adapter;
-  std::string dtype = "auto", base_dtype = "auto", device = "cpu";
+  std::string dtype = "auto", base_dtype = "auto", shard_base = "off", device = "cpu";
   std::optional<std::int64_t> threads;
   // of a comparison
   std::vector<std::string> compare, questions;  // [NAME=]PATH
@@ -46,15 +46,15 @@ struct EvaluateSpec : Spec {
 };
 void describe(Fields& table, EvaluateSpec& spec);
 
-/// How the models are loaded.
-models::LoadOptions loading_of(const EvaluateSpec& spec, Observer& observer);
+using Rows = std::vector<std::pair<std::string, std::string>>;
+/// How the models are loaded; what is to be said of that before the measuring begins goes to `remarks`.
+models::LoadOptions loading_of(const EvaluateSpec& spec, const Fields& fields, Observer& observer, Rows& remarks);
 /// Checks the fields; what the spec runs under.
 kernels::Runtime begin(const EvaluateSpec& spec, const Fields& fields);
 /// `adapter`: whose template, where it has one, goes before the model's; empty: none.
 data::DataOptions reading_of(const EvaluateSpec& spec, const Fields& fields, const models::LoadedModel& model,
                              const std::filesystem::path& adapter);
 
-using Rows = std::vector<std::pair<std::string, std::string>>;
 class EvaluationObserver : public Observer {
  public:
   /// Models and data are read; nothing is measured yet.

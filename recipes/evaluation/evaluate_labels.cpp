@@ -12,6 +12,7 @@
 #include "lowrank/recipes/classification/classification_report.h"
 #include "lowrank/recipes/evaluation/named_paths.h"
 #include "lowrank/recipes/run/opened.h"
+#include "lowrank/recipes/run/shares.h"
 #include "lowrank/train/sequences.h"
 
 namespace lowrank::recipes {
@@ -23,7 +24,7 @@ using core::Json;
 
 void refuse_what_has_no_meaning(const Fields& fields) {
   for (const FieldInfo& field : fields.info()) {
-    const auto goes_with_it = {"task", "data", "columns", "seq-len", "batch-tokens", "adapter", "dtype", "threads"};
+    const auto goes_with_it = {"task", "data", "columns", "seq-len", "batch-tokens", "adapter", "dtype", "shard-base", "threads"};
     if (fields.given(field.name) &&
         std::find(goes_with_it.begin(), goes_with_it.end(), field.name) == goes_with_it.end()) {
       fields.fail(field.name, "does not go with `task` classification, which scores labels alone; leave it out");
@@ -63,12 +64,17 @@ LabelsResult evaluate_labels(const EvaluateSpec& asked, EvaluationObserver& obse
   const Fields fields = fields_of(spec);
   refuse_what_has_no_meaning(fields);
   const kernels::RuntimeScope runtime(begin(spec, fields));
-  const Opened opened = open_model(spec.model, std::nullopt, loading_of(spec, observer), observer);
+  train::GradSync& sync = train::or_alone(observer.ranks());
+  Rows remarks;
+  const models::LoadOptions loading = loading_of(spec, fields, observer, remarks);
+  const Opened opened = open_model(spec.model, std::nullopt, loading, observer);
   const Judge judge = open_judge(spec, opened.model, observer);
   if (judge.labels.size() < 2) {
     throw ConfigError("this classifier has a single score (a reward model's), so there are no labels to tell apart");
   }
   Rows facts = describe(opened);
+  if (opened.model.shares != nullptr) facts.push_back(describe(*opened.model.shares, sync));
+  facts.insert(facts.end(), remarks.begin(), remarks.end());
   if (judge.adapter) {
     facts.emplace_back("adapter",
                        fmt::format("{} (rank {}, {} parameters)", judge.adapter->directory().string(),
@@ -92,7 +98,6 @@ LabelsResult evaluate_labels(const EvaluateSpec& asked, EvaluationObserver& obse
   for (std::size_t i = 0; i < texts.size(); ++i) {
     LabelledSet& set = result.sets[i];
     for (const std::string& note : texts[i].texts.report.notes) observer.note(set.name + ": " + note);
-    train::GradSync& sync = train::or_alone(observer.ranks());
     set.found = sync.ranks() == 1
                     ? eval::classify(judge.classifier, texts[i].texts, texts[i].classes, spec.batch_tokens, &observer)
                     : eval::classified(
@@ -101,6 +106,7 @@ LabelsResult evaluate_labels(const EvaluateSpec& asked, EvaluationObserver& obse
     json["sets"][set.name] = to_json(set.found, judge.labels);
     json["sets"][set.name]["majority_accuracy"] = set.majority;
   }
+  part(opened.model.shares.get(), sync);
   result.json = result.sets.size() == 1 && !result.sets.front().named ? json["sets"].front() : json;
   return result;
 }

@@ -22,6 +22,7 @@
 #include "lowrank/recipes/run/opened.h"
 #include "lowrank/recipes/run/regularisation.h"
 #include "lowrank/recipes/run/run_page.h"
+#include "lowrank/recipes/run/shares.h"
 #include "lowrank/recipes/run/step_profile.h"
 #include "lowrank/recipes/run/tensorboard_log.h"
 #include "lowrank/train/checkpoint.h"
@@ -159,7 +160,6 @@ void TrainingRun::take_device() {
   refuse("fit", spec.fit, "knows how much memory the machine has, not a device; give `batch-size` and `recompute`");
   refuse("pack", spec.pack == "keep", "is of the CPU's own products; leave it out");
   refuse("profile", spec.profile, "measures the CPU's ops, and a device computes behind their back; leave it out");
-  refuse("shard-base", spec.shard_base != "off", "keeps shares in the machine's memory; leave it out");
 }
 
 void TrainingRun::resolve(const AdapterSpec& adapter) {
@@ -175,13 +175,12 @@ void TrainingRun::resolve(const AdapterSpec& adapter) {
 }
 
 void TrainingRun::check_shares(const AdapterSpec& adapter) const {
+  recipes::check_shares(fields, spec.shard_base, spec.base_dtype, device_, sync);
   if (spec.shard_base == "off") return;
   const auto refuse = [&](bool wrong, const char* why) {
     if (wrong) fields.fail("shard-base", why);
   };
-  refuse(sync.ranks() == 1, "shares a base out over several processes, and this run has one; start more, or leave it out");
   refuse(adapter.method == "full", "is for a frozen base, and `method` full trains every weight; leave it out");
-  refuse(spec.base_dtype != "auto", "is for a base as its files have it, and `base-dtype` keeps it in codes; give one of them");
   refuse(adapter.add_tokens.has_value(), "keeps shares of the model's own vocabulary, and `add-tokens` brings further rows; "
                                          "give one of them");
   refuse(spec.kernels == "composite", "saves nothing with `kernels` composite, whose backward pass keeps every weight whole; "
@@ -351,15 +350,11 @@ models::LoadedModel& TrainingRun::load(SharedBase& base, bool full) {
   }
   if (loaded.shares != nullptr) {
     const kernels::ShardedBase& shares = *loaded.shares;
-    const auto bytes = [](std::int64_t n) { return core::format_bytes(static_cast<std::uint64_t>(n)); };
     report.shares = {{"ranks", sync.ranks()},
                      {"total_bytes", shares.total_bytes()},
                      {"held_bytes", shares.held_bytes()},
                      {"buffer_bytes", shares.buffer_bytes()}};
-    report.remarks.emplace_back("base", fmt::format("shared out over {} ranks: {} of {} are kept here, and {} at a time come "
-                                                    "from the others as they are used",
-                                                    sync.ranks(), bytes(shares.held_bytes()), bytes(shares.total_bytes()),
-                                                    bytes(shares.buffer_bytes())));
+    report.remarks.push_back(describe(shares, sync));
   }
   facts["tokenizer"] = hash_files(loaded.tokenizer->files());
   if (start)
@@ -373,13 +368,8 @@ std::shared_ptr<kernels::ShardedBase> TrainingRun::shares_of(const SharedBase& b
   if (spec.shard_base == "off") return nullptr;
   if (options.form != kernels::BaseForm::kAsStored)
     fields.fail("shard-base", "is for a base as its files have it, and this run began with one in codes; leave it out");
-  if (spec.shard_base == "auto" && sync.on_one_machine()) {
-    report.remarks.emplace_back("base", fmt::format("not shared out: the {} ranks stand on one machine, and share its mapped "
-                                                    "files (`shard-base` always shares it out there too)",
-                                                    sync.ranks()));
-    return nullptr;
-  }
-  return base.holds(resolved, options) ? base.model().shares : std::make_shared<kernels::ShardedBase>(sync.exchange());
+  if (base.holds(resolved, options) && base.model().shares != nullptr) return base.model().shares;
+  return shares_among(sync, spec.shard_base, report.remarks);
 }
 
 lora::Adapter TrainingRun::make_adapter(const AdapterSpec& adapter_spec, const lora::SlotTable& slots,
@@ -566,14 +556,9 @@ void TrainingRun::train(RunResult& result, train::Objective& objective, const tr
   const fs::path out = result.out = spec.out;
   result.run = run_json(report, nullptr, out);
   kernels::ShardedBase* const shares = base_ == nullptr ? nullptr : base_->model().shares.get();
-  const auto part = [&] {  // the others need this rank's share no more
-    if (shares == nullptr) return;
-    shares->rest();
-    train::together(sync, [] {});
-  };
   if (spec.dry_run) {
     result.state = RunResult::State::kDryRun;
-    return part();
+    return part(shares, sync);
   }
   train::together(sync, [&] {
     if (sync.rank() == 0) train::write_run_json(out, result.run);
@@ -608,7 +593,7 @@ void TrainingRun::train(RunResult& result, train::Objective& objective, const tr
   }
   if (result.training->stop == train::TrainResult::Stop::kSignal) {
     result.state = RunResult::State::kStopped;
-    return part();
+    return part(shares, sync);
   }
   result.state = RunResult::State::kTrained;
   report.findings["lr"] = result.training->lr;
@@ -623,7 +608,7 @@ void TrainingRun::train(RunResult& result, train::Objective& objective, const tr
     }
     report.findings["communication"] = std::move(traffic);
   }
-  part();
+  part(shares, sync);
   train::together(sync, [&] {
     if (sync.rank() == 0) report_end(result);
   });

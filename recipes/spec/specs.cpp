@@ -291,6 +291,11 @@ FieldInfo base_dtype_field() {
   return single([&](Fields& t) { describe_dtype(t, run); }, "base-dtype");
 }
 
+FieldInfo shard_base_field() {
+  RunSpec run;
+  return single([&](Fields& t) { describe_dtype(t, run); }, "shard-base");
+}
+
 FieldInfo device_field() {
   RunSpec run;
   return single([&](Fields& t) { describe(t, run); }, "device");

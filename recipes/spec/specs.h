@@ -139,6 +139,7 @@ void describe(Fields& table, RunSpec& spec);
 // Fields that verbs share which are no runs.
 FieldInfo dtype_field();
 FieldInfo base_dtype_field();
+FieldInfo shard_base_field();
 FieldInfo device_field();
 FieldInfo threads_field();
 FieldInfo format_field();

@@ -328,6 +328,21 @@ def parts(r):
           and abs(shares["held_bytes"] / shares["total_bytes"] - 0.25) < 0.05, json.dumps({**shares, **traffic}))
     planned = [json.load(open(r.work / out / "run.json"))["memory"]["base"] for out in ("parts-4-ranks", "parts-4-ranks-whole")]
     check("the memory plan counts the share", planned[0] < 0.6 * planned[1], f"{planned}")
+    for name, what in {"text": ("--adapter", str(r.work / "parts-2-ranks-whole"), "--data", str(r.data), "--frontier"),
+                       "labels": ("--adapter", str(r.work / "parts-classification-whole"), "--data", str(labels), "--task", "classification")}.items():
+        measured = ["evaluate", str(r.base), *what]
+        alone = r.finish(name, [subprocess.Popen([r.lowrank, *measured, "--json"], env=r.environment, stdout=subprocess.PIPE,
+                                                 stderr=subprocess.PIPE, text=True)])[0]
+        for ranks in (2, 3):
+            shared = r.finish(name, r.by_hand([*measured, *always, "--json"], ranks))[0]
+            check(f"evaluate of {name}, a base shared out over {ranks} ranks: the very numbers of one process", json.loads(shared) == json.loads(alone))
+        said = r.finish(name, r.by_hand([*measured, *always], 2))[0]
+        check(f"evaluate of {name} says how it is shared out", said.count("shared out over 2 ranks") == 1)
+    measured = ["evaluate", str(r.base), "--data", str(r.data), *always]
+    for name, (ranks, more) in {"one process": (1, ()), "codes": (2, ("--base-dtype", "int8"))}.items():
+        _, errors = r.finish(name, r.by_hand([*measured, *more], ranks), expect=2)
+        said = {line for line in errors.splitlines() if "error:" in line}
+        check(f"evaluate with shares of {name} is refused in one sentence", "--shard-base: " in errors and len(said) == 1, errors.strip()[:160])
     out = "parts-auto"
     said, _ = r.finish(out, r.by_hand(r.arguments(out, "--shard-base", "auto"), 2))
     check("auto on one machine: the mapped files are shared, and that is said",

@@ -4,7 +4,8 @@
 #
 #     ranks_slurm.sh LOWRANK
 #
-# A job of two tasks; the same, warned by SIGUSR1, requeues itself and goes on from its last checkpoint: it ends in the bytes of the first.
+# A job of two tasks; the same, warned by SIGUSR1, requeues itself and goes on from its last checkpoint: it ends in the bytes of the first. A
+# sweep of four tasks in groups of two: its trials' losses are those of one process.
 set -euo pipefail
 lowrank=$(realpath "$1")
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -59,6 +60,10 @@ cat > "$work/job.sh" << JOB
 srun "$lowrank" finetune "$root/examples/base" --dtype float32 --data "$work/data.jsonl" --max-steps 200 --batch-size 2 --lr 1e-3 \
   --save-every 10 --out "$work/\$1" || { code=\$?; [ \$code = 75 ] && scontrol requeue \$SLURM_JOB_ID; exit \$code; }
 JOB
+echo "lr: {log: [1e-4, 1e-2]}" > "$work/space.yaml"
+sweep="$lowrank sweep $work/space.yaml $root/examples/base --dtype float32 --data $work/data.jsonl --trials 4 --sampler random --seed 5 --max-steps 12 \
+  --batch-size 2 --val-split 0.1 --eval-every 3"
+printf '#!/bin/sh\nsrun %s --out %s/groups --ranks-per-trial 2\n' "$sweep" "$work" > "$work/study.sh"
 started() { sbatch --parsable -N 2 -n 2 --requeue --open-mode=append -o "$work/$1.log" "$work/job.sh" "$1"; }
 ended() { for _ in $(seq 600); do [ -z "$(squeue -h -j "$1" 2> /dev/null)" ] && return; sleep 1; done; echo "FAIL job $1 does not end"; exit 1; }
 
@@ -71,3 +76,15 @@ grep -h "started by\|stopped by signal\|started this job again\|resumed from" "$
 [ "$(grep -c 'started this job again' "$work/warned.log")" = 1 ] || { echo "FAIL it did not go on"; exit 1; }
 cmp "$work/whole/adapter_model.safetensors" "$work/warned/adapter_model.safetensors"
 echo "ok   a job that Slurm requeued ended in the bytes of one that nothing happened to"
+
+job=$(sbatch --parsable -N 2 -n 4 -o "$work/groups.log" "$work/study.sh")
+ended "$job"
+$sweep --grad-accum 2 --out "$work/alone" > "$work/alone.log"
+python3 - "$work/groups" "$work/alone" << 'LOSSES' || { tail -5 "$work/groups.log"; exit 1; }
+import json, sys
+groups, alone = ([json.loads(line)["value"] for line in open(folder + "/trials.jsonl")] for folder in sys.argv[1:])
+apart = max(abs(a / b - 1) for a, b in zip(groups, alone))
+good = len(groups) == len(alone) == 4 and apart < 1e-5
+print("ok  " if good else "FAIL", f"a sweep under Slurm in groups of two: {len(groups)} trials, {apart:.1e} from those of one process")
+sys.exit(not good)
+LOSSES
