@@ -32,7 +32,7 @@ int merge_into_gguf(const Options& options, const Console& console, const std::o
   const formats::GgmlType type = recipes::gguf_type(options.text("dtype"), models::resolve(options.positional(0)).model);
   set_threads(options);
   ConsoleProgress loading(console);
-  Opened opened = recipes::open_model(options.positional(0), adapter, {.dtype = models::DTypeChoice::kFloat32}, loading);
+  Opened opened = recipes::open_to_merge(options.positional(0), adapter, {.dtype = models::DTypeChoice::kFloat32}, loading);
   auto opening = describe(opened);
   opening.emplace_back("out", out.string());
   console.text(fields(opening));
@@ -108,7 +108,7 @@ int merge(const Options& options) {
   if (!adapter) throw ConfigError("lowrank merge: --adapter is missing; it names the adapter's folder");
   set_threads(options);
   ConsoleProgress loading(console);
-  Opened opened = recipes::open_model(options.positional(0), adapter, {.dtype = dtype}, loading);
+  Opened opened = recipes::open_to_merge(options.positional(0), adapter, {.dtype = dtype}, loading);
   const std::string dtype_name = dtype == models::DTypeChoice::kBFloat16 ? "bfloat16" : "float32";
   auto opening = describe(opened);
   for (auto& [key, value] : opening) {
@@ -116,7 +116,9 @@ int merge(const Options& options) {
     value = written ? fmt::format("written in {}, each value rounded once from the sum in fp32", options.text("dtype"))
                     : dtype_name + ": to compute with the weights as the files hold them";
   }
-  if (!recipes::other_form(opened.adapter_path, kernels::BaseForm::kAsStored).empty())
+  if (opened.adapter->merges_into_decoded())
+    opening.emplace_back("onto", "of adapted layers what the codes stand for, since the adapter holds what these had lost (LoftQ)");
+  else if (!recipes::other_form(opened.adapter_path, kernels::BaseForm::kAsStored).empty())
     opening.emplace_back("base", "the files' own weights, as PEFT advises for an adapter of a base in fewer bytes");
   opening.emplace_back("out", out.string());
   console.text(fields(opening));

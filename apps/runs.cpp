@@ -22,6 +22,12 @@ namespace {
 namespace fs = std::filesystem;
 using core::Json;
 
+/// Whether what a run made can be asked to write: no classifier and no reward model.
+bool speaks(const recipes::RunSummary& run) {
+  const auto task = run.options.find("task");
+  return run.verb != "align reward" && (task == run.options.end() || task->is_null());
+}
+
 /// Options that say where or how loudly a run went, not what it was.
 bool of_no_interest(const std::string& option) {
   static const std::set<std::string> names = {"out",    "json",      "quiet", "log-every",
@@ -238,7 +244,7 @@ int runs_command(const Options& options) {
   for (const recipes::RunSummary& run : runs) {
     if (run.finished && run.best_loss && (best == nullptr || *run.best_loss < *best->best_loss)) best = &run;
   }
-  if (best != nullptr) print_next(console, {"generate", best->path.string(), "--prompt", "Once upon a time"});
+  if (best != nullptr && speaks(*best)) print_next(console, {"generate", best->path.string(), "--prompt", "Once upon a time"});
   Json list = Json::array();
   for (const recipes::RunSummary& run : runs) list.push_back(to_json(run, differing));
   console.result({{"runs", list}});

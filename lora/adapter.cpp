@@ -257,6 +257,13 @@ void Adapter::unmerge() {
   for (ExpertsSlot& slot : experts_) slot->unmerge();
 }
 
+void Adapter::require_text_alone(const std::string& result) const {
+  if (beside_text_.empty()) return;
+  throw ConfigError(fmt::format("the adapter in {} is also on modules that text does not pass through (such as '{}'), which {} "
+                                "would not have: merge it into the model instead",
+                                directory_.string(), core::printable(beside_text_.front().path, 200), result));
+}
+
 void Adapter::detach() {
   for (LinearSlot& slot : slots_) slot->detach(name_);
   for (ExpertsSlot& slot : experts_) slot->detach(name_);
@@ -268,6 +275,7 @@ void Adapter::detach() {
     head_slot_.reset();
   }
   token_rows_.clear();
+  beside_text_.clear();
   active_.reset();
   slots_.clear();
   experts_.clear();
@@ -276,7 +284,7 @@ void Adapter::detach() {
 }
 
 Adapter attach(const SlotTable& table, const LoraConfig& given, std::uint64_t seed, const std::string& name) {
-  given.validate();
+  given.validate_new();
   const LoraConfig config_tied = with_tying(given, table);
   const Tied tied = asks_for(config_tied, table);
   LoraConfig config = with_expert_targets(config_tied, table);
@@ -291,6 +299,7 @@ Adapter attach(const SlotTable& table, const LoraConfig& given, std::uint64_t se
       !config.all_linear())
     config.target_modules = modules;
   const std::vector<std::string> parameters = wanted_parameters(config, table);
+  check_named_once(modules, parameters);
   std::vector<std::string> adapted = modules;
   adapted.insert(adapted.end(), parameters.begin(), parameters.end());
   check_not_saved_whole(config, modules);
@@ -309,7 +318,7 @@ Adapter attach(const SlotTable& table, const LoraConfig& given, std::uint64_t se
   std::vector<LoraMatrices> matrices(adapter.slots_.size());
   const auto begin = [&](std::size_t i) {
     const LinearSlotImpl& slot = *adapter.slots_[i];
-    matrices[i] = beginning(slot, pattern_path(slot, table, slot.path()), config, seed);
+    matrices[i] = beginning(slot, pattern_path(slot, table, slot.path(), config), config, seed);
   };
   if (config.corrects_base() &&
       std::none_of(adapter.slots_.begin(), adapter.slots_.end(),

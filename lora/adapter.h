@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "lowrank/lora/beside_text.h"
 #include "lowrank/lora/config.h"
 #include "lowrank/lora/embedding_slot.h"
 #include "lowrank/lora/experts_slot.h"
@@ -35,6 +36,7 @@ struct SlotTable {
   /// Paths of modules that are no linear layers (norms, embeddings), where known: PEFT matches targets against these
   /// too, and a saved config must not name them. Modules that contain the slots need not be listed.
   std::vector<std::string> others;
+  std::vector<std::string> beside = {};  // tensors of the model's files that text does not pass through
 
   std::vector<std::string> kept_from_all_linear = {};  // paths of slots that are targets only where they are named
 
@@ -70,8 +72,16 @@ class Adapter {
   const LinearSlot& grown_head() const { return head_of_grown_; }
   /// Whether a head that is tied to the embedding shares what the adapter has there, so that both stay tied.
   bool keeps_tied() const { return keeps_tied_; }
-  /// What PEFT saves beside parameters(): the shared copies again under the head's name, and rows of a resized base.
+  /// What PEFT saves beside parameters(): the shared copies again under the head's name, rows of a resized base, and
+  /// beside_text().
   std::vector<NamedTensor> saved_beside() const;
+  const std::vector<BesideText>& beside_text() const { return beside_text_; }
+  /// Merged into what the base's codes stand for, where its layers are in codes, instead of the files' own weights: of an
+  /// adapter that holds what the codes have lost (LoftQ).
+  bool merges_into_decoded() const { return merges_into_decoded_; }
+  void merge_into_decoded(bool decoded) { merges_into_decoded_ = decoded; }
+  /// ConfigError where it has beside_text(), which `result` would lack.
+  void require_text_alone(const std::string& result) const;
   /// Its copies at the module of this path. InternalError where it has none.
   const std::vector<NamedTensor>& at_whole(const std::string& path) const;
   const std::string& head() const { return head_; }                      // SlotTable::head
@@ -108,6 +118,8 @@ class Adapter {
   LinearSlot head_of_grown_;  // a head of its own with rows that the model's files do not have
   bool keeps_tied_ = false;
   std::int64_t file_rows_ = 0;  // SlotTable::file_rows
+  std::vector<BesideText> beside_text_;
+  bool merges_into_decoded_ = false;
   std::string head_, head_tensor_;
   std::filesystem::path directory_;
 };

@@ -88,6 +88,7 @@ std::vector<NamedTensor> Adapter::saved_beside() const {
     result.push_back({peft_name(head_, LoraPart::kA), shared.a});
     result.push_back({peft_name(head_, LoraPart::kB), shared.b});
   }
+  for (const BesideText& one : beside_text_) result.insert(result.end(), one.saved.begin(), one.saved.end());
   if (file_rows_ == 0) return result;
   // Rows that neither this adapter nor the model's files have: PEFT saves them so too.
   const auto add_rows = [&](const WholeModule& module, bool adapted, const TokenRowsList& tokens) {

@@ -36,6 +36,7 @@ bool carried(const std::string& name) {
   const auto begins = [&](std::string_view s) { return name.compare(0, s.size(), s) == 0; };
   return name == "config.json" || name == "generation_config.json" || name == "special_tokens_map.json" ||
          name == "added_tokens.json" || name == "vocab.json" || name == "vocab.txt" || name == "merges.txt" ||
+         name == "preprocessor_config.json" || name == "processor_config.json" || name == "video_preprocessor_config.json" ||
          begins("tokenizer") || begins("chat_template") || begins("LICENSE") || begins("NOTICE") ||
          name.ends_with(".jinja") || (name.ends_with(".model") && !begins("."));
 }

@@ -104,6 +104,7 @@ CombinedAdapter combine(const SlotTable& table, const std::vector<const Adapter*
                         const CombineOptions& options) {
   const at::NoGradGuard no_grad;
   check(adapters, options);
+  for (const Adapter* const adapter : adapters) adapter->require_text_alone("a combination");
   const std::int64_t r = rank_of_result(adapters, options);
   const at::Generator generator = at::detail::createCPUGenerator(options.seed);
 

@@ -30,9 +30,8 @@ bool key_matches(const std::string& key, const std::string& module, const char* 
 
 void check_alpha(double alpha, const std::string& what) {
   constexpr double kMost = 1e12;  // the scale, alpha / r, is taken by numbers of single precision
-  if (!(alpha > 0 && alpha <= kMost))
-    throw ConfigError(fmt::format("{} is {}; it must be above 0 and at most {:g} (the adapter's scale is alpha / r)",
-                                  what, alpha, kMost));
+  if (!(std::fabs(alpha) <= kMost))
+    throw ConfigError(fmt::format("{} is {}; it must be at most {:g} (the adapter's scale is alpha / r)", what, alpha, kMost));
 }
 
 void check_rank(std::int64_t r, const std::string& what) {
@@ -132,6 +131,16 @@ LoraConfig saved_form(const LoraConfig& config) {
   for (auto& [key, rank] : result.rank_pattern) rank *= 2;
   for (auto& [key, alpha] : result.alpha_pattern) alpha *= alphas;
   return result;
+}
+
+void LoraConfig::validate_new() const {
+  validate();
+  const auto require = [](double alpha, const std::string& what) {
+    if (!(alpha > 0))
+      throw ConfigError(fmt::format("{} is {}; it must be above 0 (the adapter's scale is alpha / r)", what, alpha));
+  };
+  require(lora_alpha, "lora_alpha");
+  for (const auto& [key, alpha] : alpha_pattern) require(alpha, fmt::format("alpha_pattern['{}']", core::printable(key)));
 }
 
 void LoraConfig::validate() const {

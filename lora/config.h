@@ -68,10 +68,12 @@ struct LoraConfig {
 
   bool all_linear() const;  // target_modules is "all-linear", alone in a list or a string
 
-  /// Throws ConfigError for a rank outside [1, 65536], an alpha that is not finite or not > 0, dropout outside [0, 1),
+  /// Throws ConfigError for a rank outside [1, 65536], an alpha that is not finite, dropout outside [0, 1),
   /// empty targets, a regular expression that does not compile, layers given with a regular expression as targets, an
   /// odd rank with the orthogonal initialisation, DoRA with PiSSA or OLoRA, an unknown bias …
   void validate() const;
+  /// For an adapter that begins: its scales are above 0 too (files may have any, as PEFT).
+  void validate_new() const;
 };
 
 /// adapter_config.json. Unknown keys that are null, false, 0 or empty are passed over; any other key that asks for more

@@ -187,9 +187,15 @@ Json token_indices_json(const LoraConfig& config) {
 
 void check_fixed(const JsonView& json) {
   const std::string type = json.at("peft_type").as_string();
+  static const std::set<std::string> kPrompts = {"PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING",
+                                                 "ADAPTION_PROMPT", "CPT", "CARTRIDGE"};
+  if (kPrompts.count(type) > 0)
+    json.at("peft_type").fail(fmt::format("this adapter is of type {}, which learns tokens before the text and changes no weight; only "
+                                         "LORA is supported, and there is no LORA that says the same: train one on the data",
+                                         core::printable(type)));
   if (type != "LORA")
-    json.at("peft_type").fail(fmt::format("this is a {} adapter; only LORA is supported: convert it with PEFT's save_as_lora, where its "
-                                         "update is a sum with the weight, or merge it there (merge_and_unload) and give "
+    json.at("peft_type").fail(fmt::format("this adapter is of type {}; only LORA is supported: convert it with PEFT's save_as_lora, where "
+                                         "its update is a sum with the weight, or merge it there (merge_and_unload) and give "
                                          "the merged model",
                                          core::printable(type)));
   const std::string task = json.get_string("task_type", "CAUSAL_LM");

@@ -186,7 +186,7 @@ Injected::Injected(Injected&& other) noexcept
 Injected::~Injected() { detach(); }
 
 Injected inject(Module& network, const LoraConfig& config, std::uint64_t seed) {
-  config.validate();
+  config.validate_new();
   if (config.lora_dropout > 0)
     throw ConfigError(
         fmt::format("lora_dropout is {}, but weights that are composed before the forward pass have no adapter "

@@ -56,7 +56,7 @@ LoraConvImpl::LoraConvImpl(const char* name, const std::shared_ptr<torch::nn::Mo
   config.lora_alpha = options.alpha;
   config.lora_dropout = options.dropout;
   config.use_rslora = options.rslora;
-  config.validate();
+  config.validate_new();
   LoraMatrices matrices = new_conv_matrices(options.name.empty() ? name : options.name, slot_->weight(),
                                             slot_->shape().groups, options.r, "default", options.seed);
   matrices.scale = config.scale_for(options.name);

@@ -20,7 +20,7 @@ LoraLinearImpl::LoraLinearImpl(torch::nn::Linear base, const LoraLinearOptions& 
   config.lora_alpha = options.alpha;
   config.lora_dropout = options.dropout;
   config.use_rslora = options.rslora;
-  config.validate();
+  config.validate_new();
 
   for (at::Tensor& parameter : base->parameters()) parameter.set_requires_grad(false);
   slot_ = std::make_shared<LinearSlotImpl>(options.name, kernels::BaseWeight::dense(base->weight, base->bias));

@@ -115,7 +115,11 @@ void add_embedding(const EmbeddingSlotImpl& embedding, const LoraMatrices& lora,
 Wanted changes_of(const Adapter& adapter) {
   Wanted wanted;
   for (const ExpertsSlot& slot : adapter.experts()) add_experts(*slot, adapter.at(slot), wanted);
-  for (const LinearSlot& slot : adapter.slots()) wanted.of(slot->stored(), slot->base()).lora = adapter.at(slot);
+  for (const LinearSlot& slot : adapter.slots()) {
+    RowChange& part = wanted.of(slot->stored(), slot->base());
+    part.lora = adapter.at(slot);
+    if (adapter.merges_into_decoded() && slot->base().original().defined()) part.decoded = slot->base();
+  }
   if (adapter.adapts_embedding())
     add_embedding(*adapter.embedding(), adapter.embedding()->lora(adapter.name()), wanted);
   for (const Adapter::OwnRows& own : adapter.token_rows()) {
@@ -123,6 +127,21 @@ Wanted changes_of(const Adapter& adapter) {
     const StoredWeight stored =
         of_embedding ? adapter.embedding()->stored() : StoredWeight{adapter.head_tensor(), {}, false, 0, -1};
     add_token_rows(own, stored, adapter.embedding()->base().out_features(), wanted);
+  }
+  for (const BesideText& one : adapter.beside_text()) {
+    if (!one.merges())
+      throw ModelError(fmt::format("the adapter's update of '{}' is not one of a linear layer's matrices, and cannot be merged here; "
+                                   "merge it in PEFT (merge_and_unload), or keep it beside the model",
+                                   core::printable(one.path, 200)));
+    if (one.copy.defined()) {
+      std::vector<std::int64_t> row = one.copy.sizes().vec();
+      row.erase(row.begin());
+      RowChange& part = wanted.of(one.tensor, {}, one.copy.size(0), row);
+      part.replacement = one.copy.dim() > 2 ? one.copy.reshape({-1, one.copy.size(-1)}) : one.copy;  // rows as for_merged_blocks counts them
+      part.rows = part.replacement.size(0);
+    } else {
+      wanted.of(one.tensor, {}, one.lora.b.size(0), {one.lora.a.size(1)}).lora = one.lora;
+    }
   }
   std::map<std::string, at::Tensor> biases = biases_of(adapter);
   for (const WholeModule& module : adapter.whole()) {
@@ -203,7 +222,9 @@ void merge_part(const at::Tensor& own, bool transposed, const RowChange& part, c
     const at::Tensor columns = own.narrow(1, part.row_begin, part.rows);
     to.narrow(1, part.row_begin, part.rows)
         .copy_(part.replacement.defined() ? part.replacement.slice(0, begin, end)
-                                          : merged_columns(columns.t(), part.lora, begin, end, gain).t());
+               : part.decoded.defined()
+                   ? merged_columns(part.decoded.columns(begin, end - begin, at::kFloat), part.lora, begin, end, gain).t()
+                   : merged_columns(columns.t(), part.lora, begin, end, gain).t());
     return;
   }
   const std::int64_t first = std::max(begin, part.row_begin), last = std::min(end, part.row_begin + part.rows);
@@ -211,7 +232,8 @@ void merge_part(const at::Tensor& own, bool transposed, const RowChange& part, c
   const std::int64_t from = first - part.row_begin, until = last - part.row_begin;
   to.slice(0, first - begin, last - begin)
       .copy_(part.replacement.defined() ? part.replacement.slice(0, from, until)
-                                        : merged_rows(own.slice(0, first - begin, last - begin), part.lora, from, until));
+             : part.decoded.defined() ? merged_rows(part.decoded.rows(from, until - from, at::kFloat), part.lora, from, until)
+                                      : merged_rows(own.slice(0, first - begin, last - begin), part.lora, from, until));
 }
 
 }  // namespace
@@ -304,7 +326,9 @@ void for_merged_blocks(const formats::WeightFiles::Entry& source, const Change& 
   for (const RowChange& part : change.parts)
     gains.push_back(
         change.transposed && part.lora.a.defined()
-            ? merge_gain(kernels::BaseWeight::dense(stored, {}, {true, part.row_begin, part.rows}), part.lora)
+            ? merge_gain(part.decoded.defined() ? part.decoded
+                                                : kernels::BaseWeight::dense(stored, {}, {true, part.row_begin, part.rows}),
+                         part.lora)
             : at::Tensor());
   const std::int64_t rows = stored.size(0), step = rows_per_block(stored.dim() == 1 ? 1 : stored.size(1));
   std::uint64_t offset = 0;

@@ -19,6 +19,7 @@ namespace lowrank::lora {
 struct RowChange {
   std::int64_t row_begin = 0, rows = 0;
   LoraMatrices lora = {};       // of an embedding by rows (lora::by_rows)
+  kernels::BaseWeight decoded = {};  // to be updated instead of the stored rows, where it is defined
   at::Tensor replacement = {};  // fp32, a trained copy, in the layout of the file
 };
 

@@ -36,6 +36,7 @@ double alpha_of(const LoraMatrices& lora, bool rslora) {
 
 void save_by_expert(const Adapter& adapter, const SlotTable& table, at::ScalarType type,
                     const std::filesystem::path& directory) {
+  adapter.require_text_alone("this form");
   if (adapter.experts().empty()) throw ConfigError("this adapter is on no experts; PEFT's own form is the one for it");
   if (!table.converts_expert_targets)
     throw ConfigError(
@@ -78,7 +79,7 @@ void save_by_expert(const Adapter& adapter, const SlotTable& table, at::ScalarTy
     const std::string path = older(slot->path(), table);
     targets.insert(last_of(path));
     // A router is a module then and a parameter now.
-    const bool router = pattern_path(*slot, table, path) != path;
+    const bool router = pattern_path(*slot, table, path, adapter.config()) != path;
     note(path, router ? last_of(path) + R"((\.weight)?)" : path, adapter.at(slot));
     add(path, adapter.at(slot).a, adapter.at(slot).b);
   }

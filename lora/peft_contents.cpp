@@ -50,6 +50,8 @@ std::string reason(const std::string& name) {
   const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
   if (has(".hada_") || has(".lokr_")) return "it is of LoHa or LoKr (LyCORIS), and only LoRA is supported";
   if (has(".lora_down.") || has(".lora_up.")) return "it is named as kohya's trainers name them; convert it to PEFT";
+  if (has(".experts."))
+    return "copies of experts' parameters (modules_to_save) are not supported; merge the adapter in PEFT (merge_and_unload), and use the model";
   return "it is neither an A or B matrix, nor a magnitude vector, nor a weight or bias of a whole module";
 }
 

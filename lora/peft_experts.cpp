@@ -39,20 +39,19 @@ const std::string& ExpertsTensors::any_name() const {
 }
 
 ExpertsNames::ExpertsNames(const SlotTable& table, const LoraConfig& config)
-    : own_(table.own_spelling), older_(table.older_spelling) {
-  std::vector<std::string> paths;
+    : own_(table.own_spelling), older_(table.older_spelling), entries_(config.target_parameters) {
   for (const ExpertsSlot& slot : table.experts) {
     module_ = split(slot->base().owner).second;
     const std::string& parameter = slot->base().parameter;
     if (std::none_of(parts_.begin(), parts_.end(), [&](const auto& known) { return known.first == parameter; }))
       parts_.emplace_back(parameter, slot->base().parts);
-    paths.push_back(slot->path());
   }
-  const std::vector<std::string> matched = match_parameters(config.target_parameters, paths);
-  for (const auto& [parameter, parts] : parts_)
-    if (std::any_of(matched.begin(), matched.end(),
-                    [&](const std::string& path) { return split(path).second == parameter; }))
-      adapted_.push_back(parameter);
+}
+
+std::vector<std::string> ExpertsNames::adapted_of(const std::string& module) const {
+  std::vector<std::string> paths;
+  for (const auto& [parameter, parts] : parts_) paths.push_back(module + "." + parameter);
+  return match_parameters(entries_, paths);
 }
 
 std::string ExpertsNames::respelt(const std::string& path) const {
@@ -77,8 +76,10 @@ std::optional<ExpertsPlace> ExpertsNames::place(const std::string& path) const {
   std::string module = path;
   std::size_t inside = 0;
   for (; module.ends_with(".base_layer"); ++inside) module = split(module).first;
-  if (split(module).second != module_ || inside >= adapted_.size()) return std::nullopt;
-  return ExpertsPlace{module + "." + adapted_[adapted_.size() - 1 - inside]};
+  if (split(module).second != module_) return std::nullopt;
+  const std::vector<std::string> adapted = adapted_of(module);
+  if (inside >= adapted.size()) return std::nullopt;
+  return ExpertsPlace{adapted[adapted.size() - 1 - inside]};
 }
 
 void fuse_experts(const ExpertsTensors& tensors, const ExpertsSlotImpl& slot, const std::string& file,

@@ -46,9 +46,13 @@ class ExpertsNames {
   std::optional<ExpertsPlace> place(const std::string& path) const;
 
  private:
+  /// The parameters of this module that are adapted, from the innermost wrapper to the outermost: other layers may have
+  /// others.
+  std::vector<std::string> adapted_of(const std::string& module) const;
+
   std::string own_, older_;
   std::string module_;                // the last name of the modules that own them: "experts"
-  std::vector<std::string> adapted_;  // from the innermost wrapper to the outermost
+  std::vector<std::string> entries_;  // of target_parameters
   std::vector<std::pair<std::string, std::vector<std::string>>> parts_;  // parameter -> its layers
 };
 

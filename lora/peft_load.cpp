@@ -71,8 +71,9 @@ PathChange place(Loading& loading, const Contents& contents) {
 }
 
 // The modules that the config targets, by the names that it speaks of; each tensor must belong to one.
-std::set<std::string> targeted(Loading& loading, const Contents& contents, const std::vector<std::string>& names,
-                               const std::string& head, const std::vector<std::string>& parameters) {
+std::set<std::string> targeted(Loading& loading, const Contents& contents, const std::vector<BesideText>& beside,
+                               const std::vector<std::string>& names, const std::string& head,
+                               const std::vector<std::string>& parameters) {
   const std::string config_file = (loading.directory / "adapter_config.json").string();
   Match matched;
   try {
@@ -83,13 +84,22 @@ std::set<std::string> targeted(Loading& loading, const Contents& contents, const
   if (!matched.absent_layers.empty())
     throw ModelError(fmt::format("{}: layers_to_transform has {}, but this model's layers are 0 to {}{}", config_file,
                                  matched.absent_layers.front(), loading.table.layers - 1, loading.made_for()));
+  const auto beside_has = [&](const std::string& entry) {
+    return std::any_of(beside.begin(), beside.end(), [&](const BesideText& one) { return one.path.ends_with("." + entry); });
+  };
   for (const std::string& entry : matched.unused_targets)
-    loading.notes.push_back(
+    if (!beside_has(entry)) loading.notes.push_back(
         fmt::format("target_modules names '{}', which this model does not have", core::printable(entry)));
   std::set<std::string> result(matched.modules.begin(), matched.modules.end());
   std::vector<std::string> unused;
-  for (const std::string& path : match_parameters(loading.config.target_parameters, parameters, &unused))
-    result.insert(path.ends_with(kOfRouter) ? path.substr(0, path.size() - kOfRouter.size()) : path);
+  const std::vector<std::string> named = match_parameters(loading.config.target_parameters, parameters, &unused);
+  try {
+    check_named_once(matched.modules, named);
+  } catch (const ConfigError& error) {
+    loading.fail(error.what());
+  }
+  for (const std::string& path : named)
+    result.insert(path.ends_with(kOfWeight) ? path.substr(0, path.size() - kOfWeight.size()) : path);
   for (const std::string& entry : unused)
     loading.notes.push_back(
         fmt::format("target_parameters names '{}', which this model does not have", core::printable(entry)));
@@ -97,10 +107,18 @@ std::set<std::string> targeted(Loading& loading, const Contents& contents, const
     if (result.count(path) == 0)
       loading.fail(fmt::format("unexpected tensor '{}': adapter_config.json does not take in '{}'",
                                core::printable(tensors.any_name(), 200), core::printable(path, 200)));
-  for (const auto& [path, pair] : contents.pairs)
-    if (result.count(path) == 0)
-      loading.fail(fmt::format("unexpected tensor '{}': target_modules in adapter_config.json does not take in '{}'",
-                               core::printable(pair.any_name(), 200), core::printable(path, 200)));
+  for (const auto& [path, pair] : contents.pairs) {
+    if (result.count(path) != 0) continue;
+    const std::string tensor = core::printable(pair.any_name(), 200), module = core::printable(path, 200);
+    const bool asked = !match(loading.config, {path}, head).modules.empty() ||
+                       !match_parameters(loading.config.target_parameters, {path + std::string(kOfWeight)}).empty();
+    if (asked)
+      loading.fail(fmt::format("unexpected tensor '{}': '{}' of this model is neither a linear layer nor the token embedding, "
+                               "and no other is adapted here; merge the adapter in PEFT (merge_and_unload), and use the model",
+                               tensor, module));
+    loading.fail(fmt::format("unexpected tensor '{}': target_modules in adapter_config.json does not take in '{}'", tensor,
+                             module));
+  }
   return result;
 }
 
@@ -222,6 +240,7 @@ Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory
         "ensure_weight_tying in adapter_config.json changes nothing: {}",
         table.tied ? "neither target_modules nor modules_to_save names the embedding" : "this model's head is not tied"));
   Contents contents = open_experts(loading);
+  std::vector<BesideText> beside = take_beside(loading, contents);
   const std::vector<std::string> adaptable = adaptable_paths(table, loading.config);
   const PathChange change = place(loading, contents);
   if (tied != Tied::kNothing)
@@ -229,16 +248,18 @@ Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory
 
   std::vector<std::string> names_in_file;
   for (const std::string& path : adaptable) names_in_file.push_back(change.in_file(path));
-  std::vector<std::string> parameters_in_file;
-  for (const LinearSlot& router : table.routers)
-    parameters_in_file.push_back(change.in_file(router->path()) + std::string(kOfRouter));
-  for (const ExpertsSlot& slot : table.experts) parameters_in_file.push_back(change.in_file(slot->path()));
+  const std::vector<std::string> parameters_in_file =
+      parameter_paths(table, [&](const std::string& path) { return change.in_file(path); });
+  const std::vector<std::string> matched = match_parameters(loading.config.target_parameters, parameters_in_file);
   const std::set<std::string> targets =
-      targeted(loading, contents, names_in_file, change.in_file(table.head), parameters_in_file);
+      targeted(loading, contents, beside, names_in_file, change.in_file(table.head), parameters_in_file);
+  const auto adapted_as_parameter = [&](const std::string& module) {
+    return std::find(matched.begin(), matched.end(), module + std::string(kOfWeight)) != matched.end();
+  };
   std::vector<std::pair<std::string, std::string>> own_and_file;
   std::vector<std::string> own, in_file, parameters;
   for (std::size_t i = 0; i < adaptable.size(); ++i) {
-    if (targets.count(names_in_file[i]) == 0) continue;
+    if (targets.count(names_in_file[i]) == 0 || adapted_as_parameter(names_in_file[i])) continue;
     own_and_file.emplace_back(adaptable[i], names_in_file[i]);
     own.push_back(adaptable[i]);
     in_file.push_back(names_in_file[i]);
@@ -246,7 +267,6 @@ Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory
   in_config([&] { check_not_saved_whole(loading.config, in_file); });
   std::vector<TokenPlace> places = in_config([&] { return token_places(loading.config, table, own); });
 
-  const std::vector<std::string> matched = match_parameters(loading.config.target_parameters, parameters_in_file);
   const std::vector<std::string> own_parameters = parameter_paths(table);
   for (std::size_t i = 0; i < own_parameters.size(); ++i) {
     if (std::find(matched.begin(), matched.end(), parameters_in_file[i]) != matched.end())
@@ -272,7 +292,7 @@ Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory
   std::vector<LoraMatrices> matrices;
   for (const LinearSlot& slot : adapter.slots_)
     matrices.push_back(read_matrices(
-        loading, contents, change.in_file(slot->path()), pattern_path(*slot, table, change.in_file(slot->path())),
+        loading, contents, change.in_file(slot->path()), pattern_path(*slot, table, change.in_file(slot->path()), loading.config),
         {slot->base().in_features(), slot->base().out_features()}, false, slot->base().device()));
   std::vector<LoraMatrices> of_experts;
   for (const ExpertsSlot& slot : adapter.experts_)
@@ -289,6 +309,8 @@ Adapter load_peft(const SlotTable& table, const std::filesystem::path& directory
   check_redundant(loading, contents, change);
   check_free(table, on_embedding, copied, name);
   adapter.config_ = kept_config(loading, adapter.slots_, own_and_file, adaptable, change, parameters);
+  if (!beside.empty()) adapter.config_.target_modules = loading.config.target_modules;  // which name these modules too
+  adapter.beside_text_ = std::move(beside);
 
   for (std::size_t i = 0; i < matrices.size(); ++i) adapter.slots_[i]->attach(std::move(matrices[i]), name);
   for (std::size_t i = 0; i < of_experts.size(); ++i) adapter.experts_[i]->attach(std::move(of_experts[i]), name);

@@ -20,7 +20,7 @@ namespace lowrank::lora {
 
 using formats::TensorInfo;
 
-inline constexpr std::string_view kOfRouter = ".weight";
+inline constexpr std::string_view kOfWeight = ".weight";
 
 // The low-rank tensors of a module.
 struct Found {
@@ -84,6 +84,9 @@ std::shared_ptr<const formats::SafetensorsFile> open_weights(const std::filesyst
 std::vector<std::string> expected_names(const Loading& loading);
 /// Every tensor of the file where it belongs. ModelError for one that belongs nowhere or is there twice.
 Contents collect(Loading& loading);
+
+/// Taken out of `contents`: what is on modules that the text of this model does not pass through. Said in the notes.
+std::vector<BesideText> take_beside(Loading& loading, Contents& contents);
 
 /// The shape of a layer's weight, in the roles that A and B have on it.
 struct Widths {

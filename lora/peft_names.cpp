@@ -187,7 +187,10 @@ void check_free(const SlotTable& table, bool on_embedding,
 std::vector<LinearSlot> slots_named(const SlotTable& table, const std::vector<std::string>& paths,
                                     const std::string& adapter) {
   std::map<std::string, LinearSlot> by_path;
-  for (const LinearSlot& slot : table.slots) by_path.emplace(slot->path(), slot);
+  for (const LinearSlot& slot : table.slots) {
+    by_path.emplace(slot->path(), slot);
+    by_path.emplace(slot->path() + ".weight", slot);  // as a parameter
+  }
   for (const LinearSlot& router : table.routers) by_path.emplace(router->path() + ".weight", router);
   std::vector<LinearSlot> result;
   for (const std::string& path : paths) {

@@ -54,16 +54,34 @@ bool names_layer(const LoraConfig& config, const std::string& name, const SlotTa
 }  // namespace
 
 std::vector<std::string> parameter_paths(const SlotTable& table) {
+  return parameter_paths(table, [](const std::string& path) { return path; });
+}
+
+std::vector<std::string> parameter_paths(const SlotTable& table,
+                                         const std::function<std::string(const std::string&)>& spelt) {
   std::vector<std::string> result;
-  for (const LinearSlot& router : table.routers) result.push_back(router->path() + ".weight");
-  for (const ExpertsSlot& slot : table.experts) result.push_back(slot->path());
+  for (const LinearSlot& router : table.routers) result.push_back(spelt(router->path()) + ".weight");
+  for (const ExpertsSlot& slot : table.experts) result.push_back(spelt(slot->path()));
+  for (const LinearSlot& slot : table.slots)
+    if (!slot->stored().transposed) result.push_back(spelt(slot->path()) + ".weight");
   return result;
 }
 
-std::string pattern_path(const LinearSlotImpl& slot, const SlotTable& table, const std::string& path) {
+std::string pattern_path(const LinearSlotImpl& slot, const SlotTable& table, const std::string& path,
+                         const LoraConfig& config) {
   const bool router = std::any_of(table.routers.begin(), table.routers.end(),
                                   [&](const LinearSlot& one) { return one.get() == &slot; });
-  return router ? path + ".weight" : path;
+  const bool parameter = router || (!config.target_parameters.empty() &&
+                                    !match_parameters(config.target_parameters, {path + ".weight"}).empty());
+  return parameter ? path + ".weight" : path;
+}
+
+void check_named_once(const std::vector<std::string>& modules, const std::vector<std::string>& parameters) {
+  for (const std::string& module : modules)
+    if (std::find(parameters.begin(), parameters.end(), module + ".weight") != parameters.end())
+      throw ConfigError(fmt::format("target_modules and target_parameters both take in {}, which one of them adapts; "
+                                    "leave it out of the other",
+                                    module));
 }
 
 std::vector<std::string> match_parameters(const std::vector<std::string>& entries,

@@ -2,6 +2,7 @@
 // layer's experts and of its router.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -9,10 +10,19 @@
 
 namespace lowrank::lora {
 
-/// "model.layers.0.mlp.gate.weight" of every router, then the paths of the slots of experts.
+/// "model.layers.0.mlp.gate.weight" of every router, then the paths of the slots of experts, then of every other linear
+/// layer that of its weight, whose update as a parameter is that of the layer. Not of transposed ones (Conv1D), whose
+/// matrices PEFT has the other way round then.
 std::vector<std::string> parameter_paths(const SlotTable& table);
-/// The path by which patterns of a config know a linear slot: its own, and of a router that of its parameter.
-std::string pattern_path(const LinearSlotImpl& slot, const SlotTable& table, const std::string& path);
+/// The same as a file spells them: `spelt` gives the path of a module.
+std::vector<std::string> parameter_paths(const SlotTable& table,
+                                         const std::function<std::string(const std::string&)>& spelt);
+/// The path by which patterns of a config know a linear slot, `path` in the config's words: that, and where it is
+/// adapted as a parameter (routers always are) that of its weight.
+std::string pattern_path(const LinearSlotImpl& slot, const SlotTable& table, const std::string& path,
+                         const LoraConfig& config);
+/// ConfigError for a layer that target_modules and target_parameters both take in (PEFT wraps it twice).
+void check_named_once(const std::vector<std::string>& modules, const std::vector<std::string>& parameters);
 /// Those of `paths` that an entry names: it is the whole path, or the path ends in ".entry". `unused`: entries that
 /// name none.
 std::vector<std::string> match_parameters(const std::vector<std::string>& entries,

@@ -58,6 +58,7 @@ lora::SlotTable DecoderImpl::slot_table() const {
   for (std::string name : beside)
     for (std::size_t dot; (dot = name.rfind('.')) != std::string::npos;) holders.insert(name = name.substr(0, dot));
   table.others.insert(table.others.end(), holders.begin(), holders.end());
+  table.beside = beside;
   table.head = parts_->head->slot()->path();
   const DecoderSpec& spec = *config_.blocks;
   table.own_spelling = spec.own_spelling, table.older_spelling = spec.older_spelling;

@@ -85,7 +85,13 @@ void settle_tying(DecoderConfig& config, const formats::WeightFiles& files, Mapp
       }
     }
   }
-  if (!config.tied_stated) config.tied = head == nullptr;
+  if (!config.tied_stated) {
+    const bool by_default = config.tied;
+    config.tied = head == nullptr;
+    if (config.tied && !by_default && warnings != nullptr)
+      warnings->push_back("there is no lm_head among the weights, and config.json does not say tie_word_embeddings: the embedding is the "
+                          "head");
+  }
   if (!config.tied || head == nullptr) return;
   if (embedding == nullptr) {
     source.alias(embedding_name, head_name);
@@ -158,14 +164,14 @@ Decoder load_decoder(DecoderConfig config, const formats::WeightFiles& weights, 
   if (coded != nullptr && coded->form != kernels::BaseForm::kAsStored) {
     source.code(coded->form);
     { const DecoderImpl without(config, source); }  // asks for every weight, and reads none
-    source.check_complete();
+    source.check_complete(config.layers);
     coded->sha256 = weights_sha256(weights, progress);
     coded->base = CodedBase::open(coded->form, weights, coded->sha256, source.wanted(), progress);
     source.use(coded->base);
   }
   if (shares != nullptr) source.share_out(shares, config.blocks->prefix + config.blocks->layer_scope + ".");
   auto decoder = std::make_shared<DecoderImpl>(config, source);
-  decoder->beside = source.check_complete();
+  decoder->beside = source.check_complete(config.layers);
   if (shares != nullptr) shares->open();
   decoder->file_rows = file_rows;
   if (warnings != nullptr && !decoder->beside.empty()) warnings->push_back(in_words(decoder->beside));

@@ -43,7 +43,7 @@ bool inert(const std::string& name) {
 // Parts of a model beside its decoder of text: what reads pictures and sounds, what predicts tokens further on, and the
 // value head that reinforcement learning leaves.
 bool beside_text(std::string_view name) {
-  static constexpr std::array<std::string_view, 10> kParts = {"visual.",
+  static constexpr std::array<std::string_view, 11> kParts = {"visual.",
                                                               "vision_tower.",
                                                               "vision_model.",
                                                               "vision_embed_tokens.",
@@ -52,9 +52,25 @@ bool beside_text(std::string_view name) {
                                                               "embed_vision.",
                                                               "embed_audio.",
                                                               "mtp.",
-                                                              "v_head."};
+                                                              "v_head.",
+                                                              "value_head."};
+  // Of quantised keys and values that a serving program keeps.
+  if (name.ends_with(".k_scale") || name.ends_with(".v_scale")) return true;
   if (name.starts_with("model.")) name.remove_prefix(6);
   return std::any_of(kParts.begin(), kParts.end(), [&](std::string_view part) { return name.starts_with(part); });
+}
+
+// The N of "….layers.N.…", of "….h.N.…" or "….blocks.N.…"; -1: it is of no layer.
+std::int64_t layer_of(std::string_view name) {
+  for (const std::string_view part : {"layers.", "h.", "blocks."}) {
+    const std::size_t at = name.find(part);
+    if (at == std::string_view::npos || (at > 0 && name[at - 1] != '.')) continue;
+    std::int64_t layer = -1;
+    const std::string_view rest = name.substr(at + part.size());
+    const auto end = std::from_chars(rest.data(), rest.data() + rest.size(), layer);
+    if (end.ec == std::errc() && end.ptr != rest.data() + rest.size() && *end.ptr == '.') return layer;
+  }
+  return -1;
 }
 
 std::string place(const formats::WeightFiles& files) {
@@ -172,16 +188,26 @@ std::shared_ptr<const kernels::BaseStorage> MappedWeights::coded(const CodedWeig
   return base_->storage(stored, weight.transposed ? original.t() : original, device_);
 }
 
-std::vector<std::string> MappedWeights::check_complete() const {
+std::vector<std::string> MappedWeights::check_complete(std::int64_t layers) const {
   std::vector<std::string> left_over, beside;
+  std::set<std::int64_t> predicting;  // layers that predict tokens further on: they bring the two states together
+  for (const std::string& name : files_.names())
+    if (name.find(".eh_proj.") != std::string::npos) predicting.insert(layer_of(name));
   for (const std::string& name : files_.names()) {
-    if (taken_.count(name) == 0 && !inert(name)) (beside_text(name) ? beside : left_over).push_back(name);
+    if (taken_.count(name) > 0 || inert(name)) continue;
+    const std::int64_t layer = layer_of(name);
+    const bool further = layer >= layers && predicting.count(layer) > 0;
+    (beside_text(name) || further ? beside : left_over).push_back(name);
   }
   if (!missing_.empty()) {
     const std::string others = missing_.size() > 1 ? fmt::format(", and {} more are", missing_.size() - 1) : " is";
     throw ModelError(fmt::format("{}: tensor '{}'{} missing of what config.json describes{}", place(files_),
                                  missing_.front(), others, core::did_you_mean(missing_.front(), left_over)));
   }
+  if (!left_over.empty() && layer_of(left_over.front()) >= layers)
+    throw ModelError(fmt::format("{}: tensor '{}' is of a layer beyond the {} that num_hidden_layers in config.json counts; give the "
+                                 "number that the weights have",
+                                 files_.find(left_over.front())->file->path().string(), left_over.front(), layers));
   if (!left_over.empty()) {
     throw ModelError(fmt::format("{}: tensor '{}' is not part of the architecture that config.json describes{}",
                                  files_.find(left_over.front())->file->path().string(), left_over.front(),

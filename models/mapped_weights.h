@@ -55,7 +55,7 @@ class MappedWeights : public WeightSource {
   /// gave a stand-in without memory, so that the nearest name can be sought among those left over), and for tensors
   /// that were not taken and are not known to be inert. Gives those of parts that no forward pass of text reads (a
   /// picture's encoder, a value head, the prediction of further tokens).
-  std::vector<std::string> check_complete() const;
+  std::vector<std::string> check_complete(std::int64_t layers) const;
 
  private:
   const formats::WeightFiles::Entry* find(const std::string& name, const std::vector<std::int64_t>& shape);

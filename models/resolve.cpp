@@ -70,7 +70,11 @@ std::string base_name_of(const std::string& model, const Found& found) {
 Resolved resolve(const std::string& model) {
   const Found found = find_folder(model, {});
   const fs::path& folder = found.folder;
-  if (fs::exists(folder / kConfig)) return {folder, std::nullopt, without_slash(model), base_name_of(model, found)};
+  // An adapter whose trainer left its base's config.json beside it is an adapter, as transformers has it.
+  const bool has_adapter = fs::exists(folder / kAdapterConfig) &&
+                           (fs::exists(folder / "adapter_model.safetensors") || fs::exists(folder / "adapter_model.bin"));
+  if (fs::exists(folder / kConfig) && !has_adapter)
+    return {folder, std::nullopt, without_slash(model), base_name_of(model, found)};
   if (!fs::exists(folder / kAdapterConfig)) {
     throw MissingError(
         fmt::format("{}: has neither config.json (a model) nor adapter_config.json (an adapter)", folder.string()));

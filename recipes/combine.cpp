@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/lora/peft_tensors.h"
 #include "lowrank/recipes/run/adapter_facts.h"
+#include "lowrank/recipes/run/opened.h"
 
 namespace lowrank::recipes {
 
@@ -18,6 +20,10 @@ core::Json combine_adapters(models::LoadedModel& model, const std::vector<std::s
   loaded.reserve(adapters.size());
   for (const std::string& directory : adapters) {
     const fs::path folder = adapter_folder(directory, "adapter");
+    if (form_of_loftq(folder))
+      throw ConfigError(fmt::format("the adapter in {} began with LoftQ: it holds what the codes of its base had lost, which a "
+                                    "combination would weigh as if it were learned; merge it alone",
+                                    directory));
     std::vector<std::string> notes;
     loaded.push_back(lora::load_peft(table, folder, &notes, fmt::format("combined{}", loaded.size())));
     for (const std::string& note : notes) progress.warning(fmt::format("{}: {}", directory, note));

@@ -180,6 +180,7 @@ CompressResult compress(const CompressSpec& asked, CompressObserver& observer) {
   spec.adapter = adapter_folder(asked.adapter, "adapter").string();
   Opened opened = open_adapter(spec, observer);
   lora::Adapter& adapter = opened.adapter;
+  adapter.require_text_alone("a compressed one");
   models::DecoderImpl& decoder = *opened.model.decoder;
   const Halves data = read_halves(spec, fields, opened.model, observer);
   const std::uint64_t bytes_before = fs::file_size(fs::path(spec.adapter) / kWeights);

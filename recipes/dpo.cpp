@@ -82,7 +82,7 @@ ModelResult dpo(const DpoSpec& asked, Observer& observer) {
   parts.loss = train::parse_dpo_loss(spec.loss);
   parts.beta = spec.beta;
   parts.router_aux_loss = router_aux_loss(spec.router_aux_loss, *model.decoder, fields);
-  parts.reference_is_start = run.start.has_value();
+  parts.reference_is_start = run.start.has_value() || run.report.loftq;  // LoftQ's beginning is nearer the base than its codes
   run.carry_chat(*model.tokenizer, model.decoder->config());
   parts.save_extra = run.save_carried();
   parts.seed = parts.plan.seed;

@@ -4,6 +4,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/plural.h"
 #include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
 #include "lowrank/lora/export_gguf.h"
@@ -133,6 +134,9 @@ ExportResult export_adapter(const ExportSpec& asked, core::ProgressObserver& pro
   if (spec.format == "gguf" || spec.format == "mlx") {
     refuse_tied_head(adapter, opened.model.decoder->config(), spec.format == "gguf");
     refuse_beyond_matrices(adapter, spec.format);
+    if (!adapter.beside_text().empty())
+      rows.emplace_back("left out", fmt::format("{} that text does not pass through: the result is for text alone",
+                                                core::counted(static_cast<std::int64_t>(adapter.beside_text().size()), "module")));
   }
   if (spec.format == "gguf") {
     const lora::GgufAdapter written = lora::export_gguf(adapter, models::gguf_layout(opened.model.decoder->config()),

@@ -223,7 +223,10 @@ ModelResult ppo(const PpoSpec& asked, Observer& observer) {
   config.init_lora_weights = "default";
   lora::Adapter value = lora::attach(model.decoder->slot_table(), config, seed_of(spec.train), kValueAdapter);
   std::optional<lora::Adapter> reference;  // the adapter as it was where the run starts from one
-  if (run.start) reference = lora::load_peft(model.decoder->slot_table(), *run.start, nullptr, kReferenceAdapter);
+  if (run.start)
+    reference = lora::load_peft(model.decoder->slot_table(), *run.start, nullptr, kReferenceAdapter);
+  else if (run.report.loftq)  // whose beginning is nearer the base than its codes
+    reference = lora::attach(model.decoder->slot_table(), policy.config(), seed_of(spec.train), kReferenceAdapter);
 
   train::Ppo::Parts parts;
   parts.decoder = model.decoder;
@@ -278,7 +281,7 @@ ModelResult ppo(const PpoSpec& asked, Observer& observer) {
                   parts.ppo.kl_coef,
                   parts.ppo.target_kl > 0 ? fmt::format(", adapted to a KL of {}", parts.ppo.target_kl) : ""));
   report.remarks.emplace_back(
-      "reference", std::string(reference ? "the adapter that the run starts from" : "the base with the adapters off") +
+      "reference", std::string(run.start ? "the adapter that the run starts from" : reference ? "the base with the adapters as they begin" : "the base with the adapters off") +
                        "; the value model is a second adapter and a head on the same weights");
   train::Ppo objective(std::move(parts));
   run.train(result, objective, train_options(spec.train, spec.adapter, spec.run, 5e-5));

@@ -29,10 +29,7 @@ Opened open_base(const Options& options, const Console& console, const std::vect
   if (to_come.size() == 1) load.adapter = to_come.front().directory;
   Opened opened;
   opened.model = models::load(options.positional(0), load, &progress);
-  for (const recipes::NamedAdapter& one : to_come) {
-    const std::string note = recipes::other_form(one.directory, load.form);
-    if (!note.empty()) progress.note(note);
-  }
+  for (const recipes::NamedAdapter& one : to_come) recipes::say_other_form(one.directory, load.form, progress);
   return opened;
 }
 

@@ -110,10 +110,12 @@ void print_opening(const Console& console, const RunReport& report) {
   }
   console.text(text + "\n");
   if (report.steps < 50) {
-    console.warning(
-        fmt::format("only {}: a run this short learns little; lower --batch-size or --grad-accum, "
-                    "raise --epochs, or give more data; --lr auto finds a rate for it",
-                    core::counted(report.steps, "optimiser step")));
+    const auto asked = report.options.find("max-steps");
+    const bool limited = asked != report.options.end() && asked->is_number() && asked->get<std::int64_t>() == report.steps;
+    console.warning(fmt::format("only {}: a run this short learns little; {}; --lr auto finds a rate for it",
+                                core::counted(report.steps, "optimiser step"),
+                                limited ? "raise --max-steps"
+                                        : "lower --batch-size or --grad-accum, raise --epochs, or give more data"));
   }
 }
 

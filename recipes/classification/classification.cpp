@@ -84,7 +84,7 @@ LabelledData read_labelled(TrainingRun& run, const FinetuneSpec& spec, const mod
   if (spec.little.fold || (held.paths.empty() && spec.data.val_split > 0)) {
     data::Split parts = spec.little.fold ? held_out_fold(fields, spec.data, *spec.little.fold,
                                                          split_seed(spec.data, spec.train), all.texts)
-                                         : data::split_labelled(all, spec.data.val_split, seed);
+                                         : data::split_labelled(all, spec.data.val_split, split_seed(spec.data, spec.train));
     how = parts.how;
     train = std::move(parts.train);
     if (!parts.validation.examples.empty()) result.validation = set_of(all, std::move(parts.validation));

@@ -238,7 +238,10 @@ std::string reading_line(const data::ReadReport& report, const eval::Units& unit
 CompareResult compare(const EvaluateSpec& asked, Observer& observer) {
   EvaluateSpec spec = asked;
   const Fields fields = fields_of(spec);
-  if (spec.per_token) fields.fail("per-token", "is for the perplexity of one model; leave `compare` and its like out");
+  for (const char* name : {"per-token", "frontier", "shots", "shots-data"})
+    if (fields.given(name)) fields.fail(name, "is for the perplexity of one model; leave `compare` and its like out");
+  if (fields.given("max-new-tokens") && spec.questions.empty())
+    fields.fail("max-new-tokens", "is for answers to `questions`, and there are none; leave it out");
   if (spec.data.empty() && spec.questions.empty()) {
     throw ConfigError("lowrank evaluate: give `data` NAME=PATH or `questions` NAME=PATH to compare on");
   }

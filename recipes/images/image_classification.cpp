@@ -31,6 +31,7 @@ void refuse_fields_of_text(const Fields& fields) {
                                                     "data",
                                                     "val-data",
                                                     "val-split",
+                                                    "split-seed",
                                                     "no-shuffle",
                                                     "method",
                                                     "rank",
@@ -157,7 +158,7 @@ Pictures read_pictures(TrainingRun& run, const FinetuneSpec& spec, const data::I
     result.evaluation.emplace_back("validation", data::load_images(data::find_images(held, data::Part::kValidation),
                                                                    labels, model.processor, channels, &run.observer));
   } else if (spec.data.val_split > 0) {
-    data::ImageSplit parts = data::split_images(result.train, spec.data.val_split, seed_of(spec.train));
+    data::ImageSplit parts = data::split_images(result.train, spec.data.val_split, split_seed(spec.data, spec.train));
     how = parts.how;
     result.train = std::move(parts.train);
     if (parts.validation.size() > 0) result.evaluation.emplace_back("validation", std::move(parts.validation));

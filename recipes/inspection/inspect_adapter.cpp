@@ -15,6 +15,7 @@
 #include "lowrank/lora/config.h"
 #include "lowrank/lora/mlx_adapter.h"
 #include "lowrank/lora/peft_names.h"
+#include "lowrank/lora/target_parameters.h"
 #include "lowrank/recipes/inspection/inspect.h"
 #include "lowrank/train/checkpoint.h"
 
@@ -78,15 +79,13 @@ Norms norms_of(const at::Tensor& a, const at::Tensor& b, double scale) {
 /// Of the experts that a pair on "….experts[.base_layer…]" holds, as PEFT nests the wrappers of several parameters: the
 /// parameter's name, or nothing where it is no such pair.
 std::string parameter_of(std::string& module, const lora::LoraConfig& config) {
-  std::vector<std::string> parameters;
-  for (const char* name : {"gate_up_proj", "down_proj"})
-    for (const std::string& entry : config.target_parameters)
-      if (entry.ends_with(name) && (parameters.empty() || parameters.back() != name)) parameters.emplace_back(name);
   std::size_t inside = 0;
   for (const std::string wrapper = ".base_layer"; module.ends_with(wrapper); ++inside)
     module.resize(module.size() - wrapper.size());
+  const std::vector<std::string> parameters =
+      lora::match_parameters(config.target_parameters, {module + ".gate_up_proj", module + ".down_proj"});
   if (!module.ends_with("experts") || inside >= parameters.size()) return "";
-  return parameters[parameters.size() - 1 - inside];
+  return parameters[parameters.size() - 1 - inside].substr(module.size() + 1);
 }
 
 /// Of all experts together: A [E r, in] by expert and rank, B [out, r E] by rank and expert.
@@ -148,8 +147,10 @@ Contents read_contents(const std::shared_ptr<const formats::SafetensorsFile>& fi
     std::string module = module_of(info.name, marker);
     const std::string parameter = parameter_of(module, config);
     if (!parameter.empty()) module += "." + parameter;
-    const std::int64_t rank = config.rank_for(module);
-    const double scale = config.scale_for(module);
+    // By what the config's patterns know it.
+    const std::vector<std::string> weight = lora::match_parameters(config.target_parameters, {module + ".weight"});
+    const std::int64_t rank = config.rank_for(weight.empty() ? module : weight.front());
+    const double scale = config.scale_for(weight.empty() ? module : weight.front());
     const at::Tensor other = formats::tensor_view(file, *b);
     const Norms norms = parameter.empty() || tensor.size(0) % rank != 0 ? norms_of(tensor, other, scale)
                                                                         : norms_of_experts(tensor, other, rank, scale);

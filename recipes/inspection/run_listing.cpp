@@ -43,6 +43,7 @@ void read_run_json(const fs::path& file, RunSummary& run) {
   const JsonView view(json, file.string());
   run.finished = view.get_bool("finished", false);
   if (view.has_value("model")) run.model = view.at("model").get_string("name", "");
+  run.verb = view.get_string("verb", "");
   if (view.has_value("options")) {
     const JsonView options = view.at("options");
     if (!options.is_object()) options.fail("expected an object");

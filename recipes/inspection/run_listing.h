@@ -18,6 +18,7 @@ struct BeforeAfter {
 
 struct RunSummary {
   std::filesystem::path path;
+  std::string verb;   // empty where run.json does not say
   std::string model;  // as the run was given it; empty where run.json does not say
   std::string state;  // "finished", "early stopping", "interrupted at step 12", "begun"
   bool finished = false;

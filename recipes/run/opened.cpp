@@ -33,20 +33,55 @@ at::Device device_of(const std::string& name, int local) {
   }
 }
 
-std::string other_form(const fs::path& adapter, kernels::BaseForm used) {
+namespace {
+
+struct TrainedOn {
+  std::string form = "auto";
+  bool loftq = false;
+};
+
+/// What run.json says of the base; nothing where it is not there, or another program's.
+std::optional<TrainedOn> trained_on(const fs::path& adapter) {
   const fs::path file = adapter / "run.json";
   std::error_code error;
-  if (!fs::is_regular_file(file, error)) return "";
+  if (!fs::is_regular_file(file, error)) return std::nullopt;
   try {
     const core::Json run = core::read_json(core::FileRef::within(adapter, file));
     const core::Json& model = run.at("model");
-    const std::string trained = model.value("base_dtype", "auto"), now(kernels::form_name(used));
-    if (trained == now) return "";
-    return fmt::format("the adapter in {} was trained on a base in {}, and is used here on one in {}", adapter.string(),
-                       trained == "auto" ? "the files' type" : trained, now == "auto" ? "the files' type" : now);
+    const core::Json options = run.value("options", core::Json::object());
+    const bool begins = options.is_object() && options.contains("init") && options["init"] == "loftq";
+    return TrainedOn{model.value("base_dtype", "auto"), model.value("loftq", begins)};
   } catch (const std::exception&) {
-    return "";  // another program's run.json
+    return std::nullopt;
   }
+}
+
+std::string in_words(const std::string& form) { return form == "auto" ? "the files' type" : form; }
+
+}  // namespace
+
+std::string other_form(const fs::path& adapter, kernels::BaseForm used) {
+  const std::optional<TrainedOn> trained = trained_on(adapter);
+  const std::string now(kernels::form_name(used));
+  if (!trained || trained->form == now) return "";
+  if (trained->loftq)
+    return fmt::format("the adapter in {0} began with LoftQ, so that it holds what {1} had lost of the base, and that is counted "
+                       "twice here, on a base in {2}; use it with `base-dtype` {1}",
+                       adapter.string(), trained->form, in_words(now));
+  return fmt::format("the adapter in {} was trained on a base in {}, and is used here on one in {}", adapter.string(),
+                     in_words(trained->form), in_words(now));
+}
+
+std::optional<kernels::BaseForm> form_of_loftq(const fs::path& adapter) {
+  const std::optional<TrainedOn> trained = trained_on(adapter);
+  if (!trained || !trained->loftq) return std::nullopt;
+  return base_form(trained->form);
+}
+
+void say_other_form(const fs::path& adapter, kernels::BaseForm used, core::ProgressObserver& progress) {
+  const std::string note = other_form(adapter, used);
+  if (note.empty()) return;
+  form_of_loftq(adapter) ? progress.warning(note) : progress.note(note);
 }
 
 std::optional<fs::path> adapter_of(const std::string& model, const std::optional<std::string>& adapter) {
@@ -67,10 +102,19 @@ Opened open_model(const std::string& model, const std::optional<fs::path>& adapt
     opened.adapter_path = *adapter;
     for (const std::string& note : notes) progress.warning(note);
     for (const std::string& remark : base_remarks(*adapter, opened.model)) progress.warning(remark);
-    if (const std::string note = other_form(*adapter, load.form); !note.empty()) progress.note(note);
+    say_other_form(*adapter, load.form, progress);
     if (auto own = models::adapter_tokenizer(*adapter, opened.decoder().config()))
       opened.model.tokenizer = std::move(own);
   }
+  return opened;
+}
+
+Opened open_to_merge(const std::string& model, const std::optional<fs::path>& adapter, models::LoadOptions load,
+                     core::ProgressObserver& progress) {
+  const std::optional<kernels::BaseForm> form = adapter ? form_of_loftq(*adapter) : std::nullopt;
+  if (form) load.form = *form;
+  Opened opened = open_model(model, adapter, load, progress);
+  if (form) opened.adapter->merge_into_decoded(true);
   return opened;
 }
 

@@ -112,7 +112,7 @@ RunData read_pairs(TrainingRun& run, const DataSpec& spec, const TrainSpec& trai
     result.evaluation.emplace_back("validation", load(held.paths, spec.validation_source, data::Part::kValidation));
     how = spec.validation_source ? "on `val-data`" : held.how;
   } else if (spec.val_split > 0) {
-    data::Split parts = data::split_preferences(result.train, spec.val_split, seed_of(training));
+    data::Split parts = data::split_preferences(result.train, spec.val_split, split_seed(spec, training));
     how = parts.how;
     result.train = std::move(parts.train);
     if (!parts.validation.examples.empty()) result.evaluation.emplace_back("validation", std::move(parts.validation));

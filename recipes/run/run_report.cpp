@@ -137,6 +137,7 @@ Json run_json(const RunReport& report, const train::TrainResult* result, const s
                    {"dtype_reason", report.dtype_reason}, {"base_dtype", report.base_dtype},
                    {"parameters", report.base_parameters},
                    {"bytes", report.base_bytes},          {"sha256", report.model_sha256}};
+  if (report.loftq) json["model"]["loftq"] = true;
   if (!report.shares.is_null()) json["model"]["shares"] = report.shares;
   for (const DataUsed& used : report.data) json["data"][used.name] = to_json(used.report);
   json["validation"] = report.validation_how;

@@ -33,6 +33,7 @@ struct RunReport {
   core::Json options;
   std::string model_path, model_name, model_type, dtype, dtype_reason, model_sha256;
   std::string base_dtype = "auto";  // form of the frozen linear layers: auto, int8, nf4
+  bool loftq = false;               // the adapter holds what that form has lost
   core::Json shares;                // of the base that ranks hold together; null: it is whole here
   std::int64_t base_parameters = 0, trainable_parameters = 0;
   std::uint64_t base_bytes = 0, result_bytes = 0;  // of the model's weights; of what the run writes

@@ -269,15 +269,27 @@ bool TrainingRun::asks_for_more() const { return is_longer() && fields.get("sche
 void TrainingRun::refuse_other_options() const {
   const Json before = earlier_choices(spec);
   std::string differences;
+  const auto differs = [&](const std::string& name, const Json& was, const Json& is) {
+    const auto said = [](const Json& value) { return value.is_null() ? std::string("not given") : core::json_text(value); };
+    differences += fmt::format("{}`{}` {}, now {}", differences.empty() ? "" : "; ", name, said(was), said(is));
+  };
   const Json now = fields.identity();
   for (const auto& [flag, value] : now.items()) {
     if (!before.contains(flag) || before[flag] == value) continue;
-    differences += fmt::format("{}`{}` {}, now {}", differences.empty() ? "" : "; ", flag.substr(2),
-                               core::json_text(before[flag]), core::json_text(value));
+    differs(flag.substr(2), before[flag], value);
+  }
+  // Choices that stay what they were where they are not given again.
+  for (const auto& [name, chosen] : {std::pair{"dtype", spec.dtype}, std::pair{"base-dtype", spec.base_dtype}}) {
+    const std::string fact = std::string(name) == "dtype" ? "dtype" : "base dtype";
+    const Json was = before.contains(fact) ? before[fact] : Json("auto");
+    if (chosen != "auto" && !before.empty() && was != Json(chosen)) differs(name, was, chosen);
   }
   if (differences.empty()) return;
   std::map<std::string, Json> instead = {{"resume", nullptr}, {"out", spec.out + "-2"}};
-  if (fields.contains("adapter")) instead["adapter"] = spec.out;
+  if (fields.contains("adapter")) {
+    instead["adapter"] = spec.out;
+    for (const std::string& name : brought_by_adapter()) instead[name] = nullptr;
+  }
   throw ConfigError(fmt::format(
       "{} holds a finished run of other options ({}){}: {} `{}`", spec.out, differences,
       is_longer() ? ", whose learning rate has come to its end" : "",
@@ -382,6 +394,7 @@ lora::Adapter TrainingRun::make_adapter(const AdapterSpec& adapter_spec, const l
     if (config.splits_base() || config.corrects_base())
       observer.note(fmt::format("taking the weights apart for `init` {}", config.init_lora_weights));
     lora::Adapter adapter = lora::attach(slots, config, seed);
+    report.loftq = config.corrects_base();
     if (added_) {
       added_->begin_in(adapter, slots);
       report.remarks.emplace_back("tokens", added_->described(slots));
@@ -392,6 +405,8 @@ lora::Adapter TrainingRun::make_adapter(const AdapterSpec& adapter_spec, const l
   std::vector<std::string> notes;
   lora::Adapter adapter = lora::load_peft(slots, *start, &notes);
   for (const std::string& note : notes) observer.note(note);
+  say_other_form(*start, base_form(report.base_dtype), observer);
+  report.loftq = form_of_loftq(*start).has_value();
   return adapter;
 }
 

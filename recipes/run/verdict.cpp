@@ -139,6 +139,10 @@ struct Writer {
   void next() {
     if (!verdict.learned) {
       if (starts_best) {
+        if (!(facts.lr > 0)) {
+          verdict.next_text = fmt::format("a learning rate of {:g} learns nothing: `{}`", facts.lr, again({{"lr", "auto"}}));
+          return;
+        }
         const double calmer = facts.lr > 1e-3 ? 1e-3 : facts.lr / 10;
         verdict.next_text =
             fmt::format("not worth keeping; a learning rate of {:g} or less may learn: `{}`", calmer,

@@ -23,7 +23,7 @@ std::vector<std::string> split_list(const std::string& text, char by) {
     std::string part = text.substr(begin, end - begin);
     part.erase(0, part.find_first_not_of(' '));
     part.erase(part.find_last_not_of(' ') + 1);
-    if (!part.empty()) parts.push_back(part);
+    if (!part.empty() && std::find(parts.begin(), parts.end(), part) == parts.end()) parts.push_back(part);
     begin = end + 1;
   }
   return parts;
@@ -99,7 +99,7 @@ lora::LoraConfig lora_config(const AdapterSpec& spec, const Fields& fields) {
   if (config.layers_to_transform && std::holds_alternative<std::string>(config.target_modules)) {
     fields.fail("layers", "works with a list of `targets` only; put the layer numbers into the regular expression");
   }
-  config.validate();
+  config.validate_new();
   return config;
 }
 
@@ -111,6 +111,28 @@ void refuse_adapter_fields(const Fields& fields) {
   for (const FieldInfo& field : of_adapter.info()) {
     if (fields.given(field.name)) fields.fail(field.name, "is for `method` lora");
   }
+}
+
+namespace {
+
+// Names are a set: their order says nothing.
+std::vector<std::string> in_order(std::vector<std::string> names) {
+  std::sort(names.begin(), names.end());
+  return names;
+}
+using Targets = decltype(lora::LoraConfig::target_modules);
+Targets in_order(Targets targets) {
+  if (auto* list = std::get_if<std::vector<std::string>>(&targets)) *list = in_order(std::move(*list));
+  return targets;
+}
+
+}  // namespace
+
+const std::vector<std::string>& brought_by_adapter() {
+  static const std::vector<std::string> names = {"rank",    "alpha",           "dropout", "rslora",       "dora",          "targets",
+                                                 "target-parameters", "bias", "modules-to-save", "exclude", "layers",
+                                                 "rank-pattern", "alpha-pattern", "init", "add-tokens"};
+  return names;
 }
 
 void check_against_adapter(const AdapterSpec& spec, const Fields& fields, const lora::LoraConfig& config) {
@@ -127,14 +149,14 @@ void check_against_adapter(const AdapterSpec& spec, const Fields& fields, const 
   }
   if (spec.rslora && !config.use_rslora) differs("rslora", "use_rslora = false");
   if (spec.dora && !config.use_dora) differs("dora", "use_dora = false");
-  if (spec.targets && names_or_regex(*spec.targets) != config.target_modules) {
+  if (spec.targets && in_order(names_or_regex(*spec.targets)) != in_order(config.target_modules)) {
     differs("targets", "target_modules of its own");
   }
-  if (spec.target_parameters && split_list(*spec.target_parameters, ',') != config.target_parameters) {
+  if (spec.target_parameters && in_order(split_list(*spec.target_parameters, ',')) != in_order(config.target_parameters)) {
     differs("target-parameters", "target_parameters of its own");
   }
   if (spec.bias && *spec.bias != config.bias) differs("bias", fmt::format("bias = {}", config.bias));
-  if (spec.modules_to_save && split_list(*spec.modules_to_save, ',') != config.modules_to_save) {
+  if (spec.modules_to_save && in_order(split_list(*spec.modules_to_save, ',')) != in_order(config.modules_to_save)) {
     differs("modules-to-save", "modules_to_save of its own");
   }
   for (const char* name : {"exclude", "layers", "rank-pattern", "alpha-pattern", "init", "add-tokens"}) {

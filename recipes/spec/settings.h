@@ -18,6 +18,8 @@ lora::LoraConfig lora_config(const AdapterSpec& spec, const Fields& fields);
 /// FieldError for a given field of adapters, where none is trained.
 void refuse_adapter_fields(const Fields& fields);
 /// FieldError when a field contradicts the config of the adapter that the run starts from.
+/// Names of fields that an adapter which a run starts from brings: they are refused beside it where they differ.
+const std::vector<std::string>& brought_by_adapter();
 void check_against_adapter(const AdapterSpec& spec, const Fields& fields, const lora::LoraConfig& config);
 
 /// seq_len, or min(1024, the model's positions); FieldError where it exceeds them.

@@ -137,6 +137,37 @@ TEST_CASE("a base in nf4 goes through the verbs: cached, said, resumed by what i
   CHECK(place({"--init", "loftq", "--base-dtype", "int8"}).exit == 0);
 }
 
+TEST_CASE("an adapter that began with LoftQ is merged into what its base's codes stand for", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Place place;
+  REQUIRE(place({"--base-dtype", "nf4", "--init", "loftq", "--max-steps", "1"}).exit == 0);
+  const std::string adapter = place.out().string(), text = (place.dir / "b.txt").string(), merged = (place.dir / "merged").string();
+  write_text(text, story_text());
+  const auto loss = [&](const std::vector<std::string>& what) {
+    std::vector<std::string> words = {"evaluate"};
+    words.insert(words.end(), what.begin(), what.end());
+    words.insert(words.end(), {"--data", text, "--json"});
+    const CommandResult result = run(words, place.environment);
+    CAPTURE(result.err);
+    REQUIRE(result.exit == 0);
+    return json::parse(result.out)["nll"].get<double>();
+  };
+  const CommandResult made = run({"merge", stories(), "--adapter", adapter, "--out", merged}, place.environment);
+  CAPTURE(made.err);
+  REQUIRE(made.exit == 0);
+  CHECK(contains(made.out, "what the codes stand for"));
+  const double expected = loss({stories(), "--adapter", adapter, "--base-dtype", "nf4"});
+  CHECK(std::abs(loss({merged}) - expected) < 1e-4);
+  CHECK(std::abs(loss({stories(), "--adapter", adapter}) - expected) > 1e-3);
+  const CommandResult said = run({"evaluate", stories(), "--adapter", adapter, "--data", text}, place.environment);
+  CHECK(contains(said.err, "warning: the adapter in " + adapter + " began with LoftQ"));
+  const CommandResult combined = run({"merge", stories(), "--adapter", adapter, "--adapter", adapter, "--combine", "linear", "--out",
+                                      (place.dir / "both").string()},
+                                     place.environment);
+  CHECK(combined.exit == 2);
+  CHECK(contains(combined.err, "began with LoftQ"));
+}
+
 TEST_CASE("a step that does not fit names the settings that do, and --fit takes them", "[e2e][slow]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   const Place place;

@@ -135,8 +135,7 @@ TEST_CASE("a malformed config is refused with its own message", "[unit]") {
       {"r", "\"8\"", "adapter_config.json: r"},
       {"r", "8.5", "adapter_config.json: r"},
       {"r", "true", "adapter_config.json: r"},
-      {"lora_alpha", "0", "lora_alpha is 0"},
-      {"lora_alpha", "-1", "lora_alpha is -1"},
+      {"lora_alpha", "1e13", "lora_alpha is 1"},
       {"lora_alpha", "\"16\"", "lora_alpha"},
       {"lora_dropout", "1", "lora_dropout is 1"},
       {"lora_dropout", "-0.1", "lora_dropout is -0.1"},
@@ -159,11 +158,11 @@ TEST_CASE("a malformed config is refused with its own message", "[unit]") {
       {"rank_pattern", R"({"q_proj": "4"})", "rank_pattern"},
       {"rank_pattern", R"({"(": 4})", "rank_pattern: the regular expression"},
       {"rank_pattern", "[]", "expected an object from module names to ranks"},
-      {"alpha_pattern", R"({"q_proj": -1})", "alpha_pattern['q_proj'] is -1"},
+      {"alpha_pattern", R"({"q_proj": -1e13})", "alpha_pattern['q_proj'] is -1"},
       {"layers_to_transform", "-1", "layers_to_transform"},
       {"layers_to_transform", "[0, \"1\"]", "layers_to_transform"},
       {"layers_pattern", "\"layers\"", "layers_pattern is given without layers_to_transform"},
-      {"peft_type", "\"ADALORA\"", "this is a ADALORA adapter"},
+      {"peft_type", "\"ADALORA\"", "this adapter is of type ADALORA"},
       {"task_type", "\"TOKEN_CLS\"", "'TOKEN_CLS' is not supported"},
       {"bias", "\"lora-only\"", "bias is 'lora-only'; it is one of none, all and lora_only, did you mean 'lora_only'?"},
       {"use_dora", "1", "use_dora"},
@@ -248,4 +247,26 @@ TEST_CASE("100,000 mutations of a config end in success or in our own errors", "
     }
   }
   CHECK(accepted > 1000);
+}
+
+TEST_CASE("files may have any scale, what begins one above 0", "[unit]") {
+  const auto parsed = [](const std::string& alpha) {
+    const core::Json json = {{"peft_type", "LORA"}, {"target_modules", {"q_proj"}}, {"lora_alpha", std::stod(alpha)}};
+    return lora::parse_adapter_config(core::JsonView(json, "adapter_config.json"));
+  };
+  CHECK(parsed("-4").scale_for("q_proj") == -0.5);
+  CHECK(parsed("0").scale_for("q_proj") == 0);
+  CHECK(contains(message_of(ErrorKind::kConfig, [&] { parsed("0").validate_new(); }), "lora_alpha is 0"));
+  lora::LoraConfig config = parsed("8");
+  config.alpha_pattern = {{"q_proj", -1}};
+  CHECK(contains(message_of(ErrorKind::kConfig, [&] { config.validate_new(); }), "alpha_pattern['q_proj'] is -1"));
+}
+
+TEST_CASE("methods that learn tokens before the text get advice of their own", "[unit]") {
+  for (const char* type : {"PREFIX_TUNING", "IA3"}) {
+    const core::Json json = {{"peft_type", type}};
+    const std::string message = message_of(ErrorKind::kFormat, [&] { lora::parse_adapter_config(core::JsonView(json, "adapter_config.json")); });
+    CHECK(contains(message, std::string("of type ") + type));
+    CHECK(contains(message, "merge_and_unload") == (std::string(type) == "IA3"));
+  }
 }

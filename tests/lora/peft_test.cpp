@@ -282,3 +282,39 @@ TEST_CASE("GPT-2's adapter by PEFT is read, fan_in_fan_out and all", "[parity]")
   CHECK(lowrank_test::read_text(dir / "adapter_model.safetensors") ==
         lowrank_test::read_text(directory / "adapter_model.safetensors"));
 }
+
+TEST_CASE("the weight of a linear layer may be named as a parameter, which is the layer's adapter", "[unit]") {
+  lora::LoraConfig config;
+  config.r = 3;
+  config.target_modules = std::vector<std::string>{"q_proj"};
+  config.target_parameters = {"down_proj.weight"};
+  config.rank_pattern = {{"down_proj.weight", 2}};
+  const auto table = tiny_llama();
+  const auto adapter = lora::attach(table, config, 5);
+  const lowrank_test::TempDir dir;
+  lora::save_peft(adapter, dir / "parameter");
+  CHECK(adapter.config().target_parameters == std::vector<std::string>{"down_proj.weight"});
+  const auto again = tiny_llama();
+  const auto read = lora::load_peft(again, dir / "parameter");
+  CHECK(paths(read.slots()) == paths(adapter.slots()));
+  CHECK(read.config().target_parameters == config.target_parameters);
+
+  config.target_modules = std::vector<std::string>{"q_proj", "down_proj"};
+  config.target_parameters.clear();
+  config.rank_pattern = {{"down_proj", 2}};
+  const auto same_table = tiny_llama();
+  const auto same = lora::attach(same_table, config, 5);
+  std::map<std::string, at::Tensor> expected;
+  for (const auto& one : same.parameters()) expected[one.name] = one.tensor;
+  REQUIRE(read.parameters().size() == expected.size());
+  for (const auto& one : read.parameters()) {
+    INFO(one.name);
+    CHECK(torch::equal(one.tensor, expected.at(one.name)));
+  }
+
+  config.target_parameters = {"down_proj.weight"};
+  CHECK(contains(message_of(ErrorKind::kConfig, [&] { lora::attach(tiny_llama(), config, 5); }), "both take in"));
+  config.target_modules = std::vector<std::string>{"q_proj"};
+  config.lora_dropout = 0.1;
+  CHECK(contains(message_of(ErrorKind::kConfig, [&] { lora::attach(tiny_llama(), config, 5); }), "lora_dropout"));
+}

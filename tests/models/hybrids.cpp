@@ -1,9 +1,13 @@
 // Decoders whose layers carry a state: packed streams, caches in pieces, recomputation, names on disk.
 #include <tuple>
 
+#include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
 #include "lowrank/lora/adapter.h"
+#include "lowrank/lora/combine.h"
 #include "lowrank/lora/merge.h"
+#include "lowrank/lora/peft_names.h"
+#include "lowrank/lora/peft_tensors.h"
 #include "lowrank/models/beam_search.h"
 #include "models_helpers.h"
 
@@ -257,5 +261,62 @@ TEST_CASE("targets that are written name no module of a picture's encoder, whate
         }
       }
     }
+  }
+}
+
+TEST_CASE("an adapter on a picture's encoder too is used for text, saved as it is and merged whole", "[unit]") {
+  for (const char* name : {"gemma3-pictures", "qwen3_5-pictures"}) {
+    INFO(name);
+    const Golden golden(name);
+    models::Decoder decoder = golden.load();
+    lora::LoraConfig config;
+    config.r = 2;
+    config.target_modules = std::vector<std::string>{"q_proj"};
+    lora::Adapter own = lora::attach(decoder->slot_table(), config);
+    torch::manual_seed(3);
+    for (const lora::NamedTensor& one : own.parameters()) {
+      torch::NoGradGuard no_grad;
+      one.tensor.detach().copy_(0.2 * torch::randn(one.tensor.sizes()));
+    }
+    const at::Tensor expected = logits_of(decoder, golden.tensor("ids"));
+    // As PEFT has it: the encoder's layer is named with the model's own prefix.
+    const auto matrix = std::find_if(decoder->beside.begin(), decoder->beside.end(), [&](const std::string& tensor) {
+      return tensor.ends_with(".weight") && golden.weights.find(tensor)->info->shape.size() == 2;
+    });
+    REQUIRE(matrix != decoder->beside.end());
+    const std::vector<std::int64_t> shape = golden.weights.find(*matrix)->info->shape;
+    std::string path = matrix->substr(0, matrix->rfind('.'));
+    if (!path.starts_with("model.")) path = "model." + path;
+    const at::Tensor a = torch::randn({2, shape[1]}), b = torch::randn({shape[0], 2});
+    std::vector<lora::NamedTensor> tensors = own.parameters();
+    tensors.push_back({lora::peft_name(path, lora::LoraPart::kA), a});
+    tensors.push_back({lora::peft_name(path, lora::LoraPart::kB), b});
+    lora::LoraConfig both = config;
+    both.target_modules = std::vector<std::string>{"q_proj", path.substr(path.rfind('.') + 1)};
+    const TempDir dir;
+    lora::write_peft(tensors, both, dir / "adapter");
+
+    models::Decoder again = golden.load();
+    std::vector<std::string> notes;
+    lora::Adapter read = lora::load_peft(again->slot_table(), dir / "adapter", &notes);
+    REQUIRE(read.beside_text().size() == 1);
+    CHECK(read.beside_text().front().tensor == *matrix);
+    CHECK(std::any_of(notes.begin(), notes.end(), [&](const std::string& note) { return says(note, {path, "text does not pass through"}); }));
+    CHECK(torch::equal(logits_of(again, golden.tensor("ids")), expected));
+    lora::save_peft(read, dir / "saved");
+    CHECK(core::read_file(dir / "saved" / "adapter_model.safetensors") == core::read_file(dir / "adapter" / "adapter_model.safetensors"));
+    CHECK(lora::peft_bytes(read) == fs::file_size(dir / "saved" / "adapter_model.safetensors"));
+    CHECK(std::get<std::vector<std::string>>(read.config().target_modules) == std::get<std::vector<std::string>>(both.target_modules));
+    lora::CombineOptions linear;
+    linear.method = "linear";
+    linear.weights = {1, 1};
+    CHECK_THROWS_AS(lora::combine(again->slot_table(), {&read, &read}, linear), ConfigError);
+
+    lora::merge_files(golden.folder, read, dir / "merged");
+    lora::verify_merge(golden.folder, read, dir / "merged");
+    const auto merged = formats::WeightFiles::open(dir / "merged");
+    const at::Tensor before = formats::tensor_view(*golden.weights.find(*matrix)).to(at::kFloat);
+    const at::Tensor after = formats::tensor_view(*merged.find(*matrix)).to(at::kFloat);
+    CHECK(distance(after, before + config.lora_alpha / 2 * b.matmul(a)) <= 1e-5);
   }
 }

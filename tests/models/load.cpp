@@ -86,6 +86,13 @@ TEST_CASE("MODEL is a folder, a name in the Hugging Face cache, or an adapter", 
   CHECK(resolved.name == "org/small-1.0");
   CHECK(fs::equivalent(models::resolve((temp / "beside").string()).model, temp / "plain"));
 
+  // A trainer may leave its base's config.json beside the adapter.
+  write_text(temp / "beside/config.json", "{}");
+  CHECK_FALSE(models::resolve((temp / "beside").string()).adapter);
+  write_text(temp / "beside/adapter_model.safetensors", "");
+  CHECK(models::resolve((temp / "beside").string()).adapter);
+  CHECK(fs::equivalent(models::resolve((temp / "beside").string()).model, temp / "plain"));
+
   check_refused([&] { models::resolve("org/nothing"); }, {"models--org--nothing"});
   CHECK(fs::path(models::resolve((temp / "beside").string()).base_name).is_absolute());
   check_refused([&] { models::resolve((temp / "lost").string()); },
@@ -170,6 +177,28 @@ TEST_CASE("tensors of parts that no text goes through are passed over, and said 
   CHECK(distance(logits_of(decoder, golden.tensor("ids")), golden.tensor("logits")) <= 1e-4);
   const auto others = decoder->slot_table().others;
   CHECK(std::find(others.begin(), others.end(), "model.visual.blocks.0.attn.q_proj") != others.end());
+}
+
+TEST_CASE("what a serving program, a value head or further layers leave is passed over too", "[unit]") {
+  TempDir temp;
+  const Golden golden("qwen3");
+  auto tensors = tensors_of(golden);
+  for (const char* name : {"model.layers.0.self_attn.k_scale", "model.layers.0.self_attn.v_scale", "value_head.weight",
+                           "model.layers.61.mlp.up_proj.weight", "model.layers.61.eh_proj.weight"})
+    tensors[name] = torch::zeros({4});
+  write_model(temp / "beside", golden, tensors);
+  std::vector<std::string> warnings;
+  models::Decoder decoder = open(temp / "beside", at::kFloat, &warnings);
+  REQUIRE(warnings.size() == 1);
+  CHECK(says(warnings.front(), {"1 of value_head", "passed over"}));
+  CHECK(distance(logits_of(decoder, golden.tensor("ids")), golden.tensor("logits")) <= 1e-4);
+  tensors.erase("model.layers.61.eh_proj.weight");
+  write_model(temp / "further", golden, tensors);
+  check_refused([&] { open(temp / "further"); }, {"model.layers.61", "num_hidden_layers"});
+  tensors.erase("model.layers.61.mlp.up_proj.weight");
+  tensors["model.layers.0.mlp.up_proj.other"] = torch::zeros({4});
+  write_model(temp / "unknown", golden, tensors);
+  CHECK_THROWS_AS(open(temp / "unknown"), ModelError);
 }
 
 TEST_CASE("other prefixes of the same decoder are read", "[unit]") {

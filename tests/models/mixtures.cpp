@@ -117,6 +117,20 @@ TEST_CASE("layers and exclusions hold for parameters, which the config then name
         Strings{"model.layers.1.mlp.experts.gate_up_proj", "model.layers.1.mlp.experts.down_proj"});
 }
 
+TEST_CASE("parameters of experts that differ from layer to layer are saved and read", "[unit]") {
+  const Golden golden("qwen3-moe");
+  models::Decoder decoder = golden.load();
+  const lora::Adapter adapter =
+      attach(decoder, {}, {"0.mlp.experts.gate_up_proj", "1.mlp.experts.down_proj", "1.mlp.experts.gate_up_proj"});
+  REQUIRE(adapter.experts().size() == 3);
+  const TempDir dir;
+  lora::save_peft(adapter, dir / "saved");
+  models::Decoder again = golden.load();
+  const lora::Adapter read = lora::load_peft(again->slot_table(), dir / "saved");
+  CHECK(names_of(read) == names_of(adapter));
+  CHECK(torch::equal(logits_of(again, golden.tensor("ids")), logits_of(decoder, golden.tensor("ids"))));
+}
+
 TEST_CASE("an adapter with the experts' layers one by one is PEFT's in the new form", "[parity]") {
   for (const char* name : {"qwen3-moe", "mixtral"}) {
     INFO(name);

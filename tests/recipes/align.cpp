@@ -158,3 +158,18 @@ TEST_CASE("every recipe refuses penalties that would pull trained copies to zero
   ppo.train.l1 = 0.1;
   refused(config_error([&] { recipes::ppo(ppo, quiet); }));
 }
+
+TEST_CASE("the reference of a run that begins with LoftQ is its beginning", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  auto dpo = with_pairs<recipes::DpoSpec>(folder, "dpo");
+  dpo.data.val_split = 0.25;
+  dpo.adapter.init = "loftq";
+  dpo.run.base_dtype = "nf4";
+  dpo.train.lr = 1e-12;
+  Silent silent;
+  const auto result = recipes::dpo(dpo, silent);
+  REQUIRE(result.training);
+  REQUIRE_FALSE(result.training->before.empty());
+  CHECK(std::abs(result.training->before.front().loss - std::log(2.0)) < 1e-6);
+}
