@@ -211,7 +211,7 @@ CompressResult compress(const CompressSpec& asked, CompressObserver& observer) {
       "KL(before ‖ after) {:.4g} nats a token on {} tokens that took no part in choosing the ranks{} (the whole "
       "adapter "
       "moves the base by {:.4g})",
-      found.kl.mean, core::format_count(held_back),
+      std::max(0.0, found.kl.mean), core::format_count(held_back),
       found.tries > 1 ? fmt::format(", but to tighten the bound {} times", found.tries - 1) : "", whole);
   core::StagedDirectory staged(out);
   lora::save_peft(smaller, staged.path());

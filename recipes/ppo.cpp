@@ -183,7 +183,7 @@ void describe(Fields& t, PpoSpec& s) {
   t.add("cliprange-value", &s.cliprange_value, "X", "Clip of the value's move", {.range = {{1e-6, 1e6}}});
   t.add("vf-coef", &s.vf_coef, "X", "Weight of the value loss", {.range = {{0, 1e6}}});
   describe(t, s.adapter);
-  describe(t, s.train, {.lr = "5e-5", .batch_size = "Answers in a micro-batch"});
+  describe(t, s.train, {.lr = "5e-5", .batch_size = "Answers in a micro-batch", .lr_auto = false});
   t.remove("batch-tokens");
   t.remove("eval-budget");
   describe_dtype(t, s.run);

@@ -10,6 +10,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/recipes/run/finished_run.h"
 #include "lowrank/recipes/run/preset.h"
 #include "lowrank/recipes/run/training_run.h"
 #include "lowrank/recipes/search/ledger.h"
@@ -200,8 +201,16 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
   train::GradSync& sync = train::or_alone(observer.ranks());
   const bool shared = study.storage.has_value();
   if (sync.ranks() > 1) observer.stop_flag();  // from here on a signal to one stops all
-  const bool finished =
-      !shared && sync.rank() == 0 && spec.run.resume && train::run_state(out) == train::RunState::kFinished;
+  bool finished = false;
+  train::together(sync, [&] {
+    if (shared || sync.rank() != 0 || !spec.run.resume || train::run_state(out) != train::RunState::kFinished) return;
+    std::vector<Difference> found = differences(options_of_run(out), fields);
+    for (Difference& one : other_inputs(out, fields, models::resolve(spec.model).model)) found.push_back(std::move(one));
+    if (!found.empty())
+      throw ConfigError(fmt::format("{} holds finished runs of other options ({}): begin new ones with `{}`", out.string(), in_words(found),
+                                    fields.command("finetune", {spec.model}, {{"resume", nullptr}, {"out", out.string() + "-2"}})));
+    finished = true;
+  });
   if (train::largest(sync, finished ? 1 : 0) != 0) {
     observer.note(out.string() + " holds finished runs; nothing was done");
     result.state = RunResult::State::kWasFinished;

@@ -97,9 +97,11 @@ void check_update_fields(const Fields& fields, const lora::Adapter& adapter) {
                                    copies && !rows ? (*copy)->path() : adapter.embedding()->path()));
   }
   if (copies) {
-    const std::string& path = rows ? adapter.token_rows().front().path : (*copy)->path();
-    refuse({"max-forgetting"}, fmt::format("scales the update of low rank, and a trained copy of {} is none", path));
-    refuse({"l1", "l2"}, fmt::format("is a penalty on A and B, and would pull the trained copy of {} to zero", path));
+    const std::string what = rows ? fmt::format("the rows of {} that are trained (`add-tokens`, trainable_token_indices)",
+                                                adapter.token_rows().front().path)
+                                  : "the trained copy of " + (*copy)->path();
+    refuse({"max-forgetting"}, "scales the update of low rank, and not " + what);
+    refuse({"l1", "l2"}, fmt::format("is a penalty on A and B, and would pull {} to zero", what));
   }
 }
 

@@ -16,6 +16,7 @@
 #include "lowrank/lora/mlx_adapter.h"
 #include "lowrank/recipes/run/adapter_facts.h"
 #include "lowrank/recipes/run/base_remarks.h"
+#include "lowrank/recipes/run/finished_run.h"
 #include "lowrank/recipes/run/memory.h"
 #include "lowrank/recipes/run/memory_plan.h"
 #include "lowrank/recipes/run/model_card.h"
@@ -267,34 +268,32 @@ bool TrainingRun::is_longer() const {
 bool TrainingRun::asks_for_more() const { return is_longer() && fields.get("schedule") == Json("constant"); }
 
 void TrainingRun::refuse_other_options() const {
-  const Json before = earlier_choices(spec);
-  std::string differences;
-  const auto differs = [&](const std::string& name, const Json& was, const Json& is) {
-    const auto said = [](const Json& value) { return value.is_null() ? std::string("not given") : core::json_text(value); };
-    differences += fmt::format("{}`{}` {}, now {}", differences.empty() ? "" : "; ", name, said(was), said(is));
-  };
-  const Json now = fields.identity();
-  for (const auto& [flag, value] : now.items()) {
-    if (!before.contains(flag) || before[flag] == value) continue;
-    differs(flag.substr(2), before[flag], value);
-  }
+  Json before = earlier_choices(spec);
+  if (before.empty()) before = options_of_run(spec.out);  // of several runs, say
+  std::vector<Difference> found = differences(before, fields);
   // Choices that stay what they were where they are not given again.
   for (const auto& [name, chosen] : {std::pair{"dtype", spec.dtype}, std::pair{"base-dtype", spec.base_dtype}}) {
     const std::string fact = std::string(name) == "dtype" ? "dtype" : "base dtype";
     const Json was = before.contains(fact) ? before[fact] : Json("auto");
-    if (chosen != "auto" && !before.empty() && was != Json(chosen)) differs(name, was, chosen);
+    if (chosen != "auto" && !before.empty() && was != Json(chosen)) found.push_back({name, was, chosen});
   }
-  if (differences.empty()) return;
+  for (Difference& one : other_inputs(spec.out, fields, resolved.model)) found.push_back(std::move(one));
+  if (found.empty()) return;
   std::map<std::string, Json> instead = {{"resume", nullptr}, {"out", spec.out + "-2"}};
-  if (fields.contains("adapter")) {
+  // Another model, or an adapter of another form, begins anew.
+  const std::vector<std::string>& brought = brought_by_adapter();
+  const bool anew = !fields.contains("adapter") || std::any_of(found.begin(), found.end(), [&](const Difference& one) {
+    return one.name == "MODEL" || one.name == "adapter" || one.name == "method" || one.name == "task" ||
+           std::find(brought.begin(), brought.end(), one.name) != brought.end();
+  });
+  if (!anew) {
     instead["adapter"] = spec.out;
-    for (const std::string& name : brought_by_adapter()) instead[name] = nullptr;
+    for (const std::string& name : brought) instead[name] = nullptr;
   }
-  throw ConfigError(fmt::format(
-      "{} holds a finished run of other options ({}){}: {} `{}`", spec.out, differences,
-      is_longer() ? ", whose learning rate has come to its end" : "",
-      fields.contains("adapter") ? "train its adapter further with" : "begin a new run with",
-      fields.command(verb, {model}, instead)));
+  throw ConfigError(fmt::format("{} holds a finished run of other options ({}){}: {} `{}`", spec.out, in_words(found),
+                                is_longer() ? ", whose learning rate has come to its end" : "",
+                                anew ? "begin a new run with" : "train its adapter further with",
+                                fields.command(verb, {model}, instead)));
 }
 
 bool TrainingRun::open(RunResult& result) {

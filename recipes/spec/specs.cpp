@@ -141,7 +141,7 @@ void describe(Fields& t, TrainSpec& s, const TrainWords& words) {
   t.add("batch-tokens", &s.batch_tokens, "N", "Instead: fill a micro-batch to this many tokens",
         {.range = {{2, 4294967296}}});
   t.add("grad-accum", &s.grad_accum, "N", "Micro-batches in an optimiser step", {.range = kCount});
-  t.add("lr", &s.lr, "X", "Learning rate (default: " + words.lr + "); auto: by a range test of a few steps",
+  t.add("lr", &s.lr, "X", "Learning rate (default: " + words.lr + (words.lr_auto ? "); auto: by a range test of a few steps" : ")"),
         {.range = {{0, 1e3}}, .choices = {"auto"}});
   t.add("schedule", &s.schedule, "NAME", "Learning rate over the run", {.choices = {"cosine", "linear", "constant"}});
   t.add("warmup", &s.warmup, "X", "Warm-up: below 1 a share of the steps, else steps", {.range = {{0, 1e12}}});

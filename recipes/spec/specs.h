@@ -117,6 +117,7 @@ struct DataWords {
 struct TrainWords {
   std::string lr;  // the default rate
   std::string batch_size = "Examples (pieces of a text) in a micro-batch";
+  bool lr_auto = true;  // `lr` auto finds one
 };
 
 /// Text or rows: every field of data.

@@ -163,7 +163,7 @@ TEST_CASE("the reference of a run that begins with LoftQ is its beginning", "[e2
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   TempDir folder;
   auto dpo = with_pairs<recipes::DpoSpec>(folder, "dpo");
-  dpo.data.val_split = 0.25;
+  dpo.data.val_data = {pairs_file(folder / "held.jsonl").string()};
   dpo.adapter.init = "loftq";
   dpo.run.base_dtype = "nf4";
   dpo.train.lr = 1e-12;

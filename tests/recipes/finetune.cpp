@@ -11,6 +11,7 @@
 #include "lowrank/data/tokenizer/tokenizer.h"
 #include "lowrank/lora/config.h"
 #include "lowrank/models/generate.h"
+#include "lowrank/recipes/repeated_runs.h"
 #include "lowrank/recipes/run/base_remarks.h"
 #include "lowrank/recipes/run/run_report.h"
 #include "small_run.h"
@@ -200,4 +201,48 @@ TEST_CASE("tokens that are added are trained, saved with their tokenizer, and go
   next.run.out = (folder / "third").string();
   next.adapter.add_tokens = spec.adapter.add_tokens;
   CHECK_THROWS_AS(recipes::finetune(next, watcher), Error);
+}
+
+TEST_CASE("a finished run that is asked for again with other data, another model or other seeds is refused", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  const auto text = [&](const char* name, const char* words) {
+    std::ofstream(folder / name) << words;
+    return (folder / name).string();
+  };
+  recipes::FinetuneSpec spec = small_spec(folder / "one");
+  spec.data.train_source = {};
+  spec.data.data = {text("a.txt", "Once upon a time there was a small boat. Tom had a red ball and a blue one.")};
+  spec.train.max_steps = 2;
+  Silent silent;
+  REQUIRE(recipes::finetune(spec, silent).state == State::kTrained);
+  const auto message = [&](const std::function<void(recipes::FinetuneSpec&)>& change) -> std::string {
+    recipes::FinetuneSpec again = spec;
+    again.run.resume = true;
+    change(again);
+    try {
+      const State state = again.little.seeds ? recipes::finetune_repeatedly(again, silent).state : recipes::finetune(again, silent).state;
+      return state == State::kWasFinished ? "nothing was done" : "it ran";
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+  };
+  const auto says = [](const std::string& found, std::initializer_list<const char*> parts) {
+    INFO(found);
+    for (const char* part : parts) CHECK(found.find(part) != std::string::npos);
+  };
+  CHECK(message([](auto&) {}) == "nothing was done");
+  says(message([&](auto& s) { s.data.data = {text("b.txt", "The sun was warm and the cat slept all day.")}; }), {"`data`", "a.txt", "b.txt", "train its adapter further"});
+  says(message([&](auto& s) { s.data.val_data = {text("v.txt", "Lily saw a big dog.")}; }), {"`val-data` not given"});
+  says(message([&](auto& s) { s.adapter.rank = 8; }), {"`rank`", "now 8", "begin a new run with", "--rank 8"});
+  says(message([&](auto& s) { s.model = (*assets() / "models" / "stories260K-hf-bf16").string(); }), {"MODEL", "begin a new run"});
+  says(message([&](auto& s) { s.little.seeds = 2; }), {"finished runs", "`seeds`"});
+
+  spec.run.out = (folder / "two").string();
+  spec.little.seeds = 2;
+  REQUIRE(recipes::finetune_repeatedly(spec, silent).state == State::kTrained);
+  CHECK(message([](auto&) {}) == "nothing was done");
+  says(message([](auto& s) { s.little.seeds = 3; }), {"`seeds` 2, now 3", "begin new ones"});
+  says(message([](auto& s) { s.adapter.dora = true; }), {"`dora`"});
+  says(message([](auto& s) { s.little.seeds.reset(); }), {"`seeds` 2, now not given"});
 }
