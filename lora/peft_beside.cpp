@@ -10,13 +10,10 @@
 namespace lowrank::lora {
 namespace {
 
-// The tensor of the model's files that a module of the adapter's has; empty: none. Either may have further names before.
+// The tensor of the model's files that is meant by this name of an adapter, which may have further parts before; empty: none.
 std::string tensor_beside(const SlotTable& table, const std::string& own) {
-  const auto ends = [](const std::string& longer, const std::string& end) {
-    return longer == end || longer.ends_with("." + end);
-  };
   for (const std::string& name : table.beside)
-    if (ends(own, name) || ends(name, own)) return name;
+    if (own == name || own.ends_with("." + name) || name == "model." + own) return name;
   return "";
 }
 

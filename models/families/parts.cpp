@@ -31,7 +31,7 @@ Heads read_heads(ConfigReader& keys, const DecoderConfig& config, std::int64_t d
   }
   if (keys.has_value("head_dim")) {
     result.head_dim = keys.integer("head_dim", kMaxHeadDim);
-  } else if (default_head_dim != 0) {
+  } else if (!keys.has("head_dim") && default_head_dim != 0) {
     result.head_dim = default_head_dim;
   } else if (config.hidden_size % result.heads != 0) {
     keys.json().fail(fmt::format("hidden_size {} is not a multiple of num_attention_heads {} and there is no head_dim",

@@ -12,7 +12,7 @@
 namespace lowrank::models {
 namespace {
 
-constexpr std::int64_t kDefaultKvHeads = 4, kDefaultHeadDim = 256, kDefaultInterval = 4;
+constexpr std::int64_t kDefaultHeadDim = 256, kDefaultInterval = 4;
 
 std::vector<std::string> read_types(ConfigReader& keys, std::int64_t layers) {
   const std::string linear = "linear_attention", full = "full_attention";
@@ -42,8 +42,8 @@ std::shared_ptr<const GatedDeltaSpec> read_delta(ConfigReader& keys, double eps)
 
 }  // namespace
 
-DecoderSpec qwen3_5_blocks(ConfigReader& keys, const DecoderConfig& config) {
-  LlamaParts parts{.heads = read_heads(keys, config, kDefaultKvHeads, kDefaultHeadDim)};
+DecoderSpec qwen3_5_blocks(ConfigReader& keys, const DecoderConfig& config, std::int64_t default_kv_heads) {
+  LlamaParts parts{.heads = read_heads(keys, config, default_kv_heads, kDefaultHeadDim)};
   parts.qkv_bias = parts.o_bias = keys.boolean("attention_bias", false);
   parts.norm = NormSpec::Kind::kRmsPlusOne;
   parts.qk_norm = true;
@@ -73,7 +73,7 @@ DecoderSpec qwen3_5_blocks(ConfigReader& keys, const DecoderConfig& config) {
 const Family& qwen3_5_text_family() {
   static const Family family{.model_type = "qwen3_5_text",
                              .architecture = "Qwen3_5ForCausalLM",
-                             .describe = qwen3_5_blocks,
+                             .describe = [](ConfigReader& keys, const DecoderConfig& config) { return qwen3_5_blocks(keys, config, 4); },
                              .default_max_positions = 32768};
   return family;
 }

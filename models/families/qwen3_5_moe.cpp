@@ -9,7 +9,7 @@ namespace lowrank::models {
 namespace {
 
 DecoderSpec describe(ConfigReader& keys, const DecoderConfig& config) {
-  DecoderSpec spec = qwen3_5_blocks(keys, config);
+  DecoderSpec spec = qwen3_5_blocks(keys, config, /*default_kv_heads=*/2);
   const auto mlp = read_experts(keys, 256, 8);
   mlp->width = keys.integer("moe_intermediate_size", 512, 1, kMaxIntermediate);
   mlp->activation = dense_mlp(spec).activation;
