@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
@@ -39,6 +40,17 @@ BesideText read_pair(const Loading& loading, const Contents& contents, const std
 }
 
 }  // namespace
+
+std::optional<WholeName> parse_beside_name(const SlotTable& table, const std::string& name) {
+  constexpr std::string_view kPrefix = "base_model.model.";
+  const std::string own = name.starts_with(kPrefix) ? name.substr(kPrefix.size()) : name;
+  const std::size_t dot = own.rfind('.');
+  if (dot == std::string::npos || tensor_beside(table, own).empty()) return std::nullopt;
+  WholeName result;
+  result.path = own.substr(0, dot);
+  result.tensor = own.substr(dot + 1);
+  return result;
+}
 
 std::vector<BesideText> take_beside(Loading& loading, Contents& contents) {
   std::vector<BesideText> result;

@@ -95,6 +95,10 @@ namespace {
 
 void collect_whole(Loading& loading, const TensorInfo& info, Contents& contents) {
   const auto name = parse_whole_name(info.name);
+  if (const auto own = name ? std::nullopt : parse_beside_name(loading.table, info.name)) {
+    contents.whole[own->path][own->tensor] = &info;
+    return;
+  }
   if (!name || info.name.find(".lora_") != std::string::npos)
     loading.fail(fmt::format("unexpected tensor '{}': {}{}", core::printable(info.name, 200), reason(info.name),
                              core::did_you_mean(info.name, expected_names(loading))));

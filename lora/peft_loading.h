@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -85,6 +86,8 @@ std::vector<std::string> expected_names(const Loading& loading);
 /// Every tensor of the file where it belongs. ModelError for one that belongs nowhere or is there twice.
 Contents collect(Loading& loading);
 
+/// A tensor of the file that is a trained copy of one beside the text, whatever the module calls it.
+std::optional<WholeName> parse_beside_name(const SlotTable& table, const std::string& name);
 /// Taken out of `contents`: what is on modules that the text of this model does not pass through. Said in the notes.
 std::vector<BesideText> take_beside(Loading& loading, Contents& contents);
 

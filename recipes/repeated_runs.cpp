@@ -238,6 +238,7 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
                              {"finished", false},
                              {"verb", "finetune"},
                              {"command", command_of("finetune", {spec.model}, fields, spec.run, observer)},
+                             {"model", {{"path", resolved.model.string()}, {"name", spec.model}}},
                              {"options", options_of(fields, observer)},
                              {"runs", Json::array()}};
   const auto write = [&] {

@@ -10,6 +10,8 @@
 #include "lowrank/apps/console/foreign_config.h"
 #include "lowrank/apps/console/yaml_file.h"
 #include "lowrank/core/error.h"
+#include "lowrank/core/files.h"
+#include "lowrank/core/json.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::apps {
@@ -112,8 +114,15 @@ void read_run(const Verb& verb, const std::string& file, const YAML::Node& root,
         fmt::format("{} is of `lowrank {}`, and this is `lowrank {}`: run that verb with it", file, of, verb.name));
   }
   YAML::Node options;
+  // It lists every option; one at its default says no more than one that is left out, which may be what goes with the others.
+  const core::Json saved = core::read_json(core::FileRef::named(file)).value("options", core::Json::object());
+  const auto at_default = [&](const std::string& name) {
+    const OptionSpec* const option = option_of_name(verb, name);
+    return option != nullptr && saved.contains(name) && saved[name] == option->fallback;
+  };
   for (const auto& pair : root["options"]) {
     const std::string name = scalar_of(file, pair.first);
+    if (at_default(name)) continue;
     static const std::set<std::string> of_its_end = {"out", "resume", "overwrite", "force", "dry-run", "json", "quiet", "plain"};
     if (of_its_end.count(name) == 0) options[name] = pair.second;
   }

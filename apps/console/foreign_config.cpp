@@ -346,6 +346,10 @@ class Converter {
       if (is_off(value)) leave(key, "random beginnings of both matrices are not offered");
       return;
     }
+    if (name == "bias" && value.is_boolean()) {  // PEFT's lora_bias
+      if (!is_off(value)) leave(key, "biases beside B are not trained here");
+      return;
+    }
     if (name == "schedule") return schedule(key, words(value, ","));
     if (value.is_object()) return leave(key, "a mapping has no counterpart here");
     if (ours.type == OptionType::kTexts) return set(name, value.is_array() ? value : Json::array({words(value, ",")}));

@@ -459,3 +459,31 @@ TEST_CASE("--lr auto tries rates on a copy of the start, says why, and a resumed
   CHECK(read_text(dir / "auto" / "adapter_model.safetensors") == read_text(dir / "same" / "adapter_model.safetensors"));
   CHECK(contains(train("word", {"--lr", "fast"}).err, "a number or auto"));
 }
+
+TEST_CASE("a run's run.json runs it again, to the byte, whatever goes with its options", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir dir;
+  const std::string model = stories(), text = (dir / "text.txt").string();
+  std::string story;
+  for (int i = 0; i < 20; ++i) story += "Once upon a time, there was a little girl named Lily. She had " + std::to_string(i) + " red balls.\n\n";
+  write_text(text, story);
+  const std::vector<std::pair<std::vector<std::string>, const char*>> kinds = {
+      {{"--dora"}, "adapter_model.safetensors"},
+      {{"--init", "pissa", "--rank", "4"}, "adapter_model.safetensors"},
+      {{"--targets", "q_proj,embed_tokens"}, "adapter_model.safetensors"},
+      {{"--method", "full"}, "model.safetensors"},
+      {{"--seeds", "2"}, "seed-43/adapter_model.safetensors"}};
+  for (std::size_t i = 0; i < kinds.size(); ++i) {
+    const auto& [options, file] = kinds[i];
+    CAPTURE(options.front());
+    const fs::path first = dir / ("first-" + std::to_string(i)), again = dir / ("again-" + std::to_string(i));
+    std::vector<std::string> words = {"finetune", model, "--data", text, "--seq-len", "64", "--max-steps", "2", "--batch-size", "2",
+                                      "--threads", "1", "--out", first.string()};
+    words.insert(words.end(), options.begin(), options.end());
+    REQUIRE(run(words).exit == 0);
+    const CommandResult result = run({"finetune", "--config", (first / "run.json").string(), "--out", again.string()});
+    CAPTURE(result.err);
+    REQUIRE(result.exit == 0);
+    CHECK(read_text(first / file) == read_text(again / file));
+  }
+}
