@@ -22,11 +22,16 @@ namespace {
 namespace fs = std::filesystem;
 using core::Json;
 
-/// Whether what a run made can be asked to write: no classifier and no reward model.
-bool speaks(const recipes::RunSummary& run) {
+bool of_labels(const recipes::RunSummary& run) {
   const auto task = run.options.find("task");
-  return run.verb != "align reward" && (task == run.options.end() || task->is_null());
+  return task != run.options.end() && !task->is_null();
 }
+
+/// Whether what a run made can be asked to write: no classifier and no reward model.
+bool speaks(const recipes::RunSummary& run) { return run.verb != "align reward" && !of_labels(run); }
+
+/// Whether a run's losses are means over tokens, and so comparable: not of labels, pairs or answers.
+bool loss_by_token(const recipes::RunSummary& run) { return !run.verb.starts_with("align") && !of_labels(run); }
 
 /// Options that say where or how loudly a run went, not what it was.
 bool of_no_interest(const std::string& option) {
@@ -70,11 +75,12 @@ std::string value_text(const Json& options, const std::string& name) {
   return text;
 }
 
-std::string before_after(const recipes::BeforeAfter& set) {
-  const auto one = [](const std::optional<double>& loss) {
-    return loss ? fmt::format("{:.2f}", std::exp(*loss)) : std::string("?");
+/// `by_token`: the loss is one of tokens, whose exponential is a perplexity.
+std::string before_after(const recipes::BeforeAfter& set, bool by_token) {
+  const auto one = [&](const std::optional<double>& loss) {
+    return loss ? fmt::format("{:.2f}", by_token ? std::exp(*loss) : *loss) : std::string("?");
   };
-  return one(set.before) + " → " + one(set.after);
+  return (by_token ? "" : "loss ") + one(set.before) + " → " + one(set.after);
 }
 
 /// A column of the table: its heading, and a run's cell.
@@ -160,7 +166,7 @@ std::vector<Column> columns_of(const std::vector<recipes::RunSummary>& runs, con
   for (const std::string& split : splits) {
     add(split + " perplexity", split == "validation" ? 90 : 55, [&](const recipes::RunSummary& run) {
       for (const recipes::BeforeAfter& set : run.sets) {
-        if (set.split == split) return before_after(set);
+        if (set.split == split) return before_after(set, loss_by_token(run));
       }
       return std::string("-");
     });
@@ -242,9 +248,11 @@ int runs_command(const Options& options) {
   }
   const recipes::RunSummary* best = nullptr;
   for (const recipes::RunSummary& run : runs) {
-    if (run.finished && run.best_loss && (best == nullptr || *run.best_loss < *best->best_loss)) best = &run;
+    if (!run.finished || !run.best_loss || !speaks(run)) continue;
+    const bool better = best == nullptr || (loss_by_token(run) && (!loss_by_token(*best) || *run.best_loss < *best->best_loss));
+    if (better) best = &run;
   }
-  if (best != nullptr && speaks(*best)) print_next(console, {"generate", best->path.string(), "--prompt", "Once upon a time"});
+  if (best != nullptr) print_next(console, {"generate", best->path.string(), "--prompt", "Once upon a time"});
   Json list = Json::array();
   for (const recipes::RunSummary& run : runs) list.push_back(to_json(run, differing));
   console.result({{"runs", list}});
