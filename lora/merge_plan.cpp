@@ -222,9 +222,7 @@ void merge_part(const at::Tensor& own, bool transposed, const RowChange& part, c
     const at::Tensor columns = own.narrow(1, part.row_begin, part.rows);
     to.narrow(1, part.row_begin, part.rows)
         .copy_(part.replacement.defined() ? part.replacement.slice(0, begin, end)
-               : part.decoded.defined()
-                   ? merged_columns(part.decoded.columns(begin, end - begin, at::kFloat), part.lora, begin, end, gain).t()
-                   : merged_columns(columns.t(), part.lora, begin, end, gain).t());
+                                          : merged_columns(part.columns_before(columns.t(), begin), part.lora, begin, end, gain).t());
     return;
   }
   const std::int64_t first = std::max(begin, part.row_begin), last = std::min(end, part.row_begin + part.rows);
@@ -232,8 +230,8 @@ void merge_part(const at::Tensor& own, bool transposed, const RowChange& part, c
   const std::int64_t from = first - part.row_begin, until = last - part.row_begin;
   to.slice(0, first - begin, last - begin)
       .copy_(part.replacement.defined() ? part.replacement.slice(0, from, until)
-             : part.decoded.defined() ? merged_rows(part.decoded.rows(from, until - from, at::kFloat), part.lora, from, until)
-                                      : merged_rows(own.slice(0, first - begin, last - begin), part.lora, from, until));
+                                        : merged_rows(part.rows_before(own.slice(0, first - begin, last - begin), from), part.lora,
+                                                      from, until));
 }
 
 }  // namespace

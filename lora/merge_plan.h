@@ -20,6 +20,14 @@ struct RowChange {
   std::int64_t row_begin = 0, rows = 0;
   LoraMatrices lora = {};       // of an embedding by rows (lora::by_rows)
   kernels::BaseWeight decoded = {};  // to be updated instead of the stored rows, where it is defined
+
+  /// What the update is added to: of `stored`, some rows of W from row `from` of this part on; or columns of all its rows.
+  at::Tensor rows_before(const at::Tensor& stored, std::int64_t from) const {
+    return decoded.defined() ? decoded.rows(from, stored.size(0), at::kFloat) : stored;
+  }
+  at::Tensor columns_before(const at::Tensor& stored, std::int64_t from) const {
+    return decoded.defined() ? decoded.columns(from, stored.size(1), at::kFloat) : stored;
+  }
   at::Tensor replacement = {};  // fp32, a trained copy, in the layout of the file
 };
 

@@ -44,7 +44,7 @@ at::Tensor merged_values(const formats::WeightFiles::Entry& source, const Change
     at::Tensor own = values.slice(0, first - begin, last - begin);
     const std::int64_t from = first - part.row_begin, until = last - part.row_begin;
     if (!part.replacement.defined()) {
-      own.copy_(merged_rows(own, part.lora, from, until));
+      own.copy_(merged_rows(part.rows_before(own, from), part.lora, from, until));
     } else {
       own.copy_((change.transposed ? part.replacement.t() : part.replacement).slice(0, from, until));
     }

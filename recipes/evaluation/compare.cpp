@@ -99,6 +99,7 @@ Contest open_contest(const EvaluateSpec& spec, const Fields& fields, Observer& o
       std::vector<std::string> notes;
       contest.adapters.push_back(lora::load_peft(contest.opened.decoder().slot_table(), path, &notes, model.name));
       for (const std::string& note : notes) observer.warning(note);
+      say_other_form(path, loading.form, observer);
       add_adapter(contest, model.name, &contest.adapters.back());
     } else if (fs::is_regular_file(path / "config.json")) {
       add_model(contest, model.name, path, fields, spec.model, observer);

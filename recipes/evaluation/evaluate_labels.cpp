@@ -44,6 +44,7 @@ Judge open_judge(const EvaluateSpec& spec, const models::LoadedModel& model, Obs
     std::vector<std::string> notes;
     models::LoadedClassifier loaded = models::load_classifier(model.decoder, *folder, &notes);
     for (const std::string& note : notes) observer.warning(note);
+    say_other_form(*folder, model.coded.form, observer);
     const std::int64_t count = loaded.classifier.labels();
     return {std::move(loaded.classifier), std::move(loaded.adapter), models::read_labels(*folder, count)};
   }

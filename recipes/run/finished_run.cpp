@@ -39,15 +39,16 @@ bool same_input(const Json& was, const Json& is) {
   return !fs::exists(before, error) && before.filename() == now.filename();
 }
 
-}  // namespace
-
-Json options_of_run(const fs::path& out) {
-  const Json run = run_json_in(out);
+Json options_in(const Json& run) {
   Json result = Json::object();
   if (!run.contains("options") || !run["options"].is_object()) return result;
   for (const auto& [name, value] : run["options"].items()) result["--" + name] = value;
   return result;
 }
+
+}  // namespace
+
+Json options_of_run(const fs::path& out) { return options_in(run_json_in(out)); }
 
 std::vector<Difference> differences(const Json& before, const Fields& fields) {
   std::vector<Difference> found;
@@ -59,7 +60,7 @@ std::vector<Difference> differences(const Json& before, const Fields& fields) {
 
 std::vector<Difference> other_inputs(const fs::path& out, const Fields& fields, const fs::path& model) {
   std::vector<Difference> found;
-  const Json before = options_of_run(out), run = run_json_in(out);
+  const Json run = run_json_in(out), before = options_in(run);
   for (const char* name : {"data", "val-data", "general-data", "add-tokens", "chat-template", "adapter"}) {
     const std::string flag = std::string("--") + name;
     if (!fields.contains(name) || !before.contains(flag)) continue;

@@ -58,10 +58,7 @@ std::optional<TrainedOn> trained_on(const fs::path& adapter) {
 
 std::string in_words(const std::string& form) { return form == "auto" ? "the files' type" : form; }
 
-}  // namespace
-
-std::string other_form(const fs::path& adapter, kernels::BaseForm used) {
-  const std::optional<TrainedOn> trained = trained_on(adapter);
+std::string note_on(const std::optional<TrainedOn>& trained, const fs::path& adapter, kernels::BaseForm used) {
   const std::string now(kernels::form_name(used));
   if (!trained || trained->form == now) return "";
   if (trained->loftq)
@@ -72,6 +69,10 @@ std::string other_form(const fs::path& adapter, kernels::BaseForm used) {
                      in_words(trained->form), in_words(now));
 }
 
+}  // namespace
+
+std::string other_form(const fs::path& adapter, kernels::BaseForm used) { return note_on(trained_on(adapter), adapter, used); }
+
 std::optional<kernels::BaseForm> form_of_loftq(const fs::path& adapter) {
   const std::optional<TrainedOn> trained = trained_on(adapter);
   if (!trained || !trained->loftq) return std::nullopt;
@@ -79,9 +80,10 @@ std::optional<kernels::BaseForm> form_of_loftq(const fs::path& adapter) {
 }
 
 void say_other_form(const fs::path& adapter, kernels::BaseForm used, core::ProgressObserver& progress) {
-  const std::string note = other_form(adapter, used);
+  const std::optional<TrainedOn> trained = trained_on(adapter);
+  const std::string note = note_on(trained, adapter, used);
   if (note.empty()) return;
-  form_of_loftq(adapter) ? progress.warning(note) : progress.note(note);
+  trained->loftq ? progress.warning(note) : progress.note(note);
 }
 
 std::optional<fs::path> adapter_of(const std::string& model, const std::optional<std::string>& adapter) {

@@ -161,6 +161,12 @@ TEST_CASE("an adapter that began with LoftQ is merged into what its base's codes
   CHECK(std::abs(loss({stories(), "--adapter", adapter}) - expected) > 1e-3);
   const CommandResult said = run({"evaluate", stories(), "--adapter", adapter, "--data", text}, place.environment);
   CHECK(contains(said.err, "warning: the adapter in " + adapter + " began with LoftQ"));
+  const CommandResult gguf = run({"merge", stories(), "--adapter", adapter, "--into", "gguf", "--dtype", "float32", "--out",
+                                  (place.dir / "gguf").string(), "--json"},
+                                 place.environment);
+  CAPTURE(gguf.err);
+  REQUIRE(gguf.exit == 0);
+  CHECK(json::parse(gguf.out)["probe"]["max_logit_difference"].get<double>() < 1e-3);
   const CommandResult combined = run({"merge", stories(), "--adapter", adapter, "--adapter", adapter, "--combine", "linear", "--out",
                                       (place.dir / "both").string()},
                                      place.environment);
