@@ -59,4 +59,10 @@ at::Device find_device(const std::string& name, int local) {
   return {device->type(), static_cast<at::DeviceIndex>(index)};
 }
 
+float* device_address(const at::Tensor& tensor) {
+  if (tensor.scalar_type() != at::kFloat || !tensor.is_contiguous())
+    throw InternalError("memory of a device is moved of dense fp32 tensors alone");
+  return tensor.mutable_data_ptr<float>();
+}
+
 }  // namespace lowrank::kernels

@@ -1,6 +1,7 @@
 // Where tensors can live and be computed with, by the names that LibTorch has for it.
 #pragma once
 
+#include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
 
 #include <string>
@@ -12,5 +13,9 @@ namespace lowrank::kernels {
 /// are fewer, so that the processes of one machine spread over its GPUs. ConfigError, a sentence without its subject, for
 /// a device that is not there.
 at::Device find_device(const std::string& name, int local = 0);
+
+/// Where the elements of a dense fp32 tensor begin, for a library that moves memory of its device; not for the program to read.
+/// InternalError for another tensor.
+float* device_address(const at::Tensor& tensor);
 
 }  // namespace lowrank::kernels

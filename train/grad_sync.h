@@ -32,6 +32,9 @@ class GradSync {
   virtual int ranks() const = 0;
   /// Sums the flat gradient buffer and the totals over all ranks, in place, in the order of the ranks.
   virtual void sum(at::Tensor& gradients, StepTotals& totals) = 0;
+  /// Gradients will lie on this device: how sums go from there, in words ("NCCL 2.28.3, between the GPUs"); empty where there is
+  /// nothing to say. Every rank calls it, before the first sum.
+  virtual std::string meet_on(at::Device /*device*/) { return ""; }
   /// What each rank gives, in the order of the ranks.
   virtual std::vector<std::string> gather(const std::string& bytes) = 0;
   /// A rank as people know it: "rank 1 (node-b, pid 4711)".

@@ -161,6 +161,7 @@ void TrainingRun::take_device() {
   refuse("fit", spec.fit, "knows how much memory the machine has, not a device; give `batch-size` and `recompute`");
   refuse("pack", spec.pack == "keep", "is of the CPU's own products; leave it out");
   refuse("profile", spec.profile, "measures the CPU's ops, and a device computes behind their back; leave it out");
+  if (std::string how = sync.meet_on(device_); !how.empty()) report.remarks.emplace_back("gradients", how);
 }
 
 void TrainingRun::resolve(const AdapterSpec& adapter) {

@@ -56,10 +56,12 @@ class Arena {
     mmap(begin, block.mapped().bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   }
 
-  void open(const void* begin) {
+  /// The block that this address lies in, by its beginning.
+  const void* open(const void* address) {
     const std::lock_guard lock(mutex_);
-    Block& block = blocks_.at(const_cast<void*>(begin));
+    auto& [begin, block] = holding(address);
     if (block.openings++ == 0) protect(begin, block, PROT_READ | PROT_WRITE);
+    return begin;
   }
 
   void close(const void* begin) {
@@ -70,6 +72,12 @@ class Arena {
   }
 
  private:
+  std::pair<void* const, Block>& holding(const void* address) {
+    const auto after = blocks_.upper_bound(const_cast<void*>(address));
+    TORCH_CHECK(after != blocks_.begin(), "test device: an address before all of its memory");
+    return *std::prev(after);
+  }
+
   static void protect(const void* begin, const Block& block, int access) {
     TORCH_CHECK(mprotect(const_cast<void*>(begin), block.bytes, access) == 0,
                 "test device: mprotect failed: ", std::strerror(errno));
@@ -149,10 +157,9 @@ Opening::~Opening() {
   for (const void* const block : blocks_) arena().close(block);
 }
 
-void Opening::add(const void* begin) {
-  if (begin == nullptr) return;
-  arena().open(begin);
-  blocks_.push_back(begin);
+void Opening::add(const void* address) {
+  if (address == nullptr) return;
+  blocks_.push_back(arena().open(address));
 }
 
 }  // namespace test_device

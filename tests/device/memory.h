@@ -26,8 +26,8 @@ class Opening {
   Opening& operator=(const Opening&) = delete;
   ~Opening();
 
-  /// Opens the block that begins at `begin`; null is no block.
-  void add(const void* begin);
+  /// Opens the block that this address lies in; null is in none.
+  void add(const void* address);
 
  private:
   std::vector<const void*> blocks_;

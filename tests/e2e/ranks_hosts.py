@@ -4,7 +4,7 @@
     ranks_hosts.py LOWRANK [--torchrun PATH] [--faults N] [--seed S]
 
 2 and 4 hosts with a process each, started by hand, by mpirun and by torchrun --no-python: the losses of one rank and the same bytes
-twice; the same over a link of 10 Mbit/s with 50 ms. Then N faults at random moments, in turn: a rank killed with -9, a rank frozen
+twice; the same over a link of 10 Mbit/s with 50 ms; folds on two groups of two hosts. Then N faults at random moments, in turn: a rank killed with -9, a rank frozen
 with -STOP, the link of a host cut. Each time: one sentence that names the rank, in time; a valid checkpoint or none; and a resumed
 run that ends as one that nothing happened to.
 """
@@ -171,6 +171,17 @@ def slow_link(r):
     return link
 
 
+def groups(r):
+    """Four hosts in two groups, which take the folds of one run from a study that they share."""
+    r.one("folds-one", "--folds", 4, "--grad-accum", 2)
+    options = ("--folds", 4, "--ranks-per-trial", 2, "--storage", f"sqlite:///{r.work}/folds.db")
+    r.finish("folds", r.by_hand(r.arguments("folds", *options), 4), seconds=600)
+    runs = [json.load(open(r.work / out / "run.json")) for out in ("folds-one", "folds")]
+    losses = [[loss["loss"] for one in run["runs"] for loss in one["after"]] for run in runs]
+    check("four folds on two groups of two hosts have the losses of one process", runs[1]["finished"] and len(losses[0]) >= 4 and
+          e2e.apart(*losses) <= 1e-5, f"{e2e.apart(*losses):.1e}")
+
+
 def random_faults(r, network, count, seed):
     options = ("--max-steps", 120, "--save-every", 5, "--eval-every", 60, "--rank-timeout", 3)
     r.finish("whole", r.by_hand(r.arguments("whole", *options), 2))
@@ -236,6 +247,7 @@ def main():
         if not asked.only_faults:
             e2e.same_as_one(r)
             slow_link(r)
+            groups(r)
         random_faults(r, network, asked.faults, asked.seed)
 
 

@@ -11,6 +11,7 @@
 #include "memory_ranks.h"
 #include "message.h"
 #include "same_bytes.h"
+#include "tcp_ranks.h"
 #include "toy.h"
 
 using namespace lowrank;
@@ -25,51 +26,6 @@ std::optional<train::Launch> launch_of(const Environment& environment) {
     const auto found = environment.find(name);
     return found == environment.end() ? nullptr : found->second.c_str();
   });
-}
-
-int free_port() { return train::port_of(train::listen_on(0)); }
-
-train::Launch by_hand(int rank, int ranks, int port) {
-  train::Launch launch;
-  launch.rank = rank;
-  launch.ranks = ranks;
-  launch.host = "localhost";
-  launch.port = port;
-  return launch;
-}
-
-/// `work` of each rank in a thread, over TCP; the first rank's error is thrown.
-void over_tcp(int ranks, const std::function<void(train::RankGroup&)>& work, double timeout = 20) {
-  const int port = free_port();
-  std::vector<std::thread> threads;
-  std::vector<std::exception_ptr> errors(static_cast<std::size_t>(ranks));
-  for (int r = 0; r < ranks; ++r) {
-    threads.emplace_back([&, r] {
-      try {
-        const auto group = train::join(by_hand(r, ranks, port), {timeout, 20});
-        work(*group);
-        group->leave();
-      } catch (...) {
-        errors[static_cast<std::size_t>(r)] = std::current_exception();
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  for (const std::exception_ptr& error : errors)
-    if (error) std::rethrow_exception(error);
-}
-
-/// Gradients whose sum depends on its order.
-at::Tensor gradients_of(int rank, std::int64_t n) {
-  const core::RandomStream random(11, "gradients");
-  std::vector<float> values(static_cast<std::size_t>(n));
-  for (std::size_t i = 0; i < values.size(); ++i)
-    values[i] = static_cast<float>((random.uniform(i, static_cast<std::uint64_t>(rank)) - 0.5) * (rank == 1 ? 1e6 : 1));
-  return torch::tensor(values);
-}
-
-train::StepTotals totals_of(int rank) {
-  return {0.1 * (rank + 1), 3 + rank, 100, {{"accuracy", 0.25 * rank}, {rank == 1 ? "only on 1" : "on others", 1.0}}};
 }
 
 struct Summed {

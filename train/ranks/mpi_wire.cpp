@@ -1,34 +1,19 @@
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <deque>
-#include <filesystem>
 #include <thread>
 
 #include "lowrank/core/error.h"
+#include "lowrank/train/ranks/module.h"
 #include "lowrank/train/ranks/mpi_module.h"
 #include "lowrank/train/ranks/wire.h"
 
 namespace lowrank::train {
 namespace {
 
-namespace fs = std::filesystem;
-
-constexpr const char* kModule = "lowrank_mpi.so";
 // Asked again at once for so many times, then after ever longer sleeps: ranks may share their cores.
 constexpr int kEager = 200;
 constexpr auto kShortest = std::chrono::microseconds(20), kLongest = std::chrono::microseconds(1000);
-
-/// Beside the program, where an installation has it, or where LOWRANK_MPI says.
-std::vector<fs::path> places() {
-  if (const char* named = std::getenv("LOWRANK_MPI"); named != nullptr && *named != '\0') return {named};
-  std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error).parent_path();
-  return {program / kModule, program.parent_path() / "lib" / "lowrank" / kModule, fs::path(LOWRANK_LIBDIR) / kModule,
-          program.parent_path() / kModule};
-}
 
 class Mpi : public MpiWire {
  public:
@@ -104,19 +89,12 @@ class Mpi : public MpiWire {
 }  // namespace
 
 std::unique_ptr<MpiWire> mpi_wire() {
-  for (const fs::path& place : places()) {
-    std::error_code error;
-    if (!fs::is_regular_file(place, error)) continue;
-    // Open MPI loads parts of its own, which look for its symbols everywhere.
-    void* module = ::dlopen(place.c_str(), RTLD_NOW | RTLD_GLOBAL);
-    if (module == nullptr) throw IoError(std::string("MPI could not be loaded: ") + ::dlerror());
-    const auto entry = reinterpret_cast<LowrankMpiEntry>(::dlsym(module, "lowrank_mpi"));
-    const LowrankMpi* mpi = entry == nullptr ? nullptr : entry();
-    if (mpi == nullptr || mpi->version != LOWRANK_MPI_MODULE_VERSION)
-      throw IoError(place.string() + " is of another version of lowrank: build or install both together");
-    return std::make_unique<Mpi>(mpi);
-  }
-  return nullptr;
+  // Open MPI loads parts of its own, which look for its symbols everywhere.
+  const auto entry = reinterpret_cast<LowrankMpiEntry>(module_symbol({"MPI", "lowrank_mpi.so", "LOWRANK_MPI", true}, "lowrank_mpi"));
+  if (entry == nullptr) return nullptr;
+  const LowrankMpi* mpi = entry();
+  require_version("lowrank_mpi.so", mpi->version, LOWRANK_MPI_MODULE_VERSION);
+  return std::make_unique<Mpi>(mpi);
 }
 
 }  // namespace lowrank::train

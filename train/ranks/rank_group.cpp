@@ -8,6 +8,8 @@
 #include <span>
 
 #include "lowrank/core/error.h"
+#include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/device.h"
 #include "lowrank/kernels/host.h"
 #include "lowrank/train/ranks/meeting.h"
 #include "lowrank/train/ranks/shares.h"
@@ -57,6 +59,9 @@ StepTotals totals_from(const std::string& bytes) {
   }
   return totals;
 }
+
+/// Floats that one rank's part of a window takes from all ranks.
+std::size_t scratch_size(std::size_t count, std::size_t ranks) { return (std::min(count, kWindow) / ranks + 1) * ranks; }
 
 double seconds_since(Clock::time_point start) { return Seconds(Clock::now() - start).count(); }
 
@@ -130,52 +135,81 @@ void RankGroup::sum(at::Tensor& gradients, StepTotals& totals) {
   totals = sums;
 
   const Clock::time_point began = Clock::now();
-  std::vector<float> values = kernels::to_host<float>(gradients);
-  for (std::size_t first = 0; first < values.size(); first += kWindow)
-    reduce(values, first, std::min(values.size(), first + kWindow));
-  kernels::copy_from_host(gradients, std::span<const float>(values));
+  between_devices_ != nullptr ? sum_on_device(gradients) : sum_here(gradients);
   ++traffic_.sums;
   traffic_.sum_seconds += seconds_since(began);
 }
 
-/// Each rank gets a part of the window from all others, adds it up in the order of the ranks, and gives them the sum:
-/// about twice the window's bytes out of each rank and into it, for any number of ranks.
-void RankGroup::reduce(std::vector<float>& values, std::size_t first, std::size_t last) {
-  const auto n = static_cast<std::size_t>(ranks()), own = static_cast<std::size_t>(rank_);
-  const auto part = [&](std::size_t r) {
-    return std::pair(first + (last - first) * r / n, first + (last - first) * (r + 1) / n);
+void RankGroup::sum_here(at::Tensor& gradients) {
+  std::vector<float> values = kernels::to_host<float>(gradients);
+  scratch_.resize(scratch_size(values.size(), peers_.size()));
+  const auto own = static_cast<std::size_t>(rank_);
+  const auto add_up = [&](std::size_t begin, std::size_t size) {
+    float* const sum = values.data() + begin;
+    std::copy_n(sum, size, scratch_.data() + own * size);
+    std::copy_n(scratch_.data(), size, sum);
+    for (std::size_t r = 1; r < peers_.size(); ++r) {
+      const float* more = scratch_.data() + r * size;
+      for (std::size_t i = 0; i < size; ++i) sum[i] += more[i];
+    }
   };
+  reduce({*wire_, values.data(), scratch_.data(), add_up}, values.size());
+  kernels::copy_from_host(gradients, std::span<const float>(values));
+}
+
+/// The same sums where the gradients lie, so the same bytes.
+void RankGroup::sum_on_device(at::Tensor& gradients) {
+  const auto count = static_cast<std::size_t>(gradients.numel());
+  const at::Tensor values = gradients.view({-1});
+  const at::Tensor scratch = kernels::aten::empty({static_cast<std::int64_t>(scratch_size(count, peers_.size()))}, values.options());
+  const auto part = [](const at::Tensor& of, std::size_t begin, std::size_t size) {
+    return of.narrow(0, static_cast<std::int64_t>(begin), static_cast<std::int64_t>(size));
+  };
+  const auto add_up = [&](std::size_t begin, std::size_t size) {
+    const at::Tensor sum = part(values, begin, size);
+    part(scratch, static_cast<std::size_t>(rank_) * size, size).copy_(sum);
+    sum.copy_(part(scratch, 0, size));
+    for (std::size_t r = 1; r < peers_.size(); ++r) sum.add_(part(scratch, r * size, size));
+  };
+  reduce({*between_devices_, kernels::device_address(values), kernels::device_address(scratch), add_up}, count);
+}
+
+/// In windows: each rank gets a part of the window from all others, adds it up in the order of the ranks, and gives them the
+/// sum: about twice the window's bytes out of each rank and into it, for any number of ranks.
+void RankGroup::reduce(const Ground& ground, std::size_t count) {
+  const auto n = static_cast<std::size_t>(ranks()), own = static_cast<std::size_t>(rank_);
   const auto bytes = [](float* at) { return reinterpret_cast<char*>(at); };
-  const auto [begin, end] = part(own);
-  const std::size_t size = end - begin;
-  scratch_.resize(n * size);
-  std::vector<Transfer> transfers;
-  for (std::size_t r = 0; r < n; ++r) {
-    if (r == own) continue;
-    const auto [from, to] = part(r);
-    transfers.push_back({static_cast<int>(r), true, bytes(values.data() + from), (to - from) * sizeof(float)});
-    transfers.push_back({static_cast<int>(r), false, bytes(scratch_.data() + r * size), size * sizeof(float)});
-    traffic_.sum_bytes += static_cast<std::int64_t>((to - from + size) * sizeof(float));
+  for (std::size_t first = 0; first < count; first += kWindow) {
+    const std::size_t last = std::min(count, first + kWindow);
+    const auto part = [&](std::size_t r) { return std::pair(first + (last - first) * r / n, first + (last - first) * (r + 1) / n); };
+    const auto [begin, end] = part(own);
+    const std::size_t size = end - begin;
+    std::vector<Transfer> gets, gives;
+    for (std::size_t r = 0; r < n; ++r) {
+      if (r == own) continue;
+      const auto [from, to] = part(r);
+      const int peer = static_cast<int>(r);
+      gets.push_back({peer, true, bytes(ground.values + from), (to - from) * sizeof(float)});
+      gets.push_back({peer, false, bytes(ground.scratch + r * size), size * sizeof(float)});
+      gives.push_back({peer, true, bytes(ground.values + begin), size * sizeof(float)});
+      gives.push_back({peer, false, bytes(ground.values + from), (to - from) * sizeof(float)});
+      traffic_.sum_bytes += static_cast<std::int64_t>((to - from + size) * sizeof(float));
+    }
+    ground.wire.move(gets, *watch_);
+    ground.add_up(begin, size);
+    ground.wire.move(gives, *watch_);
   }
-  wire_->move(transfers, *watch_);
+}
 
-  std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(begin), size,
-              scratch_.begin() + static_cast<std::ptrdiff_t>(own * size));
-  std::copy_n(scratch_.begin(), size, values.begin() + static_cast<std::ptrdiff_t>(begin));
-  for (std::size_t r = 1; r < n; ++r) {
-    const float* more = scratch_.data() + r * size;
-    float* sum = values.data() + begin;
-    for (std::size_t i = 0; i < size; ++i) sum[i] += more[i];
-  }
-
-  transfers.clear();
-  for (std::size_t r = 0; r < n; ++r) {
-    if (r == own) continue;
-    const auto [from, to] = part(r);
-    transfers.push_back({static_cast<int>(r), true, bytes(values.data() + begin), size * sizeof(float)});
-    transfers.push_back({static_cast<int>(r), false, bytes(values.data() + from), (to - from) * sizeof(float)});
-  }
-  wire_->move(transfers, *watch_);
+std::string RankGroup::meet_on(at::Device device) {
+  if (device.is_cpu() || ranks() == 1) return "";
+  if (met_ && met_->first == device) return met_->second;  // a run after the other, in one process
+  std::string why;
+  const std::string& machine = peers_[static_cast<std::size_t>(rank_)].machine;
+  between_devices_ = nccl_wire(*this, device, machine, *watch_, nccl_, why);
+  met_ = {device, between_devices_ != nullptr ? between_devices_->name() + ", between the devices"
+                                              : fmt::format("{}, through the machine's memory ({})", wire_->name(), why)};
+  return met_->second;
 }
 
 bool RankGroup::on_one_machine() const { return ranks_here(peers_, rank_) == ranks(); }
@@ -185,13 +219,14 @@ std::unique_ptr<kernels::ShareExchange> RankGroup::exchange() { return share_exc
 core::Json RankGroup::traffic_json() const {
   const std::int64_t sums = std::max<std::int64_t>(1, traffic_.sums);
   return {{"ranks", ranks()},
-          {"over", engine()},
+          {"over", (between_devices_ != nullptr ? between_devices_.get() : wire_.get())->name()},
           {"bytes_sent_a_step", traffic_.sum_bytes / sums},
           {"seconds_summing", traffic_.sum_seconds},
           {"seconds_waiting", traffic_.wait_seconds}};
 }
 
 void RankGroup::leave() {
+  if (between_devices_ != nullptr) between_devices_->leave();
   watch_->leave();
   wire_->leave();
 }

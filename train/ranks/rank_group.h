@@ -3,7 +3,9 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lowrank/core/json.h"
@@ -35,12 +37,15 @@ class RankGroup : public GradSync {
   std::string name(int rank) const override { return peers_.at(static_cast<std::size_t>(rank)).name(); }
   void look() override { watch_->check(); }
   void sum(at::Tensor& gradients, StepTotals& totals) override;
+  std::string meet_on(at::Device device) override;
   std::vector<std::string> gather(const std::string& bytes) override;
   int local_rank() const override { return local_rank_; }
   bool on_one_machine() const override;
   std::unique_ptr<kernels::ShareExchange> exchange() override;
   core::Json traffic_json() const override;
 
+  /// The NCCL of meet_on(), instead of this build's module.
+  void take_nccl(const LowrankNccl* nccl) { nccl_ = nccl; }
   /// Its place among the processes of its machine, where the group is a part of them.
   void stand_at(int local_rank) { local_rank_ = local_rank; }
 
@@ -54,7 +59,17 @@ class RankGroup : public GradSync {
   bool fail(ErrorKind kind, const std::string& message);
 
  private:
-  void reduce(std::vector<float>& values, std::size_t first, std::size_t last);
+  /// Where a sum is made: in memory of the process, or of its device.
+  struct Ground {
+    Wire& wire;
+    float *values, *scratch;  // addresses there; of scratch a window
+    /// values[begin .. begin + size) become the sum over the ranks, in their order, of what lies one after the other in scratch;
+    /// but for this rank's own part, which is among the values.
+    std::function<void(std::size_t begin, std::size_t size)> add_up;
+  };
+  void sum_here(at::Tensor& gradients);
+  void sum_on_device(at::Tensor& gradients);
+  void reduce(const Ground& ground, std::size_t count);
 
   std::vector<Peer> peers_;
   int rank_, local_rank_;
@@ -63,6 +78,9 @@ class RankGroup : public GradSync {
   std::uint64_t calls_ = 0;
   Traffic traffic_;
   std::vector<float> scratch_;
+  const LowrankNccl* nccl_ = nullptr;
+  std::optional<std::pair<at::Device, std::string>> met_;  // meet_on(), and what it said
+  std::unique_ptr<Wire> between_devices_;  // null: what lies on a device goes through the process's memory
 };
 
 /// Meets the other ranks of a launch. ConfigError, IoError, RankLost.

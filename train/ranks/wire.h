@@ -6,13 +6,16 @@
 #include <string>
 #include <vector>
 
+#include "lowrank/train/grad_sync.h"
 #include "lowrank/train/ranks/launch.h"
 #include "lowrank/train/ranks/sockets.h"
 #include "lowrank/train/ranks/watch.h"
 
+struct LowrankNccl;
+
 namespace lowrank::train {
 
-/// Bytes to or from one other rank. What two ranks send each other arrives in the order it was given.
+/// Bytes to or from one other rank, in this process's memory, or in its device's where a wire lies between devices. What two ranks send each other arrives in the order it was given.
 struct Transfer {
   int peer = 0;
   bool send = false;
@@ -43,5 +46,11 @@ class MpiWire : public Wire {
 };
 /// Null where this build has no such module. IoError where it cannot be loaded or MPI does not start.
 std::unique_ptr<MpiWire> mpi_wire();
+
+/// NCCL, between the GPUs of the ranks: what is moved has addresses of `device`. From the module lowrank_nccl.so, or `nccl`.
+/// Every rank calls it at the same place. Null, on all, where a rank has no such module or two share a GPU: `why`, a sentence
+/// without its full stop. IoError where NCCL does not start.
+std::unique_ptr<Wire> nccl_wire(GradSync& ranks, at::Device device, const std::string& machine, Watch& watch, const LowrankNccl* nccl,
+                                std::string& why);
 
 }  // namespace lowrank::train
