@@ -149,7 +149,8 @@ AttentionForward attention_forward(const at::Tensor& q, const std::vector<at::Te
       const gemm::AttentionHead head =
           own_head(shape, s, head_rows(q, segments.q_offsets, s, task.head, q.scalar_type()), k[s].select(1, kv),
                    v[s].select(1, kv), sinks.defined() ? sinks.const_data_ptr<float>() + task.head : nullptr);
-      return (few ? gemm::attention_forward_few : gemm::attention_forward)(
+      const bool bf16 = gemm::in_bf16(q.scalar_type()) && k[s].scalar_type() == at::kBFloat16 && v[s].scalar_type() == at::kBFloat16;
+      return (few ? gemm::attention_forward_few : bf16 ? gemm::attention_forward_bf16 : gemm::attention_forward)(
           head, target, result.lse.mutable_data_ptr<float>() + task.head * q.size(0) + segments.q_offsets[s]);
     }
     const at::Tensor qs = head_rows(q, segments.q_offsets, s, task.head, dtype);
@@ -234,18 +235,19 @@ AttentionGradients attention_backward(const at::Tensor& g, const at::Tensor& q, 
   for_tasks(shape, [&](const Task& task) {
     const std::int64_t s = task.segment, kv = task.head / shape.group();
     if (segments.q_length(s) == 0) return;
-    const at::Tensor gs = head_rows(g, segments.q_offsets, s, task.head, dtype);
-    const at::Tensor os = head_rows(kept.out, segments.q_offsets, s, task.head, dtype);
+    const bool own = gemm::takes(dtype, segments.q_length(s)), bf16 = own && gemm::in_bf16(q.scalar_type());
+    const at::Tensor gs = head_rows(g, segments.q_offsets, s, task.head, bf16 ? at::kBFloat16 : dtype);
+    const at::Tensor os = head_rows(kept.out, segments.q_offsets, s, task.head, bf16 ? at::kBFloat16 : dtype);
     const at::Tensor dqs = dq.select(1, task.head).narrow(0, segments.q_offsets[s], segments.q_length(s));
     const at::Tensor dks = head_rows(dk, segments.k_offsets, s, task.head, dtype);
     const at::Tensor dvs = head_rows(dv, segments.k_offsets, s, task.head, dtype);
-    if (gemm::takes(dtype, segments.q_length(s))) {
+    if (own) {
       const std::int64_t first_row = task.head * q.size(0) + segments.q_offsets[s];
       const gemm::AttentionHead head =
           own_head(shape, s, head_rows(q, segments.q_offsets, s, task.head, q.scalar_type()),
                    head_rows(k, segments.k_offsets, s, kv, k.scalar_type()),
                    head_rows(v, segments.k_offsets, s, kv, v.scalar_type()), nullptr);
-      return gemm::attention_backward(
+      return (bf16 ? gemm::attention_backward_bf16 : gemm::attention_backward)(
           head, gs, os, kept.lse.const_data_ptr<float>() + first_row, dqs, dks, dvs,
           row_deltas.defined() ? row_deltas.mutable_data_ptr<float>() + first_row : nullptr);
     }

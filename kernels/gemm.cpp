@@ -22,21 +22,17 @@ bool packs(at::ScalarType dtype, std::int64_t rows) {
     case GemmPath::kDetected:
     case GemmPath::kPlain:
     case GemmPath::kOwn:
+    case GemmPath::kNativeBf16:
       return false;
     case GemmPath::kPacked:
       return dtype == at::kFloat;
-    case GemmPath::kNativeBf16:
-      return dtype == at::kBFloat16 || dtype == at::kFloat;
   }
   return false;
 }
 
 }  // namespace
 
-at::ScalarType product_dtype(at::ScalarType dtype) {
-  if (dtype == at::kBFloat16 && gemm_path() != GemmPath::kNativeBf16) return at::kFloat;
-  return dtype;
-}
+at::ScalarType product_dtype(at::ScalarType dtype) { return dtype == at::kBFloat16 ? at::kFloat : dtype; }
 
 std::int64_t tile_rows(std::int64_t rows) {
   std::int64_t tiles = (rows + kMostRows - 1) / kMostRows;
@@ -98,9 +94,9 @@ void multiply_transposed(at::Tensor out, const at::Tensor& x, const BaseWeight& 
   });
 }
 
-void multiply(at::Tensor out, const at::Tensor& g, const BaseWeight& w) {
+void multiply(at::Tensor out, const at::Tensor& g, const BaseWeight& w, bool rounds) {
   if (gemm::takes(out.scalar_type(), g.size(0))) {
-    return gemm::multiply(out, g, gemm::Right::of(w));
+    return gemm::multiply(out, g, gemm::Right::of(w), rounds);
   }
   const std::int64_t rows = g.size(0), inner = w.out_features(), columns = w.in_features();
   const auto dtype = out.scalar_type();

@@ -12,8 +12,7 @@
 
 namespace lowrank::kernels {
 
-/// The dtype in which products of operands of this dtype are formed: fp64 and fp32 as they are, bf16 by the path in
-/// force.
+/// The dtype of factors, and in which products of operands of this dtype are summed: fp64 and fp32 as they are, fp32 for bf16.
 at::ScalarType product_dtype(at::ScalarType dtype);
 
 /// Rows of a tile for `rows` rows: at most 256, an even number of tiles.
@@ -41,8 +40,8 @@ class Panel {
 
 /// out [M, N] = x [M, K] · wᵀ, w [N, K]; out is of product_dtype(x). Parallel, panels of w at a time.
 void multiply_transposed(at::Tensor out, const at::Tensor& x, const BaseWeight& w);
-/// out [M, N] = g [M, K] · w, w [K, N]; as above.
-void multiply(at::Tensor out, const at::Tensor& g, const BaseWeight& w);
+/// out [M, N] = g [M, K] · w, w [K, N]; as above. `rounds`: g may be made bf16, where that is multiplied faster.
+void multiply(at::Tensor out, const at::Tensor& g, const BaseWeight& w, bool rounds = false);
 /// out [K, N] (+)= scale · xᵀ y for x [M, K] and y [M, N] of any dtypes, by row tiles of out, in out's dtype.
 void multiply_outer(at::Tensor out, const at::Tensor& x, const at::Tensor& y, double scale, bool accumulate = false);
 

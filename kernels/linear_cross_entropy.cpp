@@ -7,6 +7,7 @@
 #include "lowrank/kernels/differentiable.h"
 #include "lowrank/kernels/dispatch.h"
 #include "lowrank/kernels/gemm.h"
+#include "lowrank/kernels/gemm/product.h"
 #include "lowrank/kernels/head_scratch.h"
 #include "lowrank/kernels/loops.h"
 #include "lowrank/kernels/on_device.h"
@@ -43,7 +44,7 @@ at::Tensor labelled_rows(const at::Tensor& labels, std::int64_t vocabulary) {
   return result;
 }
 
-// For every chunk of labelled rows: f(first row in the list, hidden rows [m, d] in the products' dtype, logits [m, V]).
+// For every chunk of labelled rows: f(first row in the list, hidden rows [m, d] as the products take them, logits [m, V]).
 template <typename F>
 void for_chunks(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& rows, const F& f) {
   const auto dtype = wide_dtype(hidden);
@@ -53,7 +54,8 @@ void for_chunks(const at::Tensor& hidden, const BaseWeight& head, const at::Tens
   const at::Tensor buffer = room_for_logits(count, head.out_features(), hidden.options());
   for (std::int64_t begin = 0; begin < count; begin += chunk) {
     const std::int64_t m = std::min(chunk, count - begin);
-    const at::Tensor h = converted(hidden.index_select(0, rows.narrow(0, begin, m)), dtype);
+    at::Tensor h = hidden.index_select(0, rows.narrow(0, begin, m));
+    if (!gemm::in_bf16(h.scalar_type())) h = converted(h, dtype);
     const at::Tensor logits = buffer.narrow(0, 0, m);
     multiply_transposed(logits, h, head);
     f(begin, h, logits);
@@ -134,7 +136,7 @@ at::Tensor losses_of(const at::Tensor& hidden, const BaseWeight& head, const at:
   const bool round = hidden.scalar_type() == at::kBFloat16;
   for_chunks(hidden, head, rows, [&](std::int64_t begin, const at::Tensor& h, const at::Tensor& logits) {
     chunk_losses(logits, rows, labels, begin, round, gradients != nullptr, {}, smoothing, &losses);
-    if (gradients != nullptr) multiply(gradients->narrow(0, begin, h.size(0)), logits, head);
+    if (gradients != nullptr) multiply(gradients->narrow(0, begin, h.size(0)), logits, head, round);
   });
   return losses;
 }
@@ -169,7 +171,7 @@ std::vector<at::Tensor> trainable_head_backward(const BackwardPass& pass, const 
   for_chunks(hidden, head, rows, [&](std::int64_t begin, const at::Tensor& h, const at::Tensor& logits) {
     chunk_losses(logits, rows, labels, begin, round, true, g, smoothing, nullptr);
     multiply_outer(dw, logits, h, 1, /*accumulate=*/true);
-    if (gradients.defined()) multiply(gradients.narrow(0, begin, h.size(0)), logits, head);
+    if (gradients.defined()) multiply(gradients.narrow(0, begin, h.size(0)), logits, head, round);
   });
   if (gradients.defined()) dhidden = scattered(gradients, rows, {}, hidden.size(0), hidden.scalar_type());
   return {dhidden, dw.to(head.dtype())};

@@ -4,6 +4,7 @@
 
 #include <atomic>
 
+#include "lowrank/kernels/gemm/bf16_kernel.h"
 #include "lowrank/kernels/gemm/micro.h"
 
 namespace lowrank::kernels {
@@ -11,12 +12,7 @@ namespace lowrank::kernels {
 namespace {
 
 GemmPath detect() {
-#if defined(__x86_64__) && defined(__GNUC__)
-  __builtin_cpu_init();
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  if (avx512 && __builtin_cpu_supports("avx512bf16")) return GemmPath::kNativeBf16;
-#endif
+  if (gemm::bf16_kernel() != nullptr) return GemmPath::kNativeBf16;
   return gemm::widest_instruction_set() == gemm::InstructionSet::kBaseline ? GemmPath::kPlain : GemmPath::kOwn;
 }
 

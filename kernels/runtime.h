@@ -16,7 +16,7 @@ enum class Mode : std::int8_t { kFused, kComposite };
 ///   CPUs without AVX2.
 /// - kPacked: the same with weights packed for oneDNN as they are used.
 /// - kOwn: fp32 as kPlain's, by our own micro-kernels (gemm/): CPUs with AVX2 or AVX-512.
-/// - kNativeBf16: kOwn, and bf16 operands multiplied as bf16 by oneDNN. CPUs with AVX512_BF16 or AMX.
+/// - kNativeBf16: kOwn, and what is bf16 multiplied as bf16, summed in fp32. CPUs with AVX512_BF16 or AMX.
 enum class GemmPath : std::int8_t { kDetected, kPlain, kPacked, kNativeBf16, kOwn };
 const char* name(GemmPath path);
 

@@ -1,9 +1,9 @@
 #include "lowrank/kernels/gemm/attention_tiles.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
+#include "lowrank/kernels/gemm/attention_rows.h"
 #include "lowrank/kernels/gemm/micro.h"
 #include "lowrank/kernels/gemm/panels.h"
 #include "lowrank/kernels/gemm/tiles.h"
@@ -14,27 +14,6 @@ namespace lowrank::kernels::gemm {
 namespace {
 
 constexpr std::int64_t kQueries = 112;  // whose probabilities the backward pass holds: whole panels of either kernel
-
-// What a panel of queries [begin, end) sees: keys [first, last), `first` at the beginning of a panel of keys.
-struct Seen {
-  std::int64_t first, last;
-};
-Seen seen(const AttentionHead& head, const MicroKernel& kernel, std::int64_t begin, std::int64_t end) {
-  std::int64_t first = 0;
-  if (head.window) first = std::max<std::int64_t>(head.offset + begin + 1 - *head.window, 0);
-  return {first / kernel.columns * kernel.columns, head.offset + end};
-}
-
-// Of one query, counted from `first`.
-std::int64_t first_key(const AttentionHead& head, std::int64_t i, std::int64_t first) {
-  return head.window ? std::max<std::int64_t>(head.offset + i + 1 - *head.window - first, 0) : 0;
-}
-
-void add_sink(float sink, float* sum, float* lse) {
-  const double wide = *lse, with = std::max<double>(sink, wide) + std::log1p(std::exp(-std::abs(sink - wide)));
-  *sum *= static_cast<float>(std::exp(with - wide));
-  *lse = static_cast<float>(with);
-}
 
 // Rows [begin, begin + n) of x as they lie, or packed into `memory`.
 LeftRows left_rows(const MicroKernel& kernel, const at::Tensor& x, std::int64_t begin, std::int64_t n, float* memory) {
@@ -57,15 +36,6 @@ void store_rows(const MicroKernel& kernel, const float* from, std::int64_t step,
       kernel.round_row(from + r * step, columns, static_cast<std::uint16_t*>(to.mutable_data_ptr()) + at);
     }
   }
-}
-
-// A row of scores becomes probabilities but for the factor 1 / *sum; `first` is the key of its first column. Gives its log-sum-exp.
-float soften(const AttentionHead& head, std::int64_t i, std::int64_t first, std::int64_t columns, float* row, float* sum) {
-  const std::int64_t begin = first_key(head, i, first), end = head.offset + i + 1 - first;
-  if (head.cap != 0) loops::cap_row(row, begin, end, head.scale, head.cap);
-  float lse = loops::softmax_row(row, columns, begin, end, head.cap != 0 ? 1 : head.scale, sum);
-  if (head.sink != nullptr) add_sink(*head.sink, sum, &lse);
-  return lse;
 }
 
 // Rows [begin, begin + n) of out from sums [., wide] that their factors are still missing from.
@@ -91,7 +61,7 @@ void attention_forward(const AttentionHead& head, const at::Tensor& out, float* 
         *const result = arena.take(height * wide);
   for (std::int64_t begin = 0; begin < n; begin += height) {
     const std::int64_t rows = std::min(height, n - begin);
-    const Seen at = seen(head, kernel, begin, begin + rows);
+    const Seen at = seen(head, kernel.columns, begin, begin + rows);
     const std::int64_t columns = at.last - at.first;
     product(kernel, left_rows(kernel, head.q, begin, rows, query), keys, 0, d, rows, at.first, at.last, scores - at.first, step);
     float sums[16];
@@ -146,11 +116,11 @@ void attention_backward(const AttentionHead& head, const at::Tensor& g, const at
 
   for (std::int64_t begin = 0; begin < n; begin += block) {
     const std::int64_t rows = std::min(block, n - begin);
-    const Seen all = seen(head, kernel, begin, begin + rows);
+    const Seen all = seen(head, kernel.columns, begin, begin + rows);
     const std::int64_t columns = all.last - all.first;
     for (std::int64_t first_row = 0; first_row < rows; first_row += height) {
       const std::int64_t count = std::min(height, rows - first_row), first = begin + first_row;
-      const Seen at = seen(head, kernel, first, first + count);
+      const Seen at = seen(head, kernel.columns, first, first + count);
       float *const p_rows = p + first_row * step, *const ds_rows = ds + first_row * step;
       product(kernel, left_rows(kernel, head.q, first, count, query), keys, 0, d, count, at.first, at.last,
               p_rows - all.first, step);
@@ -162,12 +132,7 @@ void attention_backward(const AttentionHead& head, const at::Tensor& g, const at
                                        out.const_data_ptr<float>() + i * out.stride(0), width);
         if (deltas != nullptr) deltas[i] = delta;
         float *const p_row = p_rows + r * step, *const ds_row = ds_rows + r * step;
-        const std::int64_t from = first_key(head, i, all.first), to = head.offset + i + 1 - all.first;
-        if (head.cap != 0) {
-          loops::capped_softmax_row_backward(p_row, ds_row, columns, from, to, head.scale, head.cap, lse[i], delta);
-        } else {
-          loops::softmax_row_backward(p_row, ds_row, columns, from, to, head.scale, lse[i], delta);
-        }
+        soften_backward(head, i, all.first, columns, lse[i], delta, p_row, ds_row);
       }
       product(kernel, by_row(ds_rows + at.first - all.first, step), key_rows, at.first, at.last, count, 0, d, result, wide);
       store_rows(kernel, result, wide, count, d, dq, first);

@@ -29,4 +29,9 @@ void attention_forward_few(const AttentionHead& head, const at::Tensor& out, flo
 void attention_backward(const AttentionHead& head, const at::Tensor& g, const at::Tensor& out, const float* lse,
                         const at::Tensor& dq, const at::Tensor& dk, const at::Tensor& dv, float* deltas);
 
+/// The first and the last of these with operands in bf16, of a head in bf16 where in_bf16() holds (product.h); g and out in bf16 too.
+void attention_forward_bf16(const AttentionHead& head, const at::Tensor& out, float* lse);
+void attention_backward_bf16(const AttentionHead& head, const at::Tensor& g, const at::Tensor& out, const float* lse,
+                             const at::Tensor& dq, const at::Tensor& dk, const at::Tensor& dv, float* deltas);
+
 }  // namespace lowrank::kernels::gemm

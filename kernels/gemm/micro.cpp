@@ -85,13 +85,14 @@ const Tables& tables() {
 InstructionSet asked_for() {
   const char* const text = std::getenv("LOWRANK_INSTRUCTION_SET");
   if (text == nullptr || *text == '\0') return InstructionSet::kDetected;
+  if (std::strcmp(text, "amx") == 0 || std::strcmp(text, "avx512_bf16") == 0) return InstructionSet::kAvx512;  // gemm/bf16_kernel.h's
   for (const InstructionSet set : {InstructionSet::kBaseline, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
     if (std::strcmp(text, name(set)) == 0) {
       if (has_instruction_set(set)) return set;
       throw InternalError("LOWRANK_INSTRUCTION_SET is " + std::string(text) + ", which this CPU does not have");
     }
   }
-  throw InternalError("LOWRANK_INSTRUCTION_SET is " + std::string(text) + "; baseline, avx2 or avx512 is expected");
+  throw InternalError("LOWRANK_INSTRUCTION_SET is " + std::string(text) + "; baseline, avx2, avx512, avx512_bf16 or amx is expected");
 }
 
 std::atomic<const MicroKernel*>& in_force() {

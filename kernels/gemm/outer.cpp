@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/gemm/bf16_product.h"
 #include "lowrank/kernels/gemm/micro.h"
 #include "lowrank/kernels/gemm/panels.h"
 #include "lowrank/kernels/gemm/product.h"
@@ -20,8 +21,9 @@ constexpr std::int64_t kPanels = 40;   // of y's columns in a task, at most
 // y's columns are the rows of a tile, read where they lie, and u's the columns: a rank of 16 fills it.
 void multiply_outer(const at::Tensor& out, const at::Tensor& thin, const at::Tensor& wide, double scale,
                     bool transposed) {
-  const MicroKernel& kernel = micro_kernel();
   const at::Tensor y = wide.stride(1) == 1 || wide.size(1) == 1 ? wide : wide.contiguous();
+  if (in_bf16(y.scalar_type())) return multiply_outer_bf16(out, thin, y, scale, transposed);
+  const MicroKernel& kernel = micro_kernel();
   const std::int64_t rows = y.size(0), rank = thin.size(1), columns = y.size(1);
   const std::int64_t width = round_up(rank, kernel.columns);
   float* const u = scratch(Purpose::kLeft, rows * width);  // panels of some columns, each with all rows

@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/gemm/bf16_kernel.h"
+#include "lowrank/kernels/gemm/bf16_product.h"
 #include "lowrank/kernels/gemm/kept.h"
 #include "lowrank/kernels/gemm/micro.h"
 #include "lowrank/kernels/gemm/panels.h"
@@ -267,6 +269,10 @@ bool takes(at::ScalarType dtype, std::int64_t rows) {
   return dtype == at::kFloat && rows >= kFewestRows && (path == GemmPath::kOwn || path == GemmPath::kNativeBf16);
 }
 
+bool in_bf16(at::ScalarType left) {
+  return left == at::kBFloat16 && gemm_path() == GemmPath::kNativeBf16 && bf16_kernel() != nullptr;
+}
+
 Right Right::of(BaseWeight w) {
   Right right;
   right.inner_ = w.out_features();
@@ -318,11 +324,12 @@ at::Tensor Right::at(std::int64_t begin, std::int64_t n) const {
 void multiply(std::int64_t rows, std::int64_t inner, const std::vector<LeftPart>& left, const std::vector<Side>& sides,
               const std::vector<Target>& targets) {
   if (rows == 0) return;
-  const MicroKernel& kernel = micro_kernel();
   std::vector<LeftPart> parts = left;
   for (LeftPart& part : parts) {
     if (part.x.stride(1) != 1 && part.x.size(1) > 1) part.x = part.x.contiguous();
   }
+  if (in_bf16(parts.front().rounds ? at::kBFloat16 : parts.front().x.scalar_type())) return multiply_bf16(rows, inner, parts, sides, targets);
+  const MicroKernel& kernel = micro_kernel();
   std::vector<Floats> factors;
   std::vector<PackedSide> packed;
   for (const Side& side : sides) {
@@ -369,11 +376,11 @@ void multiply(std::int64_t rows, std::int64_t inner, const std::vector<LeftPart>
   }
 }
 
-void multiply(const at::Tensor& out, const at::Tensor& x, const Right& right) {
+void multiply(const at::Tensor& out, const at::Tensor& x, const Right& right, bool rounds) {
   const std::int64_t rows = x.size(0), inner = x.size(1);
   for (std::int64_t k = 0; k < inner; k += kLongInner) {
     const std::int64_t n = std::min(kLongInner, inner - k);
-    multiply(rows, n, {{x.narrow(1, k, n)}}, {}, {{out, {{0, right.steps(k, n)}}, {}, /*accumulate=*/k > 0}});
+    multiply(rows, n, {{x.narrow(1, k, n), 0, rounds}}, {}, {{out, {{0, right.steps(k, n)}}, {}, /*accumulate=*/k > 0}});
   }
 }
 

@@ -20,6 +20,9 @@ inline constexpr std::int64_t kFewestRows = 32;
 /// Whether products of `rows` rows whose operands are made `dtype` are formed here: fp32, by the path in force, on the
 /// CPU, and enough rows that a packed panel pays.
 bool takes(at::ScalarType dtype, std::int64_t rows);
+/// Whether they take operands of this dtype as bf16 (bf16_product.h): a left operand in bf16, by the path in force, on a CPU with
+/// instructions for it.
+bool in_bf16(at::ScalarType left);
 
 /// The right operand B [K, N] of a product: columns of it are packed as they are used.
 class Right {
@@ -54,6 +57,7 @@ class Right {
 struct LeftPart {
   at::Tensor x;
   std::int64_t offset = 0;
+  bool rounds = false;  // fp32 may be made bf16, where that is multiplied faster
 };
 
 /// A thin product beside: out [M, r] fp32 with unit column stride = left[:, from, from + K) · factor [K, r] (drop(x) where there is dropout), and
@@ -86,8 +90,8 @@ struct Target {
 void multiply(std::int64_t rows, std::int64_t inner, const std::vector<LeftPart>& left, const std::vector<Side>& sides,
               const std::vector<Target>& targets);
 
-/// out [M, N] fp32 = x [M, K] · right. A long sum passes over x in parts, whose panels are small.
-void multiply(const at::Tensor& out, const at::Tensor& x, const Right& right);
+/// out [M, N] fp32 = x [M, K] · right. A long sum passes over x in parts, whose panels are small. `rounds`: as LeftPart has it.
+void multiply(const at::Tensor& out, const at::Tensor& x, const Right& right, bool rounds = false);
 
 /// out [r, N] or, `transposed`, out [N, r], fp32 = scale · uᵀ y for u [M, r] fp32 and y [M, N] fp32 or bf16: the
 /// gradients of thin matrices, M long.

@@ -250,6 +250,7 @@ TEST_CASE("rows that are read as they lie and rows that are packed give the same
 
 TEST_CASE("the gradients of thin matrices are those of fp64, at every edge", "[unit]") {
   torch::manual_seed(9);
+  const k::RuntimeScope scope(kOwn);
   for (const auto set : sets()) {
     const Forced forced(set);
     for (const Shape& s : kShapes) {

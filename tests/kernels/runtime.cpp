@@ -85,10 +85,10 @@ TEST_CASE("a runtime holds for its scope, on its thread", "[unit]") {
     {
       const k::RuntimeScope inner({.gemm = k::GemmPath::kNativeBf16});
       CHECK(k::mode() == k::Mode::kFused);
-      CHECK(k::product_dtype(at::kBFloat16) == at::kBFloat16);
+      CHECK(k::gemm_path() == k::GemmPath::kNativeBf16);
       CHECK(at::get_num_threads() == threads + 1);
     }
-    CHECK(k::product_dtype(at::kBFloat16) == at::kFloat);
+    CHECK(k::gemm_path() == k::GemmPath::kPacked);
     k::Mode elsewhere = k::Mode::kComposite;
     std::thread([&] { elsewhere = k::mode(); }).join();
     CHECK(elsewhere == k::Mode::kFused);

@@ -1,0 +1,19 @@
+// gemm/product.h's products with operands in bf16, where the CPU has instructions for it. A weight and the left operand are used
+// as bf16 (theirs, or rounded); thin factors beside are taken apart into two such numbers, so that their products are those of
+// fp32; all sums are fp32. Bytes depend neither on the number of threads nor on the number of rows.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "lowrank/kernels/gemm/product.h"
+
+namespace lowrank::kernels::gemm {
+
+/// As multiply().
+void multiply_bf16(std::int64_t rows, std::int64_t inner, const std::vector<LeftPart>& left, const std::vector<Side>& sides,
+                   const std::vector<Target>& targets);
+/// As multiply_outer(), for a y in bf16.
+void multiply_outer_bf16(const at::Tensor& out, const at::Tensor& u, const at::Tensor& y, double scale, bool transposed);
+
+}  // namespace lowrank::kernels::gemm

@@ -1,0 +1,144 @@
+// Products with operands in bf16, by every kernel for them that this CPU has: against fp64 products of the same bf16 numbers.
+#include "lowrank/kernels/gemm/bf16_kernel.h"
+
+#include "lowrank/kernels/gemm.h"
+#include "lowrank/kernels/gemm/product.h"
+#include "lowrank/kernels/lora_linear.h"
+#include "lowrank/kernels/ops.h"
+#include "support.h"
+
+using namespace kernel_test;
+namespace k = lowrank::kernels;
+namespace gemm = lowrank::kernels::gemm;
+
+namespace {
+
+const k::Runtime kNative{.gemm = k::GemmPath::kNativeBf16};
+
+/// Each of the CPU's kernels in turn; none: the test says so.
+template <typename F>
+void with_each_kernel(const F& f) {
+  const gemm::Bf16Kernel* const before = gemm::bf16_kernel();
+  if (gemm::bf16_kernels().empty()) WARN("this CPU has no instructions for bf16: nothing is tested");
+  for (const gemm::Bf16Kernel* kernel : gemm::bf16_kernels()) {
+    gemm::force_bf16_kernel(kernel);
+    INFO(kernel->name);
+    f();
+  }
+  gemm::force_bf16_kernel(before);
+}
+
+at::Tensor exact_product(const at::Tensor& a, const at::Tensor& b) { return a.to(at::kDouble).matmul(b.to(at::kDouble)); }
+
+/// Memory behind and beside a matrix that no product may read or write: NaN.
+at::Tensor within_nan(const at::Tensor& x) {
+  const at::Tensor around = torch::full({x.size(0) + 2, x.size(1) + 3}, NAN, x.options());
+  around.narrow(0, 0, x.size(0)).narrow(1, 2, x.size(1)).copy_(x);
+  return around.narrow(0, 0, x.size(0)).narrow(1, 2, x.size(1));
+}
+
+}  // namespace
+
+TEST_CASE("products in bf16: weights that lie both ways, thin factors beside, further terms, at every edge", "[unit]") {
+  torch::manual_seed(51);
+  const k::RuntimeScope scope(kNative);
+  with_each_kernel([] {
+    for (const auto& [rows, in, out, rank] : std::initializer_list<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>>{
+             {32, 32, 32, 16}, {75, 90, 50, 5}, {33, 1, 1, 1}, {300, 577, 65, 40}, {64, 2048, 31, 16}, {4200, 64, 40, 8}}) {
+      for (const auto weight : {at::kBFloat16, at::kFloat, at::kHalf}) {
+        INFO(rows << "x" << in << " to " << out << ", rank " << rank << ", W " << weight);
+        const at::Tensor x = within_nan(random({rows, in}, at::kBFloat16));
+        const at::Tensor w = random({out, in}).to(at::kBFloat16).to(weight), a = random({rank, in}), b = random({out, rank});
+        const at::Tensor bias = random({out});
+        at::Tensor y = within_nan(torch::empty({rows, out}, at::kBFloat16)), wide = within_nan(torch::zeros({rows, out})),
+                   t = torch::full({rows, rank}, NAN);
+        gemm::multiply(rows, in + rank, {{x}}, {{a.t(), t, 0, in}},
+                       {{y, {{0, gemm::Right::of_transposed(k::BaseWeight::dense(w))}, {in, gemm::Right::of_matrix(b.t(), 0.5)}}, bias},
+                        {wide, {{0, gemm::Right::of_transposed(k::BaseWeight::dense(w))}}}});
+        const at::Tensor product = exact_product(x, w.t()), et = exact_product(x, a.t());
+        CHECK(distance(wide, product) < 2e-6);
+        CHECK(distance(t, et) < 3e-5);  // factors in two parts of 8 bits
+        CHECK(distance(y, product + 0.5 * exact_product(et, b.t()) + bias) < 8e-3);
+
+        const at::Tensor g = within_nan(random({rows, out}, at::kBFloat16));
+        at::Tensor dx = within_nan(torch::empty({rows, in}));
+        gemm::multiply(dx, g, gemm::Right::of(k::BaseWeight::dense(w)));
+        CHECK(distance(dx, exact_product(g, w)) < 2e-6);
+        at::Tensor da = torch::full({rank, in}, NAN), db = torch::full({in, rank}, NAN);
+        const at::Tensor u = random({rows, rank});
+        gemm::multiply_outer(da, u, x, 2, false);
+        gemm::multiply_outer(db, u, x, 2, true);
+        CHECK(distance(da, 2 * exact_product(u.t(), x)) < 3e-5);
+        CHECK(equal_bytes(da, db.t()));
+      }
+    }
+  });
+}
+
+TEST_CASE("in bf16 a first term is kept and scaled, parts of one operand are terms of their own, sums go on", "[unit]") {
+  torch::manual_seed(52);
+  const k::RuntimeScope scope(kNative);
+  with_each_kernel([] {
+    const std::int64_t rows = 70, half = 45, out = 53;
+    const at::Tensor x = random({rows, 2 * half}, at::kBFloat16), v = random({out, half}, at::kBFloat16), w = random({out, half}, at::kBFloat16);
+    const at::Tensor gain = random({out}), kept = torch::empty({rows, out}, at::kBFloat16);
+    at::Tensor y = torch::ones({rows, out});
+    gemm::multiply(rows, 2 * half, {{x}}, {},
+                   {{y,
+                     {{0, gemm::Right::of_transposed(k::BaseWeight::dense(v)), gain, kept}, {half, gemm::Right::of_transposed(k::BaseWeight::dense(w))}},
+                     {},
+                     true}});
+    const at::Tensor first = exact_product(x.narrow(1, 0, half), v.t());
+    CHECK(distance(kept, first) < 4e-3);
+    CHECK(distance(y, first * gain + exact_product(x.narrow(1, half, half), w.t()) + 1) < 2e-6);
+  });
+}
+
+TEST_CASE("the bytes of products in bf16 depend neither on threads nor on the rows beside", "[unit]") {
+  torch::manual_seed(53);
+  const k::RuntimeScope scope(kNative);
+  with_each_kernel([] {
+    const at::Tensor x = random({1300, 130}, at::kBFloat16), w = random({70, 130}, at::kBFloat16), a = random({6, 130}), b = random({70, 6});
+    k::LoraOperand lora;
+    lora.a = a, lora.b = b;
+    const k::BaseWeight base = k::BaseWeight::dense(w);
+    const at::Tensor whole = k::lora_linear(x, base, {&lora, 1}, nullptr);
+    for (const int threads : {1, 2, 3}) {
+      const k::RuntimeScope some({.gemm = k::GemmPath::kNativeBf16, .threads = threads});
+      CHECK(equal_bytes(k::lora_linear(x, base, {&lora, 1}, nullptr), whole));
+      CHECK(equal_bytes(k::lora_linear(x.narrow(0, 40, 333), base, {&lora, 1}, nullptr), whole.narrow(0, 40, 333)));
+    }
+  });
+}
+
+TEST_CASE("attention in bf16 is its fp64 twin's within what bf16 rounds, with windows, caps, sinks, groups and caches", "[unit]") {
+  torch::manual_seed(54);
+  with_each_kernel([] {
+    for (const std::int64_t d : {64, 20, 96}) {
+      for (const int kind : {0, 1, 2, 3}) {
+        INFO("head of " << d << ", kind " << kind);
+        const k::Segments segments = kind == 3 ? k::Segments{{0, 40}, {0, 200}} : k::Segments{{0, 150, 183, 200}, {0, 150, 183, 200}};
+        const std::int64_t n = segments.q_offsets.back(), m = segments.k_offsets.back();
+        Tensors inputs{random({n, 4, d}, at::kBFloat16), random({m, 2, d}, at::kBFloat16), random({m, 2, d}, at::kBFloat16),
+                       random({4}, at::kBFloat16)};
+        const Op op = [&](const Tensors& x) {
+          k::AttentionOptions options;
+          options.scale = 1 / std::sqrt(static_cast<double>(d));
+          if (kind == 1) options.window = 37;
+          if (kind == 1) options.cap = 20;
+          if (kind == 2) options.sinks = x[3];
+          return k::attention(x[0], x[1], x[2], segments, options);
+        };
+        const std::vector<bool> trains{true, true, true, kind == 2};
+        const k::RuntimeScope native(kNative);
+        const Tensors found = run(op, inputs, trains);
+        const k::RuntimeScope twins({.mode = k::Mode::kComposite});
+        const Tensors expected = run(op, to(inputs, at::kDouble), trains);
+        for (std::size_t i = 0; i < found.size(); ++i) {
+          INFO("tensor " << i);
+          if (found[i].defined()) CHECK(distance(found[i], expected[i]) < 0.015);
+        }
+      }
+    }
+  });
+}
