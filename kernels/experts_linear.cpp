@@ -171,7 +171,7 @@ at::Tensor forward_pass(const at::Tensor& x, const Settings& s, const std::vecto
                 if (gemm::takes_few(dtype, count)) {
                   gemm::dot_products(yt.narrow(1, at, n), xt, part, row);
                 } else {
-                  Panel::of_transposed(part.rows(row, n, dtype), count).multiply(yt.narrow(1, at, n), xt);
+                  multiply_tile(yt.narrow(1, at, n), xt, part.rows(row, n, dtype).t());
                 }
               });
     if (bias.defined()) {
@@ -213,9 +213,8 @@ void input_gradient(const at::Tensor& dx, const at::Tensor& g, const Settings& s
     const at::Tensor gt = converted(g.narrow(0, begin, rows), dtype);
     const at::Tensor d = dx.narrow(0, begin, rows).narrow(1, tile.column, tile.columns);
     for_parts(s.weight.parts(e), 0, s.weight.out_features(),
-              [&, count = rows](const BaseWeight& part, std::int64_t at, std::int64_t, std::int64_t n) {
-                Panel::of(part.columns(tile.column, tile.columns, dtype), count)
-                    .multiply(d, gt.narrow(1, at, n), /*accumulate=*/at > 0);
+              [&](const BaseWeight& part, std::int64_t at, std::int64_t, std::int64_t n) {
+                multiply_tile(d, gt.narrow(1, at, n), part.columns(tile.column, tile.columns, dtype), /*accumulate=*/at > 0);
               });
     for (std::size_t i = 0; i < adapters.size(); ++i) {
       d.addmm_(u[i].narrow(0, begin, rows), adapters[i].a.select(0, e).narrow(1, tile.column, tile.columns), 1,

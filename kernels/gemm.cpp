@@ -5,7 +5,6 @@
 #include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/gemm/few_rows.h"
 #include "lowrank/kernels/gemm/product.h"
-#include "lowrank/kernels/packed_weight.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::kernels {
@@ -15,20 +14,6 @@ namespace {
 constexpr std::int64_t kMostRows = 256;    // of a tile: MKL packs the weight anew for every tile
 constexpr std::int64_t kPanel = 64;        // columns of such a cut
 constexpr std::int64_t kWidePanel = 1024;  // columns a task of a product that is much wider than high
-
-bool packs(at::ScalarType dtype, std::int64_t rows) {
-  if (rows <= kFewRows) return false;
-  switch (gemm_path()) {
-    case GemmPath::kDetected:
-    case GemmPath::kPlain:
-    case GemmPath::kOwn:
-    case GemmPath::kNativeBf16:
-      return false;
-    case GemmPath::kPacked:
-      return dtype == at::kFloat;
-  }
-  return false;
-}
 
 }  // namespace
 
@@ -55,27 +40,11 @@ at::Tensor converted(const at::Tensor& x, at::ScalarType dtype) {
   return result;
 }
 
-Panel Panel::of_transposed(const at::Tensor& w, std::int64_t rows) {
-  Panel panel;
-  if (packs(w.scalar_type(), rows)) panel.packed_ = pack_weight(w.contiguous(), rows);
-  if (!panel.packed_.defined()) panel.dense_ = w.t();
-  return panel;
-}
-
-Panel Panel::of(const at::Tensor& w, std::int64_t rows) { return of_transposed(w.t(), rows); }
-
-void Panel::multiply(at::Tensor out, const at::Tensor& x, bool accumulate) const {
-  if (packed_.defined()) {
-    const at::Tensor product = packed_product(x, packed_);
-    if (accumulate) {
-      out.add_(product);
-    } else {
-      out.copy_(product);
-    }
-  } else if (accumulate) {
-    out.addmm_(x, dense_);
+void multiply_tile(at::Tensor out, const at::Tensor& x, const at::Tensor& w, bool accumulate) {
+  if (accumulate) {
+    out.addmm_(x, w);
   } else {
-    aten::mm_out(out, x, dense_);
+    aten::mm_out(out, x, w);
   }
 }
 
@@ -89,8 +58,7 @@ void multiply_transposed(at::Tensor out, const at::Tensor& x, const BaseWeight& 
   const at::Tensor left = converted(x, dtype);
   const std::int64_t panel = rows <= kFewRows ? kPanel : std::min(kWidePanel, block_count(w.in_features()));
   for_row_chunks(columns, panel, [&](std::int64_t begin, std::int64_t end) {
-    const Panel right = Panel::of_transposed(w.rows(begin, end - begin, dtype), rows);
-    right.multiply(out.narrow(1, begin, end - begin), left);
+    multiply_tile(out.narrow(1, begin, end - begin), left, w.rows(begin, end - begin, dtype).t());
   });
 }
 
@@ -106,9 +74,9 @@ void multiply(at::Tensor out, const at::Tensor& g, const BaseWeight& w, bool rou
   const std::int64_t step = w.gives_views(dtype) && gemm_path() == GemmPath::kPlain ? inner : block;
   for (std::int64_t k = 0; k < inner; k += step) {
     const std::int64_t n = std::min(step, inner - k);
-    const Panel right = Panel::of(w.rows(k, n, dtype), rows);
+    const at::Tensor right = w.rows(k, n, dtype);
     for_row_chunks(rows, tile, [&](std::int64_t begin, std::int64_t end) {
-      right.multiply(out.narrow(0, begin, end - begin), left.narrow(0, begin, end - begin).narrow(1, k, n), k > 0);
+      multiply_tile(out.narrow(0, begin, end - begin), left.narrow(0, begin, end - begin).narrow(1, k, n), right, k > 0);
     });
   }
   if (inner == 0) out.zero_();

@@ -21,22 +21,8 @@ std::int64_t tile_rows(std::int64_t rows);
 /// x in this dtype with unit column stride: x itself, or a copy (on the CPU made by row chunks in parallel).
 at::Tensor converted(const at::Tensor& x, at::ScalarType dtype);
 
-/// The right-hand side of products with at least `rows` rows in all, packed as the path says: from a panel of a weight,
-/// in the products' dtype.
-class Panel {
- public:
-  /// For x [m, K] · w with w [K, n].
-  static Panel of(const at::Tensor& w, std::int64_t rows);
-  /// For x [m, K] · wᵀ with w [n, K].
-  static Panel of_transposed(const at::Tensor& w, std::int64_t rows);
-
-  /// out [m, n] = x · panel, or out += x · panel; all of one dtype. Called from inside a tile.
-  void multiply(at::Tensor out, const at::Tensor& x, bool accumulate = false) const;
-
- private:
-  at::Tensor dense_;   // [K, n], any strides
-  at::Tensor packed_;  // oneDNN's own layout; defined where the path packs
-};
+/// out [m, n] = x [m, K] · w [K, n], or out += it, by LibTorch; all of one dtype. Called from inside a tile.
+void multiply_tile(at::Tensor out, const at::Tensor& x, const at::Tensor& w, bool accumulate = false);
 
 /// out [M, N] = x [M, K] · wᵀ, w [N, K]; out is of product_dtype(x). Parallel, panels of w at a time.
 void multiply_transposed(at::Tensor out, const at::Tensor& x, const BaseWeight& w);

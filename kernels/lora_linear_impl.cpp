@@ -46,11 +46,11 @@ LoraForward lora_forward(const at::Tensor& x, const BaseWeight& base, std::span<
   const bool direct = x.scalar_type() == dtype;
 
   // One tile of y: columns [c, c + n) of the rows [begin, end), whose x is given in the products' dtype.
-  const auto tile = [&](const Panel& w, const at::Tensor& xt, std::int64_t begin, std::int64_t end, std::int64_t c,
+  const auto tile = [&](const at::Tensor& w, const at::Tensor& xt, std::int64_t begin, std::int64_t end, std::int64_t c,
                         std::int64_t n) {
     at::Tensor target = result.y.narrow(0, begin, end - begin).narrow(1, c, n);
     at::Tensor y = direct ? target : aten::empty({end - begin, n}, options);
-    w.multiply(y, xt);
+    multiply_tile(y, xt, w);
     if (shared.defined()) shared.narrow(0, begin, end - begin).narrow(1, c, n).copy_(y);
     if (row_scale.defined()) y.mul_(row_scale.narrow(0, c, n));
     if (wide_bias.defined()) y.add_(wide_bias.narrow(0, c, n));
@@ -58,7 +58,7 @@ LoraForward lora_forward(const at::Tensor& x, const BaseWeight& base, std::span<
       const LoraFactors& lora = adapters[i];
       if (has_own_product(lora)) {
         const at::Tensor own = aten::empty({end - begin, n}, options);
-        w.multiply(own, dropped(xt, lora.dropout, begin, 0));
+        multiply_tile(own, dropped(xt, lora.dropout, begin, 0), w);
         if (lora.keeps_product) result.product[i].narrow(0, begin, end - begin).narrow(1, c, n).copy_(own);
         y.add_(own.mul(lora.gain.narrow(0, c, n).sub(1)));
       }
@@ -77,7 +77,7 @@ LoraForward lora_forward(const at::Tensor& x, const BaseWeight& base, std::span<
     const at::Tensor xt = converted(x, dtype);
     side(xt, 0, rows);
     for_row_chunks(out, 64, [&](std::int64_t begin, std::int64_t end) {
-      tile(Panel::of_transposed(base.rows(begin, end - begin, dtype), rows), xt, 0, rows, begin, end - begin);
+      tile(base.rows(begin, end - begin, dtype).t(), xt, 0, rows, begin, end - begin);
     });
     return result;
   }
@@ -85,7 +85,7 @@ LoraForward lora_forward(const at::Tensor& x, const BaseWeight& base, std::span<
   const std::int64_t block = whole ? out : block_count(base.in_features());
   for (std::int64_t c = 0; c < out; c += block) {
     const std::int64_t n = std::min(block, out - c);
-    const Panel w = Panel::of_transposed(base.rows(c, n, dtype), rows);
+    const at::Tensor w = base.rows(c, n, dtype).t();
     for_row_chunks(rows, tile_rows(rows), [&](std::int64_t begin, std::int64_t end) {
       const at::Tensor xt = converted(x.narrow(0, begin, end - begin), dtype);
       if (c == 0) side(xt, begin, end);
@@ -123,13 +123,13 @@ std::vector<at::Tensor> input_gradients(const at::Tensor& g, const BaseWeight& b
   const std::int64_t block = whole ? in : block_count(base.out_features());
   for (std::int64_t c = 0; c < in; c += block) {
     const std::int64_t n = std::min(block, in - c);
-    const Panel w = Panel::of(base.columns(c, n, dtype), rows);
+    const at::Tensor w = base.columns(c, n, dtype);
     for_row_chunks(rows, tile_rows(rows), [&](std::int64_t begin, std::int64_t end) {
       const at::Tensor gt = converted(g.narrow(0, begin, end - begin), dtype);
       if (c == 0) side(gt, begin, end);
       at::Tensor target = dx.narrow(0, begin, end - begin).narrow(1, c, n);
       at::Tensor d = direct ? target : aten::empty({end - begin, n}, options);
-      w.multiply(d, row_scale.defined() ? gt.mul(row_scale).to(dtype) : gt);
+      multiply_tile(d, row_scale.defined() ? gt.mul(row_scale).to(dtype) : gt, w);
       for (std::size_t i = 0; i < adapters.size(); ++i) {
         const LoraFactors& lora = adapters[i];
         const at::Tensor ut = u[i].narrow(0, begin, end - begin), a = lora.a.narrow(1, c, n);
@@ -137,7 +137,7 @@ std::vector<at::Tensor> input_gradients(const at::Tensor& g, const BaseWeight& b
           d.addmm_(ut, a, 1, lora.scale);
         } else {
           const at::Tensor side_gradient = ut.mm(a).mul_(lora.scale);
-          if (has_own_product(lora)) w.multiply(side_gradient, gt.mul(lora.gain.sub(1)).to(dtype), /*accumulate=*/true);
+          if (has_own_product(lora)) multiply_tile(side_gradient, gt.mul(lora.gain.sub(1)).to(dtype), w, /*accumulate=*/true);
           drop_tile(side_gradient, lora.dropout, begin, c);
           d.add_(side_gradient);
         }

@@ -12,7 +12,7 @@ namespace lowrank::kernels {
 namespace {
 
 GemmPath detect() {
-  if (gemm::bf16_kernel() != nullptr) return GemmPath::kNativeBf16;
+  if (computes_bf16()) return GemmPath::kNativeBf16;
   return gemm::widest_instruction_set() == gemm::InstructionSet::kBaseline ? GemmPath::kPlain : GemmPath::kOwn;
 }
 
@@ -31,8 +31,6 @@ const char* name(GemmPath path) {
       return "detected";
     case GemmPath::kPlain:
       return "plain";
-    case GemmPath::kPacked:
-      return "packed";
     case GemmPath::kNativeBf16:
       return "native-bf16";
     case GemmPath::kOwn:
@@ -50,6 +48,8 @@ GemmPath gemm_path() {
   const GemmPath path = runtime().gemm;
   return path == GemmPath::kDetected ? detected : path;
 }
+
+bool computes_bf16() { return gemm::bf16_kernel() != nullptr; }
 
 void set_default_runtime(const Runtime& runtime) {
   fallback().store(runtime, std::memory_order_relaxed);

@@ -14,10 +14,9 @@ enum class Mode : std::int8_t { kFused, kComposite };
 /// - kDetected: as suits this CPU best, one of the others.
 /// - kPlain: LibTorch's own GEMM (MKL) in fp32; bf16 operands are made fp32 as they are used and results are rounded.
 ///   CPUs without AVX2.
-/// - kPacked: the same with weights packed for oneDNN as they are used.
 /// - kOwn: fp32 as kPlain's, by our own micro-kernels (gemm/): CPUs with AVX2 or AVX-512.
 /// - kNativeBf16: kOwn, and what is bf16 multiplied as bf16, summed in fp32. CPUs with AVX512_BF16 or AMX.
-enum class GemmPath : std::int8_t { kDetected, kPlain, kPacked, kNativeBf16, kOwn };
+enum class GemmPath : std::int8_t { kDetected, kPlain, kNativeBf16, kOwn };
 const char* name(GemmPath path);
 
 struct Runtime {
@@ -31,6 +30,8 @@ Runtime runtime();
 Mode mode();
 /// Never kDetected.
 GemmPath gemm_path();
+/// Whether this CPU multiplies bf16 as such, faster than fp32: what kDetected finds.
+bool computes_bf16();
 
 /// What holds where no scope is open: for an application's main, before it computes. Sets the calling thread's number
 /// of threads too.

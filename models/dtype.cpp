@@ -4,11 +4,9 @@
 
 #include <array>
 #include <map>
-#include <sstream>
 
 #include "lowrank/core/error.h"
-#include "lowrank/core/files.h"
-#include "lowrank/kernels/packed_weight.h"
+#include "lowrank/kernels/runtime.h"
 
 namespace lowrank::models {
 namespace {
@@ -41,23 +39,6 @@ DType file_dtype(const formats::WeightFiles& weights) {
 
 }  // namespace
 
-bool cpuinfo_has_bf16(std::string_view cpuinfo) {
-  std::istringstream lines{std::string(cpuinfo)};
-  for (std::string line; std::getline(lines, line);) {
-    if (!line.starts_with("flags") && !line.starts_with("Features")) continue;
-    std::istringstream words(line);
-    for (std::string word; words >> word;) {
-      if (word == "avx512_bf16" || word == "amx_bf16" || word == "bf16") return true;
-    }
-    return false;  // the other cores say the same
-  }
-  return false;
-}
-
-bool cpu_computes_bf16() {
-  return cpuinfo_has_bf16(core::read_file("/proc/cpuinfo")) && kernels::onednn_allows_bf16();
-}
-
 DTypeDecision choose_dtype(DTypeChoice choice, const formats::WeightFiles& weights, at::Device device) {
   const DType file = file_dtype(weights);
   if (choice == DTypeChoice::kFloat32) return {at::kFloat, "as asked for"};
@@ -66,8 +47,8 @@ DTypeDecision choose_dtype(DTypeChoice choice, const formats::WeightFiles& weigh
     return {at::kFloat, fmt::format("the weights are {}", formats::dtype_name(file))};
   }
   if (!device.is_cpu()) return {at::kBFloat16, "the weights are BF16"};
-  if (cpu_computes_bf16()) return {at::kBFloat16, "the weights are BF16 and this CPU computes it"};
-  return {at::kFloat, "the weights are BF16, but this CPU has no bf16 instructions"};
+  if (kernels::computes_bf16()) return {at::kBFloat16, "the weights are BF16 and this CPU computes it"};
+  return {at::kFloat, "the weights are BF16, but this CPU has no fast bf16 instructions"};
 }
 
 std::string dtype_name(at::ScalarType dtype) { return dtype == at::kBFloat16 ? "bfloat16" : "float32"; }

@@ -25,9 +25,4 @@ DTypeDecision choose_dtype(DTypeChoice choice, const formats::WeightFiles& weigh
 /// "bfloat16" or "float32", as `dtype` has it.
 std::string dtype_name(at::ScalarType dtype);
 
-/// Whether the CPU has bf16 dot-product or tile instructions and LibTorch's oneDNN uses them.
-bool cpu_computes_bf16();
-/// The same from the text of /proc/cpuinfo (x86: avx512_bf16 or amx_bf16; ARM: bf16).
-bool cpuinfo_has_bf16(std::string_view cpuinfo);
-
 }  // namespace lowrank::models

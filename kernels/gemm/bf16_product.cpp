@@ -3,11 +3,13 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/gemm/bf16_kernel.h"
+#include "lowrank/kernels/gemm/kept.h"
 #include "lowrank/kernels/gemm/panels.h"
 #include "lowrank/kernels/gemm/scratch.h"
 #include "lowrank/kernels/rows.h"
@@ -167,6 +169,7 @@ void prepare(const Bf16Kernel& kernel, const Left& left, std::int64_t first_row,
 // Columns [column, column + columns) of a target, over tiles of rows [first, last).
 struct Task {
   const Target* target;
+  const std::vector<const Bf16*>* kept;  // all panels of each of its terms; null: none
   std::int64_t column, columns, first, last;
 };
 
@@ -175,36 +178,6 @@ std::int64_t steps_of(const Target& target) {
   std::int64_t steps = 0;
   for (const Term& term : target.terms) steps += whole_steps(term.right.inner());
   return steps;
-}
-
-/// A term's panels of a task's columns, each `stride` elements behind the one before.
-void pack_term(const Bf16Kernel& kernel, const Right& right, const Task& task, std::int64_t stride, Bf16* to) {
-  const at::Tensor b = right.at(task.column, task.columns).narrow(0, right.first(), right.inner());
-  const std::int64_t inner = right.inner();
-  const bool by_column = b.stride(0) == 1 || inner == 1;  // its steps are neighbours
-  const std::int64_t lines = by_column ? task.columns : inner, length = by_column ? inner : task.columns;
-  const std::int64_t line_step = by_column ? b.stride(1) : b.stride(0);
-  const Bf16* data = nullptr;
-  std::int64_t step = line_step;
-  if (b.scalar_type() == at::kBFloat16 && right.scale() == 1) {
-    data = bits(b);
-  } else {
-    const at::Tensor wide = b.scalar_type() == at::kFloat ? b : b.to(at::kFloat);
-    const std::int64_t wide_step = by_column ? wide.stride(1) : wide.stride(0);
-    Bf16* const rounded = room(Purpose::kRows, lines * length);
-    for (std::int64_t i = 0; i < lines; ++i)
-      kernel.round(wide.const_data_ptr<float>() + i * wide_step, length, right.scale(), rounded + i * length);
-    data = rounded;
-    step = length;
-  }
-  for (std::int64_t column = 0; column < task.columns; column += kBf16Columns, to += stride) {
-    const std::int64_t n = std::min(kBf16Columns, task.columns - column);
-    if (by_column) {
-      kernel.pack_columns(data + column * step, step, n, inner, to);
-    } else {
-      kernel.pack_steps(data + column, step, n, inner, to);
-    }
-  }
 }
 
 // What is between a target's first term and the others, of one tile.
@@ -247,14 +220,22 @@ void run(const Bf16Kernel& kernel, const Task& task, const Left& left, std::int6
   const std::int64_t stride = steps_of(target) * kBf16Columns;
   Bf16* const panels = room(Purpose::kRight, ceil_div(task.columns, kBf16Columns) * stride);
   std::vector<Bf16Range> ranges;
+  std::vector<std::int64_t> strides;  // elements from panel to panel
   std::vector<const Rows*> parts;
   std::int64_t offset = 0;
-  for (const Term& term : target.terms) {
-    const std::int64_t steps = whole_steps(term.right.inner());
-    pack_term(kernel, term.right, task, stride, panels + offset);
-    ranges.push_back({steps, nullptr, 0, panels + offset});
+  for (std::size_t i = 0; i < target.terms.size(); ++i) {
+    const Term& term = target.terms[i];
+    const std::int64_t steps = whole_steps(term.right.inner()), own = steps * kBf16Columns;
     parts.push_back(&left.at(term.offset, term.right.inner()));
-    offset += steps * kBf16Columns;
+    if (const Bf16* kept = (*task.kept)[i]; kept != nullptr) {
+      ranges.push_back({steps, nullptr, 0, kept + task.column / kBf16Columns * own});
+      strides.push_back(own);
+      continue;
+    }
+    pack_bf16(kernel, term.right, task.column, task.columns, stride, panels + offset);
+    ranges.push_back({steps, nullptr, 0, panels + offset});
+    strides.push_back(stride);
+    offset += own;
   }
   const Term& first = target.terms.front();
   const bool between = first.gain.defined() || first.product.defined();
@@ -265,10 +246,10 @@ void run(const Bf16Kernel& kernel, const Task& task, const Left& left, std::int6
   kernel.begin();
   for (std::int64_t begin = task.first; begin < task.last; begin += group) {
     const std::int64_t end = std::min(begin + group, task.last);
-    for (std::int64_t column = 0, panel = 0; column < task.columns; column += kBf16Columns, panel += stride) {
+    for (std::int64_t column = 0, panel = 0; column < task.columns; column += kBf16Columns, ++panel) {
       const std::int64_t columns = std::min(kBf16Columns, task.columns - column), at = task.column + column;
       std::vector<Bf16Range> here = ranges;
-      for (Bf16Range& range : here) range.b += panel;
+      for (std::size_t i = 0; i < here.size(); ++i) here[i].b += panel * strides[i];
       for (std::int64_t tile = begin; tile < end; ++tile) {
         for (std::size_t i = 0; i < here.size(); ++i) parts[i]->place(tile, here[i]);
         const std::int64_t row = tile * kBf16Rows, rows = std::min(kBf16Rows, left.rows - row);
@@ -292,14 +273,15 @@ void run(const Bf16Kernel& kernel, const Task& task, const Left& left, std::int6
 }
 
 // Cuts that keep all threads busy; what they are has no bearing on the result.
-std::vector<Task> tasks_of(const std::vector<Target>& targets, const Left& left) {
+std::vector<Task> tasks_of(const std::vector<Target>& targets, const std::vector<std::vector<const Bf16*>>& kept, const Left& left) {
   const std::int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads(), rows = left.tiles();
   std::int64_t panels = 0;
   for (const Target& target : targets) panels += ceil_div(target.out.size(1), kBf16Columns);
   const bool uneven = panels < 8 * threads && panels % threads != 0 && rows >= 2 * threads;
   const std::int64_t groups = uneven ? threads : 1;
   std::vector<Task> tasks;
-  for (const Target& target : targets) {
+  for (std::size_t t = 0; t < targets.size(); ++t) {
+    const Target& target = targets[t];
     const std::int64_t columns = target.out.size(1), wide = ceil_div(columns, kBf16Columns);
     const std::int64_t most = std::max<std::int64_t>(kRightElements / std::max<std::int64_t>(steps_of(target) * kBf16Columns, 1), 1);
     std::int64_t cuts = ceil_div(wide, most);
@@ -307,7 +289,7 @@ std::vector<Task> tasks_of(const std::vector<Target>& targets, const Left& left)
     for (std::int64_t c = 0; c < cuts; ++c) {
       const std::int64_t begin = wide * c / cuts * kBf16Columns, end = std::min(wide * (c + 1) / cuts * kBf16Columns, columns);
       for (std::int64_t g = 0; g < groups; ++g)
-        tasks.push_back({&target, begin, end - begin, rows * g / groups, rows * (g + 1) / groups});
+        tasks.push_back({&target, &kept[t], begin, end - begin, rows * g / groups, rows * (g + 1) / groups});
     }
   }
   return tasks;
@@ -345,6 +327,35 @@ std::vector<LeftPart> parts_of(std::vector<LeftPart> parts, const std::vector<Si
 
 }  // namespace
 
+void pack_bf16(const Bf16Kernel& kernel, const Right& right, std::int64_t first, std::int64_t columns, std::int64_t stride, Bf16* to) {
+  const at::Tensor b = right.at(first, columns).narrow(0, right.first(), right.inner());
+  const std::int64_t inner = right.inner();
+  const bool by_column = b.stride(0) == 1 || inner == 1;  // its steps are neighbours
+  const std::int64_t lines = by_column ? columns : inner, length = by_column ? inner : columns;
+  const std::int64_t line_step = by_column ? b.stride(1) : b.stride(0);
+  const Bf16* data = nullptr;
+  std::int64_t step = line_step;
+  if (b.scalar_type() == at::kBFloat16 && right.scale() == 1) {
+    data = bits(b);
+  } else {
+    const at::Tensor wide = b.scalar_type() == at::kFloat ? b : b.to(at::kFloat);
+    const std::int64_t wide_step = by_column ? wide.stride(1) : wide.stride(0);
+    Bf16* const rounded = room(Purpose::kRows, lines * length);
+    for (std::int64_t i = 0; i < lines; ++i)
+      kernel.round(wide.const_data_ptr<float>() + i * wide_step, length, right.scale(), rounded + i * length);
+    data = rounded;
+    step = length;
+  }
+  for (std::int64_t column = 0; column < columns; column += kBf16Columns, to += stride) {
+    const std::int64_t n = std::min(kBf16Columns, columns - column);
+    if (by_column) {
+      kernel.pack_columns(data + column * step, step, n, inner, to);
+    } else {
+      kernel.pack_steps(data + column, step, n, inner, to);
+    }
+  }
+}
+
 void multiply_bf16(std::int64_t rows, std::int64_t inner, const std::vector<LeftPart>& given, const std::vector<Side>& sides,
                    const std::vector<Target>& targets) {
   const Bf16Kernel& kernel = *bf16_kernel();
@@ -358,6 +369,11 @@ void multiply_bf16(std::int64_t rows, std::int64_t inner, const std::vector<Left
       factors.push_back(packed_factor(kernel, side.factor));
     }
   }
+
+  const std::shared_ptr<PanelStore> store = panel_store();
+  std::vector<std::vector<const Bf16*>> kept(targets.size());
+  for (std::size_t t = 0; t < targets.size(); ++t)
+    for (const Term& term : targets[t].terms) kept[t].push_back(store != nullptr ? term.right.kept_bf16(*store) : nullptr);
 
   const std::int64_t most = whole_rows(std::clamp(kLeftElements / std::max<std::int64_t>(inner, 1), std::int64_t{256}, kMostRows));
   const std::int64_t step = whole_rows(ceil_div(rows, ceil_div(rows, most))), high = whole_rows(std::min(step, rows));
@@ -393,7 +409,7 @@ void multiply_bf16(std::int64_t rows, std::int64_t inner, const std::vector<Left
         kernel.end();
       });
     }
-    const std::vector<Task> tasks = tasks_of(targets, some);
+    const std::vector<Task> tasks = tasks_of(targets, kept, some);
     for_tasks(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t task) { run(kernel, tasks[static_cast<std::size_t>(task)], some, row); });
   }
 }

@@ -13,6 +13,8 @@ namespace lowrank::kernels::gemm {
 /// As multiply().
 void multiply_bf16(std::int64_t rows, std::int64_t inner, const std::vector<LeftPart>& left, const std::vector<Side>& sides,
                    const std::vector<Target>& targets);
+/// Columns [column, column + columns) of a right operand as panels, each `stride` elements behind the one before. On this thread.
+void pack_bf16(const Bf16Kernel& kernel, const Right& right, std::int64_t column, std::int64_t columns, std::int64_t stride, Bf16* to);
 /// As multiply_outer(), for a y in bf16.
 void multiply_outer_bf16(const at::Tensor& out, const at::Tensor& u, const at::Tensor& y, double scale, bool transposed);
 

@@ -3,10 +3,12 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <functional>
 #include <mutex>
 #include <utility>
 #include <vector>
 
+#include "lowrank/kernels/gemm/bf16_product.h"
 #include "lowrank/kernels/gemm/micro.h"
 #include "lowrank/kernels/gemm/panels.h"
 #include "lowrank/kernels/gemm/product.h"
@@ -18,24 +20,16 @@ class PanelStore {
  public:
   explicit PanelStore(std::int64_t room) : room_(room) {}
 
-  const float* find_or_pack(const BaseWeight& w, bool transposed) {
-    const MicroKernel& kernel = micro_kernel();
+  /// What `pack` makes of `floats` floats by the kernel at `kernel`.
+  const float* find_or_pack(const BaseWeight& w, bool transposed, const void* kernel, std::int64_t floats,
+                            const std::function<void(float*)>& pack) {
     const std::lock_guard lock(mutex_);
     for (const auto& entry : entries_) {
-      if (entry->transposed == transposed && entry->kernel == &kernel && entry->weight.same(w))
-        return entry->panels.data();
+      if (entry->transposed == transposed && entry->kernel == kernel && entry->weight.same(w)) return entry->panels.data();
     }
-    const Right right = transposed ? Right::of_transposed(w) : Right::of(w);
-    const std::int64_t inner = right.inner(), panels = ceil_div(right.columns(), kernel.columns);
-    const std::int64_t floats = panels * kernel.columns * inner;
     if (floats == 0 || taken_ + 4 * floats > room_) return nullptr;
-    auto entry = std::make_unique<Entry>(Entry{w.with_bias({}), transposed, &kernel, Floats(floats)});
-    constexpr std::int64_t kPanels = 8;  // a task
-    for_tasks(ceil_div(panels, kPanels), [&](std::int64_t task) {
-      const std::int64_t column = task * kPanels * kernel.columns;
-      const at::Tensor b = right.at(column, std::min(kPanels * kernel.columns, right.columns() - column));
-      pack_right(kernel, b, 0, inner, 1, entry->panels.data() + column * inner);
-    });
+    auto entry = std::make_unique<Entry>(Entry{w.with_bias({}), transposed, kernel, Floats(floats)});
+    pack(entry->panels.data());
     taken_ += 4 * floats;
     entries_.push_back(std::move(entry));
     return entries_.back()->panels.data();
@@ -50,7 +44,7 @@ class PanelStore {
   struct Entry {
     BaseWeight weight;
     bool transposed;
-    const MicroKernel* kernel;  // that they are packed for
+    const void* kernel;  // that they are packed for
     Floats panels;
   };
   std::int64_t room_, taken_ = 0;
@@ -83,8 +77,37 @@ std::shared_ptr<PanelStore> panel_store() {
   return in_force().lock();
 }
 
+namespace {
+constexpr std::int64_t kPanels = 8;  // a task
+}
+
 const float* kept_panels(PanelStore& store, const BaseWeight& w, bool transposed) {
-  return w.trains() ? nullptr : store.find_or_pack(w, transposed);
+  if (w.trains()) return nullptr;
+  const MicroKernel& kernel = micro_kernel();
+  const Right right = transposed ? Right::of_transposed(w) : Right::of(w);
+  const std::int64_t inner = right.inner(), panels = ceil_div(right.columns(), kernel.columns);
+  return store.find_or_pack(w, transposed, &kernel, panels * kernel.columns * inner, [&](float* to) {
+    for_tasks(ceil_div(panels, kPanels), [&](std::int64_t task) {
+      const std::int64_t column = task * kPanels * kernel.columns;
+      const at::Tensor b = right.at(column, std::min(kPanels * kernel.columns, right.columns() - column));
+      pack_right(kernel, b, 0, inner, 1, to + column * inner);
+    });
+  });
+}
+
+const Bf16* kept_bf16_panels(PanelStore& store, const BaseWeight& w, bool transposed) {
+  if (w.trains()) return nullptr;
+  const Bf16Kernel& kernel = *bf16_kernel();
+  const Right right = transposed ? Right::of_transposed(w) : Right::of(w);
+  const std::int64_t panel = kBf16Columns * round_up(right.inner(), kBf16Steps), panels = ceil_div(right.columns(), kBf16Columns);
+  const float* const kept = store.find_or_pack(w, transposed, &kernel, panels * panel / 2, [&](float* to) {
+    for_tasks(ceil_div(panels, kPanels), [&](std::int64_t task) {
+      const std::int64_t column = task * kPanels * kBf16Columns;
+      pack_bf16(kernel, right, column, std::min(kPanels * kBf16Columns, right.columns() - column), panel,
+                reinterpret_cast<Bf16*>(to) + column / kBf16Columns * panel);
+    });
+  });
+  return reinterpret_cast<const Bf16*>(kept);
 }
 
 }  // namespace lowrank::kernels::gemm

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "lowrank/kernels/base_weight.h"
+#include "lowrank/kernels/gemm/bf16_kernel.h"
 
 namespace lowrank::kernels::gemm {
 
@@ -32,5 +33,7 @@ std::shared_ptr<PanelStore> panel_store();
 /// All of W (Wᵀ where `transposed`) as right panels of the kernel in force, each with all of its steps; null where none
 /// are kept.
 const float* kept_panels(PanelStore& store, const BaseWeight& w, bool transposed);
+/// The same of the kernel of bf16 in force: each panel with its steps made whole.
+const Bf16* kept_bf16_panels(PanelStore& store, const BaseWeight& w, bool transposed);
 
 }  // namespace lowrank::kernels::gemm

@@ -314,6 +314,11 @@ const float* Right::kept(PanelStore& store, std::int64_t* step) const {
   return all == nullptr ? nullptr : all + first_ * columns;
 }
 
+const Bf16* Right::kept_bf16(PanelStore& store) const {
+  const bool all = weight_.defined() && inner_ == (transposed_ ? weight_.in_features() : weight_.out_features());
+  return all ? kept_bf16_panels(store, weight_, transposed_) : nullptr;
+}
+
 at::Tensor Right::at(std::int64_t begin, std::int64_t n) const {
   if (matrix_.defined()) return matrix_.narrow(1, begin, n);
   const auto dtype = panel_dtype(weight_);

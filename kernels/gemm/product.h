@@ -10,6 +10,7 @@
 
 #include "lowrank/kernels/base_weight.h"
 #include "lowrank/kernels/dropout_mask.h"
+#include "lowrank/kernels/gemm/bf16_kernel.h"
 
 namespace lowrank::kernels::gemm {
 
@@ -43,6 +44,8 @@ class Right {
   /// The panels that `store` keeps of it, from its first step on, those of another column panel `step` floats on; null:
   /// none.
   const float* kept(PanelStore& store, std::int64_t* step) const;
+  /// The same in bf16, of a right operand with all of its steps; null: none.
+  const Bf16* kept_bf16(PanelStore& store) const;
 
  private:
   BaseWeight weight_;

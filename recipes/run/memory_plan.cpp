@@ -9,6 +9,7 @@
 #include "lowrank/core/memory.h"
 #include "lowrank/core/text.h"
 #include "lowrank/kernels/head_scratch.h"
+#include "lowrank/kernels/runtime.h"
 #include "lowrank/models/dtype.h"
 #include "lowrank/train/metrics_log.h"
 
@@ -116,7 +117,7 @@ MemoryPlan memory_plan(const PlannedStep& step) {
   plan.workspace = kFirstProducts + less(peak, beside_head + plan.head) +
                    static_cast<std::uint64_t>(kPanels * static_cast<double>(std::min(4 * largest, kPanelBytes)));
   // What computes bf16 in fp32 turns a product's rows into those first.
-  if (element == 2 && !models::cpu_computes_bf16()) plan.workspace += bytes(tokens * widest, 4);
+  if (element == 2 && !kernels::computes_bf16()) plan.workspace += bytes(tokens * widest, 4);
 
   if (step.loaded != nullptr && step.loaded->shares != nullptr)
     plan.workspace += static_cast<std::uint64_t>(step.loaded->shares->buffer_bytes());

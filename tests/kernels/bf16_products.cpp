@@ -2,6 +2,7 @@
 #include "lowrank/kernels/gemm/bf16_kernel.h"
 
 #include "lowrank/kernels/gemm.h"
+#include "lowrank/kernels/gemm/kept.h"
 #include "lowrank/kernels/gemm/product.h"
 #include "lowrank/kernels/lora_linear.h"
 #include "lowrank/kernels/ops.h"
@@ -108,6 +109,24 @@ TEST_CASE("the bytes of products in bf16 depend neither on threads nor on the ro
       CHECK(equal_bytes(k::lora_linear(x, base, {&lora, 1}, nullptr), whole));
       CHECK(equal_bytes(k::lora_linear(x.narrow(0, 40, 333), base, {&lora, 1}, nullptr), whole.narrow(0, 40, 333)));
     }
+  });
+}
+
+TEST_CASE("panels that are kept in bf16 give the bytes of those packed as they are used, in half the memory of fp32's", "[unit]") {
+  torch::manual_seed(55);
+  const k::RuntimeScope scope(kNative);
+  with_each_kernel([] {
+    const at::Tensor x = random({50, 130}, at::kBFloat16), g = random({50, 70}, at::kBFloat16);
+    const k::BaseWeight base = k::BaseWeight::dense(random({70, 130}, at::kBFloat16));
+    const auto both = [&] { return std::pair(k::base_forward(x, base), k::base_backward(g, base)); };
+    const auto packed = both();
+    const gemm::KeptPanels kept(1 << 20);
+    for (int again = 0; again < 2; ++again) {
+      const auto found = both();
+      CHECK(equal_bytes(found.first, packed.first));
+      CHECK(equal_bytes(found.second, packed.second));
+    }
+    CHECK(kept.bytes() == 2 * (96 * 160 + 160 * 96));
   });
 }
 

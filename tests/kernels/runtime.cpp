@@ -78,9 +78,9 @@ TEST_CASE("a runtime holds for its scope, on its thread", "[unit]") {
   CHECK(k::gemm_path() != k::GemmPath::kDetected);
   const int threads = at::get_num_threads();
   {
-    const k::RuntimeScope outer({.mode = k::Mode::kComposite, .gemm = k::GemmPath::kPacked, .threads = threads + 1});
+    const k::RuntimeScope outer({.mode = k::Mode::kComposite, .gemm = k::GemmPath::kPlain, .threads = threads + 1});
     CHECK(k::mode() == k::Mode::kComposite);
-    CHECK(k::gemm_path() == k::GemmPath::kPacked);
+    CHECK(k::gemm_path() == k::GemmPath::kPlain);
     CHECK(at::get_num_threads() == threads + 1);
     {
       const k::RuntimeScope inner({.gemm = k::GemmPath::kNativeBf16});
@@ -88,7 +88,7 @@ TEST_CASE("a runtime holds for its scope, on its thread", "[unit]") {
       CHECK(k::gemm_path() == k::GemmPath::kNativeBf16);
       CHECK(at::get_num_threads() == threads + 1);
     }
-    CHECK(k::gemm_path() == k::GemmPath::kPacked);
+    CHECK(k::gemm_path() == k::GemmPath::kPlain);
     k::Mode elsewhere = k::Mode::kComposite;
     std::thread([&] { elsewhere = k::mode(); }).join();
     CHECK(elsewhere == k::Mode::kFused);
@@ -105,7 +105,7 @@ TEST_CASE("a backward pass runs under the runtime of its forward pass, and so do
   const at::Tensor x = random({2, 2}).requires_grad_();
   at::Tensor y;
   {
-    const k::RuntimeScope scope({.mode = k::Mode::kComposite, .gemm = k::GemmPath::kPacked});
+    const k::RuntimeScope scope({.mode = k::Mode::kComposite, .gemm = k::GemmPath::kPlain});
     y = k::checkpoint([&](const at::Tensor& t) { return noted(t, seen); }, x);
   }
   y = noted(y, seen);
@@ -113,16 +113,16 @@ TEST_CASE("a backward pass runs under the runtime of its forward pass, and so do
   REQUIRE(seen.size() == 5);  // forward, the one outside, its backward, forward again, backward
   for (const std::size_t i : {0, 3, 4}) {
     CHECK(seen[i].mode == k::Mode::kComposite);
-    CHECK(seen[i].gemm == k::GemmPath::kPacked);
+    CHECK(seen[i].gemm == k::GemmPath::kPlain);
   }
   for (const std::size_t i : {1, 2}) CHECK(seen[i].mode == k::Mode::kFused);
 }
 
 TEST_CASE("the tasks of for_row_chunks run under their caller's runtime", "[unit]") {
-  const k::RuntimeScope scope({.mode = k::Mode::kComposite, .gemm = k::GemmPath::kPacked, .threads = 3});
+  const k::RuntimeScope scope({.mode = k::Mode::kComposite, .gemm = k::GemmPath::kPlain, .threads = 3});
   std::atomic<int> right{0};
   k::for_row_chunks(64, 1, [&](std::int64_t, std::int64_t) {
-    if (k::mode() == k::Mode::kComposite && k::gemm_path() == k::GemmPath::kPacked) ++right;
+    if (k::mode() == k::Mode::kComposite && k::gemm_path() == k::GemmPath::kPlain) ++right;
   });
   CHECK(right == 64);
 }

@@ -1,4 +1,5 @@
 // From a name to a model: folders, the hub's cache, adapters, strictness about tensors, dtypes.
+#include "lowrank/kernels/runtime.h"
 #include "lowrank/models/load.h"
 
 #include "lowrank/core/error.h"
@@ -309,16 +310,10 @@ TEST_CASE("the automatic dtype is that of the file where the CPU computes it, wi
   write_model(temp / "bf16", golden, tensors);
   const auto files = formats::WeightFiles::open(temp / "bf16");
   const models::DTypeDecision bf16 = models::choose_dtype(models::DTypeChoice::kAuto, files);
-  CHECK(bf16.dtype == (models::cpu_computes_bf16() ? at::kBFloat16 : at::kFloat));
+  CHECK(bf16.dtype == (kernels::computes_bf16() ? at::kBFloat16 : at::kFloat));
   CHECK(says(bf16.reason, {"BF16"}));
   CHECK(models::choose_dtype(models::DTypeChoice::kBFloat16, golden.weights).dtype == at::kBFloat16);
   CHECK(models::choose_dtype(models::DTypeChoice::kFloat32, files).dtype == at::kFloat);
-
-  CHECK(models::cpuinfo_has_bf16("processor : 0\nflags\t\t: fpu avx512f avx512_bf16 sse\n"));
-  CHECK(models::cpuinfo_has_bf16("flags : amx_tile amx_bf16\n"));
-  CHECK(models::cpuinfo_has_bf16("Features\t: fp asimd bf16 i8mm\n"));
-  CHECK_FALSE(models::cpuinfo_has_bf16("model name : bf16 wonder\nflags : fpu avx2 fma\n"));
-  CHECK_FALSE(models::cpuinfo_has_bf16(""));
 }
 
 TEST_CASE("a random decoder depends on its seed alone, and is saved and read back", "[unit]") {
