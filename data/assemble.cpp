@@ -5,8 +5,14 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/chat/chat_layout.h"
 
 namespace lowrank::data {
+
+Assembler::Assembler(const Tokenizer& tokenizer, const DataOptions& options) : encoder_(tokenizer, options) {
+  if (options.chat == nullptr || options.chat->options().loss_on != LossOn::kRoles) return;
+  for (const std::string& role : options.chat->options().roles) roles_ += (roles_.empty() ? "" : ", ") + role;
+}
 
 void Assembler::add(Encoded encoded, const std::string& where) {
   ReadReport& report = dataset_.report;
@@ -58,6 +64,9 @@ void Assembler::check_rows(const std::string& where) const {
                     raise + " or shorten the prompts");
   }
   if (rows_kept_ == 0) {
+    if (!roles_.empty())
+      throw DataError(where + "nothing is left to learn: no turn is of a role that `loss-on` names (" + roles_ +
+                      "); name roles that the conversations have, such as assistant, user or tool");
     throw DataError(where + "nothing is left to learn: no row has an answer; give answers, or pass `train-on-prompt`");
   }
   if ((encoder_.tokenizer().eos() || dataset_.report.chat_template) && rows_ended_ == 0) {

@@ -25,7 +25,7 @@ class RecordSink {
 class Assembler {
  public:
   /// ConfigError when seq_len is under 2.
-  Assembler(const Tokenizer& tokenizer, const DataOptions& options) : encoder_(tokenizer, options) {}
+  Assembler(const Tokenizer& tokenizer, const DataOptions& options);
 
   /// A document: BOS if the tokenizer adds one, text, EOS; in pieces of at most seq_len, all of it learned.
   void add_text(const std::string& text, const std::string& where) { add(encoder_.text(text), where); }
@@ -72,6 +72,7 @@ class Assembler {
   void check_rows(const std::string& where) const;
 
   Encoder encoder_;
+  std::string roles_;  // that the loss is on, where it names some
   Dataset dataset_;
   RecordSink* sink_ = nullptr;
   Place last_;  // document's

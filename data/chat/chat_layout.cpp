@@ -81,8 +81,16 @@ void ChatLayout::probe() {
     return text && text->find(part) != std::string::npos;
   };
   const Json part = {{"type", "text"}, {"text", kNeedle}};
+  const auto answered = [&](const Json& content, const char* thoughts) {
+    Json turn = {{"role", "assistant"}, {"content", content}};
+    if (thoughts != nullptr) turn["reasoning_content"] = thoughts;
+    return rendered(Json::array({question("Q"), turn}));
+  };
   parts_only_ = !holds(rendered(Json::array({question(kNeedle)})), kNeedle) &&
                 holds(rendered(Json::array({question(Json::array({part}))})), kNeedle);
+  const auto plain = parts_only_ ? Json::array({{{"type", "text"}, {"text", "A"}}}) : Json("A");
+  shows_thoughts_ = holds(answered(plain, kNeedle), kNeedle) || (reads("reasoning_content") && !answered(plain, kNeedle));
+  takes_thinking_parts_ = reads("thinking") && holds(answered(Json::array({{{"type", "thinking"}, {"thinking", kNeedle}}, {{"type", "text"}, {"text", "A"}}}), nullptr), kNeedle);
   if (!reads("tool_calls")) return;
   const Json asked = parts_only_ ? question(Json::array({part})) : question(kNeedle);
   const auto with_call = [&](const Json& arguments) { return rendered(Json::array({asked, call(arguments)})); };
@@ -91,7 +99,7 @@ void ChatLayout::probe() {
     conversation.turns = Json::array({asked, call(arguments)});
     conversation.turns[1].erase("content");
     try {
-      return conversation_prompt(*template_, special_tokens_, conversation, options_);
+      return conversation_rendering(*template_, special_tokens_, conversation, options_, true);
     } catch (const DataError&) {
       return std::nullopt;
     }
@@ -110,13 +118,12 @@ ConversationTexts ChatLayout::texts(const Conversation& conversation) const {
 }
 
 std::string ChatLayout::prompt(const Conversation& conversation) const {
-  return conversation_prompt(template_for(conversation), special_tokens_, conversation, options_);
+  return conversation_rendering(template_for(conversation), special_tokens_, conversation, options_, true);
 }
 
 ConversationTexts ChatLayout::whole(const Conversation& conversation) const {
   const ChatTemplate& chat_template = template_for(conversation);
-  const Json variables = conversation_variables(special_tokens_, conversation, options_);
-  ConversationText text{chat_template.render(variables, options_.date, options_.limits).text, {}};
+  ConversationText text{conversation_rendering(chat_template, special_tokens_, conversation, options_, false), {}};
   std::vector<ChatSpan> muted;
   if (std::find(conversation.muted.begin(), conversation.muted.end(), true) != conversation.muted.end()) {
     ChatOptions options = options_;

@@ -50,6 +50,10 @@ class ChatLayout {
   /// Arguments of calls as JSON in a string, not as objects:
   bool takes_arguments_as_text() const { return arguments_as_text_; }
 
+  /// The reasoning that stands beside an answer, at least of the last one; and parts of type "thinking" among its content:
+  bool shows_thoughts() const { return shows_thoughts_; }
+  bool takes_thinking_parts() const { return takes_thinking_parts_; }
+
   /// The texts of a conversation, and the rendering that asks for the next answer; only with has_template(). DataError
   /// as conversation_texts.
   ConversationTexts texts(const Conversation& conversation) const;
@@ -68,7 +72,7 @@ class ChatLayout {
   std::optional<ChatTemplate> template_, for_tools_;
   core::Json special_tokens_ = core::Json::object();
   ChatOptions options_;
-  bool parts_only_ = false, arguments_as_text_ = false;
+  bool parts_only_ = false, arguments_as_text_ = false, shows_thoughts_ = false, takes_thinking_parts_ = false;
   std::string fault_;
 };
 

@@ -31,7 +31,13 @@ std::string role_of(const core::Json& turn) {
   return it != turn.end() && it->is_string() ? it->get<std::string>() : "";
 }
 
-/// Renders beginnings of one conversation.
+/// A turn's content without blanks at its ends; empty where it is no text.
+std::string text_of(const core::Json& turn) {
+  const auto content = turn.find("content");
+  if (content == turn.end() || !content->is_string()) return "";
+  return std::string(jinja::strip(content->get_ref<const std::string&>(), nullptr, true, true));
+}
+
 /// Where a template asks a call's content whether it is none, a turn without that key is an error of it: null is there then.
 Rendering rendered(const ChatTemplate& chat_template, const core::Json& variables, const ChatOptions& options) {
   try {
@@ -49,14 +55,56 @@ Rendering rendered(const ChatTemplate& chat_template, const core::Json& variable
   }
 }
 
+/// Some templates write the calls of a turn only where it has no text. A turn whose text is blank has none then; DataError for one
+/// that says something and whose calls are left out.
+void keep_calls(const ChatTemplate& chat_template, core::Json& variables, const ChatOptions& options) {
+  const core::Json messages = variables["messages"];
+  const auto calls = [](const core::Json& turn) { return turn.is_object() && turn.contains("tool_calls") && !turn["tool_calls"].empty(); };
+  if (std::none_of(messages.begin(), messages.end(), calls)) return;
+  core::Json some = variables;
+  const auto text_to = [&](std::size_t last, const core::Json& turn) -> std::optional<std::string> {
+    some["messages"] = core::Json::array();
+    for (std::size_t i = 0; i < last; ++i) some["messages"].push_back(variables["messages"][i]);
+    some["messages"].push_back(turn);
+    try {
+      return rendered(chat_template, some, options).text;
+    } catch (const DataError&) {
+      return std::nullopt;  // said where it is rendered for itself
+    }
+  };
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const core::Json& turn = messages[i];
+    if (!calls(turn)) continue;
+    const auto left_out = [&](core::Json one) {
+      const auto shown = text_to(i, one);
+      one.erase("tool_calls");
+      return !shown || shown == text_to(i, one);
+    };
+    if (!text_to(i, turn) || !left_out(turn)) continue;
+    const bool says = turn.contains("content") && (!turn["content"].is_string() || !text_of(turn).empty());
+    core::Json none = turn;
+    none["content"] = nullptr;
+    if (!says && !left_out(none)) {
+      variables["messages"][i] = none;
+      continue;
+    }
+    throw DataError("turn " + std::to_string(i + 1) + " calls a tool, and the chat template (" + chat_template.name() + ") leaves the call out" +
+                    (says ? " beside the turn's text; take the text out, or give another with `chat-template`"
+                          : "; give another with `chat-template`, or write the call out as the turn's content"));
+  }
+}
+
+/// Renders beginnings of one conversation.
 class Renderer {
  public:
   Renderer(const ChatTemplate& chat_template, const core::Json& special_tokens, const Conversation& conversation,
            const ChatOptions& options)
       : template_(chat_template),
         options_(options),
-        variables_(conversation_variables(special_tokens, conversation, options)),
-        turns_(variables_["messages"]) {}
+        variables_(conversation_variables(special_tokens, conversation, options)) {
+    keep_calls(template_, variables_, options_);
+    turns_ = variables_["messages"];
+  }
 
   Rendering operator()(std::size_t turns, bool with_prompt) {
     core::Json messages = core::Json::array();
@@ -150,10 +198,7 @@ std::size_t answer_begin(Renderer& render, std::size_t i, const std::string& tex
     begin = common_prefix(render(i, true).text, text);
   } catch (const DataError&) {
     // Many templates cannot render what stands before a conversation's first turn: there the content is looked for.
-    const auto content = turn.find("content");
-    const std::string_view own = content != turn.end() && content->is_string()
-                                     ? jinja::strip(content->get_ref<const std::string&>(), nullptr, true, true)
-                                     : std::string_view();
+    const std::string own = text_of(turn);
     begin = own.empty() ? std::string::npos : text.find(own, from);
     if (begin == std::string::npos) {
       throw DataError(render.name() + ": where turn " + std::to_string(i + 1) +
@@ -189,6 +234,28 @@ std::size_t end_in_history(Renderer& render, std::size_t i, const std::string& w
   } catch (const DataError&) {
     return 0;
   }
+}
+
+/// A turn where `text`, which ends with it, tells what stood before otherwise than `before` did, which ends where the turn begins
+/// (templates drop earlier thoughts as a conversation goes on): what stood there, and the turn. The longest end of `before` that the text has
+/// is where the turn begins; it has at least `least` characters. Nothing where it is not found.
+std::optional<ConversationText> after_rewriting(const std::string& before, std::size_t least, const std::string& text) {
+  std::size_t shortest = least, longest = std::min(before.size(), text.size());
+  if (longest < shortest) return std::nullopt;
+  const auto place = [&](std::size_t length) { return text.rfind(std::string_view(before).substr(before.size() - length)); };
+  std::size_t at = place(shortest);
+  if (at == std::string::npos) return std::nullopt;
+  while (shortest < longest) {  // every shorter end is found where a longer one is
+    const std::size_t middle = shortest + (longest - shortest + 1) / 2, found = place(middle);
+    if (found == std::string::npos) {
+      longest = middle - 1;
+    } else {
+      shortest = middle;
+      at = found;
+    }
+  }
+  const std::string turn = text.substr(at + shortest);
+  return ConversationText{before + turn, {{before.size(), before.size() + turn.size()}}};
 }
 
 /// The learned stretches of the whole, or nothing where a beginning is none of it.
@@ -260,10 +327,11 @@ core::Json conversation_variables(const core::Json& special_tokens, const Conver
   return variables;
 }
 
-std::string conversation_prompt(const ChatTemplate& chat_template, const core::Json& special_tokens,
-                                const Conversation& conversation, const ChatOptions& options) {
+std::string conversation_rendering(const ChatTemplate& chat_template, const core::Json& special_tokens, const Conversation& conversation,
+                               const ChatOptions& options, bool with_prompt) {
   core::Json variables = conversation_variables(special_tokens, conversation, options);
-  variables["add_generation_prompt"] = true;
+  keep_calls(chat_template, variables, options);
+  variables["add_generation_prompt"] = with_prompt;
   return rendered(chat_template, variables, options).text;
 }
 
@@ -289,6 +357,23 @@ ConversationTexts conversation_texts(const ChatTemplate& chat_template, const co
     if (!learned[i]) continue;
     std::string text = i + 1 == count ? whole.text : render(i + 1, false).text;
     const std::size_t begin = answer_begin(render, i, text, 0), end = text.size();
+    if (!continues(render, i, text, begin)) {
+      const bool answers = role_of(render.turns()[i]) == "assistant";
+      const std::string before = render(i, answers).text;
+      // More than the prompt for an answer, and all of what the turn before says.
+      const std::string said = text_of(render.turns()[i - 1]);
+      const std::size_t from = said.empty() ? std::string::npos : before.rfind(said);
+      const std::size_t least = from != std::string::npos ? before.size() - from : (answers ? generation_prompt(render, i).size() : 0) + 1;
+      auto turn = after_rewriting(before, least, text);
+      if (!turn) {
+        throw DataError(render.name() + ": where turn " + std::to_string(i + 1) +
+                        " of the conversation begins cannot be told, since the template writes what stands before it otherwise behind it; "
+                        "learn the last answer alone (`loss-on` last), or give another template");
+      }
+      turn->learned.front().begin += empty_thoughts(std::string_view(turn->text).substr(before.size()), render.turns()[i]);
+      out.texts.push_back(std::move(*turn));
+      continue;
+    }
     std::vector<ChatSpan> spans;
     if (begin < end) spans.push_back({begin, end});
     out.texts.push_back({std::move(text), std::move(spans)});

@@ -61,10 +61,10 @@ std::vector<bool> learned_turns(const Conversation& conversation, const ChatOpti
 core::Json conversation_variables(const core::Json& special_tokens, const Conversation& conversation,
                                   const ChatOptions& options);
 
-/// The rendering that asks for the next answer: what a model is given at inference. DataError: what the template
-/// raises.
-std::string conversation_prompt(const ChatTemplate& chat_template, const core::Json& special_tokens,
-                                const Conversation& conversation, const ChatOptions& options = {});
+/// The text of a conversation, with the prompt that asks for the next answer where `with_prompt`: what a model is given at inference.
+/// DataError: what the template raises, and a turn whose calls of tools it leaves out.
+std::string conversation_rendering(const ChatTemplate& chat_template, const core::Json& special_tokens, const Conversation& conversation,
+                                   const ChatOptions& options, bool with_prompt);
 
 /// Lays out a conversation. Learned of a turn is what follows the generation prompt: answer, calls, thoughts and the
 /// turn's end, but not an empty think block that the template itself puts there. A text where nothing is learned is

@@ -178,8 +178,24 @@ std::string TurnReader::role_of(const std::string& name, const std::string& wher
   return name;
 }
 
+namespace {
+
+bool has_thinking(const JsonView& parts) {
+  bool thinks = false;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (!parts.at(i).is_object()) return false;
+    const std::string type = parts.at(i).get_string("type", "text");
+    if (type != "text" && type != "thinking") return false;
+    thinks = thinks || type == "thinking";
+  }
+  return thinks;
+}
+
+}  // namespace
+
 Json TurnReader::content_of(const JsonView& value) const {
   if (value.is_null()) return layout_.has_template() ? Json() : Json("");
+  if (value.is_array() && layout_.takes_thinking_parts() && has_thinking(value)) return value.raw();
   std::string text;
   if (!value.is_array()) {
     text = value.as_string();
@@ -325,7 +341,7 @@ void TurnReader::add(const JsonView& element, Conversation& conversation) {
     }
     turn[key] = element.at(key).raw();
     // transformers gives the first three names of reasoning to templates as each of the first two.
-    const bool used = reasoning ? layout_.reads("reasoning_content") || layout_.reads("thinking") : layout_.reads(key);
+    const bool used = reasoning ? layout_.shows_thoughts() : layout_.reads(key);
     if (reasoning && !used) thoughts = thoughts || !is_empty(element.at(key));
     if (!reasoning && !used) ++notes_.unread[key];
   }

@@ -117,6 +117,48 @@ TEST_CASE("where the template rewrites the past, each turn is learned as inferen
                               "think>\n\n[B<|end|>\n]"});
 }
 
+TEST_CASE("where the past before an answer is rewritten with it, the turns between are not learned", "[unit]") {
+  // As gpt-oss: thoughts beside a call are shown until the answer comes, and dropped then.
+  const std::string harmony =
+      "{% for m in messages %}<|{{ m.role }}|>{% if m.tool_calls and messages[-1].role != 'assistant' %}({{ m.reasoning_content }}){% endif %}"
+      "{% for c in m.tool_calls or [] %}call {{ c.function.name }}{% endfor %}{{ m.content }}<|end|>\n{% endfor %}"
+      "{% if add_generation_prompt %}<|assistant|>{% endif %}";
+  const Conversation calls = conversation(R"([{"role": "user", "content": "rain?"},
+    {"role": "assistant", "content": "", "reasoning_content": "hm", "tool_calls": [{"function": {"name": "f"}}]},
+    {"role": "tool", "content": "no"}, {"role": "assistant", "content": "No."}])");
+  CHECK(shown(laid_out(harmony, calls)) == Shown{"<|user|>rain?<|end|>\n<|assistant|>[call f<|end|>\n]",
+                                                 "<|user|>rain?<|end|>\n<|assistant|>(hm)call f<|end|>\n<|tool|>no<|end|>\n<|assistant|>[No.<|end|>\n]"});
+  data::ChatOptions user;
+  user.loss_on = data::LossOn::kRoles;
+  user.roles = {"user"};
+  const Conversation two = conversation(R"([{"role": "user", "content": "a?"}, {"role": "assistant", "content": "A", "reasoning_content": "hm"},
+                                            {"role": "user", "content": "b?"}])");
+  CHECK(shown(laid_out(kForgetful, two, user)) ==
+        Shown{"[<|user|>a?<|end|>\n]", "<|user|>a?<|end|>\n<|assistant|><think>\nhm\n</think>\n\nA<|end|>\n[<|user|>b?<|end|>\n]"});
+  // What stood before is nowhere in what is written behind it.
+  const std::string other = "{% for m in messages %}{% if loop.last %}{{ m.content }}{% else %}{{ loop.index }}{% endif %}{% endfor %}"
+                            "{% if add_generation_prompt %}>{% endif %}";
+  CHECK(contains(message_of<DataError>([&] { laid_out(other, conversation(kTwoAnswers)); }), "where turn 2"));
+}
+
+TEST_CASE("a call that a template writes only beside no text is kept, or refused beside a text", "[unit]") {
+  // As DeepSeek-R1's.
+  const std::string either =
+      "{% for m in messages %}<|{{ m.role }}|>{% if m.content is none %}{% for c in m.tool_calls %}call {{ c.function.name }}{% endfor %}"
+      "{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
+  const auto calls = [](const char* content) {
+    return conversation(std::string(R"([{"role": "user", "content": "rain?"}, {"role": "assistant", )") + content +
+                        R"( "tool_calls": [{"function": {"name": "f"}}]}])");
+  };
+  for (const char* content : {R"("content": null,)", R"("content": "",)", R"("content": " \n",)", ""}) {
+    INFO(content);
+    CHECK(shown(laid_out(either, calls(content))) == Shown{"<|user|>rain?<|end|><|assistant|>[call f<|end|>]"});
+  }
+  const std::string refused = message_of<DataError>([&] { laid_out(either, calls(R"("content": "let me see",)")); });
+  CHECK(contains(refused, "turn 2 calls a tool"));
+  CHECK(contains(refused, "leaves the call out beside the turn's text"));
+}
+
 TEST_CASE("a conversation that begins with the assistant, and a prompt that history does not have", "[unit]") {
   const std::string needs_first = "{% if messages[0].role == 'system' %}{% endif %}" + kPlain;
   const std::string turns =

@@ -129,6 +129,30 @@ TEST_CASE("calls of tools are learned whether the content beside them is null, e
   CHECK(says(unshown.report, "1 turns have reasoning"));
 }
 
+TEST_CASE("reasoning is shown where the template writes it, not where it only has the word", "[unit]") {
+  Chat c;
+  // As Magistral's: thoughts are parts of the content.
+  c.source =
+      "{% for m in messages %}<{{ m.role }}>{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}"
+      "{% if p.type == 'thinking' %}[T]{{ p.thinking }}[/T]{% else %}{{ p.text }}{% endif %}{% endfor %}{% endif %}|{% endfor %}";
+  const char* beside = R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "thinking": "hm"}]})";
+  CHECK(says(c.load(beside).report, "1 turns have reasoning"));
+  const char* parts =
+      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "b"}]}]})";
+  CHECK(text(c.load(parts).examples.at(0)) == "<user>a|<assistant>[T]hm[/T]b|");
+  c.source = kChatMl;
+  CHECK_FALSE(says(c.load(beside).report, "reasoning"));
+  CHECK(contains(message_of<Error>([&] { c.load(parts); }), "only parts of type"));
+}
+
+TEST_CASE("roles that no turn has are named where nothing is left to learn", "[unit]") {
+  Chat c;
+  c.chat.loss_on = data::LossOn::kRoles;
+  c.chat.roles = {"nobody", "critic"};
+  CHECK(contains(message_of<DataError>([&] { c.load(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})"); }),
+                 "`loss-on` names (nobody, critic)"));
+}
+
 TEST_CASE("arguments of calls are given as the template takes them", "[unit]") {
   Chat c;
   c.source =
