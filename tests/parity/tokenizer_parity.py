@@ -142,7 +142,14 @@ def train(name, seed, documents):
     ]
     # (A token that the normalizer leaves nothing of is found everywhere by the reference, which does not come back then.)
     added = [token for token in added if not token.normalized or normalizer is None or normalizer.normalize_str(token.content)]
-    tokenizer.add_tokens([token for token in added if rng.random() < 0.8])
+    # Of two that the normalizer makes equal the reference finds one or the other from process to process.
+    taken, chosen = set(), []
+    for token in added:
+        key = normalizer.normalize_str(token.content) if token.normalized and normalizer is not None else token.content
+        if rng.random() < 0.8 and key not in taken:
+            taken.add(key)
+            chosen.append(token)
+    tokenizer.add_tokens(chosen)
     begin, end = tokenizer.token_to_id("<|begin|>"), tokenizer.token_to_id("<|end|>")
     tokenizer.post_processor = rng.choice([
         processors.Sequence([processors.ByteLevel(trim_offsets=False), processors.TemplateProcessing(
