@@ -10,6 +10,7 @@
 #include "lowrank/apps/training/recipe_verb.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
+#include "lowrank/core/number.h"
 #include "lowrank/core/text.h"
 #include "lowrank/core/visible.h"
 #include "lowrank/recipes/classification/classification_report.h"
@@ -50,7 +51,7 @@ void print_table(const std::vector<recipes::EvaluatedSet>& sets, const Console& 
       const double before = set.base.perplexity(), after = set.adapter->perplexity();
       row.insert(row.end(), {fmt::format("{:.4f}", set.base.nll), fmt::format("{:.4f}", set.adapter->nll),
                              fmt::format("{:.2f}", before), fmt::format("{:.2f}", after),
-                             fmt::format("{:+.1f} %", 100.0 * (after / before - 1.0))});
+                             core::format_change(100.0 * (after / before - 1.0)) + " %"});
     } else {
       row.insert(row.end(), {fmt::format("{:.4f}", set.base.nll), fmt::format("{:.2f}", set.base.perplexity())});
     }
@@ -69,7 +70,7 @@ void print_frontier(const recipes::EvaluateResult& result, const Console& consol
     rows.push_back({fmt::format("{:.3f}", point.scale)});
     for (std::size_t i = 0; i < result.sets.size(); ++i) {
       rows.back().push_back(fmt::format("{:.2f}", std::exp(point.nll[i])));
-      rows.back().push_back(fmt::format("{:+.1f} %", 100 * std::expm1(point.nll[i] - result.sets[i].base.nll)));
+      rows.back().push_back(core::format_change(100 * std::expm1(point.nll[i] - result.sets[i].base.nll)) + " %");
     }
   }
   console.line();

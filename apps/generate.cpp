@@ -41,7 +41,7 @@ int generate(const Options& options) {
   const Console console(options);
   const recipes::PromptLayout layout = layout_asked_for(options);
   const std::string prompt = layout.apply(prompt_text(options));
-  models::GenerateOptions sampling = sampling_options(options);
+  models::GenerateOptions sampling = sampling_options(options, console);
   if (!layout.stop.empty()) sampling.stop.push_back(layout.stop);
   const std::optional<models::BeamOptions> beams = search_options(options);
   const std::vector<recipes::NamedAdapter> named = adapters_asked_for(options);

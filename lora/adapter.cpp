@@ -247,6 +247,17 @@ void Adapter::set_enabled(bool enabled) {
   head_slot_->whole()->set_enabled(enabled, name_);
 }
 
+void Adapter::set_dropout(double p) {
+  LoraConfig config = config_;
+  config.lora_dropout = p;
+  config.validate();
+  if (!config.target_parameters.empty()) check_parameter_config(config);
+  config_ = std::move(config);
+  for (LinearSlot& slot : slots_) slot->lora(name_).dropout = p;
+  // A tied head drops what the embedding's matrices act on.
+  if (head_slot_ != nullptr && head_slot_->adapted(name_)) head_slot_->lora(name_).dropout = p;
+}
+
 void Adapter::merge() {
   for (LinearSlot& slot : slots_) slot->merge();
   for (ExpertsSlot& slot : experts_) slot->merge();

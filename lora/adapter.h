@@ -92,6 +92,9 @@ class Adapter {
   std::vector<NamedTensor> parameters() const;
   std::int64_t parameter_count() const;
   void set_enabled(bool enabled);
+  /// lora_dropout of config(), for what is trained from here on. ConfigError where it is outside [0, 1), or acts on
+  /// parameters, which have none; then nothing is changed.
+  void set_dropout(double p);
   /// The matrices at one of its slots.
   const LoraMatrices& at(const LinearSlot& slot) const { return slot->lora(name_); }
   const LoraMatrices& at(const ExpertsSlot& slot) const { return slot->lora(name_); }

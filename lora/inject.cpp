@@ -110,8 +110,14 @@ std::vector<std::string> paths_of(const Survey& found) {
   return paths;
 }
 
-std::vector<std::string> targets(const LoraConfig& config, const std::vector<std::string>& paths) {
-  const Match result = match(config, paths, "");
+// all-linear is for the Linear modules alone.
+Match matched_in(const Survey& found, const LoraConfig& config) {
+  return match(config, config.all_linear() ? found.linears : paths_of(found), "");
+}
+
+std::vector<std::string> targets(const LoraConfig& config, const Survey& found) {
+  const std::vector<std::string> paths = config.all_linear() ? found.linears : paths_of(found);
+  const Match result = matched_in(found, config);
   if (!result.unused_targets.empty())
     throw ConfigError(fmt::format("target_modules: no module that can be adapted is named '{}'{}; the network has {}",
                                   core::printable(result.unused_targets.front()),
@@ -205,7 +211,7 @@ Injected inject(Module& network, const LoraConfig& config, std::uint64_t seed) {
                     "(modules_to_save)",
                     config.bias));
   const Survey found = survey(network);
-  const std::vector<std::string> matched = targets(config, config.all_linear() ? found.linears : paths_of(found));
+  const std::vector<std::string> matched = targets(config, found);
   check_saved_whole(network, config);
 
   Injected result;
@@ -359,6 +365,8 @@ void Injected::merge_and_detach() {
   merge();
   put_back();
 }
+
+Match targets_in(Module& network, const LoraConfig& config) { return matched_in(survey(network), config); }
 
 void save_injected(const Injected& injected, const std::filesystem::path& directory) {
   write_peft(injected.named_parameters(), injected.config(), directory);

@@ -12,6 +12,7 @@
 
 #include "lowrank/lora/adapter.h"
 #include "lowrank/lora/config.h"
+#include "lowrank/lora/match.h"
 
 namespace torch::nn {
 class Module;
@@ -78,6 +79,9 @@ class Injected {
 /// max_norm or sparse gradients, a MultiheadAttention whose keys or values have a width of their own, a weight that two
 /// modules share.
 Injected inject(torch::nn::Module& network, const LoraConfig& config, std::uint64_t seed = 42);
+
+/// match() on the modules of a network that a config may name.
+Match targets_in(torch::nn::Module& network, const LoraConfig& config);
 
 /// adapter_model.safetensors and adapter_config.json, as PEFT writes them for the same network in PyTorch; the folder
 /// is made.

@@ -92,12 +92,16 @@ LoraMatrices LinearSlotImpl::Adapted::now() const {
 }
 
 std::int64_t LinearSlotImpl::kept_per_token() const {
+  std::int64_t values = thin_per_token();
+  for (const auto& one : adapters_)
+    if (one.enabled && one.value.matrices.magnitude.defined()) values += base_.out_features();
+  return values;
+}
+
+std::int64_t LinearSlotImpl::thin_per_token() const {
   std::int64_t values = 0;
-  for (const auto& one : adapters_) {
-    if (!one.enabled) continue;
-    values += (one.value.matrices.a0.defined() ? 2 : 1) * one.value.matrices.r;
-    if (one.value.matrices.magnitude.defined()) values += base_.out_features();
-  }
+  for (const auto& one : adapters_)
+    if (one.enabled) values += (one.value.matrices.a0.defined() ? 2 : 1) * one.value.matrices.r;
   return values;
 }
 

@@ -99,6 +99,8 @@ class LinearSlotImpl {
   bool merged() const { return merged_.defined(); }
   /// Values that its adapters keep of a token for the backward pass: x Aᵀ, and DoRA's product.
   std::int64_t kept_per_token() const;
+  /// Those of them that are x Aᵀ, which are fp32 beside activations in bf16 too.
+  std::int64_t thin_per_token() const;
 
   /// W' = round(W + s B A), or round((m/n)∘(W + s B A)) with a magnitude, in a copy, rounded once; forward then uses W'
   /// alone. unmerge drops the copy: the exact bytes are back. Both do nothing when there is nothing to do. merge()

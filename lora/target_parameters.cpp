@@ -9,6 +9,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
 #include "lowrank/lora/pattern.h"
+#include "lowrank/lora/peft_names.h"
 
 namespace lowrank::lora {
 namespace {
@@ -146,6 +147,14 @@ LoraConfig with_expert_targets(LoraConfig config, const SlotTable& table, bool a
   if (list != nullptr && !all && !also_linear)
     std::erase_if(*list, [&](const std::string& entry) { return means_parameter(table, entry); });
   return config;
+}
+
+Match targets_in(const SlotTable& table, const LoraConfig& config) {
+  const LoraConfig read = with_expert_targets(config, table);
+  Match result = match(read, adaptable_paths(table, read), table.head);
+  const std::vector<std::string> parameters = match_parameters(read.target_parameters, parameter_paths(table));
+  result.modules.insert(result.modules.end(), parameters.begin(), parameters.end());
+  return result;
 }
 
 void check_parameter_config(const LoraConfig& config) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lowrank/lora/adapter.h"
+#include "lowrank/lora/match.h"
 
 namespace lowrank::lora {
 
@@ -39,6 +40,9 @@ bool means_parameter(const SlotTable& table, const std::string& name);
 /// gate without up or the other way round. Other models' as it is. `also_linear`: names stay in target_modules as well
 /// (of a file that adapts linear layers under them).
 LoraConfig with_expert_targets(LoraConfig config, const SlotTable& table, bool also_linear = false);
+
+/// match() on all that a config may name in a model; the parameters come behind the modules.
+Match targets_in(const SlotTable& table, const LoraConfig& config);
 
 /// ConfigError for what PEFT's ParamWrapper refuses: dropout, DoRA, an initialisation from the weight, biases.
 void check_parameter_config(const LoraConfig& config);

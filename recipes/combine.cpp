@@ -24,6 +24,7 @@ core::Json combine_adapters(models::LoadedModel& model, const std::vector<std::s
       throw ConfigError(fmt::format("the adapter in {} began with LoftQ: it holds what the codes of its base had lost, which a "
                                     "combination would weigh as if it were learned; merge it alone",
                                     directory));
+    refuse_own_tokens(folder, *model.decoder);
     std::vector<std::string> notes;
     loaded.push_back(lora::load_peft(table, folder, &notes, fmt::format("combined{}", loaded.size())));
     for (const std::string& note : notes) progress.warning(fmt::format("{}: {}", directory, note));

@@ -197,6 +197,15 @@ CompressResult compress(const CompressSpec& asked, CompressObserver& observer) {
   } else {
     found = within_bound(*spec.max_kl, opened, terms, data, observer);
   }
+  std::int64_t largest = 0;
+  bool unchanged = true;
+  for (std::size_t i = 0; i < terms.size(); ++i) {
+    unchanged = unchanged && found.ranks[i] == terms[i].rank;
+    largest = std::max(largest, terms[i].rank);
+  }
+  if (unchanged)
+    observer.note(fmt::format("every module keeps its whole rank, so that the result says what the adapter said; give {}",
+                              spec.rank ? fmt::format("a `rank` below {}", largest) : "a larger `max-kl`"));
   const double whole = eval::divergence(decoder, adapter, nullptr, data.held_back).mean;
 
   CompressResult result;

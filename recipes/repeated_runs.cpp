@@ -10,8 +10,10 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/number.h"
 #include "lowrank/recipes/run/finished_run.h"
 #include "lowrank/recipes/run/preset.h"
+#include "lowrank/recipes/run/run_data.h"
 #include "lowrank/recipes/run/training_run.h"
 #include "lowrank/recipes/search/ledger.h"
 #include "lowrank/train/out_place.h"
@@ -57,6 +59,15 @@ std::vector<Repetition> repetitions(const FinetuneSpec& spec, const Fields& fiel
     for (Repetition& one : all) one.changes["eval-budget"] = 1.0;
   for (Repetition& one : all) one.changes["out"] = (fs::path(spec.run.out) / one.name).string();
   return all;
+}
+
+/// Runs without a figure would be a table of nothing.
+void require_figures(const FinetuneSpec& spec, const Fields& fields) {
+  const bool validates = spec.little.folds || spec.data.has_validation() || spec.data.val_split > 0 ||
+                         !validation_paths(fields, spec.data).paths.empty();
+  if (validates || (spec.little.seeds && spec.data.has_general())) return;
+  fields.fail(spec.little.seeds ? "seeds" : "learning-curve",
+              "compares validation losses, and with `val-split` 0 there are none; give `val-data`, or leave `val-split` out");
 }
 
 FinetuneSpec changed(const FinetuneSpec& spec, const Repetition& one) {
@@ -162,7 +173,7 @@ std::optional<double> loss_of(const Json& results, const std::string& split) {
 
 std::string loss_change(std::optional<double> before, std::optional<double> after) {
   if (!before || !after) return "-";
-  return fmt::format("{:.4f} -> {:.4f} ({:+.1f} %)", *before, *after, 100 * std::expm1(*after - *before));
+  return fmt::format("{:.4f} -> {:.4f} ({} %)", *before, *after, core::format_change(100 * std::expm1(*after - *before)));
 }
 
 bool asks_for_several_runs(const LittleDataSpec& spec) {
@@ -189,6 +200,7 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
   const Fields fields = fields_of(spec);
   fields.check();
   const std::vector<Repetition> all = repetitions(spec, fields);
+  require_figures(spec, fields);
   const fs::path out = spec.run.out;
   const auto base = std::make_shared<SharedBase>(true);
   RepeatedResult result;
@@ -220,12 +232,12 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
   std::vector<fs::path> inputs = {resolved.model};
   for (const std::string& path : spec.data.data) inputs.emplace_back(path);
   const train::SearchSpace space = names_of(all);
-  std::unique_ptr<core::DirectoryLock> lock;
+  std::unique_ptr<train::RunFolder> folder;
   std::unique_ptr<Ledger> ledger;
   train::together(sync, [&] {
     if (sync.rank() != 0) return;
     if (!shared) {
-      lock = train::open_run_folder(out, spec.run.resume, spec.run.overwrite, inputs);
+      folder = train::open_run_folder(out, spec.run.resume, spec.run.overwrite, inputs);
       ledger = own_runs(space);
       return;
     }
@@ -300,6 +312,12 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
       observer.note(one.name + ": " + taken.what());
     } catch (...) {
       ledger->give_back(*next.claim);
+      // A mistake that the first of them met before it began: none of them did.
+      const auto began = [](const Repetition& run) {
+        return train::run_state(run.changes.at("out").get<std::string>()) != train::RunState::kEmpty;
+      };
+      std::error_code gone;
+      if (folder != nullptr && std::none_of(all.begin(), all.end(), began)) fs::remove(out / "run.json", gone);
       throw;
     }
   }

@@ -73,12 +73,24 @@ void write_run_json(const fs::path& out, const core::Json& run) {
   core::write_file(out / "run.json", core::json_text(run, 2) + "\n");
 }
 
-std::unique_ptr<core::DirectoryLock> open_run_folder(const fs::path& out, bool resume, bool overwrite,
-                                                     const std::vector<fs::path>& inputs) {
+RunFolder::RunFolder(const fs::path& out) : out_(out) {
+  std::error_code none;
+  made_ = !fs::exists(out, none);
+  core::make_folder(out);
+  lock_ = std::make_unique<core::DirectoryLock>(out);
+}
+
+RunFolder::~RunFolder() {
+  lock_.reset();
+  std::error_code not_empty;
+  if (made_) fs::remove(out_, not_empty);
+}
+
+std::unique_ptr<RunFolder> open_run_folder(const fs::path& out, bool resume, bool overwrite,
+                                           const std::vector<fs::path>& inputs) {
   if (resume && overwrite) throw ConfigError("`resume` and `overwrite` contradict each other: give one of them");
   check_inputs(out, overwrite, inputs);
-  core::make_folder(out);
-  auto lock = std::make_unique<core::DirectoryLock>(out);
+  auto folder = std::make_unique<RunFolder>(out);
   core::sweep_temporaries(out);
   const fs::path checkpoints = out / "checkpoints";
   core::refuse_link(checkpoints);
@@ -88,7 +100,7 @@ std::unique_ptr<core::DirectoryLock> open_run_folder(const fs::path& out, bool r
   }
 
   const RunState state = run_state(out);
-  if (state == RunState::kEmpty || resume) return lock;
+  if (state == RunState::kEmpty || resume) return folder;
   if (overwrite) {
     remove_run(out);
   } else if (state == RunState::kFinished) {
@@ -96,7 +108,7 @@ std::unique_ptr<core::DirectoryLock> open_run_folder(const fs::path& out, bool r
   } else if (newest_checkpoint(out, nullptr)) {
     throw ConfigError(out.string() + " holds an unfinished run: go on with `resume`, or `overwrite` it");
   }
-  return lock;
+  return folder;
 }
 
 }  // namespace lowrank::train

@@ -17,10 +17,24 @@ RunState run_state(const std::filesystem::path& out);
 /// run.json, whole or not at all. A run that has "finished": true in it is finished.
 void write_run_json(const std::filesystem::path& out, const core::Json& run);
 
+/// A folder that is made and locked. Where nothing came into it by the end, one that was made is not left behind.
+class RunFolder {
+ public:
+  explicit RunFolder(const std::filesystem::path& out);
+  ~RunFolder();
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+
+ private:
+  std::filesystem::path out_;
+  bool made_ = false;
+  std::unique_ptr<core::DirectoryLock> lock_;
+};
+
 /// Makes the folder, locks it, sweeps leftovers. ConfigError (exit 2) when it holds a finished run or a valid
 /// checkpoint and neither `resume` nor `overwrite`, or lies where check_place() (out_place.h) refuses it. `overwrite`
 /// removes the files of the run that is there.
-std::unique_ptr<core::DirectoryLock> open_run_folder(const std::filesystem::path& out, bool resume, bool overwrite,
-                                                     const std::vector<std::filesystem::path>& inputs);
+std::unique_ptr<RunFolder> open_run_folder(const std::filesystem::path& out, bool resume, bool overwrite,
+                                           const std::vector<std::filesystem::path>& inputs);
 
 }  // namespace lowrank::train

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/plural.h"
 #include "lowrank/kernels/flat_buffer.h"
 #include "lowrank/kernels/profile.h"
 #include "lowrank/train/checkpoint.h"
@@ -112,6 +113,11 @@ class Run {
       lr_ = test.rate;
       observer_.on_note("`lr` " + test.reason);
     }
+    const std::int64_t evaluations = (steps_ + eval_every_ - 1) / eval_every_;
+    if (options_.early_stopping >= evaluations && options_.early_stopping > 0)
+      observer_.on_note(fmt::format("`early-stopping` {} never ends this run before its last step: {} come after its start; lower it, "
+                                    "or `eval-every` ({})",
+                                    options_.early_stopping, core::counted(evaluations, "evaluation"), eval_every_));
     observer_.on_start(0, steps_);
     together(sync_, [&] {
       if (!first_rank()) return;
@@ -513,9 +519,7 @@ Trainer::Trainer(Objective& objective, TrainOptions options, fs::path out, core:
       out_(std::move(out)),
       identity_(std::move(identity)),
       stop_(stop),
-      sync_(sync) {}
-
-TrainResult Trainer::run(TrainObserver& observer, bool resume, bool force) {
+      sync_(sync) {
   if (options_.early_stopping > 0 && !objective_.has_validation()) {
     throw ConfigError("`early-stopping` needs validation data: give `val-data` or `val-split`");
   }
@@ -524,6 +528,9 @@ TrainResult Trainer::run(TrainObserver& observer, bool resume, bool force) {
         "`delta-l1`, `delta-l2`, `orthogonality` and `max-delta-norm` act on the factors of a low-rank "
         "adapter, and there is none: leave them out, or use `method` lora");
   }
+}
+
+TrainResult Trainer::run(TrainObserver& observer, bool resume, bool force) {
   return Run(objective_, options_, out_, identity_, stop_, or_alone(sync_), observer).run(resume, force);
 }
 

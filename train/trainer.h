@@ -99,7 +99,7 @@ class Trainer {
   /// matter, data and base hashes, versions); the options above that matter are added under their names on the command
   /// line ("--lr") where it lacks them. `stop`: set by a signal handler to the signal's number. `sync`: the other
   /// ranks, each of which has such a Trainer, on one shared `out`: all take the same steps and end at the same one, and
-  /// rank 0 alone writes, and tells its observer.
+  /// rank 0 alone writes, and tells its observer. ConfigError for options that do not go with the objective.
   Trainer(Objective& objective, TrainOptions options, std::filesystem::path out, core::Json identity,
           std::atomic<int>* stop = nullptr, GradSync* sync = nullptr);
   /// Trains to the end, or from the newest valid checkpoint when `resume`. DataError when a loss or gradient is not

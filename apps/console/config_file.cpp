@@ -8,7 +8,6 @@
 #include <set>
 
 #include "lowrank/apps/console/foreign_config.h"
-#include "lowrank/apps/console/yaml_file.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
@@ -33,27 +32,6 @@ const OptionSpec* option_of_name(const Verb& verb, const std::string& name) {
   const auto it = std::find_if(verb.options.begin(), verb.options.end(),
                                [&](const OptionSpec& option) { return option.name == name; });
   return it == verb.options.end() ? nullptr : &*it;
-}
-
-Json value_of(const OptionSpec& option, const std::string& file, const std::string& key, const YAML::Node& node) {
-  const std::string where = place_of(file, node);
-  const bool list = option.type == OptionType::kTexts;
-  // "a,b" of argv may be a list in a file: names of modules, numbers of layers.
-  const bool joined = option.value == "LIST" || option.value == "RANGES";
-  if (node.IsMap()) throw ConfigError(fmt::format("{}: '{}' is a value or a list of values", where, key));
-  if (node.IsSequence() && !list && !joined) throw ConfigError(fmt::format("{}: '{}' takes one value", where, key));
-  if (node.IsScalar()) {
-    const Json one = recipes::parse_value(option, node.Scalar(), where);
-    return list ? Json::array({one}) : one;
-  }
-  Json values = Json::array();
-  std::string words;
-  for (const auto& item : node) {
-    if (!item.IsScalar()) throw ConfigError(fmt::format("{}: '{}' is a list of plain values", where, key));
-    values.push_back(recipes::parse_value(option, item.Scalar(), where));
-    words += (words.empty() ? "" : ",") + item.Scalar();
-  }
-  return list ? values : Json(words);
 }
 
 /// A name that is not in the verb's table, and the line where it stands.
@@ -135,6 +113,27 @@ void read_run(const Verb& verb, const std::string& file, const YAML::Node& root,
 }
 
 }  // namespace
+
+core::Json value_of(const OptionSpec& option, const std::string& file, const std::string& key, const YAML::Node& node) {
+  const std::string where = place_of(file, node);
+  const bool list = option.type == OptionType::kTexts;
+  // "a,b" of argv may be a list in a file: names of modules, numbers of layers.
+  const bool joined = option.value == "LIST" || option.value == "RANGES";
+  if (node.IsMap()) throw ConfigError(fmt::format("{}: '{}' is a value or a list of values", where, key));
+  if (node.IsSequence() && !list && !joined) throw ConfigError(fmt::format("{}: '{}' takes one value", where, key));
+  if (node.IsScalar()) {
+    const Json one = recipes::parse_value(option, node.Scalar(), where);
+    return list ? Json::array({one}) : one;
+  }
+  Json values = Json::array();
+  std::string words;
+  for (const auto& item : node) {
+    if (!item.IsScalar()) throw ConfigError(fmt::format("{}: '{}' is a list of plain values", where, key));
+    values.push_back(recipes::parse_value(option, item.Scalar(), where));
+    words += (words.empty() ? "" : ",") + item.Scalar();
+  }
+  return list ? values : Json(words);
+}
 
 void read_config_file(const Verb& verb, const std::string& file, GivenOptions& given) {
   use_yaml_file(file, "a mapping of option names to values", [&](const YAML::Node& root) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lowrank/apps/console/options.h"
+#include "lowrank/apps/console/yaml_file.h"
 
 namespace lowrank::apps {
 
@@ -16,6 +17,10 @@ struct GivenOptions {
   std::map<std::string, std::string> sources;
   std::vector<std::string> positionals;
 };
+
+/// What a node of a YAML file says of an option, as argv would: a list of words where the option takes several, or words
+/// with commas. `key`: its name in the file. ConfigError with the line.
+core::Json value_of(const OptionSpec& option, const std::string& file, const std::string& key, const YAML::Node& node);
 
 /// Adds what the file gives and `given` lacks. A name may have underscores for dashes, `model` stands for the MODEL
 /// after the verb, and lists stand where words with commas would. Of a run.json everything is taken but where the run

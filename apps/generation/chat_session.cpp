@@ -44,7 +44,7 @@ ChatSession::ChatSession(const Opened& opened, const recipes::AdapterSwitch& ada
     : opened_(opened),
       adapters_(adapters),
       console_(options),
-      sampling_(sampling_options(options)),
+      sampling_(sampling_options(options, console_)),
       stops_(sampling_.stop),
       chat_(chat_asked_for(options)),
       cache_(1, sampling_.cache) {

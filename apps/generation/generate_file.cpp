@@ -53,7 +53,7 @@ int generate_file(const Options& options) {
   spec.overwrite = options.flag("overwrite");
   spec.layout = layout_asked_for(options);
   spec.chat = chat_asked_for(options);
-  spec.sampling = sampling_options(options);
+  spec.sampling = sampling_options(options, console);
   spec.beams = search_options(options);
   spec.batch_size = options.integer_in("batch-size", 1, 1 << 20);
   spec.adapters = adapters_asked_for(options);

@@ -1,6 +1,11 @@
 #include "lowrank/apps/generation/sampling_options.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <limits>
+#include <string>
+#include <vector>
 
 namespace lowrank::apps {
 
@@ -46,7 +51,21 @@ void append_sampling_options(Verb& verb, std::int64_t max_new_tokens) {
       });
 }
 
-models::GenerateOptions sampling_options(const Options& options) {
+namespace {
+
+void say_what_is_idle(const Options& options, const Console& console) {
+  std::vector<std::string> idle;
+  for (const char* name : {"top-k", "top-p", "seed"})
+    if (options.given(name)) idle.push_back(fmt::format("--{}", name));
+  if (idle.empty()) return;
+  // On stderr: a pipe gets the answer alone.
+  console.warning(fmt::format("{} {} nothing at --temperature 0, which draws nothing; give a temperature above 0, such as 0.7",
+                              fmt::join(idle, ", "), idle.size() == 1 ? "does" : "do"));
+}
+
+}  // namespace
+
+models::GenerateOptions sampling_options(const Options& options, const Console& console) {
   constexpr double kMax = std::numeric_limits<double>::max();
   models::GenerateOptions sampling;
   sampling.max_new_tokens = options.integer_in("max-new-tokens", 1, 1 << 24);
@@ -63,6 +82,7 @@ models::GenerateOptions sampling_options(const Options& options) {
     if (text.empty()) options.fail("stop", "an empty text would stop every answer at once; leave it out");
   }
   sampling.seed = static_cast<std::uint64_t>(options.integer_in("seed", 0, std::numeric_limits<std::int64_t>::max()));
+  if (sampling.temperature == 0 && !options.given("beams")) say_what_is_idle(options, console);
   sampling.ignore_eos = options.flag("ignore-eos");
   const std::string cache = options.text("cache-dtype");
   sampling.cache = cache == "int8"       ? models::KvDtype::kInt8

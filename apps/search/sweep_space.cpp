@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lowrank/apps/console/config_file.h"
 #include "lowrank/apps/console/yaml_file.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
@@ -32,18 +33,11 @@ struct Reader {
     return found;
   }
 
-  /// The value of an option, one by one checked as the command line's are; lists become the list's words.
+  /// The value of an option, checked as the command line's.
   Json value(const OptionSpec& option, const YAML::Node& node) const {
-    const std::string where = place_of(file, node);
-    if (option.type == OptionType::kTexts) {
-      Json list = Json::array();
-      if (node.IsScalar()) list.push_back(recipes::parse_value(option, node.as<std::string>(), where));
-      for (const auto& item : node)
-        if (node.IsSequence()) list.push_back(recipes::parse_value(option, scalar(item), where));
-      if (list.empty()) fail(node, fmt::format("a choice of {} is a value or a list of values", option.name));
-      return list;
-    }
-    return recipes::parse_value(option, scalar(node), where);
+    if (!node.IsScalar() && node.size() == 0)
+      fail(node, fmt::format("a choice of {} is a value or a list of values", option.name));
+    return value_of(option, file, option.name, node);
   }
 
   std::string scalar(const YAML::Node& node) const { return scalar_of(file, node); }

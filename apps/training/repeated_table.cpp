@@ -6,6 +6,7 @@
 
 #include "lowrank/apps/console/signals.h"
 #include "lowrank/apps/training/recipe_verb.h"
+#include "lowrank/core/number.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::apps {
@@ -48,8 +49,8 @@ int end_of_several(const recipes::RepeatedResult& result, const Console& console
     const bool helps = json["learning_curve"]["more_helps"];
     console.line(fmt::format(
         "the last doubling of the data lowered the validation loss by {:.4f} nats; another would by about {:.4f} "
-        "(perplexity {:+.1f} %): {}",
-        last, next, 100 * std::expm1(-next), helps ? "more data would help" : "more data would help little"));
+        "(perplexity {} %): {}",
+        last, next, core::format_change(100 * std::expm1(-next)), helps ? "more data would help" : "more data would help little"));
   } else {
     for (const auto& [split, s] : json["summary"].items()) {
       console.line(fmt::format("{}: mean {:.4f}, standard deviation {:.4f}, {:.4f} to {:.4f} over {} runs", split,

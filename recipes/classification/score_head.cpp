@@ -8,13 +8,16 @@
 #include "lowrank/core/json.h"
 #include "lowrank/core/json_text.h"
 #include "lowrank/core/visible.h"
+#include "lowrank/lora/target_parameters.h"
 
 namespace lowrank::recipes {
 
 models::LoadedClassifier make_classifier(const TrainingRun& run, const AdapterSpec& spec,
                                          const models::LoadedModel& model, std::uint64_t seed, std::int64_t labels) {
   if (run.start) {
-    check_against_adapter(spec, run.fields, lora::read_adapter_config(*run.start));
+    check_against_adapter(spec, run.fields, lora::read_adapter_config(*run.start), [&](const lora::LoraConfig& config) {
+      return lora::targets_in(model.decoder->slot_table(), config);
+    });
     std::vector<std::string> notes;
     models::LoadedClassifier loaded = models::load_classifier(model.decoder, *run.start, &notes);
     for (const std::string& note : notes) run.observer.note(note);
@@ -26,6 +29,7 @@ models::LoadedClassifier make_classifier(const TrainingRun& run, const AdapterSp
                       "from the base",
                       run.start->string(), found, labels));
     }
+    take_dropout(spec, loaded.adapter);
     return loaded;
   }
   models::SequenceClassifier classifier = models::new_classifier(model, labels, seed);

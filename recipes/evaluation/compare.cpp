@@ -14,6 +14,7 @@
 #include "lowrank/core/text.h"
 #include "lowrank/data/perturb.h"
 #include "lowrank/recipes/evaluation/named_paths.h"
+#include "lowrank/recipes/run/adapter_facts.h"
 #include "lowrank/recipes/run/opened.h"
 #include "lowrank/recipes/run/samples.h"
 #include "lowrank/train/out_place.h"
@@ -96,6 +97,7 @@ Contest open_contest(const EvaluateSpec& spec, const Fields& fields, Observer& o
   for (const NamedPaths& model : models_asked_for(spec, fields, !contest.adapters.empty())) {
     const fs::path& path = model.paths.front();
     if (fs::is_regular_file(path / "adapter_config.json")) {
+      refuse_own_tokens(path, contest.opened.decoder());
       std::vector<std::string> notes;
       contest.adapters.push_back(lora::load_peft(contest.opened.decoder().slot_table(), path, &notes, model.name));
       for (const std::string& note : notes) observer.warning(note);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lowrank/core/number.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::recipes {
@@ -46,9 +47,9 @@ std::string shown(const std::optional<eval::Interval>& interval, int digits, dou
 /// A change of nll as a change of perplexity in per cent.
 std::string shown_change(const TextResult& result) {
   const auto percent = [](double nats) { return 100 * std::expm1(nats); };
-  std::string text = fmt::format("{:+.1f} %", percent(result.difference));
+  std::string text = core::format_change(percent(result.difference)) + " %";
   if (const auto& i = result.difference_interval)
-    text += fmt::format(" ({:+.1f} to {:+.1f})", percent(i->low), percent(i->high));
+    text += fmt::format(" ({} to {})", core::format_change(percent(i->low)), core::format_change(percent(i->high)));
   return text;
 }
 
@@ -97,7 +98,7 @@ eval::ReportTable text_table(const Comparison& comparison) {
                             m == 0 ? "" : fmt::format("{:.4f}", r.kl)});
       if (perturbed)
         table.rows.back().push_back(clean == nullptr ? ""
-                                                     : fmt::format("{:+.1f} %", 100 * added_cost(r, clean->models[m])));
+                                                     : core::format_change(100 * added_cost(r, clean->models[m])) + " %");
     }
   }
   return table;
@@ -117,7 +118,7 @@ eval::ReportTable question_table(const Comparison& comparison) {
         const double scale = is_share(r.name) ? 100 : 1;
         table.rows.push_back({first ? set.name : "", comparison.models[m].name, core::format_count(set.questions),
                               r.name, fmt::format("{:.1f}{}", scale * r.value, is_share(r.name) ? " %" : ""),
-                              shown(r.interval, 1, scale), m == 0 ? "" : fmt::format("{:+.1f}", scale * r.difference),
+                              shown(r.interval, 1, scale), m == 0 ? "" : core::format_change(scale * r.difference),
                               m == 0 ? "" : shown(r.difference_interval, 1, scale)});
         first = false;
       }

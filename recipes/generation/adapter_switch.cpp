@@ -67,6 +67,7 @@ AdapterSwitch::AdapterSwitch(models::DecoderImpl& decoder, const std::vector<Nam
     : named_(adapters) {
   const lora::SlotTable table = decoder.slot_table();
   for (const NamedAdapter& adapter : named_) {
+    refuse_own_tokens(adapter.directory, decoder);
     std::vector<std::string> notes;
     adapters_.push_back(lora::load_peft(table, adapter.directory, &notes, adapter.name));
     adapters_.back().set_enabled(false);

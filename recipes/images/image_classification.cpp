@@ -259,7 +259,9 @@ ModelResult finetune_images(const FinetuneSpec& asked, Observer& observer) {
   report.remarks.emplace_back("classifier", head.how);
   std::optional<lora::Injected> adapter;
   if (start) {
-    check_against_adapter(spec.adapter, fields, lora::read_adapter_config(*start));
+    check_against_adapter(spec.adapter, fields, lora::read_adapter_config(*start), [&](const lora::LoraConfig& config) {
+      return lora::targets_in(model.network.network(), config);
+    });
     adapter.emplace(lora::load_injected(model.network.network(), *start));
   } else if (lora) {
     adapter.emplace(lora::inject(model.network.network(),

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "lowrank/core/error.h"
 #include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/hub/cache.h"
@@ -34,6 +35,14 @@ fs::path adapter_folder(const fs::path& adapter, const std::string& field) {
                   core::printable(folder.value_or(adapter).string(), 1000), field);
   if (folder) throw MissingError(problem);
   data::hub::throw_not_here(problem + ", or ORG/NAME", adapter, data::hub::RepoType::kModel);
+}
+
+void refuse_own_tokens(const fs::path& adapter, const models::DecoderImpl& model) {
+  const auto grown = models::grown_vocabulary(adapter, model.config());
+  if (!grown) return;
+  throw ConfigError(fmt::format("the adapter in {} brings tokens of its own (its vocabulary has {} rows, the base's {}), and such "
+                                "adapters are used one at a time: give it alone, as the one `adapter`",
+                                adapter.string(), grown->rows, model.config().vocab_size));
 }
 
 std::string also_trained(const lora::Adapter& adapter) {

@@ -98,9 +98,10 @@ MemoryPlan memory_plan(const PlannedStep& step) {
   plan.head = kernels::head_scratch_bytes(tokens, config.vocab_size, width, 4) + bytes(tokens * width, element);
   // An adapter's own products are no gradients.
   const lora::SlotTable table = step.decoder.slot_table();
-  std::int64_t largest = 0, widest = 0, of_adapters = 0;
+  std::int64_t largest = 0, widest = 0, of_adapters = 0, thin = 0;
   for (const lora::LinearSlot& slot : table.slots) {
     of_adapters += slot->kept_per_token();
+    thin += slot->thin_per_token();
     if (slot->path() == table.head) continue;
     largest = std::max(largest, slot->base().out_features() * slot->base().in_features());
     widest = std::max(widest, slot->base().in_features());
@@ -114,6 +115,7 @@ MemoryPlan memory_plan(const PlannedStep& step) {
   const std::uint64_t beside_head = std::clamp(less(peak, plan.head), of_layers, std::max(of_layers, of_one));
   // Each computed-again layer's input; the last norm's input and output.
   plan.activations = beside_head + bytes(tokens * (again + 2) * width, element);
+  if (element == 2) plan.activations += bytes(tokens * thin * (layers - again) / std::max<std::int64_t>(1, layers), 2);
   plan.workspace = kFirstProducts + less(peak, beside_head + plan.head) +
                    static_cast<std::uint64_t>(kPanels * static_cast<double>(std::min(4 * largest, kPanelBytes)));
   // What computes bf16 in fp32 turns a product's rows into those first.

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/number.h"
 #include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
 #include "lowrank/eval/forgetting.h"
@@ -116,8 +117,8 @@ void report_overfitting(RunReport& report, const train::TrainResult& result, tra
                               {"validation_loss", validation->loss},
                               {"nats", gap}};
     report.findings_text +=
-        fmt::format("training data {:.4f}, validation {:.4f} nats a token with this result: a gap of {:+.4f}\n",
-                    train.loss, validation->loss, gap);
+        fmt::format("training data {:.4f}, validation {:.4f} nats a token with this result: a gap of {}\n",
+                    train.loss, validation->loss, core::format_change(gap, 4));
   }
   if (adapter == nullptr) return;
   std::vector<lora::UpdateNorm> norms = lora::update_norms(*adapter);
@@ -169,9 +170,10 @@ void bound_forgetting(RunReport& report, train::TrainResult& result, train::Caus
                                    {"held", change <= std::log1p(bound)},
                                    {"choosing", {{"base_loss", search.base_nll}, {"points", points}}}};
   std::string text = fmt::format(
-      "forgetting: ΔW scaled by {:.4g}, so that general perplexity changes by {:+.2f} % ({:+.2f} % unscaled; "
+      "forgetting: ΔW scaled by {:.4g}, so that general perplexity changes by {} % ({} % unscaled; "
       "bound {:g} %), measured on text that took no part in the choice\n",
-      search.scale, percent_change(change), percent_change(full->loss - before->loss), 100 * bound);
+      search.scale, core::format_change(percent_change(change), 2),
+      core::format_change(percent_change(full->loss - before->loss), 2), 100 * bound);
   const train::EvalResult *start = find(result.before, "validation"), *now = find(result.after, "validation"),
                           *whole = find(unscaled, "validation");
   if (now != nullptr && whole->loss < start->loss) {

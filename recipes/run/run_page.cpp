@@ -8,6 +8,7 @@
 #include <ctime>
 
 #include "lowrank/core/json_text.h"
+#include "lowrank/core/number.h"
 #include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
 #include "lowrank/recipes/run/curves.h"
@@ -45,7 +46,7 @@ eval::ReportTable gap_table(const eval::Curve& validation, const eval::Curve& ga
     for (const auto& [at, loss] : validation.points) {
       if (at != step) continue;
       table.rows.push_back({fmt::format("{:.0f}", step), fmt::format("{:.4f}", loss - difference),
-                            fmt::format("{:.4f}", loss), fmt::format("{:+.4f}", difference)});
+                            fmt::format("{:.4f}", loss), core::format_change(difference, 4)});
     }
   }
   return table;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lowrank/core/number.h"
 #include "lowrank/core/text.h"
 
 namespace lowrank::recipes {
@@ -38,7 +39,7 @@ std::vector<std::vector<std::string>> result_rows(const train::TrainResult& resu
       const double p0 = std::exp(before.loss), p1 = std::exp(after.loss);
       rows.push_back({after.split, core::format_count(after.tokens), fmt::format("{:.4f}", before.loss),
                       fmt::format("{:.4f}", after.loss), fmt::format("{:.2f}", p0), fmt::format("{:.2f}", p1),
-                      fmt::format("{:+.1f} %", 100.0 * (p1 / p0 - 1))});
+                      core::format_change(100.0 * (p1 / p0 - 1)) + " %"});
     }
   }
   return rows;

@@ -14,6 +14,7 @@
 #include "lowrank/kernels/gemm/kept.h"
 #include "lowrank/kernels/gemm/product.h"
 #include "lowrank/lora/mlx_adapter.h"
+#include "lowrank/lora/target_parameters.h"
 #include "lowrank/recipes/run/adapter_facts.h"
 #include "lowrank/recipes/run/base_remarks.h"
 #include "lowrank/recipes/run/finished_run.h"
@@ -27,7 +28,6 @@
 #include "lowrank/recipes/run/step_profile.h"
 #include "lowrank/recipes/run/tensorboard_log.h"
 #include "lowrank/train/checkpoint.h"
-#include "lowrank/train/run_folder.h"
 
 namespace lowrank::recipes {
 
@@ -224,7 +224,7 @@ void TrainingRun::open_folder(const std::vector<fs::path>& inputs) {
     for (const Json& path : fields.get(name)) kept.emplace_back(path.get<std::string>());
   }
   train::together(sync, [&] {
-    if (sync.rank() == 0) lock_ = train::open_run_folder(spec.out, spec.resume, spec.overwrite, kept);
+    if (sync.rank() == 0) folder_ = train::open_run_folder(spec.out, spec.resume, spec.overwrite, kept);
   });
   require_shared_folder();
 }
@@ -401,9 +401,11 @@ lora::Adapter TrainingRun::make_adapter(const AdapterSpec& adapter_spec, const l
     }
     return adapter;
   }
-  check_against_adapter(adapter_spec, fields, lora::read_adapter_config(*start));
+  check_against_adapter(adapter_spec, fields, lora::read_adapter_config(*start),
+                        [&](const lora::LoraConfig& config) { return lora::targets_in(slots, config); });
   std::vector<std::string> notes;
   lora::Adapter adapter = lora::load_peft(slots, *start, &notes);
+  take_dropout(adapter_spec, adapter);
   for (const std::string& note : notes) observer.note(note);
   say_other_form(*start, base_form(report.base_dtype), observer);
   report.loftq = form_of_loftq(*start).has_value();
@@ -411,6 +413,10 @@ lora::Adapter TrainingRun::make_adapter(const AdapterSpec& adapter_spec, const l
 }
 
 void TrainingRun::take(const lora::Adapter& adapter) {
+  if (adapter.parameter_count() == 0 && !adapter.beside_text().empty())
+    throw ConfigError(fmt::format("the adapter in {} is on nothing but modules that text does not pass through (such as '{}'), so that "
+                                  "nothing of it can be trained here; start from one that is on the language model, or from the base",
+                                  start->string(), core::printable(adapter.beside_text().front().path, 200)));
   check_update_fields(fields, adapter);
   report.adapter = adapter.config();
   report.adapted_modules = adapter.slots().size();
@@ -575,10 +581,6 @@ void TrainingRun::train(RunResult& result, train::Objective& objective, const tr
     result.state = RunResult::State::kDryRun;
     return part(shares, sync);
   }
-  train::together(sync, [&] {
-    if (sync.rank() == 0) train::write_run_json(out, result.run);
-  });
-
   Json same = fields.identity();
   same.update(facts);
   same["lowrank"] = report.environment["lowrank"];
@@ -587,6 +589,9 @@ void TrainingRun::train(RunResult& result, train::Objective& objective, const tr
   train::TrainOptions settled = options;
   settled.longer = longer_;
   train::Trainer trainer(objective, settled, out, same, observer.stop_flag(), observer.ranks());
+  train::together(sync, [&] {
+    if (sync.rank() == 0) train::write_run_json(out, result.run);
+  });
   TensorBoardLog logged(observer, out / kEventFile);
   train::TrainObserver& all = spec.tensorboard ? static_cast<train::TrainObserver&>(logged) : observer;
   std::optional<kernels::gemm::KeptPanels> panels;

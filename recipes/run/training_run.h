@@ -18,6 +18,7 @@
 #include "lowrank/recipes/run/run_report.h"
 #include "lowrank/recipes/spec/settings.h"
 #include "lowrank/train/objective.h"
+#include "lowrank/train/run_folder.h"
 
 namespace lowrank::recipes {
 
@@ -118,7 +119,7 @@ class TrainingRun {
   SharedBase* base_ = nullptr;                 // of load(), which outlives the run
   at::Device device_ = at::kCPU;
   kernels::RuntimeScope runtime_;              // threads and kernels of the spec
-  std::unique_ptr<core::DirectoryLock> lock_;  // of `out`; none with dry_run
+  std::unique_ptr<train::RunFolder> folder_;  // `out`, locked; none with dry_run
 };
 
 /// The command of a run, as it was given or as its fields say.

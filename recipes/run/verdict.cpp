@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lowrank/core/number.h"
 #include "lowrank/core/table.h"
 #include "lowrank/core/text.h"
 #include "lowrank/eval/bootstrap.h"
@@ -50,10 +51,10 @@ struct Writer {
   /// " (-0.12 to -0.08 with 95 % confidence, 41 texts)".
   std::string certainty(const Verdict::Change& change) const {
     if (change.has_interval)
-      return fmt::format(" ({:+.4f}, with 95 % confidence {:+.4f} to {:+.4f})", change.after - change.before,
-                         change.low, change.high);
-    return fmt::format(" ({:+.4f}; on {} too little to say how certain that is)", change.after - change.before,
-                       counted(change.units));
+      return fmt::format(" ({}, with 95 % confidence {} to {})", core::format_change(change.after - change.before, 4),
+                         core::format_change(change.low, 4), core::format_change(change.high, 4));
+    return fmt::format(" ({}; on {} too little to say how certain that is)",
+                       core::format_change(change.after - change.before, 4), counted(change.units));
   }
   std::string counted(std::size_t units) const {
     const char* const what = facts.unit == "token" ? "piece" : facts.unit.c_str();
@@ -122,10 +123,11 @@ struct Writer {
     const auto percent = [](double nats) { return 100 * std::expm1(nats); };
     std::string range;
     if (change.has_interval)
-      range = fmt::format(", with 95 % confidence {:+.1f} to {:+.1f} %", percent(change.low), percent(change.high));
-    verdict.forgotten_text = fmt::format("perplexity of general data {:.2f} at the start, {:.2f} now ({:+.1f} %{})",
+      range = fmt::format(", with 95 % confidence {} to {} %", core::format_change(percent(change.low)),
+                          core::format_change(percent(change.high)));
+    verdict.forgotten_text = fmt::format("perplexity of general data {:.2f} at the start, {:.2f} now ({} %{})",
                                          std::exp(change.before), std::exp(change.after),
-                                         percent(change.after - change.before), range);
+                                         core::format_change(percent(change.after - change.before)), range);
     if (change.after - change.before > std::log1p(kForgot) && facts.fields->contains("max-forgetting") &&
         !facts.fields->given("max-forgetting"))
       verdict.forgotten_text += "; `max-forgetting` 5% bounds that";

@@ -70,7 +70,11 @@ std::vector<std::pair<std::string, Number>> pattern_entries(const std::vector<st
     if (at == std::string::npos || at == 0 || std::from_chars(text.data() + at + 1, end, value).ptr != end) {
       fields.fail(name, "expected MODULE=NUMBER, such as q_proj=4, found '" + text + "'");
     }
-    entries.emplace_back(text.substr(0, at), value);
+    const std::string module = text.substr(0, at);
+    const auto same = [&](const auto& entry) { return entry.first == module; };
+    if (std::any_of(entries.begin(), entries.end(), same))
+      fields.fail(name, "names '" + module + "' twice; give it one number");
+    entries.emplace_back(module, value);
   }
   return entries;
 }
@@ -129,13 +133,14 @@ Targets in_order(Targets targets) {
 }  // namespace
 
 const std::vector<std::string>& brought_by_adapter() {
-  static const std::vector<std::string> names = {"rank",    "alpha",           "dropout", "rslora",       "dora",          "targets",
+  static const std::vector<std::string> names = {"rank",    "alpha",           "rslora",       "dora",          "targets",
                                                  "target-parameters", "bias", "modules-to-save", "exclude", "layers",
                                                  "rank-pattern", "alpha-pattern", "init", "add-tokens"};
   return names;
 }
 
-void check_against_adapter(const AdapterSpec& spec, const Fields& fields, const lora::LoraConfig& config) {
+void check_against_adapter(const AdapterSpec& spec, const Fields& fields, const lora::LoraConfig& config,
+                           const TargetsOf& targets_of) {
   const std::string from = spec.adapter.value_or("the adapter");
   const auto differs = [&](const std::string& name, const std::string& has) {
     fields.fail(name, fmt::format("contradicts the adapter that the run starts from ({} has {}); leave `{}` out", from,
@@ -144,13 +149,14 @@ void check_against_adapter(const AdapterSpec& spec, const Fields& fields, const 
   if (spec.rank && *spec.rank != config.r) differs("rank", fmt::format("r = {}", config.r));
   if (spec.alpha && *spec.alpha != config.lora_alpha)
     differs("alpha", fmt::format("lora_alpha = {}", config.lora_alpha));
-  if (spec.dropout && *spec.dropout != config.lora_dropout) {
-    differs("dropout", fmt::format("lora_dropout = {}", config.lora_dropout));
-  }
   if (spec.rslora && !config.use_rslora) differs("rslora", "use_rslora = false");
   if (spec.dora && !config.use_dora) differs("dora", "use_dora = false");
   if (spec.targets && in_order(names_or_regex(*spec.targets)) != in_order(config.target_modules)) {
-    differs("targets", "target_modules of its own");
+    lora::LoraConfig asked = config;
+    asked.target_modules = names_or_regex(*spec.targets);
+    const lora::Match found = targets_of(asked);
+    if (!found.unused_targets.empty() || found.modules != targets_of(config).modules)
+      differs("targets", "target_modules of its own");
   }
   if (spec.target_parameters && in_order(split_list(*spec.target_parameters, ',')) != in_order(config.target_parameters)) {
     differs("target-parameters", "target_parameters of its own");
@@ -161,6 +167,16 @@ void check_against_adapter(const AdapterSpec& spec, const Fields& fields, const 
   }
   for (const char* name : {"exclude", "layers", "rank-pattern", "alpha-pattern", "init", "add-tokens"}) {
     if (fields.given(name)) differs(name, "its own");
+  }
+}
+
+void take_dropout(const AdapterSpec& spec, lora::Adapter& adapter) {
+  if (!spec.dropout) return;
+  try {
+    adapter.set_dropout(*spec.dropout);
+  } catch (...) {
+    adapter.detach();
+    throw;
   }
 }
 

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
 #include "lowrank/data/dataset.h"
 #include "lowrank/data/plan.h"
+#include "lowrank/lora/adapter.h"
 #include "lowrank/lora/config.h"
+#include "lowrank/lora/match.h"
 #include "lowrank/recipes/spec/specs.h"
 #include "lowrank/train/trainer.h"
 
@@ -17,10 +20,16 @@ namespace lowrank::recipes {
 lora::LoraConfig lora_config(const AdapterSpec& spec, const Fields& fields);
 /// FieldError for a given field of adapters, where none is trained.
 void refuse_adapter_fields(const Fields& fields);
-/// FieldError when a field contradicts the config of the adapter that the run starts from.
 /// Names of fields that an adapter which a run starts from brings: they are refused beside it where they differ.
 const std::vector<std::string>& brought_by_adapter();
-void check_against_adapter(const AdapterSpec& spec, const Fields& fields, const lora::LoraConfig& config);
+/// What a config's targets are in the model of a run.
+using TargetsOf = std::function<lora::Match(const lora::LoraConfig&)>;
+/// FieldError when a field contradicts the config of the adapter that the run starts from.
+void check_against_adapter(const AdapterSpec& spec, const Fields& fields, const lora::LoraConfig& config,
+                           const TargetsOf& targets_of);
+/// `dropout`, where it is given, in the place of that of the adapter that the run starts from. ConfigError where it cannot
+/// have any; then it is detached.
+void take_dropout(const AdapterSpec& spec, lora::Adapter& adapter);
 
 /// seq_len, or min(1024, the model's positions); FieldError where it exceeds them.
 int sequence_length(const DataSpec& spec, const Fields& fields, std::int64_t max_positions);

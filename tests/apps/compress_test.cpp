@@ -86,6 +86,11 @@ TEST_CASE("the whole rank says the same as before, a DoRA's too", "[e2e]") {
   train.insert(train.end(), extra.begin(), extra.end());
   REQUIRE(run(train).exit == 0);
   const Json whole = run_json(compress(dir.path(), "whole", {"--rank", "64"}));
+  if (extra.empty()) {
+    const std::string said = run(compress(dir.path(), "again", {"--rank", "64"})).out;
+    CHECK(contains(said, "every module keeps its whole rank, so that the result says what the adapter said; give a --rank below 4"));
+    CHECK_FALSE(contains(run(compress(dir.path(), "less", {"--rank", "2"})).out, "keeps its whole rank"));
+  }
   CHECK(std::abs(whole["kl"].get<double>()) < 1e-7);
   const auto losses = [&](const std::string& adapter) {
     return run_json({"evaluate", stories(), "--adapter", (dir / adapter).string(), "--data",

@@ -385,3 +385,19 @@ TEST_CASE("keys and values in fewer bytes answer alike in every way of asking", 
   }
   check_mistake({"generate", stories(), "--prompt", "a", "--cache-dtype", "int4"}, 2, {"--cache-dtype", "int8"});
 }
+
+TEST_CASE("what does nothing without draws is said once, beside the answer", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const std::vector<std::string> words = {"generate", stories(), "--prompt", "Once", "--max-new-tokens", "4"};
+  const auto asked = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), words.begin(), words.end());
+    return run(more);
+  };
+  const CommandResult greedy = asked({});
+  CHECK(greedy.err.empty());
+  const CommandResult idle = asked({"--top-k", "5", "--seed", "3"});
+  CHECK(idle.out == greedy.out);
+  CHECK(contains(idle.err, "--top-k, --seed do nothing at --temperature 0"));
+  CHECK(contains(asked({"--temperature", "0", "--top-p", "0.9"}).err, "--top-p does nothing at --temperature 0"));
+  CHECK(asked({"--temperature", "0.7", "--top-k", "5"}).err.empty());
+}

@@ -103,6 +103,7 @@ TEST_CASE("options of methods that contradict each other are refused in one sent
   const auto refused = [&](std::vector<std::string> options) {
     const CommandResult result = run(finetune(text, dir / "out", options));
     CHECK(result.exit == 2);
+    CHECK_FALSE(fs::exists(dir / "out"));  // no run began
     return result.err;
   };
   CHECK(contains(refused({"--dora", "--init", "pissa"}), "use_dora does not go with the initialisation 'pissa'"));
@@ -110,6 +111,10 @@ TEST_CASE("options of methods that contradict each other are refused in one sent
   CHECK(contains(refused({"--init", "pisa"}), "did you mean 'pissa'"));
   CHECK(contains(refused({"--lora-plus-ratio", "0"}), "--lora-plus-ratio"));
   CHECK(contains(refused({"--use-dora"}), "--dora"));
+  CHECK(contains(refused({"--rank-pattern", "q_proj=4", "q_proj=8"}), "--rank-pattern: names 'q_proj' twice"));
+  CHECK(contains(refused({"--alpha-pattern", "q_proj=4", "q_proj=4"}), "--alpha-pattern: names 'q_proj' twice"));
+  CHECK(contains(refused({"--rank-pattern", "nothing=4"}), "no adapted module is named 'nothing'"));
+  CHECK(contains(refused({"--early-stopping", "2", "--val-split", "0"}), "--early-stopping needs validation data"));
   CHECK(contains(refused({"--modules-to-save", "lm_hed"}), "did you mean 'lm_head'"));
   CHECK(contains(refused({"--modules-to-save", "q_proj"}), "both name 'q_proj'"));
   CHECK(contains(refused({"--bias", "all"}), "this model's modules have no biases"));
@@ -136,4 +141,25 @@ TEST_CASE("options of methods that contradict each other are refused in one sent
     words.insert(words.end(), option.begin(), option.end());
     CHECK(contains(whole(words), "contradicts the adapter that the run starts from"));
   }
+}
+
+TEST_CASE("going on from an adapter that is on a picture's encoder alone is refused in one sentence", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir dir;
+  const fs::path model = dir / "model";
+  fs::copy(golden_dir() / "models" / "gemma3-pictures", model);
+  for (const char* file : {"tokenizer.json", "tokenizer_config.json"}) fs::copy_file(fs::path(stories()) / file, model / file);
+  fs::create_directories(dir / "adapter");
+  const std::string module = "vision_tower.encoder.layers.0.mlp.fc1";
+  lowrank::formats::write_safetensors(dir / "adapter" / "adapter_model.safetensors",
+                                      {random_tensor("base_model.model.model." + module + ".lora_A.weight", 2, 8, 0.1),
+                                       random_tensor("base_model.model.model." + module + ".lora_B.weight", 8, 2, 0.1)});
+  write_text(dir / "adapter" / "adapter_config.json",
+             Json{{"base_model_name_or_path", model.string()}, {"peft_type", "LORA"}, {"r", 2}, {"target_modules", {"fc1"}}}.dump());
+  write_text(dir / "pairs.jsonl", R"({"prompt": "a", "chosen": "b", "rejected": "c"})" "\n");
+  const CommandResult result = run({"align", "dpo", model.string(), "--adapter", (dir / "adapter").string(), "--data",
+                                    (dir / "pairs.jsonl").string(), "--out", (dir / "out").string(), "--quiet"});
+  CHECK(result.exit == 2);
+  CHECK(contains(result.err, "the adapter in " + (dir / "adapter").string() + " is on nothing but modules that text does not pass through"));
+  CHECK(contains(result.err, module));
 }

@@ -128,6 +128,8 @@ TEST_CASE("mistakes in the options for little data are one sentence each", "[e2e
       {{"--share", "0"}, "such as 0.25"},
       {{"--share", "1.5"}, "expected 0 to 1"},
       {{"--preset", "few-shots"}, "few-shot"},
+      {{"--seeds", "2", "--val-split", "0"}, "--seeds: compares validation losses"},
+      {{"--learning-curve", "--val-split", "0"}, "--learning-curve: compares validation losses"},
   };
   int n = 0;
   for (const auto& [more, expected] : cases) {
@@ -137,6 +139,10 @@ TEST_CASE("mistakes in the options for little data are one sentence each", "[e2e
     CHECK(contains(result.err, expected));
     CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
   }
+  // What the first run refuses leaves no folder of begun runs.
+  const CommandResult late = run(finetune(data, folder / "late", {"--seeds", "2", "--targets", "nothing"}));
+  CHECK(late.exit == 2);
+  CHECK_FALSE(fs::exists(folder / "late"));
 }
 
 TEST_CASE("evaluate --shots shows examples and counts the same tokens", "[e2e]") {

@@ -143,6 +143,20 @@ TEST_CASE("a combination that can't be is a failed trial with its reason, unless
   CHECK(contains(first.err, "the first trial"));
 }
 
+TEST_CASE("a choice of a space may be a list where words with commas are", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir dir;
+  write_text(dir / "corpus.txt", corpus());
+  write_text(dir / "space.yaml",
+             "targets: {choice: [[q_proj, v_proj], all-linear]}\nrank: {choice: [2], when: {targets: [[q_proj, v_proj]]}}\n");
+  run_json({"sweep", (dir / "space.yaml").string(), stories(), "--data", (dir / "corpus.txt").string(), "--out",
+            (dir / "out").string(), "--seq-len", "64", "--max-steps", "2", "--val-split", "0.2", "--sampler", "grid"});
+  const auto trials = rows(dir / "out" / "trials.jsonl");
+  REQUIRE(trials.size() == 2);
+  CHECK(trials[0]["options"] == Json({{"targets", "q_proj,v_proj"}, {"rank", 2}}));
+  CHECK(trials[1]["options"] == Json({{"targets", "all-linear"}}));
+}
+
 TEST_CASE("a space file with mistakes is refused in one sentence", "[e2e]") {
   TempDir dir;
   write_text(dir / "corpus.txt", corpus());
@@ -165,6 +179,9 @@ TEST_CASE("a space file with mistakes is refused in one sentence", "[e2e]") {
   CHECK(contains(refusal("lr: {log: [1e-4]}\n"), "[low, high]"));
   CHECK(contains(refusal("init: {choice: [defualt]}\n"), "did you mean 'default'"));
   CHECK(contains(refusal("targets: {log: [1, 2]}\n"), "no number"));
+  CHECK(contains(refusal("targets: {choice: [[q_proj, [v_proj]], all-linear]}\n"), "'targets' is a list of plain values"));
+  CHECK(contains(refusal("targets: {choice: [[], all-linear]}\n"), "a choice of targets is a value or a list of values"));
+  CHECK(contains(refusal("rank: {choice: [[1, 2], 4]}\n"), "'rank' takes one value"));
   CHECK(contains(refusal("rank: {uniform: [1.5, 4]}\n"), "whole numbers"));
   CHECK(contains(refusal("out: {choice: [a, b]}\n"), "the same for all trials"));
   CHECK(contains(refusal("lr: {log: [1e-4, 1e-2]}\n", {"--lr", "1e-3"}), "searches over it"));

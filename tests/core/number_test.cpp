@@ -5,6 +5,7 @@
 
 #include "catch.h"
 
+using lowrank::core::format_change;
 using lowrank::core::read_double;
 
 TEST_CASE("a number is read alike in every locale", "[unit]") {
@@ -19,4 +20,14 @@ TEST_CASE("a number is read alike in every locale", "[unit]") {
     CHECK(read_double("none") == 0.0);
   }
   std::setlocale(LC_ALL, before.c_str());
+}
+
+TEST_CASE("a change that rounds to nothing has one sign", "[unit]") {
+  CHECK(format_change(3.24) == "+3.2");
+  CHECK(format_change(-0.06) == "-0.1");
+  CHECK(format_change(-0.04) == "+0.0");
+  CHECK(format_change(0.0) == "+0.0");
+  CHECK(format_change(-0.00001, 4) == "+0.0000");
+  CHECK(format_change(-10.0, 0) == "-10");
+  CHECK(format_change(-HUGE_VAL) == "-inf");
 }

@@ -11,6 +11,9 @@
 #include "lowrank/data/tokenizer/tokenizer.h"
 #include "lowrank/lora/config.h"
 #include "lowrank/models/generate.h"
+#include "lowrank/recipes/combine.h"
+#include "lowrank/recipes/evaluation/compare.h"
+#include "lowrank/recipes/generation/adapter_switch.h"
 #include "lowrank/recipes/repeated_runs.h"
 #include "lowrank/recipes/run/base_remarks.h"
 #include "lowrank/recipes/run/run_report.h"
@@ -203,6 +206,36 @@ TEST_CASE("tokens that are added are trained, saved with their tokenizer, and go
   CHECK_THROWS_AS(recipes::finetune(next, watcher), Error);
 }
 
+TEST_CASE("adapters that bring tokens of their own do not share a base", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  write_text(folder / "tokens.txt", "<|user|>\n<|end|>\n");
+  Watcher watcher;
+  recipes::FinetuneSpec spec = small_spec(folder / "tokens");
+  spec.train.max_steps = 1;
+  recipes::FinetuneSpec plain = spec;
+  plain.run.out = (folder / "plain").string();
+  recipes::finetune(plain, watcher);
+  spec.adapter.add_tokens = (folder / "tokens.txt").string();
+  recipes::finetune(spec, watcher);
+  const auto says_so = Catch::Matchers::Contains("the adapter in " + (folder / "tokens").string() +
+                                                 " brings tokens of its own (its vocabulary has 514 rows, the base's 512)");
+
+  models::LoadedModel model = models::load(spec.model);
+  const std::vector<recipes::NamedAdapter> both = {{"plain", folder / "plain"}, {"tokens", folder / "tokens"}};
+  CHECK_THROWS_WITH(recipes::AdapterSwitch(*model.decoder, both, watcher), says_so);
+
+  models::LoadedModel other = models::load(spec.model);
+  CHECK_THROWS_WITH(recipes::combine_adapters(other, {plain.run.out, spec.run.out}, {}, folder / "combined", watcher), says_so);
+
+  write_text(folder / "text.txt", "Tom had a red ball.");
+  recipes::EvaluateSpec evaluation;
+  evaluation.model = spec.model;
+  evaluation.compare = {"a=" + spec.run.out};
+  evaluation.data = {(folder / "text.txt").string()};
+  CHECK_THROWS_WITH(recipes::compare(evaluation, watcher), says_so);
+}
+
 TEST_CASE("a finished run that is asked for again with other data, another model or other seeds is refused", "[e2e]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   TempDir folder;
@@ -245,4 +278,57 @@ TEST_CASE("a finished run that is asked for again with other data, another model
   says(message([](auto& s) { s.little.seeds = 3; }), {"`seeds` 2, now 3", "begin new ones"});
   says(message([](auto& s) { s.adapter.dora = true; }), {"`dora`"});
   says(message([](auto& s) { s.little.seeds.reset(); }), {"`seeds` 2, now not given"});
+}
+
+TEST_CASE("going on from an adapter takes other words for its targets, and another dropout", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  Watcher watcher;
+  recipes::FinetuneSpec spec = small_spec(folder / "start");
+  spec.adapter.dropout = 0.05;
+  recipes::finetune(spec, watcher);
+  REQUIRE_FALSE(lora::read_adapter_config(folder / "start").all_linear());  // names of the modules
+
+  const auto going_on = [&](const std::string& out) {
+    recipes::FinetuneSpec next = small_spec(folder / out);
+    next.adapter = {};
+    next.adapter.adapter = (folder / "start").string();
+    return next;
+  };
+  for (const char* targets : {"all-linear", ".*proj", "up_proj,q_proj,k_proj,v_proj,o_proj,gate_proj,down_proj"}) {
+    recipes::FinetuneSpec next = going_on("targets");
+    next.adapter.targets = targets;
+    next.run.overwrite = true;
+    CHECK(recipes::finetune(next, watcher).state == State::kTrained);
+  }
+  for (const char* targets : {"q_proj,v_proj", ".*[qv]_proj", "nothing"}) {
+    recipes::FinetuneSpec next = going_on("other-targets");
+    next.adapter.targets = targets;
+    CHECK_THROWS_WITH(recipes::finetune(next, watcher), Catch::Matchers::Contains("contradicts the adapter"));
+  }
+
+  recipes::FinetuneSpec dropped = going_on("dropped");
+  dropped.adapter.dropout = 0.3;
+  CHECK(recipes::finetune(dropped, watcher).state == State::kTrained);
+  CHECK(lora::read_adapter_config(folder / "dropped").lora_dropout == 0.3);
+  recipes::finetune(going_on("kept"), watcher);
+  CHECK(lora::read_adapter_config(folder / "kept").lora_dropout == 0.05);
+  CHECK(file_text(folder / "dropped" / "adapter_model.safetensors") !=
+        file_text(folder / "kept" / "adapter_model.safetensors"));
+  // The same bytes where the run is stopped and gone on with.
+  dropped.run.out = (folder / "parts").string();
+  Watcher stopped;
+  stopped.stop_after = 3;
+  CHECK(recipes::finetune(dropped, stopped).state == State::kStopped);
+  dropped.run.resume = true;
+  CHECK(recipes::finetune(dropped, watcher).state == State::kTrained);
+  CHECK(file_text(folder / "parts" / "adapter_model.safetensors") ==
+        file_text(folder / "dropped" / "adapter_model.safetensors"));
+  // A finished run of another dropout is gone on with by its adapter, and the dropout stays asked for.
+  dropped.adapter.dropout = 0.2;
+  CHECK_THROWS_WITH(recipes::finetune(dropped, watcher), Catch::Matchers::Contains("--dropout 0.2"));
+
+  recipes::FinetuneSpec beyond = going_on("beyond");
+  beyond.adapter.dropout = 1;
+  CHECK_THROWS_WITH(recipes::finetune(beyond, watcher), Catch::Matchers::Contains("lora_dropout is 1"));
 }

@@ -228,6 +228,15 @@ TEST_CASE("early stopping ends after so many evaluations without gain", "[unit]"
   Toy blind(shape);
   TempDir other;
   CHECK(contains(message_of<ConfigError>([&] { run_toy(blind, options, other.path(), recorder); }), "`val-data`"));
+
+  options.early_stopping = 3;  // of a run of three evaluations
+  options.eval_every = 4;
+  Toy short_run;
+  TempDir third;
+  Recorder told;
+  run_toy(short_run, options, third.path(), told);
+  REQUIRE(told.notes.size() == 1);
+  CHECK(contains(told.notes[0], "`early-stopping` 3 never ends this run before its last step: 3 evaluations come"));
 }
 
 TEST_CASE("a loss that is not finite stops the run, names the batch and saves nothing", "[unit]") {

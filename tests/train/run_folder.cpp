@@ -25,8 +25,14 @@ TEST_CASE("--out: made where it is missing, refused where it holds a run", "[uni
   TempDir root;
   const fs::path out = root / "a" / "b";
   CHECK(train::run_state(out) == RunState::kEmpty);
-  { auto lock = open_run_folder(out, false, false, {}); }
-  CHECK(fs::is_directory(out));
+  {
+    const auto folder = open_run_folder(out, false, false, {});
+    CHECK(fs::is_directory(out));
+  }
+  CHECK_FALSE(fs::exists(out));  // nothing came into it
+  fs::create_directories(out);
+  { const auto folder = open_run_folder(out, false, false, {}); }
+  CHECK(fs::is_directory(out));  // somebody else's
   CHECK(train::run_state(out) == RunState::kEmpty);
   unfinished_run(out);
   CHECK(train::run_state(out) == RunState::kStarted);
