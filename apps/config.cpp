@@ -9,12 +9,15 @@
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/json_text.h"
+#include "lowrank/core/text.h"
 
 namespace lowrank::apps {
 
 namespace {
 
 using core::Json;
+
+constexpr std::size_t kLine = 400;  // characters of what a comment says
 
 Json number_or_text(const std::string& text) {
   const char* const end = text.data() + text.size();
@@ -80,7 +83,7 @@ int config(const Options& options) {
       "# {}'s {}, in the names of lowrank. Run it with:\n#   lowrank {} --config THIS_FILE\n", tool, file, ours.verb);
   for (const Converted::Setting& one : ours.settings) {
     json["options"][one.name] = one.value;
-    text += fmt::format("{}: {}{}\n", one.name, yaml_of(one.value), one.remark.empty() ? "" : "  # " + one.remark);
+    text += fmt::format("{}: {}{}\n", one.name, yaml_of(one.value), one.remark.empty() ? "" : "  # " + core::printable(one.remark, kLine));
   }
   for (const Verb& verb : verbs()) {
     if (verb.name != ours.verb) continue;
@@ -93,7 +96,7 @@ int config(const Options& options) {
   if (!ours.left_out.empty()) text += "\n# Left out:\n";
   for (const auto& [key, why] : ours.left_out) {
     json["left_out"][key] = why;
-    text += fmt::format("#   {}: {}\n", key, why);
+    text += fmt::format("#   {}: {}\n", core::printable(key, kLine), core::printable(why, kLine));
   }
   if (!console.silent()) print_out(text);
   console.result(json);

@@ -378,8 +378,7 @@ void check_schedule(const Patient& p, std::vector<Finding>& found) {
                          core::format_count(p.warmup) + ": the learning rate is never reached; lower `warmup`"});
   }
   if (p.lr <= 0 || p.parameters <= 0) return;
-  // 2e-4 for an adapter (1e-5 for all weights) of a model of seven thousand million, more for smaller ones.
-  const double usual = (p.full ? 1e-5 : 2e-4) * std::pow(7e9 / static_cast<double>(p.parameters), 0.25);
+  const double usual = usual_rate(p.parameters, p.full);
   if (p.lr <= kRate * usual && p.lr >= usual / kRate) return;
   std::array<char, 32> text{};
   const std::string usual_text(text.data(),
@@ -424,6 +423,11 @@ std::vector<Finding> found_in(const Patient& patient) {
 }
 
 }  // namespace
+
+double usual_rate(std::int64_t parameters, bool full) {
+  // 2e-4 for an adapter (1e-5 for all weights) of a model of seven thousand million, more for smaller ones.
+  return parameters <= 0 ? 0 : (full ? 1e-5 : 2e-4) * std::pow(7e9 / static_cast<double>(parameters), 0.25);
+}
 
 std::vector<Finding> examine(const Patient& patient) {
   return with_schedule(examine_data(patient), patient);

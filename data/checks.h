@@ -52,6 +52,8 @@ std::vector<Finding> examine(const Patient& patient);
 
 /// Its two steps: all that does without `steps`, `warmup`, `lr`, `full` and `parameters`; and that with what these say.
 std::vector<Finding> examine_data(const Patient& patient);
+/// The learning rate that is usual for an adapter of a model of so many parameters, or for all of its weights (`full`).
+double usual_rate(std::int64_t parameters, bool full);
 std::vector<Finding> with_schedule(std::vector<Finding> found, const Patient& patient);
 
 /// How many examples have how many tokens: bounds that double, each with its count.

@@ -92,6 +92,21 @@ class Converter {
     set(name, value);
     *setting(name) = value;
   }
+  /// A later key of theirs that says more than an earlier one.
+  void raise(const std::string& name, const Json& value) {
+    if (option(name) != nullptr) replace(name, value);
+  }
+  /// All weights are trained: what describes an adapter is left out.
+  void train_all(const std::string& key) {
+    if (option("method") == nullptr) return leave(key, fmt::format("all weights are trained there; `lowrank {}` trains an adapter", result_.verb));
+    static const std::vector<std::string> of_adapters = {"rank",    "alpha",  "dropout",      "rslora",        "dora", "targets",   "target-parameters", "bias",
+                                                         "exclude", "layers", "rank-pattern", "alpha-pattern", "init", "base-dtype", "modules-to-save"};
+    for (const std::string& name : of_adapters) {
+      if (has(name)) leave(name, "of an adapter, and " + key + " trains all weights");
+      std::erase_if(result_.settings, [&](const auto& one) { return one.name == name; });
+    }
+    set("method", "full");
+  }
   void leave(const std::string& key, const std::string& why) { result_.left_out.emplace_back(key, why); }
   const Json* find(const std::string& key) const {
     const auto it = file_.find(key);
@@ -109,13 +124,17 @@ class Converter {
   }
 
   void choose_verb() {
-    const Json* stage = find("stage");
-    if (stage == nullptr) stage = find("rl");
+    const std::string key = find("stage") != nullptr ? "stage" : "rl";
+    const Json* const stage = find(key);
     const std::string name = stage != nullptr && stage->is_string() ? stage->get<std::string>() : "";
     if (name == "dpo" || name == "ipo") result_.verb = "align dpo";
     if (name == "rm" || name == "reward") result_.verb = "align reward";
     if (name == "ppo") result_.verb = "align ppo";
-    if (name == "kto" || name == "orpo" || name == "grpo") leave("stage", name + " is not offered");
+    if (name == "ipo") set("loss", "ipo");
+    static const std::set<std::string> offered = {"", "sft", "pt", "dpo", "ipo", "rm", "reward", "ppo", "false"};
+    if (offered.count(name) == 0) leave(key, name + " is not offered; what is written here is a plain fine-tune");
+    if (const Json* const type = find("peft_type"); type != nullptr && *type != Json("LORA"))
+      leave("peft_type", words(*type, ",") + " is not offered; LoRA is trained");
   }
 
   /// What needs more than another name. False: nothing was done.
@@ -152,6 +171,10 @@ class Converter {
       }
       return true;
     }
+    if (key == "bnb_4bit_quant_type" && (find("load_in_4bit") == nullptr || is_off(*find("load_in_4bit")))) {
+      leave(key, "of load_in_4bit, which is off");
+      return true;
+    }
     if (key == "tokens" && value.is_array()) {
       if (!value.empty()) leave(key, "--add-tokens FILE takes them, one a line");
       return true;
@@ -170,11 +193,12 @@ class Converter {
       return true;
     }
     if (key == "lora_target_linear") {
-      if (!is_off(value)) set("targets", "all-linear");
+      if (!is_off(value)) raise("targets", "all-linear");  // beside those that are named
       return true;
     }
-    if (key == "num_layers" && value == Json(-1)) return true;  // all of them, as here
-    if (key == "num_layers") {
+    const bool counts_layers = key == "num_layers" || (key == "lora_layers" && result_.tool == "mlx-lm");  // its older name
+    if (counts_layers && value == Json(-1)) return true;  // all of them, as here
+    if (counts_layers) {
       leave(key,
             fmt::format("the last {} layers: give --layers with their numbers, or train all as here", core::json_text(value)));
       return true;
@@ -197,7 +221,7 @@ class Converter {
 
   bool method(const std::string& key, const std::string& name) {
     if (name == "full") {
-      set("method", "full");
+      full_by_ = key;
     } else if (name == "dora") {
       set("dora", true);
     } else if (name == "qlora") {
@@ -401,14 +425,21 @@ class Converter {
     };
     if (result_.tool == "TRL") {
       const Json* const peft = find("use_peft");
-      const bool lora = (peft != nullptr && !is_off(*peft)) || has("rank") || has("alpha");
-      if (!lora) return missing("method", "full");
-      missing("alpha", 32);
-      missing("dropout", 0.05);
-      missing("targets", "q_proj,v_proj");
+      const bool lora = peft != nullptr ? !is_off(*peft) : has("rank") || has("alpha");
+      if (!lora) full_by_ = peft != nullptr ? "use_peft" : "use_peft (not given)";
+      if (lora) {
+        missing("alpha", 32);
+        missing("dropout", 0.05);
+        missing("targets", "q_proj,v_proj");
+      }
     }
-    if (result_.tool == "LLaMA-Factory" && !ranked) missing("rank", 8);
-    if (result_.tool == "mlx-lm" && !ranked) {
+    if (result_.tool == "Axolotl" && (find("adapter") == nullptr || is_off(*find("adapter")) || *find("adapter") == Json("")))
+      full_by_ = "adapter (not given)";
+    if (const Json* const theirs = find("lr_scheduler_type"); theirs != nullptr && *theirs == Json("constant") && has("warmup"))
+      replace("warmup", 0);  // transformers' constant has none
+    if (!full_by_.empty()) train_all(full_by_);
+    if (result_.tool == "LLaMA-Factory" && !ranked && full_by_.empty()) missing("rank", 8);
+    if (result_.tool == "mlx-lm" && !ranked && full_by_.empty()) {
       missing("rank", 8);
       missing("alpha", 160);
     }
@@ -430,7 +461,7 @@ class Converter {
       missing("lr", 1e-5);
       missing("max-steps", 1000);
       if (find("mask_prompt") == nullptr) missing("train-on-prompt", true);
-      if (find("num_layers") == nullptr) leave("num_layers (not given)", "mlx-lm trains the last 16 layers; all are trained here, or those of --layers");
+      if (find("num_layers") == nullptr && find("lora_layers") == nullptr) leave("num_layers (not given)", "mlx-lm trains the last 16 layers; all are trained here, or those of --layers");
       missing("seq-len", 2048);
       missing("schedule", "constant");
       missing("warmup", 0);
@@ -453,6 +484,7 @@ class Converter {
 
   const Json& file_;
   Converted result_;
+  std::string full_by_;  // the key that says that all weights are trained; empty: none
 };
 
 }  // namespace

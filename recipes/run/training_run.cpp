@@ -11,6 +11,7 @@
 #include "lowrank/core/memory.h"
 #include "lowrank/core/text.h"
 #include "lowrank/kernels/gemm.h"
+#include "lowrank/data/checks.h"
 #include "lowrank/kernels/gemm/kept.h"
 #include "lowrank/kernels/gemm/product.h"
 #include "lowrank/lora/mlx_adapter.h"
@@ -652,11 +653,14 @@ Verdict TrainingRun::judge(const train::TrainResult& result, const Curves& curve
   about.fields = &fields;
   about.verb = verb;
   about.model = model;
+  if (resolved.adapter) about.base = resolved.base_name;
   about.out = spec.out;
   about.unit = report.unit;
+  about.of_tokens = report.unit == "token" && report.shown_metrics.empty();  // other losses have metrics beside them
   about.has_adapter = report.adapter.has_value();
   about.generates = report.pipeline_tag == "text-generation";
   about.lr = result.lr;
+  about.usual_lr = data::usual_rate(report.base_parameters, !report.adapter.has_value());
   if (report.findings.contains("update")) about.update = report.findings["update"].value("median_ratio", 0.0);
   Verdict verdict = verdict_of(about, result, curves);
   for (std::string* text : {&verdict.learned_text, &verdict.forgotten_text, &verdict.next_text}) *text = spelled(*text);

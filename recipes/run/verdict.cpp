@@ -18,6 +18,7 @@ constexpr std::size_t kFewUnits = 20;  // fewer carry no interval
 constexpr double kOverfitted = 0.02;   // nats that the end lies above the best
 constexpr double kForgot = 0.05;       // rise of general perplexity that is worth a remedy
 constexpr double kReplaced = 3;        // |ΔW|/|W| beyond which little is left of what the base knew
+constexpr double kFarBelow = 10;       // times below the usual rate: too low to learn, not too high
 constexpr std::uint64_t kSeed = 20'260'101;
 
 const train::EvalResult* find(const std::vector<train::EvalResult>& results, const std::string& split) {
@@ -61,7 +62,7 @@ struct Writer {
     return units == 0 ? "this set it is" : fmt::format("{} {}{} it is", units, what, units == 1 ? "" : "s");
   }
   std::string loss(double value) const {
-    return facts.unit == "token" ? fmt::format("{:.4f} (perplexity {:.2f})", value, std::exp(value))
+    return facts.of_tokens ? fmt::format("{:.4f} (perplexity {:.2f})", value, std::exp(value))
                                  : fmt::format("{:.4f}", value);
   }
 
@@ -145,6 +146,12 @@ struct Writer {
           verdict.next_text = fmt::format("a learning rate of {:g} learns nothing: `{}`", facts.lr, again({{"lr", "auto"}}));
           return;
         }
+        if (facts.lr * kFarBelow < facts.usual_lr) {
+          const double usual = std::stod(fmt::format("{:.0e}", facts.usual_lr));
+          verdict.next_text = fmt::format("not worth keeping; the learning rate is far below what is usual for such a model (about {:g}): `{}`",
+                                          usual, again({{"lr", usual}}));
+          return;
+        }
         const double calmer = facts.lr > 1e-3 ? 1e-3 : facts.lr / 10;
         verdict.next_text =
             fmt::format("not worth keeping; a learning rate of {:g} or less may learn: `{}`", calmer,
@@ -171,7 +178,7 @@ struct Writer {
     }
     if (facts.update > kReplaced)
       caution += fmt::format("the update is {} times the weights: a lower rate may well learn more; ", times(facts.update));
-    const std::string out = core::shell_quoted(facts.out), model = core::shell_quoted(facts.model);
+    const std::string out = core::shell_quoted(facts.out), model = core::shell_quoted(facts.base.empty() ? facts.model : facts.base);
     if (!facts.has_adapter) {
       verdict.next_text = caution + (facts.generates ? fmt::format("try it: `lowrank generate {} --prompt \"...\"`", out)
                                                      : fmt::format("use it: `lowrank evaluate {} --data ...`", out));
@@ -179,8 +186,11 @@ struct Writer {
       verdict.next_text = fmt::format(
           "{}try it: `lowrank generate {} --adapter {} --prompt \"...\"`; keep it: `lowrank merge {} --adapter {} --out {}`",
           caution, model, out, model, out, core::shell_quoted(facts.out + "-merged"));
+    } else if (facts.verb == "align reward") {
+      verdict.next_text = fmt::format("{}use it: `lowrank align ppo {} --reward adapter:{} --data ... --out ...`", caution, model, out);
     } else {
-      verdict.next_text = fmt::format("{}measure it: `lowrank evaluate {} --adapter {} --data ...`", caution, model, out);
+      const std::string task = facts.fields->contains("task") ? " --task " + facts.fields->get("task").get<std::string>() : "";
+      verdict.next_text = fmt::format("{}measure it: `lowrank evaluate {} --adapter {}{} --data ...`", caution, model, out, task);
     }
   }
 };

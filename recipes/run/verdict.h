@@ -33,9 +33,12 @@ struct Verdict {
 struct VerdictFacts {
   const Fields* fields = nullptr;
   std::string verb, model, out;  // for commands
+  std::string base;              // that the adapter is for, where MODEL is itself an adapter; empty: MODEL
+  bool of_tokens = true;         // the loss is a token's: it has a perplexity
   std::string unit = "token";
   bool has_adapter = true, generates = true;
   double lr = 0;      // the rate of the run
+  double usual_lr = 0;  // for a model of its size; 0: not known
   double update = 0;  // of the adapter, |ΔW|/|W| of the median layer; 0: not known
 };
 

@@ -307,7 +307,7 @@ TEST_CASE("of two keys of another tool's file the one counts that counts there, 
   check_parts(restarts, {"schedule: cosine", "cosine_with_restarts is not offered; cosine stands for it"});
   check_parts(written("stage: dpo\n" + factory.substr(0, factory.find("stage")) + "dataset: plain\npref_beta: 0.2\n"),
               {"lowrank align dpo", "lr: 5e-05", "beta: 0.2"});
-  check_parts(written("base_model: m\ndatasets:\n  - path: a.jsonl\n    type: chat_template\n    field_messages: conv\n    split: train[:10%]\n"
+  check_parts(written("base_model: m\nadapter: lora\ndatasets:\n  - path: a.jsonl\n    type: chat_template\n    field_messages: conv\n    split: train[:10%]\n"
                       "micro_batch_size: 2\nsequence_len: 64\npeft_use_rslora: true\nchat_template: chatml\noutput_dir: o\n"),
               {"rslora: true", "val-split: 0", "datasets: field_messages: name columns with --columns, such as messages=conv",
                "datasets: split:", "--chat-template FILE where chatml"});
@@ -315,6 +315,57 @@ TEST_CASE("of two keys of another tool's file the one counts that counts there, 
                           "lr_schedule: {name: cosine_decay, arguments: [1e-4, 10]}\n";
   check_parts(written(mlx), {"lr: 0.0001", "train-on-prompt: true"});
   CHECK_FALSE(contains(written(mlx + "mask_prompt: true\n"), "train-on-prompt"));
+}
+
+TEST_CASE("what other tools' files say of method, losses and sizes keeps its meaning, or is left out by name", "[unit]") {
+  TempDir dir;
+  const auto converted = [&](const std::string& text) {
+    write_text(dir / "theirs.yaml", text);
+    return run({"config", (dir / "theirs.yaml").string()});
+  };
+  const std::string axolotl = "base_model: m\ndatasets: [{path: a.jsonl, type: alpaca}]\nmicro_batch_size: 2\noutput_dir: o\n";
+  const std::string trl = "model_name_or_path: m\ndataset_name: a.jsonl\nlearning_rate: 2e-5\noutput_dir: o\nper_device_train_batch_size: 2\n";
+  const std::string factory = "model_name_or_path: m\ndataset: a.jsonl\ntemplate: x\nfinetuning_type: full\noutput_dir: o\n";
+  const std::string mlx = "model: m\ndata: d\nfine_tune_type: lora\niters: 10\n";
+  struct Case {
+    std::string file;
+    std::vector<std::string> parts, absent;
+  };
+  const std::vector<Case> cases = {
+      {axolotl, {"method: full"}, {"rank:"}},
+      {axolotl + "adapter: lora\nlora_r: 8\n", {"rank: 8"}, {"method: full"}},
+      {axolotl + "lora_r: 8\n", {"method: full", "#   rank: of an adapter"}, {"\nrank: 8"}},
+      {axolotl + "adapter: lora\nrl: ipo\n", {"lowrank align dpo", "loss: ipo"}, {}},
+      {axolotl + "adapter: lora\nrl: simpo\n", {"#   rl: simpo is not offered"}, {}},
+      {axolotl + "adapter: lora\nlora_target_modules: [q_proj]\nlora_target_linear: true\n", {"targets: all-linear"}, {}},
+      {trl, {"method: full", "schedule: linear", "warmup: 0", "val-split: 0", "seq-len: 1024"}, {"dropout"}},
+      {trl + "use_peft: false\nlora_r: 16\n", {"method: full"}, {"\nrank: 16"}},
+      {trl + "use_peft: true\nload_in_4bit: false\nbnb_4bit_quant_type: nf4\n", {"of load_in_4bit, which is off"}, {"base-dtype"}},
+      {trl + "use_peft: true\nlr_scheduler_type: constant\nwarmup_ratio: 0.1\n", {"warmup: 0\n"}, {"warmup: 0.1"}},
+      {factory + "stage: dpo\n", {"lowrank align dpo", "#   finetuning_type: all weights are trained there"}, {"method: full"}},
+      {mlx + "lora_layers: 4\n", {"#   lora_layers: the last 4 layers"}, {"\nlayers:"}},
+      {"peft_type: IA3\nr: 8\nlora_alpha: 16\ntarget_modules: [q_proj]\nbase_model_name_or_path: m\n", {"#   peft_type: IA3 is not offered"}, {}},
+      {axolotl + "adapter: lora\n\"zzz\\nepochs: 99 #\": 1\n", {"#   zzz"}, {"\nepochs: 99"}},
+  };
+  for (const Case& one : cases) {
+    const CommandResult result = converted(one.file);
+    CAPTURE(one.file, result.out, result.err);
+    CHECK(result.exit == 0);
+    for (const std::string& part : one.parts) CHECK(contains(result.out, part));
+    for (const std::string& part : one.absent) CHECK_FALSE(contains(result.out, part));
+  }
+  // Files that refer to themselves, and few lines that stand for a thousand million values.
+  std::string bomb = "base_model: x\nmicro_batch_size: 1\na: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n";
+  for (char name = 'b'; name < 'k'; ++name) {
+    bomb += std::string(1, name) + ": &" + name + " [";
+    for (int i = 0; i < 10; ++i) bomb += std::string(i > 0 ? ", *" : "*") + static_cast<char>(name - 1);
+    bomb += "]\n";
+  }
+  for (const std::string& text : {std::string("base_model: x\nmicro_batch_size: 1\nq: &q [*q]\n"), bomb}) {
+    const CommandResult result = converted(text);
+    CHECK(result.exit == 2);
+    CHECK(contains(result.err, "write it out without references"));
+  }
 }
 
 TEST_CASE("an adapter finds its base from any folder, and says what to do where the base is not there", "[e2e]") {

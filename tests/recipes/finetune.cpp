@@ -269,8 +269,14 @@ TEST_CASE("a finished run that is asked for again with other data, another model
   says(message([&](auto& s) { s.data.val_data = {text("v.txt", "Lily saw a big dog.")}; }), {"`val-data` not given"});
   says(message([&](auto& s) { s.adapter.rank = 8; }), {"`rank`", "now 8", "begin a new run with", "--rank 8"});
   says(message([&](auto& s) { s.model = (*assets() / "models" / "stories260K-hf-bf16").string(); }), {"MODEL", "begin a new run"});
-  says(message([&](auto& s) { s.little.seeds = 2; }), {"finished runs", "`seeds`"});
+  const std::string held_out = text("held-out.txt", "Lily saw a big dog and ran home to her mother.");  // that several runs are compared on
+  says(message([&](auto& s) {
+         s.little.seeds = 2;
+         s.data.val_data = {held_out};
+       }),
+       {"finished runs", "`seeds`"});
 
+  spec.data.val_data = {held_out};
   spec.run.out = (folder / "two").string();
   spec.little.seeds = 2;
   REQUIRE(recipes::finetune_repeatedly(spec, silent).state == State::kTrained);

@@ -82,6 +82,15 @@ TEST_CASE("a best that is the start is said loudly, with a rate to try", "[unit]
   CHECK(has(verdict.next_text, "--overwrite"));
 }
 
+TEST_CASE("a rate far below the usual is not told to fall further", "[unit]") {
+  Ending ending;
+  ending.facts.lr = 1e-9;
+  ending.facts.usual_lr = 2.6e-3;
+  ending.evaluations(result("validation", 40, [](int) { return 3.0; }), result("validation", 40, [](int) { return 3.0; }), 0);
+  CHECK(has(ending.verdict().next_text, "far below what is usual for such a model (about 0.003)"));
+  CHECK(has(ending.verdict().next_text, "--lr 0.003"));
+}
+
 TEST_CASE("a difference within chance is none, and few pieces carry no interval", "[unit]") {
   {
     Ending ending;
