@@ -147,7 +147,7 @@ struct Writer {
           return;
         }
         if (facts.lr * kFarBelow < facts.usual_lr) {
-          const double usual = std::stod(fmt::format("{:.0e}", facts.usual_lr));
+          const double usual = core::read_double(fmt::format("{:.0e}", facts.usual_lr));
           verdict.next_text = fmt::format("not worth keeping; the learning rate is far below what is usual for such a model (about {:g}): `{}`",
                                           usual, again({{"lr", usual}}));
           return;
@@ -189,8 +189,8 @@ struct Writer {
     } else if (facts.verb == "align reward") {
       verdict.next_text = fmt::format("{}use it: `lowrank align ppo {} --reward adapter:{} --data ... --out ...`", caution, model, out);
     } else {
-      const std::string task = facts.fields->contains("task") ? " --task " + facts.fields->get("task").get<std::string>() : "";
-      verdict.next_text = fmt::format("{}measure it: `lowrank evaluate {} --adapter {}{} --data ...`", caution, model, out, task);
+      verdict.next_text = fmt::format("{}measure it: `lowrank evaluate {} --adapter {} --task {} --data ...`", caution, model, out,
+                                      facts.fields->contains("task") ? facts.fields->get("task").get<std::string>() : "classification");
     }
   }
 };
