@@ -156,7 +156,7 @@ TEST_CASE("two models of one process compute each in its own way, in turn and at
     const Tensors by_fused = fused.alone(x, recompute), by_twins = twins.alone(x, recompute),
                   by_packed = packed.alone(x, recompute);
     CHECK_FALSE(same(by_fused, by_twins));  // bf16 products rounded in other places
-    CHECK_FALSE(same(by_fused, by_packed));
+    if (k::computes_bf16()) CHECK_FALSE(same(by_fused, by_packed));  // elsewhere both are fp32's sums
 
     const at::Tensor first = fused.forward(x, recompute), second = twins.forward(x, recompute),
                      third = packed.forward(x, recompute);
