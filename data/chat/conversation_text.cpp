@@ -32,7 +32,7 @@ std::string role_of(const core::Json& turn) {
 }
 
 /// A turn's content without blanks at its ends; empty where it is no text.
-std::string text_of(const core::Json& turn) {
+std::string spoken_text(const core::Json& turn) {
   const auto content = turn.find("content");
   if (content == turn.end() || !content->is_string()) return "";
   return std::string(jinja::strip(content->get_ref<const std::string&>(), nullptr, true, true));
@@ -81,7 +81,7 @@ void keep_calls(const ChatTemplate& chat_template, core::Json& variables, const 
       return !shown || shown == text_to(i, one);
     };
     if (!text_to(i, turn) || !left_out(turn)) continue;
-    const bool says = turn.contains("content") && (!turn["content"].is_string() || !text_of(turn).empty());
+    const bool says = turn.contains("content") && (!turn["content"].is_string() || !spoken_text(turn).empty());
     core::Json none = turn;
     none["content"] = nullptr;
     if (!says && !left_out(none)) {
@@ -198,7 +198,7 @@ std::size_t answer_begin(Renderer& render, std::size_t i, const std::string& tex
     begin = common_prefix(render(i, true).text, text);
   } catch (const DataError&) {
     // Many templates cannot render what stands before a conversation's first turn: there the content is looked for.
-    const std::string own = text_of(turn);
+    const std::string own = spoken_text(turn);
     begin = own.empty() ? std::string::npos : text.find(own, from);
     if (begin == std::string::npos) {
       throw DataError(render.name() + ": where turn " + std::to_string(i + 1) +
@@ -361,7 +361,7 @@ ConversationTexts conversation_texts(const ChatTemplate& chat_template, const co
       const bool answers = role_of(render.turns()[i]) == "assistant";
       const std::string before = render(i, answers).text;
       // More than the prompt for an answer, and all of what the turn before says.
-      const std::string said = text_of(render.turns()[i - 1]);
+      const std::string said = spoken_text(render.turns()[i - 1]);
       const std::size_t from = said.empty() ? std::string::npos : before.rfind(said);
       const std::size_t least = from != std::string::npos ? before.size() - from : (answers ? generation_prompt(render, i).size() : 0) + 1;
       auto turn = after_rewriting(before, least, text);
