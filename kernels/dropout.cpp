@@ -4,7 +4,6 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/aten.h"
-#include "lowrank/kernels/dropout_mask.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::kernels {
@@ -26,6 +25,16 @@ at::Tensor apply_dropout(const at::Tensor& x, double p, std::array<std::uint32_t
     drop_tile(out.narrow(0, begin, end - begin), place, begin, 0);
   });
   return out;
+}
+
+at::Tensor dropped_input(const at::Tensor& x, const DropoutPlace& dropout) {
+  if (dropout.p == 0) return x;
+  at::Tensor result = aten::empty(x.sizes(), x.options().dtype(at::kFloat));
+  for_row_chunks(x.size(0), 64, [&](std::int64_t begin, std::int64_t end) {
+    const at::Tensor rows = result.narrow(0, begin, end - begin).copy_(x.narrow(0, begin, end - begin));
+    drop_tile(rows, dropout, begin, 0);
+  });
+  return result;
 }
 
 }  // namespace lowrank::kernels

@@ -7,6 +7,8 @@
 #include <array>
 #include <cstdint>
 
+#include "lowrank/kernels/dropout_mask.h"
+
 namespace lowrank::kernels {
 
 /// Where in the run a forward pass stands; null in evaluation and generation, which have no dropout.
@@ -20,5 +22,8 @@ struct DropoutContext {
 /// apply_dropout(grad, …) with the same arguments is the backward. `key` is the slot's stream (RandomStream::key()).
 at::Tensor apply_dropout(const at::Tensor& x, double p, std::array<std::uint32_t, 2> key, std::uint64_t step,
                          const std::int64_t* token_in_step);
+
+/// x as an adapter sees it: x itself, or in fp32 with what it drops.
+at::Tensor dropped_input(const at::Tensor& x, const DropoutPlace& dropout);
 
 }  // namespace lowrank::kernels

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/dropout.h"
 #include "lowrank/kernels/gemm.h"
 #include "lowrank/kernels/gemm/product.h"
 #include "lowrank/kernels/lora_own.h"

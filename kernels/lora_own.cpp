@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/dropout.h"
 #include "lowrank/kernels/gemm.h"
 #include "lowrank/kernels/gemm/few_rows.h"
 #include "lowrank/kernels/gemm/product.h"
@@ -67,16 +68,6 @@ at::Tensor base_scale(std::span<const LoraFactors> adapters) {
     if (lora.gain.defined() && lora.dropout.p == 0) scale = scale.defined() ? scale.add(lora.gain).sub_(1) : lora.gain;
   }
   return scale;
-}
-
-at::Tensor dropped_input(const at::Tensor& x, const DropoutPlace& dropout) {
-  if (dropout.p == 0) return x;
-  at::Tensor result = aten::empty(x.sizes(), x.options().dtype(at::kFloat));
-  for_row_chunks(x.size(0), kChunk, [&](std::int64_t begin, std::int64_t end) {
-    const at::Tensor rows = result.narrow(0, begin, end - begin).copy_(x.narrow(0, begin, end - begin));
-    drop_tile(rows, dropout, begin, 0);
-  });
-  return result;
 }
 
 LoraForward own_forward(const at::Tensor& x, const BaseWeight& base, std::span<const LoraFactors> adapters) {

@@ -27,7 +27,4 @@ LoraForward few_rows_forward(const at::Tensor& x, const BaseWeight& base, std::s
 std::vector<at::Tensor> own_input_gradients(const at::Tensor& g, const BaseWeight& base,
                                             std::span<const LoraFactors> adapters, const at::Tensor& dx);
 
-/// x as an adapter sees it: x itself, or in fp32 with what it drops.
-at::Tensor dropped_input(const at::Tensor& x, const DropoutPlace& dropout);
-
 }  // namespace lowrank::kernels

@@ -110,14 +110,14 @@ std::vector<std::string> paths_of(const Survey& found) {
   return paths;
 }
 
-// all-linear is for the Linear modules alone.
-Match matched_in(const Survey& found, const LoraConfig& config) {
-  return match(config, config.all_linear() ? found.linears : paths_of(found), "");
+// That a config may name: all-linear is for the Linear modules alone.
+std::vector<std::string> paths_for(const LoraConfig& config, const Survey& found) {
+  return config.all_linear() ? found.linears : paths_of(found);
 }
 
 std::vector<std::string> targets(const LoraConfig& config, const Survey& found) {
-  const std::vector<std::string> paths = config.all_linear() ? found.linears : paths_of(found);
-  const Match result = matched_in(found, config);
+  const std::vector<std::string> paths = paths_for(config, found);
+  const Match result = match(config, paths, "");
   if (!result.unused_targets.empty())
     throw ConfigError(fmt::format("target_modules: no module that can be adapted is named '{}'{}; the network has {}",
                                   core::printable(result.unused_targets.front()),
@@ -366,7 +366,7 @@ void Injected::merge_and_detach() {
   put_back();
 }
 
-Match targets_in(Module& network, const LoraConfig& config) { return matched_in(survey(network), config); }
+Match targets_in(Module& network, const LoraConfig& config) { return match(config, paths_for(config, survey(network)), ""); }
 
 void save_injected(const Injected& injected, const std::filesystem::path& directory) {
   write_peft(injected.named_parameters(), injected.config(), directory);

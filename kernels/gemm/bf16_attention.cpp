@@ -5,7 +5,7 @@
 #include "lowrank/kernels/gemm/attention_rows.h"
 #include "lowrank/kernels/gemm/bf16_kernel.h"
 #include "lowrank/kernels/gemm/panels.h"
-#include "lowrank/kernels/gemm/scratch.h"
+#include "lowrank/kernels/gemm/tiles.h"
 
 namespace lowrank::kernels::gemm {
 namespace {
@@ -18,42 +18,28 @@ std::int64_t whole(std::int64_t n) { return round_up(n, kTile); }
 // Elements from row to row of what is read as rows: not a power of two apart.
 std::int64_t apart(std::int64_t n) { return whole(n) + kTile; }
 
-const Bf16* bits(const at::Tensor& x) { return static_cast<const Bf16*>(x.const_data_ptr()); }
-Bf16* bits_of(const at::Tensor& x) { return static_cast<Bf16*>(x.mutable_data_ptr()); }
-
-class Arena {
- public:
-  explicit Arena(std::int64_t floats) : next_(scratch(Purpose::kOther, floats)) {}
-  float* floats(std::int64_t n) {
-    float* const here = next_;
-    next_ += round_up(n, 16);
-    return here;
-  }
-  Bf16* elements(std::int64_t n) { return reinterpret_cast<Bf16*>(floats((n + 1) / 2)); }
-
- private:
-  float* next_;
-};
+Bf16* place_of(const at::Tensor& x) { return static_cast<Bf16*>(x.mutable_data_ptr()); }
+Bf16* elements(Arena& arena, std::int64_t n) { return reinterpret_cast<Bf16*>(arena.take((n + 1) / 2)); }
 
 // x [n, width] as a right operand: its rows are the columns.
 void pack_rows(const Bf16Kernel& kernel, const at::Tensor& x, Bf16* to) {
   const std::int64_t n = x.size(0), width = x.size(1);
   for (std::int64_t i = 0; i < n; i += kTile, to += kTile * whole(width))
-    kernel.pack_columns(bits(x) + i * x.stride(0), x.stride(0), std::min(kTile, n - i), width, to);
+    kernel.pack_columns(bits_of(x) + i * x.stride(0), x.stride(0), std::min(kTile, n - i), width, to);
 }
 
 // The same where its rows are the steps.
 void pack_steps(const Bf16Kernel& kernel, const at::Tensor& x, Bf16* to) {
   const std::int64_t n = x.size(0), width = x.size(1);
   for (std::int64_t j = 0; j < width; j += kTile, to += kTile * whole(n))
-    kernel.pack_steps(bits(x) + j, x.stride(0), std::min(kTile, width - j), n, to);
+    kernel.pack_steps(bits_of(x) + j, x.stride(0), std::min(kTile, width - j), n, to);
 }
 
 // xᵀ [whole(width)] rows of apart(n) elements, zeros beyond.
 void turn(const at::Tensor& x, Bf16* to) {
   const std::int64_t n = x.size(0), width = x.size(1), row = apart(n);
   std::fill_n(to, whole(width) * row, Bf16{0});
-  const Bf16* from = bits(x);
+  const Bf16* from = bits_of(x);
   for (std::int64_t i = 0; i < n; ++i, from += x.stride(0))
     for (std::int64_t j = 0; j < width; ++j) to[j * row + i] = from[j];
 }
@@ -61,7 +47,7 @@ void turn(const at::Tensor& x, Bf16* to) {
 // A tile of rows from `begin` on as a left operand: as they lie, or with zeros to whole tiles in `memory`.
 Bf16Range rows_of(const at::Tensor& x, std::int64_t begin, std::int64_t n, Bf16* memory) {
   const std::int64_t width = x.size(1), steps = whole(width);
-  const Bf16* from = bits(x) + begin * x.stride(0);
+  const Bf16* from = bits_of(x) + begin * x.stride(0);
   if (n == kTile && width == steps) return {steps, from, x.stride(0), nullptr};
   for (std::int64_t i = 0; i < kTile; ++i, from += x.stride(0)) {
     Bf16* const row = memory + i * steps;
@@ -86,15 +72,9 @@ void round_row(const Bf16Kernel& kernel, const float* row, std::int64_t before, 
   std::fill(to + before + columns, to + width, Bf16{0});
 }
 
-float widened_dot(const Bf16* a, const Bf16* b, std::int64_t n) {
-  const auto wide = [](Bf16 x) {
-    const std::uint32_t word = static_cast<std::uint32_t>(x) << 16;
-    float value = 0;
-    __builtin_memcpy(&value, &word, sizeof(value));
-    return value;
-  };
+float dot(const Bf16* a, const Bf16* b, std::int64_t n) {
   float sum = 0;
-  for (std::int64_t i = 0; i < n; ++i) sum += wide(a[i]) * wide(b[i]);
+  for (std::int64_t i = 0; i < n; ++i) sum += widened(a[i]) * widened(b[i]);
   return sum;
 }
 
@@ -115,9 +95,9 @@ void attention_forward_bf16(const AttentionHead& head, const at::Tensor& out, fl
   const std::int64_t n = head.q.size(0), m = head.k.size(0), d = head.q.size(1), width = head.v.size(1);
   const std::int64_t step = whole(m) + 16, p_row = apart(m);
   Arena arena((whole(m) * (whole(d) + whole(width)) + kTile * (whole(d) + p_row)) / 2 + kTile * step + 128);
-  Bf16 *const keys = arena.elements(whole(m) * whole(d)), *const values = arena.elements(whole(m) * whole(width));
-  Bf16 *const query = arena.elements(kTile * whole(d)), *const p = arena.elements(kTile * p_row);
-  float* const scores = arena.floats(kTile * step);
+  Bf16 *const keys = elements(arena, whole(m) * whole(d)), *const values = elements(arena, whole(m) * whole(width));
+  Bf16 *const query = elements(arena, kTile * whole(d)), *const p = elements(arena, kTile * p_row);
+  float* const scores = arena.take(kTile * step);
   pack_rows(kernel, head.k, keys);
   pack_steps(kernel, head.v, values);
   alignas(64) float result[kTile * kTile];
@@ -137,7 +117,7 @@ void attention_forward_bf16(const AttentionHead& head, const at::Tensor& out, fl
       kernel.tile(&range, 1, result, kTile, false);
       for (std::int64_t r = 0; r < rows; ++r)
         for (std::int64_t c = 0; c < kTile; ++c) result[r * kTile + c] /= sums[r];
-      kernel.store(result, rows, std::min(kTile, width - j), nullptr, bits_of(out) + begin * out.stride(0) + j, out.stride(0));
+      kernel.store(result, rows, std::min(kTile, width - j), nullptr, place_of(out) + begin * out.stride(0) + j, out.stride(0));
     }
   }
   kernel.end();
@@ -151,14 +131,14 @@ void attention_backward_bf16(const AttentionHead& head, const at::Tensor& g, con
   const std::int64_t d_whole = whole(d), v_whole = whole(width);
   Arena arena((whole(m) * (2 * d_whole + v_whole) + kTile * (d_whole + v_whole) + 2 * kQueries * p_row + (d_whole + v_whole) * turned_row +
                2 * kQueries * kTile) / 2 + 2 * kTile * step + (d_whole + v_whole) * step + 256);
-  Bf16 *const keys = arena.elements(whole(m) * d_whole), *const values = arena.elements(whole(m) * v_whole),
-              *const key_steps = arena.elements(whole(m) * d_whole);
-  Bf16 *const query = arena.elements(kTile * d_whole), *const gradient = arena.elements(kTile * v_whole);
-  Bf16 *const p = arena.elements(kQueries * p_row), *const ds = arena.elements(kQueries * p_row);
-  Bf16 *const turned_q = arena.elements(d_whole * turned_row), *const turned_g = arena.elements(v_whole * turned_row);
-  Bf16 *const p_panel = arena.elements(kQueries * kTile), *const ds_panel = arena.elements(kQueries * kTile);
-  float *const p_rows = arena.floats(kTile * step), *const ds_rows = arena.floats(kTile * step);
-  float *const turned_dk = arena.floats(d_whole * step), *const turned_dv = arena.floats(v_whole * step);
+  Bf16 *const keys = elements(arena, whole(m) * d_whole), *const values = elements(arena, whole(m) * v_whole),
+              *const key_steps = elements(arena, whole(m) * d_whole);
+  Bf16 *const query = elements(arena, kTile * d_whole), *const gradient = elements(arena, kTile * v_whole);
+  Bf16 *const p = elements(arena, kQueries * p_row), *const ds = elements(arena, kQueries * p_row);
+  Bf16 *const turned_q = elements(arena, d_whole * turned_row), *const turned_g = elements(arena, v_whole * turned_row);
+  Bf16 *const p_panel = elements(arena, kQueries * kTile), *const ds_panel = elements(arena, kQueries * kTile);
+  float *const p_rows = arena.take(kTile * step), *const ds_rows = arena.take(kTile * step);
+  float *const turned_dk = arena.take(d_whole * step), *const turned_dv = arena.take(v_whole * step);
   pack_rows(kernel, head.k, keys);
   pack_rows(kernel, head.v, values);
   pack_steps(kernel, head.k, key_steps);
@@ -183,7 +163,7 @@ void attention_backward_bf16(const AttentionHead& head, const at::Tensor& g, con
         float *const p_row_of = p_rows + r * step, *const ds_row_of = ds_rows + r * step;
         if (r < count) {
           const std::int64_t i = first + r;
-          const float delta = widened_dot(bits(g) + i * g.stride(0), bits(out) + i * out.stride(0), width);
+          const float delta = dot(bits_of(g) + i * g.stride(0), bits_of(out) + i * out.stride(0), width);
           if (deltas != nullptr) deltas[i] = delta;
           soften_backward(head, i, at.first, columns, lse[i], delta, p_row_of, ds_row_of);
         }
@@ -193,7 +173,7 @@ void attention_backward_bf16(const AttentionHead& head, const at::Tensor& g, con
       for (std::int64_t j = 0; j < d; j += kTile) {
         const Bf16Range range{whole(columns), ds + first_row * p_row + before, p_row, key_steps + j * whole(m) + at.first * kTile};
         kernel.tile(&range, 1, result, kTile, false);
-        kernel.store(result, count, std::min(kTile, d - j), nullptr, bits_of(dq) + first * dq.stride(0) + j, dq.stride(0));
+        kernel.store(result, count, std::min(kTile, d - j), nullptr, place_of(dq) + first * dq.stride(0) + j, dq.stride(0));
       }
     }
     for (std::int64_t key = 0; key < all_columns; key += kTile) {

@@ -2,12 +2,15 @@
 // products of pairs. Results of the two differ in the order of their sums, and are the same from run to run.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <vector>
 
 namespace lowrank::kernels::gemm {
 
 using Bf16 = std::uint16_t;  // its bits
+
+inline float widened(Bf16 x) { return std::bit_cast<float>(static_cast<std::uint32_t>(x) << 16); }
 
 inline constexpr std::int64_t kBf16Rows = 32, kBf16Columns = 32;  // of a tile
 inline constexpr std::int64_t kBf16Steps = 32;                    // what is summed comes in so many steps

@@ -1,18 +1,15 @@
 #include "lowrank/kernels/gemm/bf16_product.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <memory>
 #include <utility>
 
 #include "lowrank/core/error.h"
-#include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/dropout.h"
 #include "lowrank/kernels/gemm/bf16_kernel.h"
 #include "lowrank/kernels/gemm/kept.h"
 #include "lowrank/kernels/gemm/panels.h"
 #include "lowrank/kernels/gemm/scratch.h"
-#include "lowrank/kernels/rows.h"
 
 namespace lowrank::kernels::gemm {
 
@@ -31,8 +28,6 @@ std::int64_t whole_rows(std::int64_t n) { return round_up(n, kBf16Rows); }
 /// Elements in a thread's own memory for one purpose.
 Bf16* room(Purpose purpose, std::int64_t elements) { return reinterpret_cast<Bf16*>(scratch(purpose, (elements + 1) / 2)); }
 
-const Bf16* bits(const at::Tensor& x) { return static_cast<const Bf16*>(x.const_data_ptr()); }
-
 /// Part of the left operand: rows of bf16, as they lie or copied.
 struct Rows {
   std::int64_t offset, count;  // steps
@@ -45,7 +40,7 @@ struct Rows {
 
   static Rows lying(const LeftPart& part, std::int64_t first_row, std::int64_t rows, Bf16* last, std::int64_t last_row) {
     const std::int64_t step = part.x.stride(0);
-    return {part.offset, part.x.size(1), bits(part.x) + first_row * step, step, rows / kBf16Rows, last, last_row, nullptr};
+    return {part.offset, part.x.size(1), bits_of(part.x) + first_row * step, step, rows / kBf16Rows, last, last_row, nullptr};
   }
   static Rows copied(std::int64_t offset, std::int64_t count, std::int64_t tiles, Bf16* memory, std::int64_t row) {
     return {offset, count, memory, row, tiles, nullptr, 0, memory};
@@ -78,20 +73,13 @@ void copy_rows(const Bf16Kernel& kernel, const at::Tensor& x, std::int64_t begin
   for (std::int64_t i = 0; i < n; ++i, to += width) {
     const std::int64_t at = (begin + i) * x.stride(0);
     if (x.scalar_type() == at::kBFloat16) {
-      std::copy_n(bits(x) + at, columns, to);
+      std::copy_n(bits_of(x) + at, columns, to);
     } else {
       kernel.round(x.const_data_ptr<float>() + at, columns, 1, to);
     }
     std::fill(to + columns, to + width, Bf16{0});
   }
   std::fill_n(to, (kBf16Rows - n) * width, Bf16{0});
-}
-
-float widened(Bf16 x) {
-  const std::uint32_t word = static_cast<std::uint32_t>(x) << 16;
-  float value = 0;
-  __builtin_memcpy(&value, &word, sizeof(value));
-  return value;
 }
 
 /// x [n] fp32 as the sum of two.
@@ -272,37 +260,21 @@ void run(const Bf16Kernel& kernel, const Task& task, const Left& left, std::int6
   kernel.end();
 }
 
-// Cuts that keep all threads busy; what they are has no bearing on the result.
 std::vector<Task> tasks_of(const std::vector<Target>& targets, const std::vector<std::vector<const Bf16*>>& kept, const Left& left) {
-  const std::int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads(), rows = left.tiles();
-  std::int64_t panels = 0;
-  for (const Target& target : targets) panels += ceil_div(target.out.size(1), kBf16Columns);
-  const bool uneven = panels < 8 * threads && panels % threads != 0 && rows >= 2 * threads;
-  const std::int64_t groups = uneven ? threads : 1;
-  std::vector<Task> tasks;
-  for (std::size_t t = 0; t < targets.size(); ++t) {
-    const Target& target = targets[t];
-    const std::int64_t columns = target.out.size(1), wide = ceil_div(columns, kBf16Columns);
-    const std::int64_t most = std::max<std::int64_t>(kRightElements / std::max<std::int64_t>(steps_of(target) * kBf16Columns, 1), 1);
-    std::int64_t cuts = ceil_div(wide, most);
-    if (!uneven) cuts = std::min(round_up(cuts, threads), wide);
-    for (std::int64_t c = 0; c < cuts; ++c) {
-      const std::int64_t begin = wide * c / cuts * kBf16Columns, end = std::min(wide * (c + 1) / cuts * kBf16Columns, columns);
-      for (std::int64_t g = 0; g < groups; ++g)
-        tasks.push_back({&target, &kept[t], begin, end - begin, rows * g / groups, rows * (g + 1) / groups});
-    }
+  std::vector<std::int64_t> columns, panels;
+  for (const Target& target : targets) {
+    columns.push_back(target.out.size(1));
+    panels.push_back(std::max<std::int64_t>(kRightElements / std::max<std::int64_t>(steps_of(target) * kBf16Columns, 1), 1));
   }
+  std::vector<Task> tasks;
+  for (const Cut& cut : cuts_of(columns, panels, kBf16Columns, left.tiles()))
+    tasks.push_back({&targets[cut.of], &kept[cut.of], cut.column, cut.columns, cut.first, cut.last});
   return tasks;
 }
 
 // A side whose x is dropped: in fp32, by the kernels of that.
 void dropped_side(const at::Tensor& x, const Side& side) {
-  const at::Tensor dropped = aten::empty({x.size(0), side.factor.size(0)}, x.options().dtype(at::kFloat));
-  constexpr std::int64_t kRows = 64;
-  for_row_chunks(x.size(0), kRows, [&](std::int64_t begin, std::int64_t end) {
-    const at::Tensor rows = dropped.narrow(0, begin, end - begin).copy_(x.narrow(0, begin, end - begin));
-    drop_tile(rows, side.dropout, begin, 0);
-  });
+  const at::Tensor dropped = dropped_input(x, side.dropout);
   multiply(x.size(0), dropped.size(1) + side.out.size(1), {{dropped}}, {{side.factor, side.out, 0, dropped.size(1)}}, {});
 }
 
@@ -336,7 +308,7 @@ void pack_bf16(const Bf16Kernel& kernel, const Right& right, std::int64_t first,
   const Bf16* data = nullptr;
   std::int64_t step = line_step;
   if (b.scalar_type() == at::kBFloat16 && right.scale() == 1) {
-    data = bits(b);
+    data = bits_of(b);
   } else {
     const at::Tensor wide = b.scalar_type() == at::kFloat ? b : b.to(at::kFloat);
     const std::int64_t wide_step = by_column ? wide.stride(1) : wide.stride(0);
@@ -436,7 +408,7 @@ void multiply_outer_bf16(const at::Tensor& out, const at::Tensor& u, const at::T
     kernel.begin();
     for (std::int64_t begin = 0; begin < rows; begin += kOuterRows) {
       const std::int64_t some = std::min(kOuterRows, rows - begin);
-      kernel.pack_steps(bits(y) + begin * y.stride(0) + column, y.stride(0), n, some, panel);
+      kernel.pack_steps(bits_of(y) + begin * y.stride(0) + column, y.stride(0), n, some, panel);
       for (std::int64_t g = 0; g < groups; ++g) {
         const Bf16Range range{whole_steps(some), left + g * kBf16Rows * row + begin, row, panel};
         kernel.tile(&range, 1, sums + g * kBf16Rows * kBf16Columns, kBf16Columns, begin > 0);

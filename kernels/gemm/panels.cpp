@@ -59,6 +59,26 @@ void for_tasks(std::int64_t tasks, const std::function<void(std::int64_t)>& f) {
   });
 }
 
+std::vector<Cut> cuts_of(const std::vector<std::int64_t>& columns, const std::vector<std::int64_t>& panels, std::int64_t width, std::int64_t tiles) {
+  const std::int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+  std::int64_t all = 0;
+  for (const std::int64_t n : columns) all += ceil_div(n, width);
+  // Few panels that the threads do not share evenly are shared by rows.
+  const bool uneven = all < 8 * threads && all % threads != 0 && tiles >= 2 * threads;
+  const std::int64_t groups = uneven ? threads : 1;
+  std::vector<Cut> result;
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    const std::int64_t wide = ceil_div(columns[i], width);
+    std::int64_t cuts = ceil_div(wide, panels[i]);
+    if (!uneven) cuts = std::min(round_up(cuts, threads), wide);
+    for (std::int64_t c = 0; c < cuts; ++c) {
+      const std::int64_t begin = wide * c / cuts * width, end = std::min(wide * (c + 1) / cuts * width, columns[i]);
+      for (std::int64_t g = 0; g < groups; ++g) result.push_back({i, begin, end - begin, tiles * g / groups, tiles * (g + 1) / groups});
+    }
+  }
+  return result;
+}
+
 void pack_right(const MicroKernel& kernel, const at::Tensor& b, std::int64_t first, std::int64_t count, float scale,
                 float* to) {
   const Source source = source_of(b, /*transposed=*/true);  // rows: columns of b

@@ -3,10 +3,13 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "lowrank/kernels/base_weight.h"
+#include "lowrank/kernels/gemm/bf16_kernel.h"
 #include "lowrank/kernels/gemm/micro.h"
 
 namespace lowrank::kernels::gemm {
@@ -32,6 +35,18 @@ bool lies_well(const at::Tensor& x);
 
 /// f(task) for every task, each thread taking the next one.
 void for_tasks(std::int64_t tasks, const std::function<void(std::int64_t)>& f);
+
+/// A task of a product: columns [column, column + columns) of result number `of`, over tiles of rows [first, last).
+struct Cut {
+  std::size_t of = 0;
+  std::int64_t column = 0, columns = 0, first = 0, last = 0;
+};
+/// Cuts of results that keep all threads busy; what they are has no bearing on the result. `columns`: of each result; `panels`: of
+/// `width` columns that a task of it has, at most; `tiles` of rows.
+std::vector<Cut> cuts_of(const std::vector<std::int64_t>& columns, const std::vector<std::int64_t>& panels, std::int64_t width, std::int64_t tiles);
+
+/// The bits of a tensor in bf16.
+inline const Bf16* bits_of(const at::Tensor& x) { return static_cast<const Bf16*>(x.const_data_ptr()); }
 
 /// Steps [first, first + count) of a right operand b [K, n] as panels of the kernel's width.
 void pack_right(const MicroKernel& kernel, const at::Tensor& b, std::int64_t first, std::int64_t count, float scale,

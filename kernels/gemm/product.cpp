@@ -235,30 +235,14 @@ void run(const Task& task, const Left& left, std::int64_t first_row) {
     kernel.round_row(sums + r * width, task.columns, out + r * target.out.stride(0));
 }
 
-// Cuts that keep all threads busy; what they are has no bearing on the result.
 std::vector<Task> tasks_of(const std::vector<Target>& targets, const std::vector<std::vector<BlockPanels>>& kept,
                            const Left& left) {
-  const MicroKernel& kernel = left.kernel;
-  const std::int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads(), rows = left.panels();
-  std::int64_t panels = 0;
-  for (const Target& target : targets) panels += ceil_div(target.out.size(1), kernel.columns);
-  const std::int64_t most = std::max<std::int64_t>(kRightFloats / (kInner * kernel.columns), 1);
+  const std::int64_t width = left.kernel.columns, most = std::max<std::int64_t>(kRightFloats / (kInner * width), 1);
+  std::vector<std::int64_t> columns;
+  for (const Target& target : targets) columns.push_back(target.out.size(1));
   std::vector<Task> tasks;
-  // Few panels that the threads do not share evenly are shared by rows.
-  const bool uneven = panels < 8 * threads && panels % threads != 0 && rows >= 2 * threads;
-  const std::int64_t groups = uneven ? threads : 1;
-  for (std::size_t t = 0; t < targets.size(); ++t) {
-    const Target& target = targets[t];
-    const std::int64_t columns = target.out.size(1), wide = ceil_div(columns, kernel.columns);
-    std::int64_t cuts = ceil_div(wide, most);
-    if (!uneven) cuts = std::min(round_up(cuts, threads), wide);
-    for (std::int64_t c = 0; c < cuts; ++c) {
-      const std::int64_t begin = wide * c / cuts * kernel.columns;
-      const std::int64_t end = std::min(wide * (c + 1) / cuts * kernel.columns, columns);
-      for (std::int64_t g = 0; g < groups; ++g)
-        tasks.push_back({&target, &kept[t], begin, end - begin, rows * g / groups, rows * (g + 1) / groups});
-    }
-  }
+  for (const Cut& cut : cuts_of(columns, std::vector<std::int64_t>(targets.size(), most), width, left.panels()))
+    tasks.push_back({&targets[cut.of], &kept[cut.of], cut.column, cut.columns, cut.first, cut.last});
   return tasks;
 }
 

@@ -115,6 +115,7 @@ MemoryPlan memory_plan(const PlannedStep& step) {
   const std::uint64_t beside_head = std::clamp(less(peak, plan.head), of_layers, std::max(of_layers, of_one));
   // Each computed-again layer's input; the last norm's input and output.
   plan.activations = beside_head + bytes(tokens * (again + 2) * width, element);
+  // x Aᵀ is fp32 beside activations in bf16: `held` counts it at two bytes of its four.
   if (element == 2) plan.activations += bytes(tokens * thin * (layers - again) / std::max<std::int64_t>(1, layers), 2);
   plan.workspace = kFirstProducts + less(peak, beside_head + plan.head) +
                    static_cast<std::uint64_t>(kPanels * static_cast<double>(std::min(4 * largest, kPanelBytes)));

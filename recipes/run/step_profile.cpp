@@ -64,7 +64,7 @@ StepProfile step_profile(const std::vector<kernels::ProfileEvent>& events, doubl
 std::string profile_text(const StepProfile& profile) {
   if (profile.steps == 0) return "no step was measured";
   std::string text = fmt::format("{:<26} {:>6} {:>9} {:>7} {:>9} {:>8} {:>7}\n", "where a step goes", "calls", "ms", "share",
-                                 "GFLOP/s", "of best", "GB/s");
+                                 "GFLOP/s", "of fp32", "GB/s");
   for (const ProfileRow& row : profile.rows) {
     text += fmt::format("{:<26} {:>6} {:>9.2f} {:>6.1f}%", row.op, row.calls > 0 ? std::to_string(row.calls) : "",
                         row.seconds * 1e3, 100 * row.share);
@@ -73,7 +73,7 @@ std::string profile_text(const StepProfile& profile) {
     text += row.bytes > 0 ? fmt::format(" {:>7.1f}\n", row.bytes * 1e-9) : "\n";
   }
   return text + fmt::format("{:.0f} ms a step ({:.0f} ms of the CPU's, {:.0f} page faults) over {} step{}; {:.0f} % of "
-                            "this machine's {:.0f} GFLOP/s (multiply-adds alone, measured)",
+                            "this machine's {:.0f} GFLOP/s in fp32 (vector multiply-adds alone, measured)",
                             profile.seconds * 1e3, profile.cpu_seconds * 1e3, profile.page_faults, profile.steps,
                             profile.steps == 1 ? "" : "s", 100 * profile.flops_share, profile.best_flops * 1e-9);
 }

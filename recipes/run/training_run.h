@@ -114,11 +114,11 @@ class TrainingRun {
 
   std::optional<AddedTokens> added_;
   std::shared_ptr<const data::ChatLayout> layout_;
-  bool longer_ = false;                        // a finished run goes on
-  bool chat_ = false;                          // a set was laid out by a chat template
-  SharedBase* base_ = nullptr;                 // of load(), which outlives the run
+  bool longer_ = false;                       // a finished run goes on
+  bool chat_ = false;                         // a set was laid out by a chat template
+  SharedBase* base_ = nullptr;                // of load(), which outlives the run
   at::Device device_ = at::kCPU;
-  kernels::RuntimeScope runtime_;              // threads and kernels of the spec
+  kernels::RuntimeScope runtime_;             // threads and kernels of the spec
   std::unique_ptr<train::RunFolder> folder_;  // `out`, locked; none with dry_run
 };
 

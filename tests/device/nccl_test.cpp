@@ -198,3 +198,21 @@ TEST_CASE("a sum that breaks between devices ends in a sentence on every rank", 
   CHECK(message.find("a sum between GPUs was lost: it is broken") != std::string::npos);
   CHECK(fake_nccl::sides == 0);
 }
+
+TEST_CASE("an NCCL that does not start ends in a sentence on every rank, and nothing of it stays", "[unit]") {
+  fake_nccl::breaks = true;
+  const std::string message = message_of<Error>([&] {
+    over_tcp(2, [&](train::RankGroup& group) {
+      group.take_nccl(&fake_nccl::kModule);
+      try {
+        group.meet_on(test_device::device());
+      } catch (const Error& error) {
+        group.fail(error.kind(), error.what());
+        throw;
+      }
+    });
+  });
+  fake_nccl::breaks = false;
+  CHECK(message.find("NCCL did not start: it is broken") != std::string::npos);
+  CHECK(fake_nccl::sides == 0);
+}

@@ -23,20 +23,16 @@ std::vector<fs::path> places(const Module& module) {
 
 }  // namespace
 
-void* module_symbol(const Module& module, const char* symbol) {
+LoadedSymbol module_symbol(const Module& module, const char* symbol) {
   for (const fs::path& place : places(module)) {
     std::error_code error;
     if (!fs::is_regular_file(place, error)) continue;
     void* loaded = ::dlopen(place.c_str(), RTLD_NOW | (module.global ? RTLD_GLOBAL : RTLD_LOCAL));
     void* found = loaded == nullptr ? nullptr : ::dlsym(loaded, symbol);
     if (found == nullptr) throw IoError(std::string(module.library) + " could not be loaded: " + ::dlerror());
-    return found;
+    return {found, place.string()};
   }
-  return nullptr;
-}
-
-void require_version(const std::string& file, int found, int expected) {
-  if (found != expected) throw IoError(file + " is of another version of lowrank: build or install both together");
+  return {};
 }
 
 }  // namespace lowrank::train

@@ -26,7 +26,6 @@ struct LowrankMpi {
 
 /* The one symbol of the module. */
 const struct LowrankMpi* lowrank_mpi(void);
-typedef const struct LowrankMpi* (*LowrankMpiEntry)(void);
 
 #ifdef __cplusplus
 }

@@ -90,11 +90,8 @@ class Mpi : public MpiWire {
 
 std::unique_ptr<MpiWire> mpi_wire() {
   // Open MPI loads parts of its own, which look for its symbols everywhere.
-  const auto entry = reinterpret_cast<LowrankMpiEntry>(module_symbol({"MPI", "lowrank_mpi.so", "LOWRANK_MPI", true}, "lowrank_mpi"));
-  if (entry == nullptr) return nullptr;
-  const LowrankMpi* mpi = entry();
-  require_version("lowrank_mpi.so", mpi->version, LOWRANK_MPI_MODULE_VERSION);
-  return std::make_unique<Mpi>(mpi);
+  const auto* mpi = loaded_module<LowrankMpi>({"MPI", "lowrank_mpi.so", "LOWRANK_MPI", true}, "lowrank_mpi", LOWRANK_MPI_MODULE_VERSION);
+  return mpi == nullptr ? nullptr : std::make_unique<Mpi>(mpi);
 }
 
 }  // namespace lowrank::train

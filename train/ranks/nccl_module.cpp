@@ -30,9 +30,6 @@ int of(cudaError_t error) { return error == cudaSuccess ? 0 : kOfCuda + static_c
 int name_device(int device, char* to, size_t room) { return of(cudaDeviceGetPCIBusId(to, static_cast<int>(room), device)); }
 
 int make_id(char* id) {
-  int version = 0;
-  if (ncclGetVersion(&version) == ncclSuccess)
-    std::snprintf(library, sizeof(library), "NCCL %d.%d.%d", version / 10000, version / 100 % 100, version % 100);
   ncclUniqueId made;
   const int error = of(ncclGetUniqueId(&made));
   if (error == 0) std::memcpy(id, &made, sizeof(made));
@@ -117,4 +114,9 @@ const LowrankNccl module = {LOWRANK_NCCL_MODULE_VERSION, library, name_device, m
 
 }  // namespace
 
-extern "C" __attribute__((visibility("default"))) const LowrankNccl* lowrank_nccl() { return &module; }
+extern "C" __attribute__((visibility("default"))) const LowrankNccl* lowrank_nccl() {
+  int version = 0;
+  if (ncclGetVersion(&version) == ncclSuccess)
+    std::snprintf(library, sizeof(library), "NCCL %d.%d.%d", version / 10000, version / 100 % 100, version % 100);
+  return &module;
+}

@@ -29,7 +29,6 @@ struct LowrankNccl {
 
 /* The one symbol of the module. */
 const struct LowrankNccl* lowrank_nccl(void);
-typedef const struct LowrankNccl* (*LowrankNcclEntry)(void);
 
 #ifdef __cplusplus
 }

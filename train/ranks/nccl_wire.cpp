@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <thread>
 
 #include "lowrank/core/error.h"
@@ -14,39 +15,47 @@ namespace {
 constexpr int kEager = 200;
 constexpr auto kSleep = std::chrono::microseconds(100);
 
+constexpr const char* kNotStarted = "NCCL did not start";
+
+struct Stop {
+  const LowrankNccl* nccl = nullptr;
+  int abort = 1;
+  void operator()(void* group) const { nccl->stop(group, abort); }
+};
+using Group = std::unique_ptr<void, Stop>;
+
 class Nccl : public Wire {
  public:
   Nccl(const LowrankNccl* nccl, const std::string& id, int rank, int ranks, at::Device device, Watch& watch) : nccl_(nccl) {
-    const int error = nccl_->start(id.data(), rank, ranks, device.index(), &group_);
-    if (error == 0) {
-      wait(watch, "NCCL did not start");
-      return;
-    }
-    const std::string why = words(error);
-    drop(true);
-    throw IoError("NCCL did not start: " + why);
+    void* group = nullptr;
+    const int error = nccl_->start(id.data(), rank, ranks, device.index(), &group);
+    group_ = Group(group, Stop{nccl_, /*abort=*/1});
+    must(error, kNotStarted);
+    wait(watch, kNotStarted);
   }
-  ~Nccl() override { drop(true); }
 
   std::string name() const override { return nccl_->library; }
 
   void move(const std::vector<Transfer>& transfers, Watch& watch) override {
-    must(nccl_->open(group_));
+    must(nccl_->open(group_.get()));
     for (const Transfer& one : transfers) {
       if (one.count == 0) continue;
-      must(one.send ? nccl_->send(group_, one.bytes, one.count, one.peer)
-                    : nccl_->receive(group_, one.bytes, one.count, one.peer));
+      must(one.send ? nccl_->send(group_.get(), one.bytes, one.count, one.peer)
+                    : nccl_->receive(group_.get(), one.bytes, one.count, one.peer));
     }
-    must(nccl_->close(group_));
+    must(nccl_->close(group_.get()));
     wait(watch, "a sum between GPUs was lost");
   }
 
-  void leave() override { drop(false); }
+  void leave() override {
+    group_.get_deleter().abort = 0;
+    group_.reset();
+  }
 
  private:
   std::string words(int error) const {
     std::array<char, 512> text{};
-    nccl_->text(group_, error, text.data(), text.size());
+    nccl_->text(group_.get(), error, text.data(), text.size());
     return text.data();
   }
   void must(int error, const char* what = "NCCL did not take a message") const {
@@ -55,7 +64,7 @@ class Nccl : public Wire {
   void wait(Watch& watch, const char* what) {
     for (int asked = 0;; ++asked) {
       int ended = 0;
-      if (const int error = nccl_->ended(group_, &ended); error != 0) {
+      if (const int error = nccl_->ended(group_.get(), &ended); error != 0) {
         watch.check();  // why a rank is not there is said better by who watches it
         must(error, what);
       }
@@ -65,25 +74,17 @@ class Nccl : public Wire {
       std::this_thread::sleep_for(kSleep);
     }
   }
-  void drop(bool abort) {
-    if (group_ != nullptr) nccl_->stop(group_, abort ? 1 : 0);
-    group_ = nullptr;
-  }
 
   const LowrankNccl* nccl_;
-  void* group_ = nullptr;
+  Group group_;
 };
 
 /// This build's, where it can be loaded; else null, and why.
 const LowrankNccl* loaded_nccl(std::string& why) {
   try {
-    const auto entry = reinterpret_cast<LowrankNcclEntry>(module_symbol({"NCCL", "lowrank_nccl.so", "LOWRANK_NCCL"}, "lowrank_nccl"));
-    if (entry == nullptr) {
-      why = "this build has no lowrank_nccl.so";
-      return nullptr;
-    }
-    require_version("lowrank_nccl.so", entry()->version, LOWRANK_NCCL_MODULE_VERSION);
-    return entry();
+    const auto* nccl = loaded_module<LowrankNccl>({"NCCL", "lowrank_nccl.so", "LOWRANK_NCCL"}, "lowrank_nccl", LOWRANK_NCCL_MODULE_VERSION);
+    if (nccl == nullptr) why = "this build has no lowrank_nccl.so";
+    return nccl;
   } catch (const IoError& error) {
     why = error.what();
     return nullptr;
