@@ -15,7 +15,8 @@ enum class Mode : std::int8_t { kFused, kComposite };
 /// - kPlain: LibTorch's own GEMM (MKL) in fp32; bf16 operands are made fp32 as they are used and results are rounded.
 ///   CPUs without AVX2.
 /// - kOwn: fp32 as kPlain's, by our own micro-kernels (gemm/): CPUs with AVX2 or AVX-512.
-/// - kNativeBf16: kOwn, and what is bf16 multiplied as bf16, summed in fp32. CPUs with AVX512_BF16 or AMX.
+/// - kNativeBf16: kOwn, and what is bf16 multiplied as bf16, summed in fp32; with AMX fp32 in parts of bf16 too, as exactly as fp32
+///   (gemm/bf16_kernel.h). CPUs with AVX512_BF16 or AMX.
 enum class GemmPath : std::int8_t { kDetected, kPlain, kNativeBf16, kOwn };
 const char* name(GemmPath path);
 

@@ -68,7 +68,7 @@ void score(const Bf16Kernel& kernel, Bf16Range left, const Bf16* panels, const S
 // A row [columns] as bf16, with zeros before it and up to `width`.
 void round_row(const Bf16Kernel& kernel, const float* row, std::int64_t before, std::int64_t columns, std::int64_t width, Bf16* to) {
   std::fill_n(to, before, Bf16{0});
-  kernel.round(row, columns, 1, to + before);
+  kernel.split(row, columns, 1, to + before, 0, 1);
   std::fill(to + before + columns, to + width, Bf16{0});
 }
 

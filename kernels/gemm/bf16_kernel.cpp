@@ -98,11 +98,23 @@ LOWRANK_AVX512 void store(const float* c, std::int64_t rows, std::int64_t column
   }
 }
 
-LOWRANK_AVX512 void round(const float* x, std::int64_t n, float scale, Bf16* to) {
-  const __m512 factor = _mm512_set1_ps(scale);
+// What is below the exponents of bf16 is zero, as it is to the products.
+LOWRANK_AVX512 void split(const float* x, std::int64_t n, float scale, Bf16* to, std::int64_t apart, std::int64_t parts) {
+  const __m512 factor = _mm512_set1_ps(scale), largest = _mm512_castsi512_ps(_mm512_set1_epi32(0x7F7F0000)), zero = _mm512_setzero_ps();
   for (std::int64_t i = 0; i < n; i += 16) {
     const __mmask16 there = static_cast<__mmask16>(first(n - i));
-    _mm256_mask_storeu_epi16(to + i, there, rounded(_mm512_mul_ps(_mm512_maskz_loadu_ps(there, x + i), factor)));
+    __m512 rest = _mm512_mul_ps(_mm512_maskz_loadu_ps(there, x + i), factor), nearest = rest;
+    if (parts > 1) {  // the nearest to the largest numbers is infinity, which leaves nothing to be taken apart
+      const __mmask16 finite = _mm512_cmp_ps_mask(_mm512_sub_ps(rest, rest), zero, _CMP_EQ_OQ);
+      nearest = _mm512_mask_max_ps(rest, finite, _mm512_min_ps(rest, largest), _mm512_sub_ps(zero, largest));
+    }
+    for (std::int64_t p = 0;; ++p) {
+      const auto part = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(nearest));
+      _mm256_mask_storeu_epi16(to + p * apart + i, there, part);
+      if (p + 1 == parts) break;
+      rest = _mm512_sub_ps(rest, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(part), 16)));
+      nearest = rest;
+    }
   }
 }
 
@@ -121,17 +133,21 @@ LOWRANK_AVX512 void tile_of_pairs(const Bf16Range* ranges, std::int64_t count, f
       high[i] = accumulate ? _mm512_loadu_ps(from + 16) : _mm512_setzero_ps();
     }
     for (const Bf16Range* range = ranges; range != ranges + count; ++range) {
-      const Bf16* a = range->a + row * range->a_row;
-      const Bf16* b = range->b;
-      for (std::int64_t k = 0; k < range->k; k += 2, a += 2, b += kPair) {
-        const __m512bh left = two(b), right = two(b + kBf16Columns);
+      for (std::int64_t depth = std::max(range->a_parts, range->b_parts) - 1; depth >= 0; --depth) {
+        for (std::int64_t p = std::max<std::int64_t>(depth - range->b_parts + 1, 0); p <= std::min(depth, range->a_parts - 1); ++p) {
+          const Bf16* a = range->a + p * range->a_apart + row * range->a_row;
+          const Bf16* b = range->b + (depth - p) * range->b_apart;
+          for (std::int64_t k = 0; k < range->k; k += 2, a += 2, b += kPair) {
+            const __m512bh left = two(b), right = two(b + kBf16Columns);
 #pragma GCC unroll 8
-        for (std::int64_t i = 0; i < kTall; ++i) {
-          int pair;
-          __builtin_memcpy(&pair, a + i * range->a_row, sizeof(pair));
-          const auto x = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
-          low[i] = _mm512_dpbf16_ps(low[i], x, left);
-          high[i] = _mm512_dpbf16_ps(high[i], x, right);
+            for (std::int64_t i = 0; i < kTall; ++i) {
+              int pair;
+              __builtin_memcpy(&pair, a + i * range->a_row, sizeof(pair));
+              const auto x = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+              low[i] = _mm512_dpbf16_ps(low[i], x, left);
+              high[i] = _mm512_dpbf16_ps(high[i], x, right);
+            }
+          }
         }
       }
     }
@@ -158,6 +174,49 @@ LOWRANK_AMX void configure() {
 }
 LOWRANK_AMX void release() { _tile_release(); }
 
+// Tiles 0 to 3 += the products of part 0 and part 0.
+LOWRANK_AMX inline void add_largest(const Bf16Range& range) {
+  const std::int64_t a_bytes = 2 * range.a_row, b_bytes = 2 * kPair;
+  const Bf16 *a = range.a, *lower = a + 16 * range.a_row, *b = range.b;
+  for (std::int64_t k = range.k; k > 0; k -= kBf16Steps) {
+    _tile_loadd(6, b, b_bytes);
+    _tile_loadd(4, a, a_bytes);
+    _tile_loadd(7, b + kBf16Columns, b_bytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(5, lower, a_bytes);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+    a += kBf16Steps;
+    lower += kBf16Steps;
+    b += kBf16Steps / 2 * kPair;
+  }
+}
+
+// Those of all other parts, of the same steps after each other: a tile that is loaded is multiplied by all that belong to it.
+LOWRANK_AMX inline void add_smaller(const Bf16Range& range) {
+  const std::int64_t a_bytes = 2 * range.a_row, b_bytes = 2 * kPair, depth = std::max(range.a_parts, range.b_parts);
+  const Bf16 *a = range.a, *b = range.b;
+  for (std::int64_t k = range.k; k > 0; k -= kBf16Steps) {
+    for (std::int64_t p = range.a_parts - 1; p >= (range.b_parts > 1 ? 0 : 1); --p) {
+      const Bf16* const part = a + p * range.a_apart;
+      _tile_loadd(4, part, a_bytes);
+      _tile_loadd(5, part + 16 * range.a_row, a_bytes);
+      for (std::int64_t q = std::min(range.b_parts, depth - p) - 1; q >= (p == 0 ? 1 : 0); --q) {
+        const Bf16* const other = b + q * range.b_apart;
+        _tile_loadd(6, other, b_bytes);
+        _tile_loadd(7, other + kBf16Columns, b_bytes);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+      }
+    }
+    a += kBf16Steps;
+    b += kBf16Steps / 2 * kPair;
+  }
+}
+
 LOWRANK_AMX void tile_of_amx(const Bf16Range* ranges, std::int64_t count, float* c, std::int64_t c_step, bool accumulate) {
   float* const below = c + 16 * c_step;
   const std::int64_t c_bytes = 4 * c_step;
@@ -173,21 +232,8 @@ LOWRANK_AMX void tile_of_amx(const Bf16Range* ranges, std::int64_t count, float*
     _tile_zero(3);
   }
   for (const Bf16Range* range = ranges; range != ranges + count; ++range) {
-    const std::int64_t a_bytes = 2 * range->a_row, b_bytes = 2 * kPair;
-    const Bf16 *a = range->a, *lower = a + 16 * range->a_row, *b = range->b;
-    for (std::int64_t k = range->k; k > 0; k -= kBf16Steps) {
-      _tile_loadd(6, b, b_bytes);
-      _tile_loadd(4, a, a_bytes);
-      _tile_loadd(7, b + kBf16Columns, b_bytes);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_loadd(5, lower, a_bytes);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-      a += kBf16Steps;
-      lower += kBf16Steps;
-      b += kBf16Steps / 2 * kPair;
-    }
+    if (range->a_parts > 1 || range->b_parts > 1) add_smaller(*range);
+    add_largest(*range);
   }
   _tile_stored(0, c, c_bytes);
   _tile_stored(1, c + 16, c_bytes);
@@ -206,8 +252,8 @@ bool has_amx() {
   return ::syscall(SYS_arch_prctl, kAsk, kTileData) == 0;
 }
 
-constexpr Bf16Kernel kAmx{"amx", configure, release, tile_of_amx, pack_steps, pack_columns, store, round};
-constexpr Bf16Kernel kPairs{"avx512_bf16", nothing, nothing, tile_of_pairs, pack_steps, pack_columns, store, round};
+constexpr Bf16Kernel kAmx{"amx", configure, release, tile_of_amx, pack_steps, pack_columns, store, split, /*multiplies_parts=*/true};
+constexpr Bf16Kernel kPairs{"avx512_bf16", nothing, nothing, tile_of_pairs, pack_steps, pack_columns, store, split, /*multiplies_parts=*/false};
 
 // On AMD's CPUs pairs are multiplied twice as fast as fp32; on Intel's not faster, but by AMX.
 bool pairs_pay() {

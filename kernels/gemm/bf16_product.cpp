@@ -1,6 +1,7 @@
 #include "lowrank/kernels/gemm/bf16_product.h"
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <utility>
 
@@ -15,10 +16,11 @@ namespace lowrank::kernels::gemm {
 
 namespace {
 
-constexpr std::int64_t kLeftElements = 12'000'000;     // of a left operand that is copied: rows that exist at a time
+constexpr std::int64_t kLeftElements = 4'000'000;      // of a left operand that is copied: rows that exist at a time
 constexpr std::int64_t kMostRows = 4096;               // and at most
-constexpr std::int64_t kGroupElements = 256 * 1024;    // of left rows that pass over one panel after the other
-constexpr std::int64_t kRightElements = 256 * 1024;    // of a task's panels: what an L2 cache has room for
+constexpr std::int64_t kGroupElements = 192 * 1024;    // of left rows that pass over one panel after the other
+constexpr std::int64_t kRightElements = 512 * 1024;    // of a task's panels: what an L2 cache has room for
+constexpr std::int64_t kSplitSteps = 128;              // of a panel that are taken apart at a time: in the nearest cache
 constexpr std::int64_t kOuterRows = 1024;              // of y that are packed at a time
 constexpr std::int64_t kHalf = kBf16Columns / 2;       // thin columns of a panel: each is there twice
 
@@ -37,17 +39,20 @@ struct Rows {
   Bf16* last;
   std::int64_t last_row;
   Bf16* copy;  // data, where it is a copy: whole tiles with zeros at the ends
+  std::int64_t parts = 1, apart = 0;  // of a copy, and elements from one to the next
 
   static Rows lying(const LeftPart& part, std::int64_t first_row, std::int64_t rows, Bf16* last, std::int64_t last_row) {
     const std::int64_t step = part.x.stride(0);
     return {part.offset, part.x.size(1), bits_of(part.x) + first_row * step, step, rows / kBf16Rows, last, last_row, nullptr};
   }
-  static Rows copied(std::int64_t offset, std::int64_t count, std::int64_t tiles, Bf16* memory, std::int64_t row) {
-    return {offset, count, memory, row, tiles, nullptr, 0, memory};
+  static Rows copied(std::int64_t offset, std::int64_t count, std::int64_t tiles, Bf16* memory, std::int64_t row, std::int64_t parts) {
+    return {offset, count, memory, row, tiles, nullptr, 0, memory, parts, tiles * kBf16Rows * row};
   }
   void place(std::int64_t tile, Bf16Range& range) const {
     range.a = tile < whole ? data + tile * kBf16Rows * row : last;
     range.a_row = tile < whole ? row : last_row;
+    range.a_parts = parts;
+    range.a_apart = apart;
   }
 };
 
@@ -67,46 +72,41 @@ bool lies(const at::Tensor& x) {
   return x.scalar_type() == at::kBFloat16 && x.size(1) % kBf16Steps == 0 && x.stride(0) % 2048 != 0;
 }
 
-/// Rows [begin, begin + n) of x as bf16, each with zeros up to `width`, and rows of zeros to a whole tile.
-void copy_rows(const Bf16Kernel& kernel, const at::Tensor& x, std::int64_t begin, std::int64_t n, std::int64_t width, Bf16* to) {
+/// Rows [begin, begin + n) of x in `parts` of bf16, each with zeros up to `width`, and rows of zeros to a whole tile.
+void copy_rows(const Bf16Kernel& kernel, const at::Tensor& x, std::int64_t begin, std::int64_t n, std::int64_t width, Bf16* to,
+               std::int64_t parts = 1, std::int64_t apart = 0) {
   const std::int64_t columns = x.size(1);
-  for (std::int64_t i = 0; i < n; ++i, to += width) {
+  for (std::int64_t i = 0; i < n; ++i) {
     const std::int64_t at = (begin + i) * x.stride(0);
     if (x.scalar_type() == at::kBFloat16) {
-      std::copy_n(bits_of(x) + at, columns, to);
+      std::copy_n(bits_of(x) + at, columns, to + i * width);
     } else {
-      kernel.round(x.const_data_ptr<float>() + at, columns, 1, to);
+      kernel.split(x.const_data_ptr<float>() + at, columns, 1, to + i * width, apart, parts);
     }
-    std::fill(to + columns, to + width, Bf16{0});
+    for (std::int64_t p = 0; p < parts; ++p) std::fill_n(to + p * apart + i * width + columns, width - columns, Bf16{0});
   }
-  std::fill_n(to, (kBf16Rows - n) * width, Bf16{0});
+  for (std::int64_t p = 0; p < parts; ++p) std::fill_n(to + p * apart + n * width, (kBf16Rows - n) * width, Bf16{0});
 }
 
-/// x [n] fp32 as the sum of two.
-void take_apart(const Bf16Kernel& kernel, const float* x, std::int64_t n, Bf16* high, Bf16* low) {
-  kernel.round(x, n, 1, high);
-  float rest[256];
-  for (std::int64_t begin = 0; begin < n; begin += 256) {
-    const std::int64_t some = std::min<std::int64_t>(256, n - begin);
-    for (std::int64_t i = 0; i < some; ++i) rest[i] = x[begin + i] - widened(high[begin + i]);
-    kernel.round(rest, some, 1, low + begin);
-  }
-}
+/// Of a thin factor, which is itself a product's weight beside others in bf16: two give it 16 bits.
+std::int64_t factor_parts(std::int64_t parts) { return parts == 1 ? 2 : parts; }
+/// Panels or tiles that take kHalf of a thin matrix's columns: the parts of two beside each other.
+std::int64_t pairs_of(std::int64_t parts) { return ceil_div(factor_parts(parts), 2); }
 
-/// A thin factor [K, r] as panels of kHalf of its columns, their high parts before their low ones.
-std::vector<Bf16> packed_factor(const Bf16Kernel& kernel, const at::Tensor& factor) {
+/// A thin factor [K, r] as panels of kHalf of its columns: their first parts before their second ones, then their third.
+std::vector<Bf16> packed_factor(const Bf16Kernel& kernel, const at::Tensor& factor, std::int64_t parts) {
   const at::Tensor by_column = factor.t().to(at::kFloat).contiguous();  // [r, K]
-  const std::int64_t steps = by_column.size(1), rank = by_column.size(0), panel = kBf16Columns * whole_steps(steps);
-  std::vector<Bf16> packed(static_cast<std::size_t>(ceil_div(rank, kHalf) * panel));
-  std::vector<Bf16> apart(static_cast<std::size_t>(kBf16Columns * steps));
+  const std::int64_t steps = by_column.size(1), rank = by_column.size(0), panel = kBf16Columns * whole_steps(steps), pairs = pairs_of(parts);
+  std::vector<Bf16> packed(static_cast<std::size_t>(ceil_div(rank, kHalf) * pairs * panel));
+  std::vector<Bf16> apart(static_cast<std::size_t>(pairs * kBf16Columns * steps));
+  Bf16* to = packed.data();
   for (std::int64_t first = 0; first < rank; first += kHalf) {
     const std::int64_t n = std::min(kHalf, rank - first);
     if (n < kHalf) std::fill(apart.begin(), apart.end(), Bf16{0});
-    for (std::int64_t j = 0; j < n; ++j) {
-      take_apart(kernel, by_column.const_data_ptr<float>() + (first + j) * steps, steps, apart.data() + j * steps,
-                 apart.data() + (kHalf + j) * steps);
-    }
-    kernel.pack_columns(apart.data(), steps, kBf16Columns, steps, packed.data() + first / kHalf * panel);
+    for (std::int64_t j = 0; j < n; ++j)
+      kernel.split(by_column.const_data_ptr<float>() + (first + j) * steps, steps, 1, apart.data() + j * steps, kHalf * steps, factor_parts(parts));
+    for (std::int64_t pair = 0; pair < pairs; ++pair, to += panel)
+      kernel.pack_columns(apart.data() + pair * kBf16Columns * steps, steps, kBf16Columns, steps, to);
   }
   return packed;
 }
@@ -116,20 +116,27 @@ void side_product(const Bf16Kernel& kernel, const Left& left, std::int64_t first
                   const std::vector<Bf16>& factor) {
   const Rows& own = left.at(side.at, side.out.size(1));
   const std::int64_t rank = side.out.size(1), steps = whole_steps(side.factor.size(0)), step = side.out.stride(0);
+  const std::int64_t panel = kBf16Columns * steps, pairs = pairs_of(own.parts);
   const std::int64_t row = tile * kBf16Rows, height = std::min(kBf16Rows, left.rows - row);
   alignas(64) float sums[kBf16Rows * kBf16Columns];
   float* const out = side.out.mutable_data_ptr<float>() + (first_row + row) * step;
-  Bf16Range range{steps, nullptr, 0, factor.data()};
-  left.at(side.from, side.factor.size(0)).place(tile, range);
-  for (std::int64_t column = 0; column < rank; column += kHalf, range.b += kBf16Columns * steps) {
-    kernel.tile(&range, 1, sums, kBf16Columns, false);
+  Bf16Range x;
+  left.at(side.from, side.factor.size(0)).place(tile, x);
+  const Bf16* packed = factor.data();
+  for (std::int64_t column = 0; column < rank; column += kHalf, packed += pairs * panel) {
+    // The factor's third parts with x's first ones, then its first two with all of x, the small ones first.
+    std::array<Bf16Range, kFloatParts + 1> ranges;
+    std::size_t count = 0;
+    if (pairs > 1) ranges[count++] = {steps, x.a, x.a_row, packed + panel};
+    for (std::int64_t p = x.a_parts - 1; p >= 0; --p) ranges[count++] = {steps, x.a + p * x.a_apart, x.a_row, packed};
+    kernel.tile(ranges.data(), static_cast<std::int64_t>(count), sums, kBf16Columns, false);
     const std::int64_t n = std::min(kHalf, rank - column);
     for (std::int64_t i = 0; i < height; ++i) {
       float* const line = sums + i * kBf16Columns;
       for (std::int64_t j = 0; j < n; ++j) out[i * step + column + j] = line[j] + line[kHalf + j];
     }
   }
-  copy_rows(kernel, side.out, first_row + row, height, own.row, own.copy + row * own.row);
+  copy_rows(kernel, side.out, first_row + row, height, own.row, own.copy + row * own.row, own.parts, own.apart);
 }
 
 // What the products of a tile of rows read: copies of what does not lie well, and the sides.
@@ -139,7 +146,7 @@ void prepare(const Bf16Kernel& kernel, const Left& left, std::int64_t first_row,
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const Rows& own = left.parts[i];
     if (own.copy != nullptr) {
-      copy_rows(kernel, parts[i].x, first_row + row, height, own.row, own.copy + row * own.row);
+      copy_rows(kernel, parts[i].x, first_row + row, height, own.row, own.copy + row * own.row, own.parts, own.apart);
     } else if (tile == own.whole) {
       copy_rows(kernel, parts[i].x, first_row + row, height, own.last_row, own.last);
     }
@@ -149,7 +156,7 @@ void prepare(const Bf16Kernel& kernel, const Left& left, std::int64_t first_row,
     if (sides[i].dropout.p == 0) {
       side_product(kernel, left, first_row, tile, sides[i], factors[i]);
     } else {
-      copy_rows(kernel, sides[i].out, first_row + row, height, own.row, own.copy + row * own.row);
+      copy_rows(kernel, sides[i].out, first_row + row, height, own.row, own.copy + row * own.row, own.parts, own.apart);
     }
   }
 }
@@ -161,10 +168,10 @@ struct Task {
   std::int64_t column, columns, first, last;
 };
 
-/// Steps of a target's panels, all terms after each other.
-std::int64_t steps_of(const Target& target) {
+/// Steps of a target's panels, all terms and their parts after each other.
+std::int64_t steps_of(const Target& target, std::int64_t parts) {
   std::int64_t steps = 0;
-  for (const Term& term : target.terms) steps += whole_steps(term.right.inner());
+  for (const Term& term : target.terms) steps += term.right.bf16_parts(parts) * whole_steps(term.right.inner());
   return steps;
 }
 
@@ -203,25 +210,27 @@ void end_tile(const Bf16Kernel& kernel, const Target& target, std::int64_t row, 
   }
 }
 
-void run(const Bf16Kernel& kernel, const Task& task, const Left& left, std::int64_t first_row) {
+void run(const Bf16Kernel& kernel, const Task& task, const Left& left, std::int64_t first_row, std::int64_t most_parts) {
   const Target& target = *task.target;
-  const std::int64_t stride = steps_of(target) * kBf16Columns;
+  const std::int64_t stride = steps_of(target, most_parts) * kBf16Columns;
   Bf16* const panels = room(Purpose::kRight, ceil_div(task.columns, kBf16Columns) * stride);
   std::vector<Bf16Range> ranges;
   std::vector<std::int64_t> strides;  // elements from panel to panel
   std::vector<const Rows*> parts;
-  std::int64_t offset = 0;
+  std::int64_t offset = 0, left_steps = 0;
   for (std::size_t i = 0; i < target.terms.size(); ++i) {
     const Term& term = target.terms[i];
-    const std::int64_t steps = whole_steps(term.right.inner()), own = steps * kBf16Columns;
+    const std::int64_t steps = whole_steps(term.right.inner()), of_right = term.right.bf16_parts(most_parts), own = of_right * steps * kBf16Columns;
     parts.push_back(&left.at(term.offset, term.right.inner()));
+    left_steps += parts.back()->parts * steps;
+    ranges.push_back({.k = steps, .b_parts = of_right, .b_apart = steps * kBf16Columns});
     if (const Bf16* kept = (*task.kept)[i]; kept != nullptr) {
-      ranges.push_back({steps, nullptr, 0, kept + task.column / kBf16Columns * own});
+      ranges.back().b = kept + task.column / kBf16Columns * own;
       strides.push_back(own);
       continue;
     }
-    pack_bf16(kernel, term.right, task.column, task.columns, stride, panels + offset);
-    ranges.push_back({steps, nullptr, 0, panels + offset});
+    pack_bf16(kernel, term.right, task.column, task.columns, of_right, stride, panels + offset);
+    ranges.back().b = panels + offset;
     strides.push_back(stride);
     offset += own;
   }
@@ -229,7 +238,7 @@ void run(const Bf16Kernel& kernel, const Task& task, const Left& left, std::int6
   const bool between = first.gain.defined() || first.product.defined();
   const bool direct = target.out.scalar_type() == at::kFloat && !target.bias.defined() && !between;
   const auto count = static_cast<std::int64_t>(ranges.size());
-  const std::int64_t group = std::max<std::int64_t>(kGroupElements / (kBf16Rows * stride / kBf16Columns), 1);
+  const std::int64_t group = std::max<std::int64_t>(kGroupElements / (kBf16Rows * left_steps), 1);
   alignas(64) float sums[kBf16Rows * kBf16Columns];
   kernel.begin();
   for (std::int64_t begin = task.first; begin < task.last; begin += group) {
@@ -260,11 +269,12 @@ void run(const Bf16Kernel& kernel, const Task& task, const Left& left, std::int6
   kernel.end();
 }
 
-std::vector<Task> tasks_of(const std::vector<Target>& targets, const std::vector<std::vector<const Bf16*>>& kept, const Left& left) {
+std::vector<Task> tasks_of(const std::vector<Target>& targets, const std::vector<std::vector<const Bf16*>>& kept, const Left& left,
+                           std::int64_t parts) {
   std::vector<std::int64_t> columns, panels;
   for (const Target& target : targets) {
     columns.push_back(target.out.size(1));
-    panels.push_back(std::max<std::int64_t>(kRightElements / std::max<std::int64_t>(steps_of(target) * kBf16Columns, 1), 1));
+    panels.push_back(std::max<std::int64_t>(kRightElements / std::max<std::int64_t>(steps_of(target, parts) * kBf16Columns, 1), 1));
   }
   std::vector<Task> tasks;
   for (const Cut& cut : cuts_of(columns, panels, kBf16Columns, left.tiles()))
@@ -272,7 +282,7 @@ std::vector<Task> tasks_of(const std::vector<Target>& targets, const std::vector
   return tasks;
 }
 
-// A side whose x is dropped: in fp32, by the kernels of that.
+// A side whose x is dropped: in fp32.
 void dropped_side(const at::Tensor& x, const Side& side) {
   const at::Tensor dropped = dropped_input(x, side.dropout);
   multiply(x.size(0), dropped.size(1) + side.out.size(1), {{dropped}}, {{side.factor, side.out, 0, dropped.size(1)}}, {});
@@ -299,37 +309,36 @@ std::vector<LeftPart> parts_of(std::vector<LeftPart> parts, const std::vector<Si
 
 }  // namespace
 
-void pack_bf16(const Bf16Kernel& kernel, const Right& right, std::int64_t first, std::int64_t columns, std::int64_t stride, Bf16* to) {
+void pack_bf16(const Bf16Kernel& kernel, const Right& right, std::int64_t first, std::int64_t columns, std::int64_t parts, std::int64_t stride,
+               Bf16* to) {
   const at::Tensor b = right.at(first, columns).narrow(0, right.first(), right.inner());
   const std::int64_t inner = right.inner();
   const bool by_column = b.stride(0) == 1 || inner == 1;  // its steps are neighbours
-  const std::int64_t lines = by_column ? columns : inner, length = by_column ? inner : columns;
-  const std::int64_t line_step = by_column ? b.stride(1) : b.stride(0);
-  const Bf16* data = nullptr;
-  std::int64_t step = line_step;
+  const std::int64_t plane = kBf16Columns * whole_steps(inner);
+  const auto pack = by_column ? kernel.pack_columns : kernel.pack_steps;
   if (b.scalar_type() == at::kBFloat16 && right.scale() == 1) {
-    data = bits_of(b);
-  } else {
-    const at::Tensor wide = b.scalar_type() == at::kFloat ? b : b.to(at::kFloat);
-    const std::int64_t wide_step = by_column ? wide.stride(1) : wide.stride(0);
-    Bf16* const rounded = room(Purpose::kRows, lines * length);
-    for (std::int64_t i = 0; i < lines; ++i)
-      kernel.round(wide.const_data_ptr<float>() + i * wide_step, length, right.scale(), rounded + i * length);
-    data = rounded;
-    step = length;
+    const std::int64_t step = by_column ? b.stride(1) : b.stride(0);
+    for (std::int64_t column = 0; column < columns; column += kBf16Columns, to += stride)
+      pack(bits_of(b) + column * b.stride(1), step, std::min(kBf16Columns, columns - column), inner, to);
+    return;
   }
+  const at::Tensor wide = b.scalar_type() == at::kFloat ? b : b.to(at::kFloat);
+  const std::int64_t step = by_column ? wide.stride(1) : wide.stride(0), line = by_column ? kSplitSteps : kBf16Columns;
+  const std::int64_t apart = kSplitSteps * kBf16Columns;
+  Bf16* const split = room(Purpose::kRows, parts * apart);
   for (std::int64_t column = 0; column < columns; column += kBf16Columns, to += stride) {
     const std::int64_t n = std::min(kBf16Columns, columns - column);
-    if (by_column) {
-      kernel.pack_columns(data + column * step, step, n, inner, to);
-    } else {
-      kernel.pack_steps(data + column, step, n, inner, to);
+    for (std::int64_t k = 0; k < inner; k += kSplitSteps) {
+      const std::int64_t some = std::min(kSplitSteps, inner - k), lines = by_column ? n : some, length = by_column ? some : n;
+      const float* const from = wide.const_data_ptr<float>() + column * wide.stride(1) + k * wide.stride(0);
+      for (std::int64_t i = 0; i < lines; ++i) kernel.split(from + i * step, length, right.scale(), split + i * line, apart, parts);
+      for (std::int64_t part = 0; part < parts; ++part) pack(split + part * apart, line, n, some, to + part * plane + k * kBf16Columns);
     }
   }
 }
 
 void multiply_bf16(std::int64_t rows, std::int64_t inner, const std::vector<LeftPart>& given, const std::vector<Side>& sides,
-                   const std::vector<Target>& targets) {
+                   const std::vector<Target>& targets, std::int64_t parts) {
   const Bf16Kernel& kernel = *bf16_kernel();
   const std::vector<LeftPart> left = parts_of(given, sides, targets);
   std::vector<std::vector<Bf16>> factors;
@@ -338,22 +347,23 @@ void multiply_bf16(std::int64_t rows, std::int64_t inner, const std::vector<Left
       dropped_side(left.front().x, side);
       factors.emplace_back();
     } else {
-      factors.push_back(packed_factor(kernel, side.factor));
+      factors.push_back(packed_factor(kernel, side.factor, parts));
     }
   }
 
   const std::shared_ptr<PanelStore> store = panel_store();
   std::vector<std::vector<const Bf16*>> kept(targets.size());
   for (std::size_t t = 0; t < targets.size(); ++t)
-    for (const Term& term : targets[t].terms) kept[t].push_back(store != nullptr ? term.right.kept_bf16(*store) : nullptr);
+    for (const Term& term : targets[t].terms) kept[t].push_back(store != nullptr ? term.right.kept_bf16(*store, term.right.bf16_parts(parts)) : nullptr);
 
-  const std::int64_t most = whole_rows(std::clamp(kLeftElements / std::max<std::int64_t>(inner, 1), std::int64_t{256}, kMostRows));
+  const std::int64_t most = whole_rows(std::clamp(kLeftElements / std::max<std::int64_t>(parts * inner, 1), std::int64_t{256}, kMostRows));
   const std::int64_t step = whole_rows(ceil_div(rows, ceil_div(rows, most))), high = whole_rows(std::min(step, rows));
   // Elements from row to row of copies: rows 4 KiB apart share few places of the nearest cache.
   const auto width = [](std::int64_t k) { return whole_steps(k) % 2048 == 0 ? whole_steps(k) + kBf16Steps : whole_steps(k); };
+  const auto of = [parts](const LeftPart& part) { return part.x.scalar_type() == at::kBFloat16 ? 1 : parts; };
   std::int64_t elements = 0;
-  for (const LeftPart& part : left) elements += width(part.x.size(1)) * (lies(part.x) ? kBf16Rows : high);
-  for (const Side& side : sides) elements += width(side.out.size(1)) * high;
+  for (const LeftPart& part : left) elements += width(part.x.size(1)) * (lies(part.x) ? kBf16Rows : of(part) * high);
+  for (const Side& side : sides) elements += width(side.out.size(1)) * parts * high;
   Bf16* const memory = room(Purpose::kLeft, elements);
 
   for (std::int64_t row = 0; row < rows; row += step) {
@@ -363,14 +373,15 @@ void multiply_bf16(std::int64_t rows, std::int64_t inner, const std::vector<Left
     for (const LeftPart& part : left) {
       const std::int64_t own = width(part.x.size(1));
       const bool there = lies(part.x);
-      some.parts.push_back(there ? Rows::lying(part, row, some.rows, next, own) : Rows::copied(part.offset, part.x.size(1), some.tiles(), next, own));
-      next += own * (there ? kBf16Rows : high);
+      some.parts.push_back(there ? Rows::lying(part, row, some.rows, next, own)
+                                 : Rows::copied(part.offset, part.x.size(1), some.tiles(), next, own, of(part)));
+      next += own * (there ? kBf16Rows : of(part) * high);
       prepares = prepares || !there || some.rows % kBf16Rows != 0;
     }
     for (const Side& side : sides) {
       const std::int64_t own = width(side.out.size(1));
-      some.parts.push_back(Rows::copied(side.at, side.out.size(1), some.tiles(), next, own));
-      next += own * high;
+      some.parts.push_back(Rows::copied(side.at, side.out.size(1), some.tiles(), next, own, parts));
+      next += own * parts * high;
     }
     constexpr std::int64_t kTiles = 2;  // a task
     if (prepares) {
@@ -381,8 +392,8 @@ void multiply_bf16(std::int64_t rows, std::int64_t inner, const std::vector<Left
         kernel.end();
       });
     }
-    const std::vector<Task> tasks = tasks_of(targets, kept, some);
-    for_tasks(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t task) { run(kernel, tasks[static_cast<std::size_t>(task)], some, row); });
+    const std::vector<Task> tasks = tasks_of(targets, kept, some, parts);
+    for_tasks(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t task) { run(kernel, tasks[static_cast<std::size_t>(task)], some, row, parts); });
   }
 }
 
@@ -395,8 +406,8 @@ void multiply_outer_bf16(const at::Tensor& out, const at::Tensor& u, const at::T
   std::fill_n(left, groups * kBf16Rows * row, Bf16{0});
   const at::Tensor thin = u.t().contiguous();
   for (std::int64_t r = 0; r < rank; ++r) {
-    Bf16* const high = left + (r / kHalf * kBf16Rows + r % kHalf) * row;
-    take_apart(kernel, thin.const_data_ptr<float>() + r * rows, rows, high, high + kHalf * row);
+    Bf16* const first = left + (r / kHalf * kBf16Rows + r % kHalf) * row;
+    kernel.split(thin.const_data_ptr<float>() + r * rows, rows, 1, first, kHalf * row, factor_parts(1));
   }
   float* const result = out.mutable_data_ptr<float>();
   const auto factor = static_cast<float>(scale);

@@ -20,15 +20,15 @@ class PanelStore {
  public:
   explicit PanelStore(std::int64_t room) : room_(room) {}
 
-  /// What `pack` makes of `floats` floats by the kernel at `kernel`.
-  const float* find_or_pack(const BaseWeight& w, bool transposed, const void* kernel, std::int64_t floats,
+  /// What `pack` makes of `floats` floats by the kernel at `kernel`, in `parts`.
+  const float* find_or_pack(const BaseWeight& w, bool transposed, const void* kernel, std::int64_t parts, std::int64_t floats,
                             const std::function<void(float*)>& pack) {
     const std::lock_guard lock(mutex_);
     for (const auto& entry : entries_) {
-      if (entry->transposed == transposed && entry->kernel == kernel && entry->weight.same(w)) return entry->panels.data();
+      if (entry->transposed == transposed && entry->kernel == kernel && entry->parts == parts && entry->weight.same(w)) return entry->panels.data();
     }
     if (floats == 0 || taken_ + 4 * floats > room_) return nullptr;
-    auto entry = std::make_unique<Entry>(Entry{w.with_bias({}), transposed, kernel, Floats(floats)});
+    auto entry = std::make_unique<Entry>(Entry{w.with_bias({}), transposed, kernel, parts, Floats(floats)});
     pack(entry->panels.data());
     taken_ += 4 * floats;
     entries_.push_back(std::move(entry));
@@ -45,6 +45,7 @@ class PanelStore {
     BaseWeight weight;
     bool transposed;
     const void* kernel;  // that they are packed for
+    std::int64_t parts;
     Floats panels;
   };
   std::int64_t room_, taken_ = 0;
@@ -86,7 +87,7 @@ const float* kept_panels(PanelStore& store, const BaseWeight& w, bool transposed
   const MicroKernel& kernel = micro_kernel();
   const Right right = transposed ? Right::of_transposed(w) : Right::of(w);
   const std::int64_t inner = right.inner(), panels = ceil_div(right.columns(), kernel.columns);
-  return store.find_or_pack(w, transposed, &kernel, panels * kernel.columns * inner, [&](float* to) {
+  return store.find_or_pack(w, transposed, &kernel, 1, panels * kernel.columns * inner, [&](float* to) {
     for_tasks(ceil_div(panels, kPanels), [&](std::int64_t task) {
       const std::int64_t column = task * kPanels * kernel.columns;
       const at::Tensor b = right.at(column, std::min(kPanels * kernel.columns, right.columns() - column));
@@ -95,15 +96,15 @@ const float* kept_panels(PanelStore& store, const BaseWeight& w, bool transposed
   });
 }
 
-const Bf16* kept_bf16_panels(PanelStore& store, const BaseWeight& w, bool transposed) {
+const Bf16* kept_bf16_panels(PanelStore& store, const BaseWeight& w, bool transposed, std::int64_t parts) {
   if (w.trains()) return nullptr;
   const Bf16Kernel& kernel = *bf16_kernel();
   const Right right = transposed ? Right::of_transposed(w) : Right::of(w);
-  const std::int64_t panel = kBf16Columns * round_up(right.inner(), kBf16Steps), panels = ceil_div(right.columns(), kBf16Columns);
-  const float* const kept = store.find_or_pack(w, transposed, &kernel, panels * panel / 2, [&](float* to) {
+  const std::int64_t panel = parts * kBf16Columns * round_up(right.inner(), kBf16Steps), panels = ceil_div(right.columns(), kBf16Columns);
+  const float* const kept = store.find_or_pack(w, transposed, &kernel, parts, panels * panel / 2, [&](float* to) {
     for_tasks(ceil_div(panels, kPanels), [&](std::int64_t task) {
       const std::int64_t column = task * kPanels * kBf16Columns;
-      pack_bf16(kernel, right, column, std::min(kPanels * kBf16Columns, right.columns() - column), panel,
+      pack_bf16(kernel, right, column, std::min(kPanels * kBf16Columns, right.columns() - column), parts, panel,
                 reinterpret_cast<Bf16*>(to) + column / kBf16Columns * panel);
     });
   });

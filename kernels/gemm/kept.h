@@ -33,7 +33,7 @@ std::shared_ptr<PanelStore> panel_store();
 /// All of W (Wᵀ where `transposed`) as right panels of the kernel in force, each with all of its steps; null where none
 /// are kept.
 const float* kept_panels(PanelStore& store, const BaseWeight& w, bool transposed);
-/// The same of the kernel of bf16 in force: each panel with its steps made whole.
-const Bf16* kept_bf16_panels(PanelStore& store, const BaseWeight& w, bool transposed);
+/// The same of the kernel of bf16 in force, in so many parts: each panel with its steps made whole.
+const Bf16* kept_bf16_panels(PanelStore& store, const BaseWeight& w, bool transposed, std::int64_t parts);
 
 }  // namespace lowrank::kernels::gemm

@@ -257,6 +257,12 @@ bool in_bf16(at::ScalarType left) {
   return left == at::kBFloat16 && gemm_path() == GemmPath::kNativeBf16 && bf16_kernel() != nullptr;
 }
 
+bool in_parts(at::ScalarType left, at::ScalarType stored) {
+  return left == at::kFloat && stored == at::kBFloat16 && gemm_path() == GemmPath::kNativeBf16 && bf16_kernel() != nullptr && bf16_kernel()->multiplies_parts;
+}
+
+std::int64_t panel_bytes(at::ScalarType left, at::ScalarType stored) { return in_bf16(left) || in_parts(left, stored) ? 2 : 4; }
+
 Right Right::of(BaseWeight w) {
   Right right;
   right.inner_ = w.out_features();
@@ -298,9 +304,11 @@ const float* Right::kept(PanelStore& store, std::int64_t* step) const {
   return all == nullptr ? nullptr : all + first_ * columns;
 }
 
-const Bf16* Right::kept_bf16(PanelStore& store) const {
+at::ScalarType Right::stored() const { return matrix_.defined() ? matrix_.scalar_type() : panel_dtype(weight_); }
+
+const Bf16* Right::kept_bf16(PanelStore& store, std::int64_t parts) const {
   const bool all = weight_.defined() && inner_ == (transposed_ ? weight_.in_features() : weight_.out_features());
-  return all ? kept_bf16_panels(store, weight_, transposed_) : nullptr;
+  return all ? kept_bf16_panels(store, weight_, transposed_, parts) : nullptr;
 }
 
 at::Tensor Right::at(std::int64_t begin, std::int64_t n) const {
@@ -317,7 +325,11 @@ void multiply(std::int64_t rows, std::int64_t inner, const std::vector<LeftPart>
   for (LeftPart& part : parts) {
     if (part.x.stride(1) != 1 && part.x.size(1) > 1) part.x = part.x.contiguous();
   }
-  if (in_bf16(parts.front().rounds ? at::kBFloat16 : parts.front().x.scalar_type())) return multiply_bf16(rows, inner, parts, sides, targets);
+  if (in_bf16(parts.front().rounds ? at::kBFloat16 : parts.front().x.scalar_type())) return multiply_bf16(rows, inner, parts, sides, targets, 1);
+  const bool apart = std::all_of(targets.begin(), targets.end(), [&](const Target& target) {
+    return in_parts(parts.front().x.scalar_type(), target.terms.front().right.stored());
+  });
+  if (apart && !targets.empty()) return multiply_bf16(rows, inner, parts, sides, targets, kFloatParts);
   const MicroKernel& kernel = micro_kernel();
   std::vector<Floats> factors;
   std::vector<PackedSide> packed;

@@ -24,6 +24,11 @@ bool takes(at::ScalarType dtype, std::int64_t rows);
 /// Whether they take operands of this dtype as bf16 (bf16_product.h): a left operand in bf16, by the path in force, on a CPU with
 /// instructions for it.
 bool in_bf16(at::ScalarType left);
+/// Whether products of a left operand in fp32 with weights stored in this dtype are formed of bf16 parts: bf16, by the same path, on a CPU
+/// where that is faster. Of weights in fp32 it takes twice the products and is not.
+bool in_parts(at::ScalarType left, at::ScalarType stored);
+/// Bytes that panels of a weight stored in this dtype take an element, in products of a left operand in `left`.
+std::int64_t panel_bytes(at::ScalarType left, at::ScalarType stored);
 
 /// The right operand B [K, N] of a product: columns of it are packed as they are used.
 class Right {
@@ -44,8 +49,12 @@ class Right {
   /// The panels that `store` keeps of it, from its first step on, those of another column panel `step` floats on; null:
   /// none.
   const float* kept(PanelStore& store, std::int64_t* step) const;
-  /// The same in bf16, of a right operand with all of its steps; null: none.
-  const Bf16* kept_bf16(PanelStore& store) const;
+  /// The same in so many parts of bf16, of a right operand with all of its steps; null: none.
+  const Bf16* kept_bf16(PanelStore& store, std::int64_t parts) const;
+  /// The dtype that at() gives.
+  at::ScalarType stored() const;
+  /// How many parts in bf16 its values need, of at most `most`.
+  std::int64_t bf16_parts(std::int64_t most) const { return stored() == at::kBFloat16 && scale_ == 1 ? 1 : most; }
 
  private:
   BaseWeight weight_;

@@ -1,7 +1,11 @@
 // Products with operands in bf16, by every kernel for them that this CPU has: against fp64 products of the same bf16 numbers.
 #include "lowrank/kernels/gemm/bf16_kernel.h"
 
+#include <array>
+#include <limits>
+
 #include "lowrank/kernels/gemm.h"
+#include "lowrank/kernels/gemm/bf16_product.h"
 #include "lowrank/kernels/gemm/kept.h"
 #include "lowrank/kernels/gemm/product.h"
 #include "lowrank/kernels/lora_linear.h"
@@ -92,6 +96,92 @@ TEST_CASE("in bf16 a first term is kept and scaled, parts of one operand are ter
     const at::Tensor first = exact_product(x.narrow(1, 0, half), v.t());
     CHECK(distance(kept, first) < 4e-3);
     CHECK(distance(y, first * gain + exact_product(x.narrow(1, half, half), w.t()) + 1) < 2e-6);
+  });
+}
+
+TEST_CASE("products of fp32 in parts of bf16 are as exact as fp32's own, at every edge", "[unit]") {
+  torch::manual_seed(54);
+  const k::RuntimeScope scope(kNative);
+  with_each_kernel([] {
+    for (const auto& [rows, in, out, rank] : std::initializer_list<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>>{
+             {32, 32, 32, 16}, {75, 90, 50, 5}, {33, 1, 1, 1}, {300, 577, 65, 40}, {64, 2048, 31, 16}, {4200, 64, 40, 8}}) {
+      for (const auto weight : {at::kBFloat16, at::kFloat, at::kHalf}) {
+        INFO(rows << "x" << in << " to " << out << ", rank " << rank << ", W " << weight);
+        const at::Tensor x = within_nan(random({rows, in})), w = random({out, in}).to(weight), a = random({rank, in}), b = random({out, rank});
+        const at::Tensor bias = random({out});
+        const auto product = [&](bool parts) {
+          at::Tensor y = within_nan(torch::empty({rows, out})), t = torch::full({rows, rank}, NAN), back = within_nan(torch::empty({rows, in}));
+          const std::vector<gemm::Side> sides = {{a.t(), t, 0, in}};
+          const std::vector<gemm::Target> targets = {
+              {y, {{0, gemm::Right::of_transposed(k::BaseWeight::dense(w))}, {in, gemm::Right::of_matrix(b.t(), 0.5)}}, bias}};
+          const std::vector<gemm::Target> backward = {{back, {{0, gemm::Right::of(k::BaseWeight::dense(w))}}}};
+          const at::Tensor g = random({rows, out});
+          if (parts) {
+            gemm::multiply_bf16(rows, in + rank, {{x}}, sides, targets, gemm::kFloatParts);
+            gemm::multiply_bf16(rows, out, {{g}}, {}, backward, gemm::kFloatParts);
+          } else {
+            const k::RuntimeScope plain({.gemm = k::GemmPath::kOwn});
+            gemm::multiply(rows, in + rank, {{x}}, sides, targets);
+            gemm::multiply(rows, out, {{g}}, {}, backward);
+          }
+          const at::Tensor et = exact_product(x, a.t());
+          return std::array<double, 3>{distance(y, exact_product(x, w.t()) + 0.5 * exact_product(et, b.t()) + bias), distance(t, et),
+                                       distance(back, exact_product(g, w))};
+        };
+        const auto parts = product(true), own = product(false);
+        for (std::size_t i = 0; i < parts.size(); ++i) {
+          INFO("result " << i << ": " << parts[i] << ", fp32 " << own[i]);
+          CHECK(parts[i] <= std::max(1.5 * own[i], 3e-7));
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("what is not finite stays so in products of parts, the largest numbers are theirs, and the smallest vanish", "[unit]") {
+  const k::RuntimeScope scope(kNative);
+  with_each_kernel([] {
+    const float most = std::numeric_limits<float>::max();
+    const std::vector<float> numbers = {INFINITY, -INFINITY, NAN, most, -most, 1.0F + 0x1p-23F, 0x1p-140F, -0.0F, 0x1.abcdefp-100F};
+    at::Tensor x = torch::zeros({40, 32});
+    for (std::size_t i = 0; i < numbers.size(); ++i) x[static_cast<std::int64_t>(i)][3] = numbers[i];
+    const at::Tensor one = torch::eye(32, at::kBFloat16);
+    at::Tensor y = torch::empty({40, 32});
+    gemm::multiply_bf16(40, 32, {{x}}, {}, {{y, {{0, gemm::Right::of_matrix(one)}}}}, gemm::kFloatParts);
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+      const float found = y[static_cast<std::int64_t>(i)][3].item<float>();
+      INFO(numbers[i] << ": " << found);
+      if (!std::isfinite(numbers[i])) {
+        CHECK(!std::isfinite(found));
+      } else if (std::abs(numbers[i]) < std::numeric_limits<float>::min()) {
+        CHECK(found == 0);
+      } else {
+        CHECK(found == numbers[i]);
+      }
+    }
+  });
+}
+
+TEST_CASE("fp32 is multiplied in parts where a weight is stored in bf16 and that is faster, to the same bytes for any threads and rows", "[unit]") {
+  torch::manual_seed(56);
+  const k::RuntimeScope scope(kNative);
+  with_each_kernel([] {
+    CHECK(gemm::in_parts(at::kFloat, at::kBFloat16) == gemm::bf16_kernel()->multiplies_parts);
+    CHECK(!gemm::in_parts(at::kFloat, at::kFloat));
+    CHECK(!gemm::in_parts(at::kBFloat16, at::kBFloat16));
+    const at::Tensor x = random({1300, 130}), w = random({70, 130}, at::kBFloat16), a = random({6, 130}), b = random({70, 6});
+    k::LoraOperand lora;
+    lora.a = a, lora.b = b;
+    const k::BaseWeight base = k::BaseWeight::dense(w);
+    const at::Tensor whole = k::lora_linear(x, base, {&lora, 1}, nullptr);
+    CHECK(distance(whole, exact_product(x, w.t()) + exact_product(exact_product(x, a.t()), b.t())) < 5e-7);
+    const gemm::KeptPanels kept(1 << 20);
+    for (const int threads : {1, 2, 3}) {
+      const k::RuntimeScope some({.gemm = k::GemmPath::kNativeBf16, .threads = threads});
+      CHECK(equal_bytes(k::lora_linear(x, base, {&lora, 1}, nullptr), whole));
+      CHECK(equal_bytes(k::lora_linear(x.narrow(0, 40, 333), base, {&lora, 1}, nullptr), whole.narrow(0, 40, 333)));
+    }
+    CHECK(kept.bytes() > 0);
   });
 }
 
