@@ -33,6 +33,12 @@ Json json_of(const YAML::Node& node) {
     case YAML::NodeType::Map: {
       Json object = Json::object();
       for (const auto& pair : node) object[pair.first.Scalar()] = json_of(pair.second);
+      // YAML's merge key: what these mappings say and this one does not.
+      const Json merged = object.value("<<", Json());
+      if (merged.is_structured()) object.erase("<<");
+      for (const Json& one : merged.is_object() ? Json::array({merged}) : merged) {
+        if (one.is_object()) object.insert(one.begin(), one.end());
+      }
       return object;
     }
     case YAML::NodeType::Sequence: {
@@ -63,6 +69,12 @@ std::string yaml_of(const Json& value) {
   return plain ? text : core::json_text(Json(text));
 }
 
+const Verb& verb_named(const std::string& name) {
+  for (const Verb& one : verbs())
+    if (one.name == name) return one;
+  throw InternalError("a settings file was given a verb that is not there");
+}
+
 int config(const Options& options) {
   const Console console(options);
   const std::string file = options.positional(0);
@@ -75,26 +87,27 @@ int config(const Options& options) {
     throw ConfigError(
         fmt::format("{}: no tool's settings that are known (LLaMA-Factory, Axolotl, mlx-lm, TRL, PEFT); a "
                     "file in lowrank's own names is used as it is: lowrank finetune --config {}",
-                    file, file));
+                    core::printable(file), core::printable(file)));
   }
-  const Converted ours = convert(tool, theirs);
+  const auto options_of = [](const std::string& name) -> const std::vector<OptionSpec>& { return verb_named(name).options; };
+  const Converted ours = convert(tool, file, theirs, options_of);
+  const Verb& verb = verb_named(ours.verb);
+  const std::string shown = core::printable(file, kLine);
   Json json = {{"tool", tool}, {"verb", ours.verb}, {"options", Json::object()}, {"left_out", Json::object()}};
   std::string text = fmt::format(
-      "# {}'s {}, in the names of lowrank. Run it with:\n#   lowrank {} --config THIS_FILE\n", tool, file, ours.verb);
+      "# {}'s {}, in the names of lowrank. Run it with:\n#   lowrank {} --config THIS_FILE\n", tool, shown, ours.verb);
   for (const Converted::Setting& one : ours.settings) {
     json["options"][one.name] = one.value;
-    text += fmt::format("{}: {}{}\n", one.name, yaml_of(one.value), one.remark.empty() ? "" : "  # " + core::printable(one.remark, kLine));
+    text += fmt::format("{}: {}{}\n", one.name, yaml_of(one.value), one.remark.empty() ? "" : "  # " + core::printable(as_flags(verb, one.remark), kLine));
   }
-  for (const Verb& verb : verbs()) {
-    if (verb.name != ours.verb) continue;
-    for (const OptionSpec& option : verb.options) {
-      if (option.required && !json["options"].contains(option.name))
-        text += fmt::format("# {}:   missing; {}\n", option.name, as_flags(verb, option.help));
-    }
-    if (!json["options"].contains("model")) text += "# model:   missing; give it after the verb\n";
+  for (const OptionSpec& option : verb.options) {
+    if (option.required && !json["options"].contains(option.name))
+      text += fmt::format("# {}:   missing; {}\n", option.name, as_flags(verb, option.help));
   }
+  if (!json["options"].contains("model")) text += "# model:   missing; give it after the verb\n";
   if (!ours.left_out.empty()) text += "\n# Left out:\n";
-  for (const auto& [key, why] : ours.left_out) {
+  for (const auto& [key, reason] : ours.left_out) {
+    const std::string why = as_flags(verb, reason);
     json["left_out"][key] = why;
     text += fmt::format("#   {}: {}\n", core::printable(key, kLine), core::printable(why, kLine));
   }

@@ -1,10 +1,12 @@
 // Settings files of LLaMA-Factory, Axolotl, mlx-lm, TRL and PEFT, in our words.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "lowrank/apps/console/options.h"
 #include "lowrank/core/json.h"
 
 namespace lowrank::apps {
@@ -13,19 +15,24 @@ namespace lowrank::apps {
 /// known.
 std::string tool_of(const std::vector<std::string>& keys);
 
+/// In remarks and reasons options of ours stand between backticks, `seq-len`, for as_flags().
 struct Converted {
   std::string tool, verb = "finetune";
   struct Setting {
     std::string name;  // ours; "model" is the MODEL after the verb
     core::Json value;
     std::string remark;  // for people; may be empty
+    std::string key;     // theirs; empty: nothing in the file says it
   };
   std::vector<Setting> settings;
   std::vector<std::pair<std::string, std::string>> left_out;  // their key, and why
 };
 
-/// A file of `tool`, its keys in order. What the tool does where the file says nothing, and we do otherwise, is written
-/// out as well.
-Converted convert(const std::string& tool, const core::Json& file);
+/// The options of a verb of ours.
+using OptionsOf = std::function<const std::vector<OptionSpec>&(const std::string& verb)>;
+
+/// A file of `tool`, its keys in order; `name`: the file's, for errors. What the tool does where the file says nothing,
+/// and we do otherwise, is written out as well. ConfigError for numbers that are none.
+Converted convert(const std::string& tool, const std::string& name, const core::Json& file, const OptionsOf& options_of);
 
 }  // namespace lowrank::apps

@@ -222,6 +222,7 @@ TEST_CASE("settings of other tools are known, answered at once, and written in o
         {"targets", "q_proj,v_proj"},
         {"max-steps", 100},
         {"batch-size", 2},
+        {"clip", 0},
         {"lr", 1e-5},
         {"out", "adapters"},
         {"seq-len", 2048},
@@ -334,7 +335,7 @@ TEST_CASE("what other tools' files say of method, losses and sizes keeps its mea
   const std::vector<Case> cases = {
       {axolotl, {"method: full"}, {"rank:"}},
       {axolotl + "adapter: lora\nlora_r: 8\n", {"rank: 8"}, {"method: full"}},
-      {axolotl + "lora_r: 8\n", {"method: full", "#   rank: of an adapter"}, {"\nrank: 8"}},
+      {axolotl + "lora_r: 8\n", {"method: full", "#   lora_r: of an adapter"}, {"\nrank: 8"}},
       {axolotl + "adapter: lora\nrl: ipo\n", {"lowrank align dpo", "loss: ipo"}, {}},
       {axolotl + "adapter: lora\nrl: simpo\n", {"#   rl: simpo is not offered"}, {}},
       {axolotl + "adapter: lora\nlora_target_modules: [q_proj]\nlora_target_linear: true\n", {"targets: all-linear"}, {}},
@@ -346,6 +347,83 @@ TEST_CASE("what other tools' files say of method, losses and sizes keeps its mea
       {mlx + "lora_layers: 4\n", {"#   lora_layers: the last 4 layers"}, {"\nlayers:"}},
       {"peft_type: IA3\nr: 8\nlora_alpha: 16\ntarget_modules: [q_proj]\nbase_model_name_or_path: m\n", {"#   peft_type: IA3 is not offered"}, {}},
       {axolotl + "adapter: lora\n\"zzz\\nepochs: 99 #\": 1\n", {"#   zzz"}, {"\nepochs: 99"}},
+      // Two keys of theirs for one option of ours.
+      {trl + "use_peft: true\nmax_length: 64\nmax_seq_length: 128\n", {"seq-len: 64", "#   max_seq_length: --seq-len is 64, by max_length"}, {}},
+      {axolotl + "adapter: lora\nlora_target_linear: true\nlora_target_modules: [q_proj]\n",
+       {"targets: all-linear", "#   lora_target_modules: --targets is all-linear, by lora_target_linear"}, {}},
+      {factory + "warmup_steps: 20\nwarmup_ratio: 0.1\n", {"warmup: 20", "#   warmup_ratio: --warmup is 20, by warmup_steps"}, {}},
+      {mlx + "learning_rate: 1e-5\nlr_schedule: {name: cosine_decay, arguments: [1e-4, 10]}\n",
+       {"lr: 0.0001", "#   learning_rate: --lr is 0.0001, by lr_schedule"}, {}},
+      {axolotl + "adapter: lora\nbatch_size: 64\n", {"batch-size: 2", "grad-accum: 32"}, {"batch-size: 64"}},
+      {"batch_size: 64\n" + axolotl + "adapter: lora\n", {"batch-size: 2", "grad-accum: 32"}, {"batch-size: 64"}},
+      {axolotl + "adapter: lora\nbatch_size: 64\ngradient_accumulation_steps: 4\n",
+       {"grad-accum: 4", "#   batch_size: --grad-accum is 4, by gradient_accumulation_steps"}, {"batch-size: 64"}},
+      {"defaults: &d {lora_r: 64}\n<<: *d\n" + axolotl + "adapter: lora\n", {"rank: 64"}, {}},
+      // What is learned, and by which verb.
+      {trl + "use_peft: true\nbeta: 0.01\nloss_type: [ipo]\nmax_prompt_length: 64\n",
+       {"lowrank align dpo", "beta: 0.01", "loss: ipo"}, {"assistant_only_loss", "--loss"}},
+      {trl + "use_peft: true\nbeta: 0.01\n", {"lowrank align dpo", "beta: 0.01  # taken for DPO's"}, {}},
+      {trl + "use_peft: true\nloss_type: sigmoid\n", {"lowrank align dpo", "loss: sigmoid"}, {}},
+      {"model_name_or_path: m\ndataset_name: a.jsonl\nuse_peft: true\nbeta: 0.1\n", {"lowrank align dpo", "lr: 1e-06"}, {"lr: 2e-05"}},
+      {trl + "center_rewards_coefficient: 0.01\nuse_peft: true\nlora_task_type: SEQ_CLS\n",
+       {"lowrank align reward", "center-rewards-coefficient: 0.01"}, {"assistant_only_loss", "#   lora_task_type"}},
+      {"model_name_or_path: m\ndataset_name: a.jsonl\nuse_peft: true\nlora_task_type: SEQ_CLS\n", {"lowrank align reward", "lr: 0.0001"}, {}},
+      {trl + "num_generations: 8\nbeta: 0.04\nuse_vllm: true\n", {"lowrank finetune", "#   num_generations: GRPO and RLOO are not offered"}, {"align dpo"}},
+      {trl + "loss_type: simpo\ncpo_alpha: 0.0\n", {"#   cpo_alpha: CPO and SimPO are not offered"}, {"align dpo"}},
+      {trl + "use_peft: true\nsft_model_path: p\nreward_model_path: runs/r\nresponse_length: 20\nkl_coef: 0.1\n",
+       {"lowrank align ppo", "model: p", "reward: \"adapter:runs/r\"", "response-length: 20", "kl-coef: 0.1"}, {"seq-len"}},
+      {axolotl + "adapter: lora\nrl: grpo\n", {"lowrank finetune", "#   rl: grpo is not offered"}, {}},
+      {axolotl + "adapter: lora\nreward_model: true\n", {"lowrank align reward"}, {"#   reward_model"}},
+      {axolotl + "adapter: lora\nprocess_reward_model: true\n", {"#   process_reward_model: rewards of steps are not offered"}, {}},
+      {"stage: ppo\nfinetuning_type: lora\nmodel_name_or_path: m\ndataset: a.jsonl\nreward_model: runs/r\ncutoff_len: 100\nmax_new_tokens: 50\nppo_epochs: 2\n",
+       {"lowrank align ppo", "reward: \"adapter:runs/r\"", "response-length: 50", "seq-len: 150", "num-ppo-epochs: 2", "num-mini-batches: 1", "target-kl: 6"},
+       {"#   reward_model"}},
+      {trl + "use_peft: true\nchat_template: \"{% for m in messages %}{% endfor %}\"\n", {"#   chat_template: a template's text"}, {"model's own"}},
+      {trl + "use_peft: true\nchat_template_path: t.jinja\n", {"chat-template: t.jinja"}, {}},
+      {axolotl + "adapter: lora\nchat_template: jinja\nchat_template_jinja: t.jinja\n", {"chat-template: t.jinja"}, {"#   chat_template"}},
+      {axolotl + "adapter: lora\nchat_template_jinja: \"{{ messages }}\"\n", {"#   chat_template_jinja: a template's text"}, {}},
+      // A run that goes on from an adapter takes rank, alpha and targets from it.
+      {"model_name_or_path: m\nfinetuning_type: lora\ndataset: a.jsonl\ntemplate: x\nadapter_name_or_path: runs/a\nlora_rank: 16\nlora_target: all\n",
+       {"adapter: runs/a", "#   lora_rank: the adapter runs/a brings it", "#   lora_target: the adapter"}, {"\nrank:", "\ntargets:"}},
+      {"model_name_or_path: m\nfinetuning_type: lora\ndataset: a.jsonl\ntemplate: x\nadapter_name_or_path: a,b\n",
+       {"adapter: b", "#   adapter_name_or_path: a is merged into the model there first"}, {"\nrank:"}},
+      {"model_name_or_path: m\nfinetuning_type: lora\ndataset: a.jsonl\ntemplate: x\nadapter_name_or_path: a\ncreate_new_adapter: true\n",
+       {"rank: 8", "#   adapter_name_or_path: a is merged into the model there first"}, {"\nadapter:"}},
+      {axolotl + "adapter: lora\nlora_model_dir: ./prev\nlora_r: 8\nlora_target_linear: true\n",
+       {"adapter: ./prev", "#   lora_r: the adapter ./prev brings it"}, {"\nrank:", "\ntargets:"}},
+      {mlx + "resume_adapter_file: ad/adapters.safetensors\nlora_parameters: {rank: 4, scale: 2.0, dropout: 0.0}\n",
+       {"adapter: ad\n", "#   lora_parameters: the adapter ad brings it"}, {"\nrank:", "\nalpha:", "safetensors"}},
+      {mlx + "resume_adapter_file: adapters.safetensors\n", {"adapter: .\n"}, {"\nrank:"}},
+      {trl + "lora_r: 16\n", {"method: full", "#   lora_r: of an adapter, and use_peft (not given) trains all weights"}, {"\nrank:"}},
+      {"model_name: m\nper_device_train_batch_size: 2\nr: 16\nlora_alpha: 16\noutput_dir: o\nlearning_rate: 2e-4\n", {"model: m", "rank: 16"}, {"method: full"}},
+      // Prompts of one's own.
+      {"base_model: m\nadapter: lora\nmicro_batch_size: 2\ndatasets: [{path: a.jsonl, type: {field_instruction: question, field_output: response, "
+       "format: \"[INST] {instruction} [/INST]\"}}]\ntest_datasets: [{path: b.jsonl, split: train, type: completion}]\n",
+       {"layout: \"[INST] {question} [/INST][[{response}]]\"", "val-data: [b.jsonl]", "#   test_datasets: split"}, {"\nformat:", "#   datasets: type"}},
+      {"base_model: m\nadapter: lora\nmicro_batch_size: 2\ndatasets: [{path: a.jsonl, type: {system_prompt: \"a{b}\", system_format: \"<{system}>\\n\", "
+       "field_instruction: q, field_output: a, format: \"{{x}} {instruction}\"}}]\n",
+       {"layout: \"<a{{b}}>\\n{{x}} {q}[[{a}]]\""}, {}},
+      {"base_model: m\nadapter: lora\nmicro_batch_size: 2\ndatasets: [{path: a.jsonl, type: {field_instruction: q, field_input: i, field_output: a, "
+       "format: \"{instruction} {input}\", no_input_format: \"{instruction}\"}}]\n",
+       {"#   datasets: type: rows with an input and rows without have forms of their own there"}, {"\nlayout:", "\nformat:"}},
+      {"base_model: m\nadapter: lora\nmicro_batch_size: 2\ndatasets: [{path: a.jsonl, type: {field_instruction: q, field_output: a, "
+       "format: \"[[ {instruction}\"}}]\n",
+       {"#   datasets: type: no --layout says it exactly"}, {"\nlayout:"}},
+      // Kinds, schedules, records, sizes.
+      {"peft_type: LORA\nr: 8\nlora_alpha: 16\nbase_model_name_or_path: m\ntask_type: SEQ_2_SEQ_LM\n", {"#   task_type: SEQ_2_SEQ_LM is not offered"}, {}},
+      {"peft_type: LORA\nr: 8\nlora_alpha: 16\nbase_model_name_or_path: m\ntask_type: SEQ_CLS\n", {"task: classification"}, {"#   task_type"}},
+      {axolotl + "adapter: lora\nlr_scheduler: constant\nwarmup_ratio: 0.1\n", {"warmup: 0\n", "#   warmup_ratio: the schedule constant has no warm-up there"}, {}},
+      {axolotl + "adapter: lora\nlr_scheduler: constant\n", {"warmup: 0\n"}, {}},
+      {axolotl + "adapter: lora\nlr_scheduler: constant_with_warmup\nwarmup_ratio: 0.1\n", {"schedule: constant", "warmup: 0.1\n"}, {}},
+      {trl + "use_peft: true\nreport_to: tensorboard\n", {"tensorboard: true"}, {"report_to"}},
+      {trl + "use_peft: true\nreport_to: [none]\n", {}, {"tensorboard", "report_to"}},
+      {trl + "use_peft: true\nreport_to: [wandb, tensorboard]\n", {"tensorboard: true", "#   report_to: nothing is sent to wandb"}, {}},
+      {axolotl + "adapter: lora\nwandb_project: x\nuse_tensorboard: true\n", {"tensorboard: true", "#   wandb_project: nothing is sent"}, {"yes or no"}},
+      {axolotl + "adapter: lora\n", {"seq-len: 512  # Axolotl's default"}, {}},
+      {mlx, {"clip: 0  # mlx-lm's default"}, {}},
+      {mlx + "optimizer: adamw\noptimizer_config: {adamw: {weight_decay: 0.1, eps: 1e-6}}\n", {"weight-decay: 0.1", "#   optimizer_config: eps"}, {}},
+      {mlx + "optimizer: adamw\n", {"weight-decay: 0.01"}, {}},
+      {mlx + "rank_pattern: {a: {b: c}}\n", {"#   rank_pattern: a: expected a number"}, {"\nrank-pattern"}},
   };
   for (const Case& one : cases) {
     const CommandResult result = converted(one.file);
@@ -354,6 +432,34 @@ TEST_CASE("what other tools' files say of method, losses and sizes keeps its mea
     for (const std::string& part : one.parts) CHECK(contains(result.out, part));
     for (const std::string& part : one.absent) CHECK_FALSE(contains(result.out, part));
   }
+  // A name with a line break stays one line of a comment.
+  const fs::path odd = dir / "a\nrank: 77 #.yaml";
+  write_text(odd, axolotl + "adapter: lora\n");
+  CHECK_FALSE(contains(run({"config", odd.string()}).out, "\nrank: 77"));
+  // Numbers of mlx-lm's own mappings are checked where they stand.
+  const std::vector<std::pair<std::string, std::string>> wrong = {
+      {"lora_parameters: {rank: 9223372036854775807}\n", "theirs.yaml: lora_parameters.rank"},
+      {"lora_parameters: {rank: 8, scale: 1e308}\n", "theirs.yaml: lora_parameters.scale"},
+      {"lora_parameters: {dropout: [1]}\n", "theirs.yaml: lora_parameters.dropout"},
+      {"lora_parameters: {keys: 5}\n", "theirs.yaml: lora_parameters.keys"},
+      {"lora_parameters: 5\n", "theirs.yaml: lora_parameters: expected a mapping"},
+      {"lr_schedule: {name: cosine_decay, arguments: [[1]]}\n", "theirs.yaml: lr_schedule.arguments[0]"},
+      {"lr_schedule: {name: cosine_decay, arguments: [1e-4], warmup: {}}\n", "theirs.yaml: lr_schedule.warmup"},
+  };
+  for (const auto& [text, part] : wrong) {
+    const CommandResult result = converted(mlx + text);
+    CAPTURE(text, result.out, result.err);
+    CHECK(result.exit == 2);
+    CHECK(contains(result.err, part));
+  }
+  // What dataset_info.json names lies beside it.
+  write_text(dir / "data/dataset_info.json", R"({"out": {"file_name": "../rows.json"}, "in": {"file_name": "rows.json"}})");
+  write_text(dir / "rows.json", "[]");
+  const std::string listed = "model_name_or_path: m\nfinetuning_type: lora\ndataset_dir: " + (dir / "data").string() + "\ndataset: ";
+  const CommandResult outside = converted(listed + "out\n");
+  CHECK(outside.exit == 65);
+  CHECK(contains(outside.err, "is outside the folder"));
+  CHECK(converted(listed + "in\n").exit == 0);
   // Files that refer to themselves, and few lines that stand for a thousand million values.
   std::string bomb = "base_model: x\nmicro_batch_size: 1\na: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n";
   for (char name = 'b'; name < 'k'; ++name) {
