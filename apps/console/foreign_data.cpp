@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 
 #include "lowrank/apps/console/foreign_converter.h"
 #include "lowrank/apps/console/foreign_prompts.h"
@@ -62,10 +63,14 @@ bool ForeignConverter::axolotl_datasets(const std::string& list, const std::stri
     for (const auto& [key, value] : one.items()) {
       static const std::set<std::string> read = {"path", "data_files", "type", "ds_type"};
       if (read.count(key) != 0 || value.is_null()) continue;
-      leave(list + ": " + key, key == "split"               ? "all of a file is read; give the part as a file of its own"
-                               : key.starts_with("field")   ? "name columns with `columns`, such as messages=" + in_words(value)
-                               : key == "roles_to_train"    ? "`loss-on` roles says whose turns are learned"
-                                                            : "nothing like it here");
+      static const std::map<std::string, std::string> columns = {
+          {"field", "text"}, {"field_messages", "messages"}, {"field_chosen", "chosen"}, {"field_rejected", "rejected"}, {"field_prompt", "prompt"}};
+      const auto column = columns.find(key);
+      if (column != columns.end() && value == Json(column->second)) continue;  // its name here too
+      leave(list + ": " + key, column != columns.end()  ? "name columns with `columns`: " + column->second + "=" + in_words(value)
+                               : key == "split"          ? "all of a file is read; give the part as a file of its own"
+                               : key == "roles_to_train" ? "`loss-on` roles says whose turns are learned"
+                                                         : "nothing like it here");
     }
     const Json path = one.contains("data_files") ? one["data_files"] : one.value("path", Json(""));
     if (path.is_array()) {

@@ -57,7 +57,7 @@ void ForeignConverter::defaults() {
     missing("lr", 1e-5);
     missing("max-steps", 1000);
     if (find("mask_prompt") == nullptr) missing("train-on-prompt", true);
-    if (find("num_layers") == nullptr && find("lora_layers") == nullptr)
+    if (new_adapter && find("num_layers") == nullptr && find("lora_layers") == nullptr)
       leave("num_layers (not given)", "mlx-lm trains the last 16 layers; all are trained here, or those of `layers`");
     missing("seq-len", 2048);
     missing("schedule", "constant");

@@ -12,10 +12,12 @@ namespace lowrank::apps {
 
 namespace {
 
-/// Some files have numbers in quotes, which the tools read all the same.
-core::Json number_in(const core::Json& value) {
+/// Numbers in quotes, which the tools read all the same, and those that only YAML 1.1 has (+2, 4_096).
+core::Json read_number(const core::Json& value) {
   if (!value.is_string()) return value;
-  const std::string text = value.get<std::string>();
+  std::string text = value.get<std::string>();
+  std::erase(text, '_');
+  if (text.starts_with('+')) text.erase(0, 1);
   const char* const end = text.data() + text.size();
   if (std::int64_t n = 0; std::from_chars(text.data(), end, n).ptr == end && !text.empty()) return n;
   if (double x = 0; std::from_chars(text.data(), end, x).ptr == end && !text.empty()) return x;
@@ -83,7 +85,8 @@ void ForeignConverter::by_table(const std::string& key, const Json& value) {
   }
   if (option(name) != nullptr) return set_as(key, name, value);
   const bool off = is_off(value) || value == Json("") || ((value.is_array() || value.is_object()) && value.empty());
-  if (!off) leave(key, "nothing like it here");
+  const auto said = [&](const auto& left) { return left.first == key; };
+  if (!off && std::none_of(result_.left_out.begin(), result_.left_out.end(), said)) leave(key, "nothing like it here");
 }
 
 void ForeignConverter::set_as(const std::string& key, const std::string& name, const Json& value) {
@@ -118,7 +121,7 @@ void ForeignConverter::set_as(const std::string& key, const std::string& name, c
 }
 
 void ForeignConverter::number(const std::string& key, const OptionSpec& ours, const Json& written) {
-  const Json value = number_in(written);
+  const Json value = read_number(written);
   if (!value.is_number()) return leave(key, "`" + ours.name + "` takes a number");
   const double x = value.get<double>();
   if (!std::isfinite(x)) return leave(key, "`" + ours.name + "` takes a finite number");

@@ -88,6 +88,7 @@ const std::vector<std::pair<std::string, std::string>>& translations() {
       {"grad-checkpoint", "--recompute layer"},
       {"bf16", "--dtype bfloat16"},
       {"bfloat16", "--dtype bfloat16"},
+      {"pure-bf16", "--dtype bfloat16"},
       {"fp32", "--dtype float32"},
       {"torch-dtype", "--dtype"},
       {"fp16", "not offered: --dtype is bfloat16 or float32"},

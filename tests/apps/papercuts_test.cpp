@@ -310,7 +310,7 @@ TEST_CASE("of two keys of another tool's file the one counts that counts there, 
               {"lowrank align dpo", "lr: 5e-05", "beta: 0.2"});
   check_parts(written("base_model: m\nadapter: lora\ndatasets:\n  - path: a.jsonl\n    type: chat_template\n    field_messages: conv\n    split: train[:10%]\n"
                       "micro_batch_size: 2\nsequence_len: 64\npeft_use_rslora: true\nchat_template: chatml\noutput_dir: o\n"),
-              {"rslora: true", "val-split: 0", "datasets: field_messages: name columns with --columns, such as messages=conv",
+              {"rslora: true", "val-split: 0", "datasets: field_messages: name columns with --columns: messages=conv",
                "datasets: split:", "--chat-template FILE where chatml"});
   const std::string mlx = "model: m\ndata: d\nfine_tune_type: lora\niters: 10\nnum_layers: -1\nlearning_rate: 1e-5\n"
                           "lr_schedule: {name: cosine_decay, arguments: [1e-4, 10]}\n";
@@ -368,7 +368,7 @@ TEST_CASE("what other tools' files say of method, losses and sizes keeps its mea
       {trl + "center_rewards_coefficient: 0.01\nuse_peft: true\nlora_task_type: SEQ_CLS\n",
        {"lowrank align reward", "center-rewards-coefficient: 0.01"}, {"assistant_only_loss", "#   lora_task_type"}},
       {"model_name_or_path: m\ndataset_name: a.jsonl\nuse_peft: true\nlora_task_type: SEQ_CLS\n", {"lowrank align reward", "lr: 0.0001"}, {}},
-      {trl + "num_generations: 8\nbeta: 0.04\nuse_vllm: true\n", {"lowrank finetune", "#   num_generations: GRPO and RLOO are not offered"}, {"align dpo"}},
+      {trl + "num_generations: 8\nbeta: 0.04\nuse_vllm: true\n", {"lowrank finetune", "#   num_generations: GRPO and RLOO are not offered; what is written here is a plain fine-tune\n"}, {"align dpo"}},
       {trl + "loss_type: simpo\ncpo_alpha: 0.0\n", {"#   cpo_alpha: CPO and SimPO are not offered"}, {"align dpo"}},
       {trl + "use_peft: true\nsft_model_path: p\nreward_model_path: runs/r\nresponse_length: 20\nkl_coef: 0.1\n",
        {"lowrank align ppo", "model: p", "reward: \"adapter:runs/r\"", "response-length: 20", "kl-coef: 0.1"}, {"seq-len"}},
@@ -409,6 +409,9 @@ TEST_CASE("what other tools' files say of method, losses and sizes keeps its mea
       {"base_model: m\nadapter: lora\nmicro_batch_size: 2\ndatasets: [{path: a.jsonl, type: {field_instruction: q, field_output: a, "
        "format: \"[[ {instruction}\"}}]\n",
        {"#   datasets: type: no --layout says it exactly"}, {"\nlayout:"}},
+      {"base_model: m\nadapter: lora\nmicro_batch_size: +2\nsequence_len: 4_096\nlearning_rate: \"2e-4\"\nrl: dpo\n"
+       "datasets: [{path: a.jsonl, field_chosen: chosen, field_rejected: bad}]\n",
+       {"#   datasets: field_rejected: name columns with --columns: rejected=bad", "batch-size: 2", "seq-len: 4096", "lr: 0.0002"}, {"field_chosen"}},
       // Kinds, schedules, records, sizes.
       {"peft_type: LORA\nr: 8\nlora_alpha: 16\nbase_model_name_or_path: m\ntask_type: SEQ_2_SEQ_LM\n", {"#   task_type: SEQ_2_SEQ_LM is not offered"}, {}},
       {"peft_type: LORA\nr: 8\nlora_alpha: 16\nbase_model_name_or_path: m\ntask_type: SEQ_CLS\n", {"task: classification"}, {"#   task_type"}},
