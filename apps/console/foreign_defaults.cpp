@@ -11,10 +11,14 @@ void ForeignConverter::defaults() {
   no_warmup_in_constant();
   const bool new_adapter = full_by_.empty() && !has("adapter");
   const bool ppo = result_.verb == "align ppo";
+  if (ppo) drop("dropout", "the policy of PPO has none here");
   if (is("TRL")) {
+    const Json* const disable = find("disable_dropout");
+    const bool no_dropout = result_.verb != "finetune" && (disable == nullptr || !is_off(*disable));
+    if (no_dropout) drop("dropout", "disable_dropout is on there");
     if (new_adapter && find("use_peft") != nullptr) {  // others give PEFT its arguments themselves
       missing("alpha", 32);
-      missing("dropout", 0.05);
+      if (!no_dropout) missing("dropout", 0.05);
       missing("targets", "q_proj,v_proj");
     }
     missing("lr", ppo ? 3e-6 : result_.verb == "align dpo" ? 1e-6 : result_.verb == "align reward" ? 1e-4 : 2e-5);

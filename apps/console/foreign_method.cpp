@@ -12,7 +12,8 @@
 namespace lowrank::apps {
 
 bool ForeignConverter::of_method(const std::string& key, const Json& value) {
-  static const std::set<std::string> said = {"do_train", "train", "use_peft", "inference_mode", "do_eval", "test", "create_new_adapter"};
+  static const std::set<std::string> said = {"do_train", "train", "use_peft", "inference_mode", "do_eval", "test", "create_new_adapter",
+                                             "disable_dropout"};
   if (said.count(key) != 0) return true;
   if (key == "task_type" || key == "lora_task_type") {
     if (value == Json("SEQ_CLS")) {

@@ -362,6 +362,8 @@ TEST_CASE("what other tools' files say of method, losses and sizes keeps its mea
       // What is learned, and by which verb.
       {trl + "use_peft: true\nbeta: 0.01\nloss_type: [ipo]\nmax_prompt_length: 64\n",
        {"lowrank align dpo", "beta: 0.01", "loss: ipo"}, {"assistant_only_loss", "--loss"}},
+      {trl + "use_peft: true\nbeta: 0.01\nlora_dropout: 0.1\n", {"#   lora_dropout: disable_dropout is on there"}, {"\ndropout:"}},
+      {trl + "use_peft: true\nbeta: 0.01\ndisable_dropout: false\n", {"dropout: 0.05"}, {}},
       {trl + "use_peft: true\nbeta: 0.01\n", {"lowrank align dpo", "beta: 0.01  # taken for DPO's"}, {}},
       {trl + "use_peft: true\nloss_type: sigmoid\n", {"lowrank align dpo", "loss: sigmoid"}, {}},
       {"model_name_or_path: m\ndataset_name: a.jsonl\nuse_peft: true\nbeta: 0.1\n", {"lowrank align dpo", "lr: 1e-06"}, {"lr: 2e-05"}},
