@@ -1,7 +1,6 @@
 #include "lowrank/data/manifest.h"
 
 #include <fnmatch.h>
-#include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <map>
@@ -14,6 +13,7 @@
 #include "lowrank/data/data_names.h"
 #include "lowrank/data/folder_parts.h"
 #include "lowrank/data/row_map.h"
+#include "lowrank/data/yaml_text.h"
 
 namespace lowrank::data {
 namespace {
@@ -22,6 +22,7 @@ namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMostBytes = 16'000'000;
 constexpr std::size_t kMostPatterns = 1000;
+constexpr std::int64_t kMostNodes = 1'000'000;  // sets of two thousand languages, each with files of its own, have 100,000
 
 /// The file of this name that lists sets: in `path` itself, or beside it where `path` is FOLDER/NAME.
 struct SetPlace {
@@ -96,11 +97,7 @@ YAML::Node front_matter(const fs::path& readme) {
   if (!text.starts_with("---\n")) return {};
   const std::size_t end = text.find("\n---", 3);
   if (end == text.npos) return {};
-  try {
-    return YAML::Load(text.substr(4, end - 3));
-  } catch (const YAML::Exception& e) {
-    throw DataError(readme.string() + ": its front matter is no valid YAML (" + core::printable(e.what(), 200) + ")");
-  }
+  return parse_yaml(text.substr(4, end - 3), readme.string() + ": its front matter", kMostNodes);
 }
 
 std::vector<std::string> strings_of(const YAML::Node& node) {

@@ -158,7 +158,7 @@ Match targets_in(const SlotTable& table, const LoraConfig& config) {
 }
 
 void check_parameter_config(const LoraConfig& config) {
-  const std::string names = fmt::format("{}", fmt::join(config.target_parameters, ", "));
+  const std::string names = core::printable(fmt::format("{}", fmt::join(config.target_parameters, ", ")), 200);
   const auto refuse = [&](const std::string& what, const std::string& why) {
     throw ConfigError(fmt::format("{} does not go with adapters on the parameters {}: {}", what, names, why));
   };

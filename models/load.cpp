@@ -221,7 +221,7 @@ LoadedModel load(const std::string& model, const LoadOptions& options, core::Pro
   loaded.dtype_reason = decision.reason;
   if (!config.unknown_keys.empty()) {
     loaded.warnings.push_back(fmt::format("config.json has keys that are not known and are ignored: {}",
-                                          fmt::join(config.unknown_keys, ", ")));
+                                          core::printable(fmt::format("{}", fmt::join(config.unknown_keys, ", ")), 400)));
   }
   loaded.warnings.insert(loaded.warnings.end(), config.notes.begin(), config.notes.end());
   loaded.tokenizer = data::Tokenizer::load(resolved.model);

@@ -479,6 +479,17 @@ TEST_CASE("what other tools' files say of method, losses and sizes keeps its mea
   }
 }
 
+TEST_CASE("names of any length are cut in a mistake's sentence", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir dir;
+  write_text(dir / "text.txt", "Once upon a time.\n");
+  const CommandResult result = run({"finetune", stories(), "--data", (dir / "text.txt").string(), "--out", (dir / "o").string(),
+                                    "--target-parameters", std::string(100'000, 'x'), "--dropout", "0.1"});
+  CHECK(result.exit == 2);
+  CHECK(contains(result.err, "xxx…"));
+  CHECK(result.err.size() < 1000);
+}
+
 TEST_CASE("an adapter finds its base from any folder, and says what to do where the base is not there", "[e2e]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   TempDir dir;

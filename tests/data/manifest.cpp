@@ -105,7 +105,18 @@ configs:
   write_text(dir / "README.md", "---\r\nconfigs:\r\n- data_files: \"data/{extra,main-{v,t}}.jsonl\"\r\n---\r\n");
   CHECK(load_part(dir.path()).examples.size() == 3);
   write_text(dir / "README.md", "---\nconfigs: [\n---\n");
-  CHECK(contains(message_of<DataError>([&] { load_part(dir.path()); }), "no valid YAML"));
+  CHECK(contains(message_of<DataError>([&] { load_part(dir.path()); }), "its front matter line 2: not valid YAML"));
+  // Few lines that stand for thousands of millions of values, or for themselves.
+  std::string bomb = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n";
+  for (char name = 'b'; name < 'k'; ++name) {
+    bomb += std::string(1, name) + ": &" + name + " [";
+    for (int i = 0; i < 10; ++i) bomb += std::string(i > 0 ? ", *" : "*") + static_cast<char>(name - 1);
+    bomb += "]\n";
+  }
+  for (const std::string& front : {bomb + "configs: *j\n", std::string("configs: &c [*c]\n")}) {
+    write_text(dir / "README.md", "---\n" + front + "---\n");
+    CHECK(contains(message_of<DataError>([&] { load_part(dir.path()); }), "write it out without references"));
+  }
   write_text(dir / "README.md", "---\nlicense: mit\n---\n");
   CHECK(load_part(dir.path()).examples.size() == 5);
 }
