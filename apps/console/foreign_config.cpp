@@ -10,25 +10,25 @@
 
 namespace lowrank::apps {
 
-bool is_off(const core::Json& value) {
-  return value == core::Json(false) || value == core::Json("false") || value == core::Json("no");
+bool ForeignConverter::is_off(const Json& value) {
+  return value == Json(false) || value == Json("false") || value == Json("no");
 }
 
-std::string in_words(const core::Json& value, const char* by) {
+std::string ForeignConverter::in_words(const Json& value, const char* by) {
   if (!value.is_array()) return value.is_string() ? value.get<std::string>() : core::json_text(value);
   std::string text;
-  for (const core::Json& one : value)
+  for (const Json& one : value)
     text += (text.empty() ? "" : by) + (one.is_string() ? one.get<std::string>() : core::json_text(one));
   return text;
 }
 
 ForeignConverter::ForeignConverter(const std::string& tool, const std::string& name, const Json& file,
-                                   const OptionsOf& options_of)
-    : file_(file), name_(name), options_of_(options_of) {
+                                   const SettingNames& known)
+    : file_(file), name_(name), known_(known) {
   result_.tool = tool;
 }
 
-Converted ForeignConverter::run() {
+ConvertedSettings ForeignConverter::run() {
   choose_verb();
   for (const auto& [key, value] : file_.items()) {
     if (value.is_null()) continue;
@@ -44,27 +44,27 @@ Converted ForeignConverter::run() {
   return std::move(result_);
 }
 
-Converted::Setting* ForeignConverter::setting(const std::string& name) {
+ConvertedSettings::Setting* ForeignConverter::setting(const std::string& name) {
   const auto it = std::find_if(result_.settings.begin(), result_.settings.end(), [&](const auto& s) { return s.name == name; });
   return it == result_.settings.end() ? nullptr : &*it;
 }
 
 void ForeignConverter::set(const std::string& name, const Json& value, const std::string& remark) {
   if (name != "model" && option(name) == nullptr) return leave(key_, fmt::format("`lowrank {}` has no `{}`", result_.verb, name));
-  const Converted::Setting* const there = setting(name);
+  const ConvertedSettings::Setting* const there = setting(name);
   if (there == nullptr) return result_.settings.push_back({name, value, remark, key_});
   if (there->value != value) leave(key_, fmt::format("`{}` is {}, by {}", name, in_words(there->value), there->key));
 }
 
 void ForeignConverter::replace(const std::string& name, const Json& value, const std::string& remark) {
-  const Converted::Setting* const there = setting(name);
+  const ConvertedSettings::Setting* const there = setting(name);
   if (there != nullptr && there->value == value) return;
   if (there != nullptr) drop(name, fmt::format("`{}` is {}, by {}", name, in_words(value), key_));
   set(name, value, remark);
 }
 
 void ForeignConverter::drop(const std::string& name, const std::string& why) {
-  const Converted::Setting* const there = setting(name);
+  const ConvertedSettings::Setting* const there = setting(name);
   if (there == nullptr) return;
   leave(there->key, why);
   std::erase_if(result_.settings, [&](const auto& one) { return one.name == name; });
@@ -91,13 +91,13 @@ std::optional<std::int64_t> ForeignConverter::whole(const std::string& key) cons
 }
 
 const OptionSpec* ForeignConverter::option(const std::string& name) const {
-  for (const OptionSpec& one : options_of_(result_.verb))
+  for (const OptionSpec& one : known_.options_of(result_.verb))
     if (one.name == name) return &one;
   return nullptr;
 }
 
 void ForeignConverter::in_order() {
-  const std::vector<OptionSpec>& options = options_of_(result_.verb);
+  const std::vector<OptionSpec>& options = known_.options_of(result_.verb);
   const auto place = [&](const std::string& name) {
     if (name == "model") return std::size_t{0};
     for (std::size_t i = 0; i < options.size(); ++i)
@@ -108,8 +108,8 @@ void ForeignConverter::in_order() {
                    [&](const auto& a, const auto& b) { return place(a.name) < place(b.name); });
 }
 
-Converted convert(const std::string& tool, const std::string& name, const core::Json& file, const OptionsOf& options_of) {
-  return ForeignConverter(tool, name, file, options_of).run();
+ConvertedSettings convert_settings(const std::string& tool, const std::string& name, const core::Json& file, const SettingNames& known) {
+  return ForeignConverter(tool, name, file, known).run();
 }
 
 }  // namespace lowrank::apps

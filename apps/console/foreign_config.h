@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,7 +17,7 @@ namespace lowrank::apps {
 std::string tool_of(const std::vector<std::string>& keys);
 
 /// In remarks and reasons options of ours stand between backticks, `seq-len`, for as_flags().
-struct Converted {
+struct ConvertedSettings {
   std::string tool, verb = "finetune";
   struct Setting {
     std::string name;  // ours; "model" is the MODEL after the verb
@@ -28,11 +29,16 @@ struct Converted {
   std::vector<std::pair<std::string, std::string>> left_out;  // their key, and why
 };
 
-/// The options of a verb of ours.
-using OptionsOf = std::function<const std::vector<OptionSpec>&(const std::string& verb)>;
+/// What the command knows of names.
+struct SettingNames {
+  std::function<const std::vector<OptionSpec>&(const std::string& verb)> options_of;  // of a verb of ours
+  /// Ours for one of theirs, "learning-rate": the option behind two dashes with what is to be said, "the MODEL …", or a
+  /// reason why there is none; nothing where it is not known.
+  std::function<std::optional<std::string>(const std::string& name)> translation;
+};
 
 /// A file of `tool`, its keys in order; `name`: the file's, for errors. What the tool does where the file says nothing,
 /// and we do otherwise, is written out as well. ConfigError for numbers that are none.
-Converted convert(const std::string& tool, const std::string& name, const core::Json& file, const OptionsOf& options_of);
+ConvertedSettings convert_settings(const std::string& tool, const std::string& name, const core::Json& file, const SettingNames& known);
 
 }  // namespace lowrank::apps

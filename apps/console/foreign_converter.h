@@ -12,24 +12,33 @@
 
 namespace lowrank::apps {
 
-/// false, "false" and "no": off in every tool.
-bool is_off(const core::Json& value);
-/// A text, or the texts of a list with `by` between them.
-std::string in_words(const core::Json& value, const char* by = ",");
-/// Their name as ours are spelled: num_epochs, num-epochs.
-std::string dashed(std::string name);
-
 class ForeignConverter {
  public:
-  ForeignConverter(const std::string& tool, const std::string& name, const core::Json& file, const OptionsOf& options_of);
-  Converted run();
+  ForeignConverter(const std::string& tool, const std::string& name, const core::Json& file, const SettingNames& known);
+  ConvertedSettings run();
 
  private:
   using Json = core::Json;
 
+  /// false, "false" and "no": off in every tool.
+  static bool is_off(const Json& value);
+  /// A text, or the texts of a list with `by` between them.
+  static std::string in_words(const Json& value, const char* by = ",");
+  /// Their name as ours are spelled: num_epochs, num-epochs.
+  static std::string dashed(std::string name);
+  /// What `read` gives; what it throws for a number or list of mlx-lm's mappings that is none, as a ConfigError.
+  template <class Read>
+  static auto checked(const Read& read) {
+    try {
+      return read();
+    } catch (const FormatError& error) {
+      throw ConfigError(error.what());
+    }
+  }
+
   // What is set and left out (foreign_config.cpp). Two keys that say different things of one option: the first stands,
   // or the one that replaces it, and the other is left out by name.
-  Converted::Setting* setting(const std::string& name);
+  ConvertedSettings::Setting* setting(const std::string& name);
   bool has(const std::string& name) { return setting(name) != nullptr; }
   void set(const std::string& name, const Json& value, const std::string& remark = "");
   void replace(const std::string& name, const Json& value, const std::string& remark = "");
@@ -85,20 +94,10 @@ class ForeignConverter {
 
   const Json& file_;
   std::string name_;  // of the file
-  const OptionsOf& options_of_;
-  Converted result_;
+  const SettingNames& known_;
+  ConvertedSettings result_;
   std::string key_;      // that is looked at
   std::string full_by_;  // the key that says that all weights are trained; empty: none
 };
-
-/// The number, list or text of one of mlx-lm's mappings. What `read` throws for it is a ConfigError with the file's name.
-template <class Read>
-auto checked_setting(const Read& read) {
-  try {
-    return read();
-  } catch (const FormatError& error) {
-    throw ConfigError(error.what());
-  }
-}
 
 }  // namespace lowrank::apps

@@ -31,6 +31,7 @@ bool ForeignConverter::of_data(const std::string& key, const Json& value) {
   if (key == "dataset_dir") return true;
   if ((key == "datasets" || key == "test_datasets") && value.is_array())
     return axolotl_datasets(key, key == "datasets" ? "data" : "val-data", value);
+  if (value.is_object()) return false;
   if (key == "dataset" && is("LLaMA-Factory")) return factory_datasets("data", in_words(value));
   if (key == "eval_dataset" && is("LLaMA-Factory")) return factory_datasets("val-data", in_words(value));
   if (key == "dataset_name" || key == "dataset") {
@@ -79,14 +80,14 @@ bool ForeignConverter::axolotl_datasets(const std::string& list, const std::stri
       paths.push_back(path);
     }
     if (one.contains("type") && one["type"].is_object()) {
-      const PromptLayout layout = layout_of_prompt(one["type"]);
+      const OwnPrompt layout = layout_of_prompt(one["type"]);
       if (!layout.why_not.empty()) leave(list + ": type", layout.why_not);
       layouts.insert(layout.text);
       continue;
     }
     laid_out = false;
     const std::string type = one.contains("type") ? in_words(one["type"]) : "", ours = axolotl_rows(type);
-    if (ours == "auto") remark = "rows of '" + type + "': their form is found out from them";
+    if (ours == "auto" && !type.empty()) remark = "rows of '" + type + "': their form is found out from them";
     format = format.empty() || format == ours ? ours : "auto";
   }
   set(target, paths, kHub);

@@ -42,7 +42,7 @@ void ForeignConverter::defaults() {
       missing("kl-coef", 0.2);
       missing("target-kl", 6);
       // There the length is that of a prompt alone.
-      Converted::Setting& length = *setting("seq-len");
+      ConvertedSettings::Setting& length = *setting("seq-len");
       length.value = length.value.get<std::int64_t>() + setting("response-length")->value.get<std::int64_t>();
       length.remark = "of a prompt and its answer";
     }

@@ -75,7 +75,7 @@ bool ForeignConverter::patterns(const std::string& key, const Json& value) {
 }
 
 bool ForeignConverter::mlx_parameters() {
-  checked_setting([&] {
+  checked([&] {
     const core::JsonView parameters = core::JsonView(file_, name_).at("lora_parameters");
     if (!parameters.is_object()) parameters.fail("expected a mapping");
     const std::int64_t rank = parameters.get_int("rank", 8, 1, static_cast<std::int64_t>(option("rank")->range.value().second));
@@ -131,7 +131,7 @@ void ForeignConverter::settle_method() {
 
 void ForeignConverter::train_all(const std::string& key) {
   if (option("method") == nullptr) return leave(key, fmt::format("all weights are trained there; `lowrank {}` trains an adapter", result_.verb));
-  for (const OptionSpec& one : options_of_(result_.verb)) {
+  for (const OptionSpec& one : known_.options_of(result_.verb)) {
     const bool of_adapters = (one.group == "Adapter" && one.name != "method") || one.name == "base-dtype";
     if (of_adapters) drop(one.name, "of an adapter, and " + key + " trains all weights");
   }

@@ -39,7 +39,7 @@ bool is_column(const std::string& name) { return !name.empty() && name.find_firs
 
 }  // namespace
 
-PromptLayout layout_of_prompt(const core::Json& type) {
+OwnPrompt layout_of_prompt(const core::Json& type) {
   const auto text = [&](const char* key) {
     const auto it = type.find(key);
     return it != type.end() && it->is_string() ? it->get<std::string>() : std::string();

@@ -7,12 +7,12 @@
 
 namespace lowrank::apps {
 
-struct PromptLayout {
+struct OwnPrompt {
   std::string text;     // of `layout`; empty: none is the same
   std::string why_not;  // then
 };
 
 /// Of the `type` of one of Axolotl's data sets.
-PromptLayout layout_of_prompt(const core::Json& type);
+OwnPrompt layout_of_prompt(const core::Json& type);
 
 }  // namespace lowrank::apps

@@ -34,7 +34,7 @@ bool ForeignConverter::of_schedule(const std::string& key, const Json& value) {
 }
 
 bool ForeignConverter::mlx_schedule() {
-  checked_setting([&] {
+  checked([&] {
     const core::JsonView schedule = core::JsonView(file_, name_).at("lr_schedule");
     if (!schedule.is_object()) schedule.fail("expected a mapping");
     by_table("lr_scheduler_type", schedule.get_string("name", "constant"));
@@ -85,7 +85,7 @@ void ForeignConverter::schedule(const std::string& key, const std::string& name)
 
 /// Two keys of theirs: steps, where they are any, before a share.
 void ForeignConverter::warmup(const std::string& key, double steps, const Json& value) {
-  const Converted::Setting& there = *setting("warmup");
+  const ConvertedSettings::Setting& there = *setting("warmup");
   const bool none_yet = there.value == Json(0);
   if (steps != 0 && (none_yet || key.find("steps") != key.npos)) {
     if (none_yet) std::erase_if(result_.settings, [](const auto& one) { return one.name == "warmup"; });

@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "lowrank/apps/console/foreign_converter.h"
-#include "lowrank/apps/console/options.h"
 
 namespace lowrank::apps {
 
@@ -26,7 +25,7 @@ core::Json read_number(const core::Json& value) {
 
 }  // namespace
 
-std::string dashed(std::string name) {
+std::string ForeignConverter::dashed(std::string name) {
   std::replace(name.begin(), name.end(), '_', '-');
   return name;
 }
@@ -62,8 +61,8 @@ bool ForeignConverter::of_records(const std::string& key, const Json& value) {
 
 void ForeignConverter::by_table(const std::string& key, const Json& value) {
   const std::string name = dashed(key);
-  if (const auto answer = translate_option(name)) {
-    if (answer->starts_with("the MODEL")) return set("model", value);
+  if (const auto answer = known_.translation(name)) {
+    if (answer->starts_with("the MODEL")) return value.is_structured() ? leave(key, "one name or folder is expected") : set("model", in_words(value));
     if (!answer->starts_with("--")) {
       if (!is_off(value)) leave(key, *answer);
       return;
@@ -92,6 +91,7 @@ void ForeignConverter::by_table(const std::string& key, const Json& value) {
 void ForeignConverter::set_as(const std::string& key, const std::string& name, const Json& value) {
   if (option(name) == nullptr) return leave(key, fmt::format("`lowrank {}` has no `{}`", result_.verb, name));
   const OptionSpec& ours = *option(name);
+  if (value.is_object()) return leave(key, "a mapping has no counterpart here");
   if (ours.type == OptionType::kFlag) {
     if (value == Json(true) || value == Json("true")) return set(name, true);
     if (!is_off(value)) leave(key, "`" + name + "` is yes or no here");
@@ -111,7 +111,6 @@ void ForeignConverter::set_as(const std::string& key, const std::string& name, c
     return;
   }
   if (name == "schedule") return schedule(key, in_words(value));
-  if (value.is_object()) return leave(key, "a mapping has no counterpart here");
   if (ours.type == OptionType::kTexts) return set(name, value.is_array() ? value : Json::array({in_words(value)}));
   if (ours.type == OptionType::kInt || ours.type == OptionType::kNumber) return number(key, ours, value);
   const std::string text = in_words(value);

@@ -98,7 +98,7 @@ bool ForeignConverter::of_rewards(const std::string& key, const Json& value) {
   if (key == "beta" && is("TRL") && result_.verb == "finetune") return true;  // of a trainer that is not offered
   if (key == "beta" && is("TRL") && result_.verb == "align dpo" && find("loss_type") == nullptr && find("max_prompt_length") == nullptr) {
     set_as(key, key, value);
-    if (Converted::Setting* const beta = setting(key)) beta->remark = "taken for DPO's: files of TRL's KTO and ORPO have it too";
+    if (ConvertedSettings::Setting* const beta = setting(key)) beta->remark = "taken for DPO's: files of TRL's KTO and ORPO have it too";
     return true;
   }
   if (key == "reward_model" && is("Axolotl")) return true;  // the verb
@@ -114,7 +114,7 @@ bool ForeignConverter::of_rewards(const std::string& key, const Json& value) {
   }
   if (key == "sft_model_path") {  // TRL's policy; model_name_or_path is the tokenizer's there
     drop("model", "the policy is sft_model_path there");
-    set("model", value);
+    set("model", in_words(value));
     return true;
   }
   if (key == "model_name_or_path" && find("sft_model_path") != nullptr) return true;

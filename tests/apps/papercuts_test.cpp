@@ -414,6 +414,9 @@ TEST_CASE("what other tools' files say of method, losses and sizes keeps its mea
       {"base_model: m\nadapter: lora\nmicro_batch_size: +2\nsequence_len: 4_096\nlearning_rate: \"2e-4\"\nrl: dpo\n"
        "datasets: [{path: a.jsonl, field_chosen: chosen, field_rejected: bad}]\n",
        {"#   datasets: field_rejected: name columns with --columns: rejected=bad", "batch-size: 2", "seq-len: 4096", "lr: 0.0002"}, {"field_chosen"}},
+      {"base_model: [a]\nadapter: lora\nmicro_batch_size: 2\nlora_target_modules: {}\ndatasets: [{path: a.jsonl}]\n",
+       {"#   base_model: one name or folder is expected", "#   lora_target_modules: a mapping", "format: auto\n"}, {"\nmodel:", "\ntargets:"}},
+      {axolotl + "adapter: lora\nload_in_4bit: No\ntrain_on_inputs: TRUE\n", {"train-on-prompt: true"}, {"base-dtype"}},
       // Kinds, schedules, records, sizes.
       {"peft_type: LORA\nr: 8\nlora_alpha: 16\nbase_model_name_or_path: m\ntask_type: SEQ_2_SEQ_LM\n", {"#   task_type: SEQ_2_SEQ_LM is not offered"}, {}},
       {"peft_type: LORA\nr: 8\nlora_alpha: 16\nbase_model_name_or_path: m\ntask_type: SEQ_CLS\n", {"task: classification"}, {"#   task_type"}},
