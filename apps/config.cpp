@@ -1,13 +1,13 @@
 // `lowrank config`: another tool's settings file, written in our names.
 #include <fmt/format.h>
 
-#include "lowrank/apps/console/foreign_config.h"
-#include "lowrank/apps/console/foreign_yaml.h"
 #include "lowrank/apps/console/terminal.h"
 #include "lowrank/apps/console/yaml_file.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/recipes/settings/convert.h"
+#include "lowrank/recipes/settings/yaml_json.h"
 
 namespace lowrank::apps {
 
@@ -27,10 +27,10 @@ int config(const Options& options) {
   const Console console(options);
   const std::string file = options.positional(0);
   Json theirs;
-  use_yaml_file(file, "a mapping of names to values", [&](const YAML::Node& root) { theirs = json_of_yaml(root); });
+  use_yaml_file(file, "a mapping of names to values", [&](const YAML::Node& root) { theirs = recipes::json_of_yaml(root); });
   std::vector<std::string> keys;
   for (const auto& [key, unused] : theirs.items()) keys.push_back(key);
-  const std::string tool = tool_of(keys);
+  const std::string tool = recipes::tool_of(keys);
   if (tool.empty()) {
     throw ConfigError(
         fmt::format("{}: no tool's settings that are known (LLaMA-Factory, Axolotl, mlx-lm, TRL, PEFT); a "
@@ -38,15 +38,15 @@ int config(const Options& options) {
                     core::printable(file), core::printable(file)));
   }
   const auto options_of = [](const std::string& name) -> const std::vector<OptionSpec>& { return verb_named(name).options; };
-  const ConvertedSettings ours = convert_settings(tool, file, theirs, {options_of, translate_option});
+  const recipes::ConvertedSettings ours = recipes::convert_settings(tool, file, theirs, {options_of, translate_option});
   const Verb& verb = verb_named(ours.verb);
   const std::string shown = core::printable(file, kLine);
   Json json = {{"tool", tool}, {"verb", ours.verb}, {"options", Json::object()}, {"left_out", Json::object()}};
   std::string text = fmt::format(
       "# {}'s {}, in the names of lowrank. Run it with:\n#   lowrank {} --config THIS_FILE\n", tool, shown, ours.verb);
-  for (const ConvertedSettings::Setting& one : ours.settings) {
+  for (const recipes::ConvertedSettings::Setting& one : ours.settings) {
     json["options"][one.name] = one.value;
-    text += fmt::format("{}: {}{}\n", one.name, yaml_of_json(one.value), one.remark.empty() ? "" : "  # " + core::printable(as_flags(verb, one.remark), kLine));
+    text += fmt::format("{}: {}{}\n", one.name, recipes::yaml_of_json(one.value), one.remark.empty() ? "" : "  # " + core::printable(as_flags(verb, one.remark), kLine));
   }
   for (const OptionSpec& option : verb.options) {
     if (option.required && !json["options"].contains(option.name))

@@ -7,11 +7,11 @@
 #include <filesystem>
 #include <set>
 
-#include "lowrank/apps/console/foreign_config.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
 #include "lowrank/core/text.h"
+#include "lowrank/recipes/settings/convert.h"
 
 namespace lowrank::apps {
 
@@ -41,7 +41,7 @@ struct Unknown {
 
 [[noreturn]] void refuse(const Verb& verb, const std::string& file, const std::vector<std::string>& keys,
                          const std::vector<Unknown>& unknown) {
-  if (const std::string tool = tool_of(keys); !tool.empty()) {
+  if (const std::string tool = recipes::tool_of(keys); !tool.empty()) {
     std::vector<std::string> answers;
     for (const Unknown& one : unknown) answers.push_back(core::printable(one.key) + answer_to(verb, one.key));
     throw ConfigError(fmt::format("{} is a file of {}: {}; `lowrank config {}` writes it in lowrank's names", file,
@@ -75,7 +75,7 @@ void read_table(const Verb& verb, const std::string& file, const YAML::Node& roo
     }
     if (given.values.count(name) != 0 || pair.second.IsNull()) continue;  // argv wins
     // Another tool's value of a name that is ours too is answered with the rest of its file.
-    if (pair.second.IsMap() && !tool_of(keys).empty()) continue;
+    if (pair.second.IsMap() && !recipes::tool_of(keys).empty()) continue;
     given.values[name] = value_of(*option, file, key, pair.second);
     given.sources[name] = file;
   }

@@ -5,7 +5,7 @@
 
 #include "lowrank/core/json.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 struct OwnPrompt {
   std::string text;     // of `layout`; empty: none is the same
@@ -15,4 +15,4 @@ struct OwnPrompt {
 /// Of the `type` of one of Axolotl's data sets.
 OwnPrompt layout_of_prompt(const core::Json& type);
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

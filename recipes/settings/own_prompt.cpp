@@ -1,9 +1,9 @@
-#include "lowrank/apps/console/foreign_prompts.h"
+#include "lowrank/recipes/settings/own_prompt.h"
 
 #include <map>
 #include <optional>
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -58,4 +58,4 @@ OwnPrompt layout_of_prompt(const core::Json& type) {
   return {*prompt + "[[{" + answer + "}]]", ""};
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -3,9 +3,9 @@
 
 #include <map>
 
-#include "lowrank/apps/console/foreign_converter.h"
+#include "lowrank/recipes/settings/converter.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -127,4 +127,4 @@ bool ForeignConverter::of_rewards(const std::string& key, const Json& value) {
   return true;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -5,9 +5,9 @@
 #include <charconv>
 #include <cmath>
 
-#include "lowrank/apps/console/foreign_converter.h"
+#include "lowrank/recipes/settings/converter.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -90,9 +90,9 @@ void ForeignConverter::by_table(const std::string& key, const Json& value) {
 
 void ForeignConverter::set_as(const std::string& key, const std::string& name, const Json& value) {
   if (option(name) == nullptr) return leave(key, fmt::format("`lowrank {}` has no `{}`", result_.verb, name));
-  const OptionSpec& ours = *option(name);
+  const FieldInfo& ours = *option(name);
   if (value.is_object()) return leave(key, "a mapping has no counterpart here");
-  if (ours.type == OptionType::kFlag) {
+  if (ours.type == FieldType::kFlag) {
     if (value == Json(true) || value == Json("true")) return set(name, true);
     if (!is_off(value)) leave(key, "`" + name + "` is yes or no here");
     return;
@@ -111,15 +111,15 @@ void ForeignConverter::set_as(const std::string& key, const std::string& name, c
     return;
   }
   if (name == "schedule") return schedule(key, in_words(value));
-  if (ours.type == OptionType::kTexts) return set(name, value.is_array() ? value : Json::array({in_words(value)}));
-  if (ours.type == OptionType::kInt || ours.type == OptionType::kNumber) return number(key, ours, value);
+  if (ours.type == FieldType::kTexts) return set(name, value.is_array() ? value : Json::array({in_words(value)}));
+  if (ours.type == FieldType::kInt || ours.type == FieldType::kNumber) return number(key, ours, value);
   const std::string text = in_words(value);
   if (!ours.choices.empty() && std::find(ours.choices.begin(), ours.choices.end(), text) == ours.choices.end())
     return leave(key, fmt::format("`{}` has no '{}'", name, text));
   set(name, text);
 }
 
-void ForeignConverter::number(const std::string& key, const OptionSpec& ours, const Json& written) {
+void ForeignConverter::number(const std::string& key, const FieldInfo& ours, const Json& written) {
   const Json value = read_number(written);
   if (!value.is_number()) return leave(key, "`" + ours.name + "` takes a number");
   const double x = value.get<double>();
@@ -130,9 +130,9 @@ void ForeignConverter::number(const std::string& key, const OptionSpec& ours, co
   if (ours.name == "warmup" && has("warmup")) return warmup(key, x, value);
   if (ours.range && (x < ours.range->first || x > ours.range->second))
     return leave(key, fmt::format("`{}` is from {:g} to {:g} here", ours.name, ours.range->first, ours.range->second));
-  const bool whole = ours.type == OptionType::kInt;
+  const bool whole = ours.type == FieldType::kInt;
   if (whole && (std::abs(x) >= 0x1p63 || x != std::floor(x))) return leave(key, fmt::format("`{}` is a whole number here", ours.name));
   set(ours.name, whole && !value.is_number_integer() ? Json(static_cast<std::int64_t>(x)) : value);
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

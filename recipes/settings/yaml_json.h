@@ -7,7 +7,7 @@
 
 #include "lowrank/core/json.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 /// Words that stand in no quotes are numbers and truth values where they look like them; merge keys (<<) are merged.
 core::Json json_of_yaml(const YAML::Node& node);
@@ -15,4 +15,4 @@ core::Json json_of_yaml(const YAML::Node& node);
 /// In one line, with quotes where YAML would take a word for something else.
 std::string yaml_of_json(const core::Json& value);
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

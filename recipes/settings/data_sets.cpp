@@ -5,12 +5,12 @@
 #include <filesystem>
 #include <map>
 
-#include "lowrank/apps/console/foreign_converter.h"
-#include "lowrank/apps/console/foreign_prompts.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/recipes/settings/converter.h"
+#include "lowrank/recipes/settings/own_prompt.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -140,4 +140,4 @@ bool ForeignConverter::factory_datasets(const std::string& target, const std::st
   return true;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -1,9 +1,9 @@
 // Chat templates, which other tools know by name, give as text or as a file.
 #include <fmt/format.h>
 
-#include "lowrank/apps/console/foreign_converter.h"
+#include "lowrank/recipes/settings/converter.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 bool ForeignConverter::of_template(const std::string& key, const Json& value) {
   const std::string text = in_words(value);
@@ -27,4 +27,4 @@ bool ForeignConverter::of_template(const std::string& key, const Json& value) {
   return true;
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -4,12 +4,12 @@
 #include <cmath>
 #include <filesystem>
 
-#include "lowrank/apps/console/foreign_converter.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/json_text.h"
+#include "lowrank/recipes/settings/converter.h"
 #include "lowrank/recipes/spec/settings.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 bool ForeignConverter::of_method(const std::string& key, const Json& value) {
   static const std::set<std::string> said = {"do_train", "train", "use_peft", "inference_mode", "do_eval", "test", "create_new_adapter",
@@ -125,13 +125,13 @@ void ForeignConverter::settle_method() {
   if (!full_by_.empty()) return train_all(full_by_);
   if (!has("adapter")) return;
   const std::string from = in_words(setting("adapter")->value);
-  for (const std::string& name : recipes::brought_by_adapter()) drop(name, fmt::format("the adapter {} brings it", from));
+  for (const std::string& name : brought_by_adapter()) drop(name, fmt::format("the adapter {} brings it", from));
   if (!is("mlx-lm")) drop("dropout", fmt::format("the adapter {} brings it", from));  // mlx-lm makes its layers anew
 }
 
 void ForeignConverter::train_all(const std::string& key) {
   if (option("method") == nullptr) return leave(key, fmt::format("all weights are trained there; `lowrank {}` trains an adapter", result_.verb));
-  for (const OptionSpec& one : known_.options_of(result_.verb)) {
+  for (const FieldInfo& one : known_.options_of(result_.verb)) {
     const bool of_adapters = (one.group == "Adapter" && one.name != "method") || one.name == "base-dtype";
     if (of_adapters) drop(one.name, "of an adapter, and " + key + " trains all weights");
   }
@@ -139,4 +139,4 @@ void ForeignConverter::train_all(const std::string& key) {
   set("method", "full");
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

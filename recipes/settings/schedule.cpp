@@ -3,11 +3,11 @@
 
 #include <algorithm>
 
-#include "lowrank/apps/console/foreign_converter.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/json_text.h"
+#include "lowrank/recipes/settings/converter.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 bool ForeignConverter::of_schedule(const std::string& key, const Json& value) {
   if (key == "lr_schedule" && is("mlx-lm")) return mlx_schedule();
@@ -72,7 +72,7 @@ bool ForeignConverter::mlx_optimizer(const Json& value) {
 }
 
 void ForeignConverter::schedule(const std::string& key, const std::string& name) {
-  const OptionSpec& ours = *option("schedule");
+  const FieldInfo& ours = *option("schedule");
   std::string same = name;
   if (name == "constant_with_warmup") same = "constant";
   if (name == "cosine_decay") same = "cosine";
@@ -106,4 +106,4 @@ void ForeignConverter::no_warmup_in_constant() {
   }
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -1,9 +1,9 @@
 // Which tool a settings file is of.
 #include <set>
 
-#include "lowrank/apps/console/foreign_config.h"
+#include "lowrank/recipes/settings/convert.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -48,4 +48,4 @@ std::string tool_of(const std::vector<std::string>& keys) {
   return "";
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -1,5 +1,5 @@
 // The conversion of one file of another tool, key by key: what is set, by which key, and what is left out. By concern in
-// foreign_verb, foreign_values, foreign_method, foreign_schedule, foreign_data, foreign_template and foreign_defaults.cpp.
+// choose_verb, values, method, schedule, data_sets, templates and defaults.cpp.
 #pragma once
 
 #include <cstdint>
@@ -7,10 +7,10 @@
 #include <set>
 #include <string>
 
-#include "lowrank/apps/console/foreign_config.h"
 #include "lowrank/core/error.h"
+#include "lowrank/recipes/settings/convert.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 class ForeignConverter {
  public:
@@ -36,7 +36,7 @@ class ForeignConverter {
     }
   }
 
-  // What is set and left out (foreign_config.cpp). Two keys that say different things of one option: the first stands,
+  // What is set and left out (convert.cpp). Two keys that say different things of one option: the first stands,
   // or the one that replaces it, and the other is left out by name.
   ConvertedSettings::Setting* setting(const std::string& name);
   bool has(const std::string& name) { return setting(name) != nullptr; }
@@ -48,22 +48,22 @@ class ForeignConverter {
   const Json* find(const std::string& key) const;  // null: not there, or null
   std::optional<std::int64_t> whole(const std::string& key) const;
   bool is(const char* tool) const { return result_.tool == tool; }
-  const OptionSpec* option(const std::string& name) const;  // of the verb that was chosen
+  const FieldInfo* option(const std::string& name) const;  // of the verb that was chosen
   void in_order();
 
-  // Which verb (foreign_verb.cpp).
+  // Which verb (choose_verb.cpp).
   void choose_verb();
   void choose_trainer();
 
   // Each gives false where it does nothing about the key.
-  bool of_method(const std::string& key, const Json& value);    // foreign_method.cpp
-  bool of_schedule(const std::string& key, const Json& value);  // foreign_schedule.cpp
-  bool of_data(const std::string& key, const Json& value);      // foreign_data.cpp
-  bool of_template(const std::string& key, const Json& value);  // foreign_template.cpp
-  bool of_rewards(const std::string& key, const Json& value);   // foreign_verb.cpp
-  bool of_records(const std::string& key, const Json& value);   // foreign_values.cpp
+  bool of_method(const std::string& key, const Json& value);    // method.cpp
+  bool of_schedule(const std::string& key, const Json& value);  // schedule.cpp
+  bool of_data(const std::string& key, const Json& value);      // data_sets.cpp
+  bool of_template(const std::string& key, const Json& value);  // templates.cpp
+  bool of_rewards(const std::string& key, const Json& value);   // choose_verb.cpp
+  bool of_records(const std::string& key, const Json& value);   // values.cpp
 
-  // Adapters and full fine-tunes (foreign_method.cpp).
+  // Adapters and full fine-tunes (method.cpp).
   bool method(const std::string& key, const std::string& name);
   bool patterns(const std::string& key, const Json& value);
   bool mlx_parameters();
@@ -71,24 +71,24 @@ class ForeignConverter {
   void settle_method();
   void train_all(const std::string& key);
 
-  // Rates and sizes of a step (foreign_schedule.cpp).
+  // Rates and sizes of a step (schedule.cpp).
   bool mlx_schedule();
   bool mlx_optimizer(const Json& value);
   void schedule(const std::string& key, const std::string& name);
   void warmup(const std::string& key, double steps, const Json& value);
   void no_warmup_in_constant();
 
-  // Data sets (foreign_data.cpp).
+  // Data sets (data_sets.cpp).
   bool axolotl_datasets(const std::string& key, const std::string& target, const Json& list);
   bool factory_datasets(const std::string& target, const std::string& names);
 
-  // Values by the tables of names and options (foreign_values.cpp).
+  // Values by the tables of names and options (values.cpp).
   void by_table(const std::string& key, const Json& value);
   void set_as(const std::string& key, const std::string& name, const Json& value);
-  void number(const std::string& key, const OptionSpec& ours, const Json& value);
+  void number(const std::string& key, const FieldInfo& ours, const Json& value);
   void learns_all_turns(const std::string& key);
 
-  // What their file is silent about (foreign_defaults.cpp).
+  // What their file is silent about (defaults.cpp).
   void missing(const std::string& name, const Json& value);
   void defaults();
 
@@ -100,4 +100,4 @@ class ForeignConverter {
   std::string full_by_;  // the key that says that all weights are trained; empty: none
 };
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

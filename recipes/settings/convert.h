@@ -7,10 +7,10 @@
 #include <utility>
 #include <vector>
 
-#include "lowrank/apps/console/options.h"
 #include "lowrank/core/json.h"
+#include "lowrank/recipes/spec/fields.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 /// Whose settings file has these keys ("LLaMA-Factory", "Axolotl", "mlx-lm", "PEFT", "TRL"); empty: nobody's that is
 /// known.
@@ -31,7 +31,7 @@ struct ConvertedSettings {
 
 /// What the command knows of names.
 struct SettingNames {
-  std::function<const std::vector<OptionSpec>&(const std::string& verb)> options_of;  // of a verb of ours
+  std::function<const std::vector<FieldInfo>&(const std::string& verb)> options_of;  // of a verb of ours
   /// Ours for one of theirs, "learning-rate": the option behind two dashes with what is to be said, "the MODEL …", or a
   /// reason why there is none; nothing where it is not known.
   std::function<std::optional<std::string>(const std::string& name)> translation;
@@ -41,4 +41,4 @@ struct SettingNames {
 /// and we do otherwise, is written out as well. ConfigError for numbers that are none.
 ConvertedSettings convert_settings(const std::string& tool, const std::string& name, const core::Json& file, const SettingNames& known);
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

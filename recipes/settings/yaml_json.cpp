@@ -1,4 +1,4 @@
-#include "lowrank/apps/console/foreign_yaml.h"
+#include "lowrank/recipes/settings/yaml_json.h"
 
 #include <cctype>
 #include <charconv>
@@ -7,7 +7,7 @@
 
 #include "lowrank/core/json_text.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 namespace {
 
@@ -64,4 +64,4 @@ std::string yaml_of_json(const core::Json& value) {
   return plain ? text : core::json_text(core::Json(text));
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

@@ -1,7 +1,7 @@
 // What holds where their file is silent and ours would mean something else.
-#include "lowrank/apps/console/foreign_converter.h"
+#include "lowrank/recipes/settings/converter.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 void ForeignConverter::missing(const std::string& name, const Json& value) {
   if (option(name) != nullptr && !has(name)) result_.settings.push_back({name, value, result_.tool + "'s default", ""});
@@ -74,4 +74,4 @@ void ForeignConverter::defaults() {
   }
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes

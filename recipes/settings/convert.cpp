@@ -1,14 +1,14 @@
-#include "lowrank/apps/console/foreign_config.h"
+#include "lowrank/recipes/settings/convert.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
-#include "lowrank/apps/console/foreign_converter.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/json_text.h"
+#include "lowrank/recipes/settings/converter.h"
 
-namespace lowrank::apps {
+namespace lowrank::recipes {
 
 bool ForeignConverter::is_off(const Json& value) {
   return value == Json(false) || value == Json("false") || value == Json("no");
@@ -90,14 +90,14 @@ std::optional<std::int64_t> ForeignConverter::whole(const std::string& key) cons
   return value->get<std::int64_t>();
 }
 
-const OptionSpec* ForeignConverter::option(const std::string& name) const {
-  for (const OptionSpec& one : known_.options_of(result_.verb))
+const FieldInfo* ForeignConverter::option(const std::string& name) const {
+  for (const FieldInfo& one : known_.options_of(result_.verb))
     if (one.name == name) return &one;
   return nullptr;
 }
 
 void ForeignConverter::in_order() {
-  const std::vector<OptionSpec>& options = known_.options_of(result_.verb);
+  const std::vector<FieldInfo>& options = known_.options_of(result_.verb);
   const auto place = [&](const std::string& name) {
     if (name == "model") return std::size_t{0};
     for (std::size_t i = 0; i < options.size(); ++i)
@@ -112,4 +112,4 @@ ConvertedSettings convert_settings(const std::string& tool, const std::string& n
   return ForeignConverter(tool, name, file, known).run();
 }
 
-}  // namespace lowrank::apps
+}  // namespace lowrank::recipes
