@@ -103,12 +103,12 @@ bool ForeignConverter::of_rewards(const std::string& key, const Json& value) {
   }
   if (key == "reward_model" && is("Axolotl")) return true;  // the verb
   if (result_.verb != "align ppo") return false;
-  if (key == "reward_model_type") {
-    if (value != Json("lora")) drop("reward", fmt::format("a reward model of type {}: here it is an adapter of `lowrank align reward`", in_words(value)));
-    return true;
-  }
+  if (key == "reward_model_type") return true;
   if (key == "reward_model" || key == "reward_model_path" || key == "reward_model_adapters") {
-    if (const Json* const type = find("reward_model_type"); type != nullptr && *type != Json("lora")) return true;
+    if (const Json* const type = find("reward_model_type"); type != nullptr && *type != Json("lora")) {
+      leave(key, fmt::format("of type {}; here it is an adapter of `lowrank align reward`, or exec:COMMAND asks another model", in_words(*type)));
+      return true;
+    }
     set("reward", "adapter:" + in_words(value), "an adapter of `lowrank align reward`; exec:COMMAND asks another model");
     return true;
   }

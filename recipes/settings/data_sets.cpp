@@ -16,9 +16,16 @@ namespace {
 
 constexpr const char* kHub = "files or folders, or ORG/NAME of the hub after `lowrank pull datasets/ORG/NAME`";
 
+/// Turns {"from", "value"} in "conversations".
+bool is_sharegpt(const core::Json& entry) {
+  return entry.value("message_property_mappings", core::Json()) == core::Json({{"role", "from"}, {"content", "value"}}) &&
+         entry.value("field_messages", core::Json()) == core::Json("conversations");
+}
+
 /// The name of rows that Axolotl calls `type`.
-std::string axolotl_rows(const std::string& type) {
-  return type.starts_with("alpaca")                                       ? "alpaca"
+std::string axolotl_rows(const std::string& type, const core::Json& entry) {
+  return type == "chat_template" && is_sharegpt(entry)                    ? "sharegpt"
+         : type.starts_with("alpaca")                                     ? "alpaca"
          : type == "chat_template"                                        ? "messages"
          : type.starts_with("sharegpt")                                   ? "sharegpt"
          : type.starts_with("completion") || type.starts_with("pretrain") ? "text"
@@ -46,6 +53,19 @@ bool ForeignConverter::of_data(const std::string& key, const Json& value) {
     if (is_off(value)) set("train-on-prompt", true);
     return true;
   }
+  static const std::map<std::string, std::string> features = {{"prompt_feature", "prompt"}, {"completion_feature", "completion"},
+                                                              {"text_feature", "text"},     {"chat_feature", "messages"},
+                                                              {"dataset_text_field", "text"}};
+  if (const auto column = features.find(key); column != features.end() && value.is_string()) {
+    if (value == Json(column->second)) return true;
+    const std::string entry = column->second + "=" + in_words(value);
+    if (ConvertedSettings::Setting* const columns = setting("columns")) {
+      columns->value = in_words(columns->value) + "," + entry;
+    } else {
+      set("columns", entry);
+    }
+    return true;
+  }
   if (key != "assistant_only_loss") return false;
   if (is_off(value)) learns_all_turns(key);
   return true;
@@ -67,7 +87,9 @@ bool ForeignConverter::axolotl_datasets(const std::string& list, const std::stri
       static const std::map<std::string, std::string> columns = {
           {"field", "text"}, {"field_messages", "messages"}, {"field_chosen", "chosen"}, {"field_rejected", "rejected"}, {"field_prompt", "prompt"}};
       const auto column = columns.find(key);
-      if (column != columns.end() && value == Json(column->second)) continue;  // its name here too
+      const bool as_here = (column != columns.end() && value == Json(column->second)) || (key == "roles_to_train" && value == Json({"assistant"}));
+      if (as_here || of_template(key, value)) continue;
+      if (is_sharegpt(one) && (key == "field_messages" || key == "message_property_mappings")) continue;
       leave(list + ": " + key, column != columns.end()  ? "name columns with `columns`: " + column->second + "=" + in_words(value)
                                : key == "split"          ? "all of a file is read; give the part as a file of its own"
                                : key == "roles_to_train" ? "`loss-on` roles says whose turns are learned"
@@ -86,7 +108,7 @@ bool ForeignConverter::axolotl_datasets(const std::string& list, const std::stri
       continue;
     }
     laid_out = false;
-    const std::string type = one.contains("type") ? in_words(one["type"]) : "", ours = axolotl_rows(type);
+    const std::string type = one.contains("type") ? in_words(one["type"]) : "", ours = axolotl_rows(type, one);
     if (ours == "auto" && !type.empty()) remark = "rows of '" + type + "': their form is found out from them";
     format = format.empty() || format == ours ? ours : "auto";
   }
