@@ -18,8 +18,9 @@ constexpr const char* kHub = "files or folders, or ORG/NAME of the hub after `lo
 
 /// Turns {"from", "value"} in "conversations".
 bool is_sharegpt(const core::Json& entry) {
-  return entry.value("message_property_mappings", core::Json()) == core::Json({{"role", "from"}, {"content", "value"}}) &&
-         entry.value("field_messages", core::Json()) == core::Json("conversations");
+  const core::Json keys = entry.value("message_property_mappings", core::Json());
+  return keys.is_object() && keys.size() == 2 && keys.value("role", core::Json()) == core::Json("from") &&
+         keys.value("content", core::Json()) == core::Json("value") && entry.value("field_messages", core::Json()) == core::Json("conversations");
 }
 
 /// The name of rows that Axolotl calls `type`.

@@ -418,7 +418,7 @@ TEST_CASE("what other tools' files say of method, losses and sizes keeps its mea
        {"#   base_model: one name or folder is expected", "#   lora_target_modules: a mapping", "format: auto\n"}, {"\nmodel:", "\ntargets:"}},
       {axolotl + "adapter: lora\nload_in_4bit: No\ntrain_on_inputs: TRUE\n", {"train-on-prompt: true"}, {"base-dtype"}},
       {"base_model: m\nadapter: lora\nmicro_batch_size: 2\ndatasets: [{path: a.jsonl, type: chat_template, field_messages: conversations, "
-       "message_property_mappings: {role: from, content: value}, roles_to_train: [assistant], chat_template: chatml}]\n",
+       "message_property_mappings: {content: value, role: from}, roles_to_train: [assistant], chat_template: chatml}]\n",
        {"format: sharegpt", "#   chat_template: the model's own chat template"}, {"#   datasets"}},
       {mlx + "prompt_feature: question\ncompletion_feature: response\n", {"columns: \"prompt=question,completion=response\""}, {"_feature"}},
       {"stage: ppo\nfinetuning_type: lora\nmodel_name_or_path: m\ndataset: a.jsonl\nreward_model: r\nreward_model_type: full\n",
