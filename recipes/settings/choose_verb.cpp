@@ -113,7 +113,6 @@ bool ForeignConverter::of_rewards(const std::string& key, const Json& value) {
     return true;
   }
   if (key == "sft_model_path") {  // TRL's policy; model_name_or_path is the tokenizer's there
-    drop("model", "the policy is sft_model_path there");
     set("model", in_words(value));
     return true;
   }
