@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("--lowrank", default=str(ROOT / "build/bin/lowrank"))
     parser.add_argument("--shape", choices=sorted(SHAPES), default="135M")
     parser.add_argument("--dtype", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--stored", choices=["float32", "bfloat16"], help="dtype of the model's file, which most have in bfloat16; default: --dtype's")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--skip", type=int, default=2, help="first steps that are left out (a CPU without bf16 instructions: PEFT's bf16 "
@@ -143,7 +144,7 @@ def main() -> None:
     for dtype in arguments.dtype:
         folder = Path(tempfile.mkdtemp(prefix="lowrank-bench-"))
         try:
-            make_model(folder, dtype, arguments.shape)
+            make_model(folder, arguments.stored or dtype, arguments.shape)
             theirs, ours = [], []
             for _ in range(arguments.rounds):
                 theirs.append(run_peft(folder, dtype, arguments.steps, arguments.skip, arguments.threads, arguments.clock))

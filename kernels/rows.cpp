@@ -18,9 +18,17 @@ namespace lowrank::kernels {
 
 namespace {
 
+/// ATen's number of threads. A thread's first parallel loop, of each library that has one (what remembers it is inline), sets the process's
+/// number in it, for MKL too: that is to be done before ours is set.
+int threads_of_aten() {
+  at::internal::lazy_init_num_threads();
+  return at::get_num_threads();
+}
+
 class SingleThreadedMkl {
  public:
   SingleThreadedMkl() {
+    threads_of_aten();
     if (MKL_Set_Num_Threads_Local != nullptr) before_ = MKL_Set_Num_Threads_Local(1);
   }
   ~SingleThreadedMkl() {
@@ -46,7 +54,7 @@ class Alone {
   Alone& operator=(const Alone&) = delete;
 
  private:
-  int before_ = at::get_num_threads();  // which also has ATen set that number first, where nobody asked for it before
+  int before_ = threads_of_aten();
 };
 
 }  // namespace

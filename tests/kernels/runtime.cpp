@@ -180,3 +180,26 @@ TEST_CASE("two models of one process compute each in its own way, in turn and at
     CHECK(wrong == 0);
   }
 }
+
+// MKL's number of threads for the calling thread; null: LibTorch has another BLAS.
+extern "C" int MKL_Get_Max_Threads() __attribute__((weak));
+
+TEST_CASE("a worker's first task has MKL to itself too, whatever ATen sets up in it", "[unit]") {
+  if (MKL_Get_Max_Threads == nullptr) {
+    WARN("this LibTorch has no MKL: nothing is tested");
+    return;
+  }
+  std::vector<int> before(3), after(3);
+  std::thread own([&] {  // whose workers are new
+    const lowrank::kernels::RuntimeScope scope({.threads = 3});
+    lowrank::kernels::for_row_chunks(3, 1, [&](std::int64_t begin, std::int64_t) {
+      before[static_cast<std::size_t>(begin)] = MKL_Get_Max_Threads();
+      torch::ones({3000, 40}).sum(0);                                      // sets up LibTorch's
+      at::parallel_for(0, 8, 1, [](std::int64_t, std::int64_t) {});  // and ours
+      after[static_cast<std::size_t>(begin)] = MKL_Get_Max_Threads();
+    });
+  });
+  own.join();
+  CHECK(before == std::vector<int>(3, 1));
+  CHECK(after == std::vector<int>(3, 1));
+}
