@@ -1,7 +1,6 @@
 #include "lowrank/kernels/gemm/bf16_product.h"
 
 #include <algorithm>
-#include <array>
 #include <memory>
 #include <utility>
 
@@ -88,25 +87,20 @@ void copy_rows(const Bf16Kernel& kernel, const at::Tensor& x, std::int64_t begin
   for (std::int64_t p = 0; p < parts; ++p) std::fill_n(to + p * apart + n * width, (kBf16Rows - n) * width, Bf16{0});
 }
 
-/// Of a thin factor, which is itself a product's weight beside others in bf16: two give it 16 bits.
-std::int64_t factor_parts(std::int64_t parts) { return parts == 1 ? 2 : parts; }
-/// Panels or tiles that take kHalf of a thin matrix's columns: the parts of two beside each other.
-std::int64_t pairs_of(std::int64_t parts) { return ceil_div(factor_parts(parts), 2); }
+constexpr std::int64_t kFactorParts = 2;
 
-/// A thin factor [K, r] as panels of kHalf of its columns: their first parts before their second ones, then their third.
-std::vector<Bf16> packed_factor(const Bf16Kernel& kernel, const at::Tensor& factor, std::int64_t parts) {
+/// A thin factor [K, r] as panels of kHalf of its columns, their first parts before their second ones.
+std::vector<Bf16> packed_factor(const Bf16Kernel& kernel, const at::Tensor& factor) {
   const at::Tensor by_column = factor.t().to(at::kFloat).contiguous();  // [r, K]
-  const std::int64_t steps = by_column.size(1), rank = by_column.size(0), panel = kBf16Columns * whole_steps(steps), pairs = pairs_of(parts);
-  std::vector<Bf16> packed(static_cast<std::size_t>(ceil_div(rank, kHalf) * pairs * panel));
-  std::vector<Bf16> apart(static_cast<std::size_t>(pairs * kBf16Columns * steps));
-  Bf16* to = packed.data();
+  const std::int64_t steps = by_column.size(1), rank = by_column.size(0), panel = kBf16Columns * whole_steps(steps);
+  std::vector<Bf16> packed(static_cast<std::size_t>(ceil_div(rank, kHalf) * panel));
+  std::vector<Bf16> apart(static_cast<std::size_t>(kBf16Columns * steps));
   for (std::int64_t first = 0; first < rank; first += kHalf) {
     const std::int64_t n = std::min(kHalf, rank - first);
     if (n < kHalf) std::fill(apart.begin(), apart.end(), Bf16{0});
     for (std::int64_t j = 0; j < n; ++j)
-      kernel.split(by_column.const_data_ptr<float>() + (first + j) * steps, steps, 1, apart.data() + j * steps, kHalf * steps, factor_parts(parts));
-    for (std::int64_t pair = 0; pair < pairs; ++pair, to += panel)
-      kernel.pack_columns(apart.data() + pair * kBf16Columns * steps, steps, kBf16Columns, steps, to);
+      kernel.split(by_column.const_data_ptr<float>() + (first + j) * steps, steps, 1, apart.data() + j * steps, kHalf * steps, kFactorParts);
+    kernel.pack_columns(apart.data(), steps, kBf16Columns, steps, packed.data() + first / kHalf * panel);
   }
   return packed;
 }
@@ -116,20 +110,13 @@ void side_product(const Bf16Kernel& kernel, const Left& left, std::int64_t first
                   const std::vector<Bf16>& factor) {
   const Rows& own = left.at(side.at, side.out.size(1));
   const std::int64_t rank = side.out.size(1), steps = whole_steps(side.factor.size(0)), step = side.out.stride(0);
-  const std::int64_t panel = kBf16Columns * steps, pairs = pairs_of(own.parts);
   const std::int64_t row = tile * kBf16Rows, height = std::min(kBf16Rows, left.rows - row);
   alignas(64) float sums[kBf16Rows * kBf16Columns];
   float* const out = side.out.mutable_data_ptr<float>() + (first_row + row) * step;
-  Bf16Range x;
-  left.at(side.from, side.factor.size(0)).place(tile, x);
-  const Bf16* packed = factor.data();
-  for (std::int64_t column = 0; column < rank; column += kHalf, packed += pairs * panel) {
-    // The factor's third parts with x's first ones, then its first two with all of x, the small ones first.
-    std::array<Bf16Range, kFloatParts + 1> ranges;
-    std::size_t count = 0;
-    if (pairs > 1) ranges[count++] = {steps, x.a, x.a_row, packed + panel};
-    for (std::int64_t p = x.a_parts - 1; p >= 0; --p) ranges[count++] = {steps, x.a + p * x.a_apart, x.a_row, packed};
-    kernel.tile(ranges.data(), static_cast<std::int64_t>(count), sums, kBf16Columns, false);
+  Bf16Range range{steps, nullptr, 0, factor.data()};
+  left.at(side.from, side.factor.size(0)).place(tile, range);
+  for (std::int64_t column = 0; column < rank; column += kHalf, range.b += kBf16Columns * steps) {
+    kernel.tile(&range, 1, sums, kBf16Columns, false);
     const std::int64_t n = std::min(kHalf, rank - column);
     for (std::int64_t i = 0; i < height; ++i) {
       float* const line = sums + i * kBf16Columns;
@@ -153,7 +140,7 @@ void prepare(const Bf16Kernel& kernel, const Left& left, std::int64_t first_row,
   }
   for (std::size_t i = 0; i < sides.size(); ++i) {
     const Rows& own = left.parts[parts.size() + i];
-    if (sides[i].dropout.p == 0) {
+    if (!factors[i].empty()) {
       side_product(kernel, left, first_row, tile, sides[i], factors[i]);
     } else {
       copy_rows(kernel, sides[i].out, first_row + row, height, own.row, own.copy + row * own.row, own.parts, own.apart);
@@ -282,10 +269,14 @@ std::vector<Task> tasks_of(const std::vector<Target>& targets, const std::vector
   return tasks;
 }
 
-// A side whose x is dropped: in fp32.
-void dropped_side(const at::Tensor& x, const Side& side) {
-  const at::Tensor dropped = dropped_input(x, side.dropout);
-  multiply(x.size(0), dropped.size(1) + side.out.size(1), {{dropped}}, {{side.factor, side.out, 0, dropped.size(1)}}, {});
+// A side that is not formed with the rows' tiles: one of a dropped x, and all sides of x in fp32, whose bytes are to be the same where no
+// product stands beside them.
+void side_before(const std::vector<LeftPart>& left, const Side& side) {
+  const auto part = std::find_if(left.begin(), left.end(), [&](const LeftPart& one) {
+    return one.offset == side.from && one.x.size(1) == side.factor.size(0);
+  });
+  const at::Tensor x = dropped_input(part->x, side.dropout);
+  multiply(x.size(0), x.size(1) + side.out.size(1), {{x}}, {{side.factor, side.out, 0, x.size(1)}}, {});
 }
 
 // The parts, and what products take of them alone: rows of their own, since a product reads whole steps.
@@ -343,11 +334,11 @@ void multiply_bf16(std::int64_t rows, std::int64_t inner, const std::vector<Left
   const std::vector<LeftPart> left = parts_of(given, sides, targets);
   std::vector<std::vector<Bf16>> factors;
   for (const Side& side : sides) {
-    if (side.dropout.p > 0) {
-      dropped_side(left.front().x, side);
+    if (side.dropout.p > 0 || parts > 1) {
+      side_before(left, side);
       factors.emplace_back();
     } else {
-      factors.push_back(packed_factor(kernel, side.factor, parts));
+      factors.push_back(packed_factor(kernel, side.factor));
     }
   }
 
@@ -407,7 +398,7 @@ void multiply_outer_bf16(const at::Tensor& out, const at::Tensor& u, const at::T
   const at::Tensor thin = u.t().contiguous();
   for (std::int64_t r = 0; r < rank; ++r) {
     Bf16* const first = left + (r / kHalf * kBf16Rows + r % kHalf) * row;
-    kernel.split(thin.const_data_ptr<float>() + r * rows, rows, 1, first, kHalf * row, factor_parts(1));
+    kernel.split(thin.const_data_ptr<float>() + r * rows, rows, 1, first, kHalf * row, kFactorParts);
   }
   float* const result = out.mutable_data_ptr<float>();
   const auto factor = static_cast<float>(scale);

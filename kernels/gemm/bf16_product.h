@@ -1,6 +1,6 @@
 // gemm/product.h's products with operands in bf16, where the CPU has instructions for it. A weight and the left operand are used
-// as bf16 (theirs, or rounded), or, for products of fp32, each as the sum of so many such numbers as its dtype needs (bf16_kernel.h); thin
-// factors beside are taken apart in both, so that their products are those of fp32; all sums are fp32. Bytes depend neither on the number
+// as bf16 (theirs, or rounded), or, for products of fp32, each as the sum of so many such numbers as its dtype needs (bf16_kernel.h);
+// beside x in bf16 thin factors are taken apart into two, beside fp32 they are multiplied in fp32; all sums are fp32. Bytes depend neither on the number
 // of threads nor on the number of rows.
 #pragma once
 

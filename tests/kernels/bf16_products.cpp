@@ -182,6 +182,11 @@ TEST_CASE("fp32 is multiplied in parts where a weight is stored in bf16 and that
       CHECK(equal_bytes(k::lora_linear(x.narrow(0, 40, 333), base, {&lora, 1}, nullptr), whole.narrow(0, 40, 333)));
     }
     CHECK(kept.bytes() > 0);
+    // A thin product beside is the same where none of the weight is asked for, as at a run's first layer.
+    at::Tensor beside = torch::empty({1300, 6}), alone = torch::empty({1300, 6}), y = torch::empty({1300, 70});
+    gemm::multiply(1300, 136, {{x}}, {{a.t(), beside, 0, 130}}, {{y, {{0, gemm::Right::of_transposed(base)}}}});
+    gemm::multiply(1300, 136, {{x}}, {{a.t(), alone, 0, 130}}, {});
+    CHECK(equal_bytes(beside, alone));
   });
 }
 
