@@ -3,7 +3,7 @@
 
     runs.py LOWRANK ASSETS
 
-On stories260K and GSM8K rows (prompts masked, unequal lengths): 1, 2 and 3 threads, and with and without recomputation, give
+On stories260K, in fp32 and bf16 files, and GSM8K rows (prompts masked, unequal lengths): 1 to 4 threads, with and without recomputation, give
 byte-equal adapters; 8x1, 4x2 and 1x8 equal losses; a run that is killed with SIGKILL in the middle of an epoch and resumed ends
 as one that was not; a folder that cannot be written and a file-size limit leave the checkpoint before, with a clear message.
 """
@@ -29,7 +29,7 @@ def check(what, holds, detail=""):
 
 class Runs:
     def __init__(self, lowrank, assets, work):
-        self.command = [str(lowrank), "finetune", str(assets / "models" / "stories260K-hf")]
+        self.lowrank, self.models = str(lowrank), assets / "models"
         self.work = work
         rows = (assets / "instruct" / "gsm8k" / "train.jsonl").read_text(encoding="utf-8").splitlines()[:160]
         self.data = work / "gsm8k.jsonl"
@@ -37,12 +37,12 @@ class Runs:
             for row in map(json.loads, rows):
                 file.write(json.dumps({"prompt": row["question"], "completion": " " + row["answer"]}) + "\n")
 
-    def arguments(self, name, *options):
-        return [*self.command, "--data", str(self.data), "--val-split", "0", "--seq-len", "384", "--rank", "4", "--lr", "1e-3",
+    def arguments(self, name, *options, model="stories260K-hf"):
+        return [self.lowrank, "finetune", str(self.models / model), "--data", str(self.data), "--val-split", "0", "--seq-len", "384", "--rank", "4", "--lr", "1e-3",
                 "--quiet", "--out", str(self.work / name), *map(str, options)]
 
-    def run(self, name, *options, expect=0, prefix=(), **more):
-        done = subprocess.run([*prefix, *self.arguments(name, *options)], capture_output=True, text=True, **more)
+    def run(self, name, *options, expect=0, prefix=(), model="stories260K-hf", **more):
+        done = subprocess.run([*prefix, *self.arguments(name, *options, model=model)], capture_output=True, text=True, **more)
         if done.returncode != expect:
             sys.exit(f"{name}: exit {done.returncode}, expected {expect}\n{done.stdout}{done.stderr}")
         return done
@@ -57,12 +57,17 @@ class Runs:
 
 def equal_bytes(runs):
     common = ["--max-steps", 20, "--batch-size", 3, "--dropout", 0.1]
-    for threads in (1, 2, 3):
-        runs.run(f"threads-{threads}", *common, "--threads", threads, "--recompute", "none")
-    digests = {runs.digest(f"threads-{t}") for t in (1, 2, 3)}
-    check("1, 2 and 3 threads: byte-equal adapters after 20 steps", len(digests) == 1)
-    runs.run("recompute", *common, "--recompute", "layer")
-    check("recomputation with dropout: byte-equal", runs.digest("recompute") in digests)
+    for model in ("stories260K-hf", "stories260K-hf-bf16"):
+        of = f"{model} in fp32"
+        for threads in (1, 2, 3):
+            runs.run(f"{model}-{threads}", *common, "--dtype", "float32", "--threads", threads, "--recompute", "none", model=model)
+        digests = {runs.digest(f"{model}-{t}") for t in (1, 2, 3)}
+        check(f"{of}, 1, 2 and 3 threads: byte-equal adapters after 20 steps", len(digests) == 1)
+        runs.run(f"{model}-recompute", *common, "--dtype", "float32", "--recompute", "layer", model=model)
+        check(f"{of}, recomputation with dropout: byte-equal", runs.digest(f"{model}-recompute") in digests)
+    for threads in (1, 4):
+        runs.run(f"pissa-{threads}", "--max-steps", 2, "--init", "pissa", "--threads", threads, timeout=300)
+    check("a beginning by decompositions, 1 and 4 threads: byte-equal", runs.digest("pissa-1") == runs.digest("pissa-4"))
 
 
 def accumulation(runs):
