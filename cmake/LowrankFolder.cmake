@@ -129,12 +129,15 @@ function(lowrank_options target)
     target_link_options(${target} PRIVATE LINKER:-z,relro LINKER:-z,now LINKER:-z,noexecstack)
   endif()
   if(LOWRANK_SANITIZE)
-    # -Wmaybe-uninitialized has false positives in instrumented code.
+    # -Wmaybe-uninitialized has false positives in instrumented code; -Wtsan speaks of a fence in LibTorch's headers.
     set(sanitizers address,undefined)
+    set(unwarned "")
     if(LOWRANK_SANITIZE STREQUAL "thread")
       set(sanitizers thread)
+      set(unwarned -Wno-tsan)
     endif()
-    target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized -fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized ${unwarned} -fsanitize=${sanitizers} -fno-sanitize-recover=all
+                                             -fno-omit-frame-pointer)
     target_link_options(${target} PUBLIC -fsanitize=${sanitizers})
   endif()
   if(LOWRANK_FUZZ)

@@ -10,7 +10,8 @@
 
 #include "lowrank/kernels/loops.h"
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
+// Under ThreadSanitizer none: the loader asks which clone it takes before that has begun.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__) && !defined(__SANITIZE_THREAD__)
 #define LOWRANK_ISA_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define LOWRANK_ISA_CLONES

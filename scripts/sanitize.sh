@@ -1,26 +1,43 @@
 #!/usr/bin/env bash
 # The tests of the folders on LibTorch under AddressSanitizer and UBSan: scripts/sanitize.sh [TEST...], of kernels lora models eval train
-# device recipes (all). About an hour on two cores from nothing; LibTorch itself is as it is installed. Ends with 1 where something was found.
+# device recipes (all). Under ThreadSanitizer those whose threads are ours: scripts/sanitize.sh threads [TEST...], of core formats data kernels
+# train (all). About an hour on two cores from nothing; LibTorch itself is as it is installed. Ends with 1 where something was found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+sanitizer=address
+[ "${1:-}" != threads ] || { sanitizer=threads; shift; }
 tests=("$@")
-[ ${#tests[@]} -gt 0 ] || tests=(kernels lora models eval train device recipes)
-cmake --preset asan-torch > /dev/null
-# LibTorch's containers are not instrumented, and its classes lie in several libraries; what a test asks the allocator for may be absurd.
-export ASAN_OPTIONS=detect_container_overflow=0:detect_odr_violation=0:allocator_may_return_null=1:detect_leaks=0:quarantine_size_mb=64
-export UBSAN_OPTIONS=print_stacktrace=1 OMP_NUM_THREADS=1
+export OMP_NUM_THREADS=1
+if [ "$sanitizer" = threads ]; then
+  [ ${#tests[@]} -gt 0 ] || tests=(core formats data kernels train)
+  # What LibTorch's libraries do is not seen, so that nothing can be said of it; the suppressions say what is seen of it nonetheless.
+  export TSAN_OPTIONS="ignore_noninstrumented_modules=1:suppressions=$PWD/scripts/tsan.supp"
+  error='WARNING: ThreadSanitizer'
+else
+  [ ${#tests[@]} -gt 0 ] || tests=(kernels lora models eval train device recipes)
+  # LibTorch's containers are not instrumented, and its classes lie in several libraries; what a test asks the allocator for may be absurd.
+  export ASAN_OPTIONS=detect_container_overflow=0:detect_odr_violation=0:allocator_may_return_null=1:detect_leaks=0:quarantine_size_mb=64
+  export UBSAN_OPTIONS=print_stacktrace=1
+  error='ERROR: AddressSanitizer|runtime error'
+fi
 found=0
 for test in "${tests[@]}"; do
-  cmake --build build-asan-torch -j "$(nproc)" --target "test_$test" > build-asan-torch/build.log 2>&1 || { tail -20 build-asan-torch/build.log; exit 1; }
-  log=build-asan-torch/$test.log
-  build-asan-torch/tests/test_"$test" '~[slow]' > "$log" 2>&1 || true
+  preset=asan-torch
+  case $sanitizer,$test in
+    threads,core | threads,formats | threads,data) preset=tsan ;;
+    threads,*) preset=tsan-torch ;;
+  esac
+  cmake --preset $preset > /dev/null
+  cmake --build build-$preset -j "$(nproc)" --target "test_$test" > build-$preset/build.log 2>&1 || { tail -20 build-$preset/build.log; exit 1; }
+  log=build-$preset/$test.log
+  build-$preset/tests/test_"$test" '~[slow]' > "$log" 2>&1 || true
   # Bounds of a test may be missed here (sums are rounded otherwise at -O1, memory comes from another allocator): that is said, and no finding.
-  if grep -qE '^(All tests passed|test cases:)' "$log" && ! grep -qE 'ERROR: AddressSanitizer|runtime error' "$log"; then
+  if grep -qE '^(All tests passed|test cases:)' "$log" && ! grep -qE "$error" "$log"; then
     echo "$test: nothing found; $(grep -hE '^(All tests passed|test cases:)' "$log")"
   else
     found=1
     echo "$test: FOUND something ($log)"
-    grep -m3 -E 'ERROR: AddressSanitizer|runtime error' "$log" || tail -5 "$log"
+    grep -m3 -E "$error" "$log" || tail -5 "$log"
   fi
 done
 exit $found
