@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tests of the folders on LibTorch under AddressSanitizer and UBSan: scripts/sanitize.sh [TEST...], of kernels lora models eval train
-# device recipes (all). Under ThreadSanitizer those whose threads are ours: scripts/sanitize.sh threads [TEST...], of core formats data kernels
-# train (all). About an hour on two cores from nothing; LibTorch itself is as it is installed. Ends with 1 where something was found.
+# device recipes (all). Under ThreadSanitizer those whose threads are ours: scripts/sanitize.sh threads [TEST...], of core formats data train
+# (all). About an hour on two cores from nothing; LibTorch itself is as it is installed. Ends with 1 where something was found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 sanitizer=address
@@ -9,7 +9,7 @@ sanitizer=address
 tests=("$@")
 export OMP_NUM_THREADS=1
 if [ "$sanitizer" = threads ]; then
-  [ ${#tests[@]} -gt 0 ] || tests=(core formats data kernels train)
+  [ ${#tests[@]} -gt 0 ] || tests=(core formats data train)
   # What LibTorch's libraries do is not seen, so that nothing can be said of it; the suppressions say what is seen of it nonetheless.
   export TSAN_OPTIONS="ignore_noninstrumented_modules=1:suppressions=$PWD/scripts/tsan.supp"
   error='WARNING: ThreadSanitizer'
