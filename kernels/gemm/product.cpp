@@ -261,8 +261,6 @@ bool in_parts(at::ScalarType left, at::ScalarType stored) {
   return left == at::kFloat && stored == at::kBFloat16 && gemm_path() == GemmPath::kNativeBf16 && bf16_kernel() != nullptr && bf16_kernel()->multiplies_parts;
 }
 
-std::int64_t panel_bytes(at::ScalarType left, at::ScalarType stored) { return in_bf16(left) || in_parts(left, stored) ? 2 : 4; }
-
 Right Right::of(BaseWeight w) {
   Right right;
   right.inner_ = w.out_features();

@@ -27,8 +27,6 @@ bool in_bf16(at::ScalarType left);
 /// Whether products of a left operand in fp32 with weights stored in this dtype are formed of bf16 parts: bf16, by the same path, on a CPU
 /// where that is faster. Of weights in fp32 it takes twice the products and is not.
 bool in_parts(at::ScalarType left, at::ScalarType stored);
-/// Bytes that panels of a weight stored in this dtype take an element, in products of a left operand in `left`.
-std::int64_t panel_bytes(at::ScalarType left, at::ScalarType stored);
 
 /// The right operand B [K, N] of a product: columns of it are packed as they are used.
 class Right {

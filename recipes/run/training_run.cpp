@@ -51,7 +51,7 @@ std::int64_t kept_panel_bytes(const RunSpec& spec, const RunReport& report, cons
   if (spec.pack == "stream" || objective.steps() == 0 || !kernels::gemm::takes(kernels::product_dtype(dtype), kManyTokens))
     return 0;
   const auto free = static_cast<std::int64_t>(core::available_memory().value_or(0));
-  const std::int64_t need = 2 * kernels::gemm::panel_bytes(dtype, at::kFloat) * report.base_parameters;  // for the forward and the backward pass
+  const std::int64_t need = (kernels::gemm::in_bf16(dtype) ? 4 : 8) * report.base_parameters;  // for the forward and the backward pass
   if (spec.pack == "keep") return free > 0 ? std::min(need, free / 2) : need;
   if (report.base_dtype != "auto") return 0;  // codes were asked for to save memory
   const std::int64_t micro_batches = std::max<std::int64_t>(objective.micro_batches(0), 1);

@@ -33,6 +33,20 @@ void with_each_kernel(const F& f) {
   gemm::force_bf16_kernel(before);
 }
 
+/// f(rows, in, out, rank, dtype of W) by each kernel, at sizes whose edges fall everywhere.
+template <typename F>
+void at_every_edge(const F& f) {
+  with_each_kernel([&] {
+    for (const auto& [rows, in, out, rank] : std::initializer_list<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>>{
+             {32, 32, 32, 16}, {75, 90, 50, 5}, {33, 1, 1, 1}, {300, 577, 65, 40}, {64, 2048, 31, 16}, {4200, 64, 40, 8}}) {
+      for (const auto weight : {at::kBFloat16, at::kFloat, at::kHalf}) {
+        INFO(rows << "x" << in << " to " << out << ", rank " << rank << ", W " << weight);
+        f(rows, in, out, rank, weight);
+      }
+    }
+  });
+}
+
 at::Tensor exact_product(const at::Tensor& a, const at::Tensor& b) { return a.to(at::kDouble).matmul(b.to(at::kDouble)); }
 
 /// Memory behind and beside a matrix that no product may read or write: NaN.
@@ -47,36 +61,30 @@ at::Tensor within_nan(const at::Tensor& x) {
 TEST_CASE("products in bf16: weights that lie both ways, thin factors beside, further terms, at every edge", "[unit]") {
   torch::manual_seed(51);
   const k::RuntimeScope scope(kNative);
-  with_each_kernel([] {
-    for (const auto& [rows, in, out, rank] : std::initializer_list<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>>{
-             {32, 32, 32, 16}, {75, 90, 50, 5}, {33, 1, 1, 1}, {300, 577, 65, 40}, {64, 2048, 31, 16}, {4200, 64, 40, 8}}) {
-      for (const auto weight : {at::kBFloat16, at::kFloat, at::kHalf}) {
-        INFO(rows << "x" << in << " to " << out << ", rank " << rank << ", W " << weight);
-        const at::Tensor x = within_nan(random({rows, in}, at::kBFloat16));
-        const at::Tensor w = random({out, in}).to(at::kBFloat16).to(weight), a = random({rank, in}), b = random({out, rank});
-        const at::Tensor bias = random({out});
-        at::Tensor y = within_nan(torch::empty({rows, out}, at::kBFloat16)), wide = within_nan(torch::zeros({rows, out})),
-                   t = torch::full({rows, rank}, NAN);
-        gemm::multiply(rows, in + rank, {{x}}, {{a.t(), t, 0, in}},
-                       {{y, {{0, gemm::Right::of_transposed(k::BaseWeight::dense(w))}, {in, gemm::Right::of_matrix(b.t(), 0.5)}}, bias},
-                        {wide, {{0, gemm::Right::of_transposed(k::BaseWeight::dense(w))}}}});
-        const at::Tensor product = exact_product(x, w.t()), et = exact_product(x, a.t());
-        CHECK(distance(wide, product) < 2e-6);
-        CHECK(distance(t, et) < 3e-5);  // factors in two parts of 8 bits
-        CHECK(distance(y, product + 0.5 * exact_product(et, b.t()) + bias) < 8e-3);
+  at_every_edge([](std::int64_t rows, std::int64_t in, std::int64_t out, std::int64_t rank, at::ScalarType weight) {
+    const at::Tensor x = within_nan(random({rows, in}, at::kBFloat16));
+    const at::Tensor w = random({out, in}).to(at::kBFloat16).to(weight), a = random({rank, in}), b = random({out, rank});
+    const at::Tensor bias = random({out});
+    at::Tensor y = within_nan(torch::empty({rows, out}, at::kBFloat16)), wide = within_nan(torch::zeros({rows, out})),
+               t = torch::full({rows, rank}, NAN);
+    gemm::multiply(rows, in + rank, {{x}}, {{a.t(), t, 0, in}},
+                   {{y, {{0, gemm::Right::of_transposed(k::BaseWeight::dense(w))}, {in, gemm::Right::of_matrix(b.t(), 0.5)}}, bias},
+                    {wide, {{0, gemm::Right::of_transposed(k::BaseWeight::dense(w))}}}});
+    const at::Tensor product = exact_product(x, w.t()), et = exact_product(x, a.t());
+    CHECK(distance(wide, product) < 2e-6);
+    CHECK(distance(t, et) < 3e-5);  // factors in two parts of 8 bits
+    CHECK(distance(y, product + 0.5 * exact_product(et, b.t()) + bias) < 8e-3);
 
-        const at::Tensor g = within_nan(random({rows, out}, at::kBFloat16));
-        at::Tensor dx = within_nan(torch::empty({rows, in}));
-        gemm::multiply(dx, g, gemm::Right::of(k::BaseWeight::dense(w)));
-        CHECK(distance(dx, exact_product(g, w)) < 2e-6);
-        at::Tensor da = torch::full({rank, in}, NAN), db = torch::full({in, rank}, NAN);
-        const at::Tensor u = random({rows, rank});
-        gemm::multiply_outer(da, u, x, 2, false);
-        gemm::multiply_outer(db, u, x, 2, true);
-        CHECK(distance(da, 2 * exact_product(u.t(), x)) < 3e-5);
-        CHECK(equal_bytes(da, db.t()));
-      }
-    }
+    const at::Tensor g = within_nan(random({rows, out}, at::kBFloat16));
+    at::Tensor dx = within_nan(torch::empty({rows, in}));
+    gemm::multiply(dx, g, gemm::Right::of(k::BaseWeight::dense(w)));
+    CHECK(distance(dx, exact_product(g, w)) < 2e-6);
+    at::Tensor da = torch::full({rank, in}, NAN), db = torch::full({in, rank}, NAN);
+    const at::Tensor u = random({rows, rank});
+    gemm::multiply_outer(da, u, x, 2, false);
+    gemm::multiply_outer(db, u, x, 2, true);
+    CHECK(distance(da, 2 * exact_product(u.t(), x)) < 3e-5);
+    CHECK(equal_bytes(da, db.t()));
   });
 }
 
@@ -102,38 +110,32 @@ TEST_CASE("in bf16 a first term is kept and scaled, parts of one operand are ter
 TEST_CASE("products of fp32 in parts of bf16 are as exact as fp32's own, at every edge", "[unit]") {
   torch::manual_seed(54);
   const k::RuntimeScope scope(kNative);
-  with_each_kernel([] {
-    for (const auto& [rows, in, out, rank] : std::initializer_list<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>>{
-             {32, 32, 32, 16}, {75, 90, 50, 5}, {33, 1, 1, 1}, {300, 577, 65, 40}, {64, 2048, 31, 16}, {4200, 64, 40, 8}}) {
-      for (const auto weight : {at::kBFloat16, at::kFloat, at::kHalf}) {
-        INFO(rows << "x" << in << " to " << out << ", rank " << rank << ", W " << weight);
-        const at::Tensor x = within_nan(random({rows, in})), w = random({out, in}).to(weight), a = random({rank, in}), b = random({out, rank});
-        const at::Tensor bias = random({out});
-        const auto product = [&](bool parts) {
-          at::Tensor y = within_nan(torch::empty({rows, out})), t = torch::full({rows, rank}, NAN), back = within_nan(torch::empty({rows, in}));
-          const std::vector<gemm::Side> sides = {{a.t(), t, 0, in}};
-          const std::vector<gemm::Target> targets = {
-              {y, {{0, gemm::Right::of_transposed(k::BaseWeight::dense(w))}, {in, gemm::Right::of_matrix(b.t(), 0.5)}}, bias}};
-          const std::vector<gemm::Target> backward = {{back, {{0, gemm::Right::of(k::BaseWeight::dense(w))}}}};
-          const at::Tensor g = random({rows, out});
-          if (parts) {
-            gemm::multiply_bf16(rows, in + rank, {{x}}, sides, targets, gemm::kFloatParts);
-            gemm::multiply_bf16(rows, out, {{g}}, {}, backward, gemm::kFloatParts);
-          } else {
-            const k::RuntimeScope plain({.gemm = k::GemmPath::kOwn});
-            gemm::multiply(rows, in + rank, {{x}}, sides, targets);
-            gemm::multiply(rows, out, {{g}}, {}, backward);
-          }
-          const at::Tensor et = exact_product(x, a.t());
-          return std::array<double, 3>{distance(y, exact_product(x, w.t()) + 0.5 * exact_product(et, b.t()) + bias), distance(t, et),
-                                       distance(back, exact_product(g, w))};
-        };
-        const auto parts = product(true), own = product(false);
-        for (std::size_t i = 0; i < parts.size(); ++i) {
-          INFO("result " << i << ": " << parts[i] << ", fp32 " << own[i]);
-          CHECK(parts[i] <= std::max(1.5 * own[i], 3e-7));
-        }
+  at_every_edge([](std::int64_t rows, std::int64_t in, std::int64_t out, std::int64_t rank, at::ScalarType weight) {
+    const at::Tensor x = within_nan(random({rows, in})), w = random({out, in}).to(weight), a = random({rank, in}), b = random({out, rank});
+    const at::Tensor bias = random({out});
+    const auto product = [&](bool parts) {
+      at::Tensor y = within_nan(torch::empty({rows, out})), t = torch::full({rows, rank}, NAN), back = within_nan(torch::empty({rows, in}));
+      const std::vector<gemm::Side> sides = {{a.t(), t, 0, in}};
+      const std::vector<gemm::Target> targets = {
+          {y, {{0, gemm::Right::of_transposed(k::BaseWeight::dense(w))}, {in, gemm::Right::of_matrix(b.t(), 0.5)}}, bias}};
+      const std::vector<gemm::Target> backward = {{back, {{0, gemm::Right::of(k::BaseWeight::dense(w))}}}};
+      const at::Tensor g = random({rows, out});
+      if (parts) {
+        gemm::multiply_bf16(rows, in + rank, {{x}}, sides, targets, gemm::kFloatParts);
+        gemm::multiply_bf16(rows, out, {{g}}, {}, backward, gemm::kFloatParts);
+      } else {
+        const k::RuntimeScope plain({.gemm = k::GemmPath::kOwn});
+        gemm::multiply(rows, in + rank, {{x}}, sides, targets);
+        gemm::multiply(rows, out, {{g}}, {}, backward);
       }
+      const at::Tensor et = exact_product(x, a.t());
+      return std::array<double, 3>{distance(y, exact_product(x, w.t()) + 0.5 * exact_product(et, b.t()) + bias), distance(t, et),
+                                   distance(back, exact_product(g, w))};
+    };
+    const auto parts = product(true), own = product(false);
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      INFO("result " << i << ": " << parts[i] << ", fp32 " << own[i]);
+      CHECK(parts[i] <= std::max(1.5 * own[i], 3e-7));
     }
   });
 }
