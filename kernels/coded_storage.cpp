@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/decoded_rows.h"
 #include "lowrank/kernels/host.h"
 #include "lowrank/kernels/rows.h"
 
@@ -26,14 +27,18 @@ at::Tensor CodedStorage::panel(std::int64_t rows, const RowOf& row_of, std::int6
     for (std::int64_t i = begin; i < end; ++i) decode(row_of(i), column, columns, to + (i - begin) * columns);
     if (!direct) target.copy_(wide);
   });
-  return result.to(device_);
+  return to_device(result, device_);
 }
 
 at::Tensor CodedStorage::rows(std::int64_t begin, std::int64_t n, at::ScalarType dtype) const {
+  if (!device_.is_cpu()) {
+    return decoded_rows(begin, n, in_, dtype, device_, [this](std::int64_t first, std::int64_t some) { return decode_there(first, some); });
+  }
   return panel(n, [&](std::int64_t i) { return begin + i; }, 0, in_, dtype);
 }
 
 at::Tensor CodedStorage::columns(std::int64_t begin, std::int64_t n, at::ScalarType dtype) const {
+  if (!device_.is_cpu()) return rows(0, out_, dtype).narrow(1, begin, n);
   return panel(out_, [](std::int64_t i) { return i; }, begin, n, dtype);
 }
 

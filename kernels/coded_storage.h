@@ -9,8 +9,8 @@
 
 namespace lowrank::kernels {
 
-/// W [out, in] in codes on the host; its panels lie on `device`. No panel takes more memory than it has elements in its
-/// own dtype and a few rows of fp32.
+/// W [out, in] in codes, on `device` as its panels are. No panel takes more memory than it has elements in its own dtype and a
+/// few rows of fp32.
 class CodedStorage : public BaseStorage {
  public:
   /// `original`: the weight [out, in] that the codes were made of, a view of a mapped file; undefined where it is gone.
@@ -28,6 +28,8 @@ class CodedStorage : public BaseStorage {
  protected:
   /// W[row, column, column + n) into to[0, n), in fp32.
   virtual void decode(std::int64_t row, std::int64_t column, std::int64_t n, float* to) const = 0;
+  /// The same of rows [begin, begin + n), whole, on a device that is not the CPU: fp32 [n, in].
+  virtual at::Tensor decode_there(std::int64_t begin, std::int64_t n) const = 0;
 
  private:
   template <typename RowOf>

@@ -4,6 +4,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/dropout_on_device.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::kernels {
@@ -15,12 +16,9 @@ at::Tensor apply_dropout(const at::Tensor& x, double p, std::array<std::uint32_t
                         std::to_string(p));
   }
   if (p == 0) return x;
-  if (!x.is_cpu()) {  // the mask is made on the host
-    const at::Tensor ones = aten::empty(x.sizes(), x.scalar_type()).fill_(1);
-    return x.detach().mul(apply_dropout(ones, p, key, step, token_in_step).to(x.device()));
-  }
-  at::Tensor out = x.detach().clone(at::MemoryFormat::Contiguous);
   const DropoutPlace place{p, key, step, token_in_step};
+  if (!x.is_cpu()) return on_device::dropped(x, place);
+  at::Tensor out = x.detach().clone(at::MemoryFormat::Contiguous);
   for_row_chunks(out.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
     drop_tile(out.narrow(0, begin, end - begin), place, begin, 0);
   });

@@ -17,7 +17,19 @@ constexpr at::ScalarType kDtype<std::int64_t> = at::kLong;
 template <>
 constexpr at::ScalarType kDtype<std::uint8_t> = at::kByte;
 
+// Memory of the CPU from which this device reads by itself. LibTorch gives a pinned block to nobody else before it has been read.
+at::Tensor staged(at::IntArrayRef shape, at::ScalarType dtype, at::Device device) {
+  return aten::empty(shape, at::TensorOptions(dtype).pinned_memory(device.is_cuda()));
+}
+
 }  // namespace
+
+at::Tensor to_device(const at::Tensor& tensor, at::Device device) {
+  if (tensor.device() == device) return tensor;
+  const bool copied = tensor.is_cpu() && device.is_cuda() && !tensor.is_pinned();
+  const at::Tensor from = copied ? staged(tensor.sizes(), tensor.scalar_type(), device).copy_(tensor) : tensor;
+  return from.to(device, /*non_blocking=*/true);
+}
 
 template <typename T>
 std::vector<T> to_host(const at::Tensor& tensor) {
@@ -28,12 +40,12 @@ std::vector<T> to_host(const at::Tensor& tensor) {
 
 template <typename T>
 at::Tensor from_host(std::span<const T> values, at::IntArrayRef shape, at::Device device) {
-  at::Tensor tensor = aten::empty(shape, kDtype<T>);
+  const at::Tensor tensor = staged(shape, kDtype<T>, device);
   if (tensor.numel() != static_cast<std::int64_t>(values.size())) {
     throw InternalError("kernels: from_host was given another number of elements than the shape has");
   }
   if (!values.empty()) std::memcpy(tensor.mutable_data_ptr<T>(), values.data(), values.size_bytes());
-  return device.is_cpu() ? tensor : tensor.to(device);
+  return to_device(tensor, device);
 }
 
 template <typename T>

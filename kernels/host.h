@@ -11,12 +11,16 @@
 namespace lowrank::kernels {
 
 /// The elements of a tensor of any device, shape and strides in row-major order, converted to T: float, double,
-/// std::int64_t or std::uint8_t. The only place where a program waits for a device.
+/// std::int64_t or std::uint8_t. The program waits for the device here.
 template <typename T>
 std::vector<T> to_host(const at::Tensor& tensor);
 
-/// A tensor of T's dtype on `device` with these elements in row-major order. InternalError unless their number is that
-/// of `shape`.
+/// A tensor of the CPU on `device`; one that is there already is itself. A GPU is not waited for: it reads pinned memory when
+/// it comes to it, after all that was asked of it before.
+at::Tensor to_device(const at::Tensor& tensor, at::Device device);
+
+/// A tensor of T's dtype on `device`, as to_device brings it there, with these elements in row-major order. InternalError
+/// unless their number is that of `shape`.
 template <typename T>
 at::Tensor from_host(std::span<const T> values, at::IntArrayRef shape, at::Device device = at::kCPU);
 

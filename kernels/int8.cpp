@@ -7,6 +7,7 @@
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/coded_storage.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/kernels/row_stream.h"
 
 namespace lowrank::kernels {
@@ -20,6 +21,7 @@ class Int8Storage : public CodedStorage {
     const Int8Parts parts = int8_parts(bytes_, out, in);
     codes_ = parts.codes.const_data_ptr<std::int8_t>();
     scales_ = parts.scales.const_data_ptr<float>();
+    if (!device.is_cpu()) there_ = int8_parts(to_device(bytes_, device), out, in);
   }
 
   WeightCodes codes() const override {
@@ -34,9 +36,15 @@ class Int8Storage : public CodedStorage {
     for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<float>(from[i]) * scale * Int8Codes::kInverse;
   }
 
+  at::Tensor decode_there(std::int64_t begin, std::int64_t n) const override {
+    const at::Tensor scales = there_.scales.narrow(0, begin, n).unsqueeze(1);
+    return there_.codes.narrow(0, begin, n).to(at::kFloat).mul(scales).mul(Int8Codes::kInverse);
+  }
+
   at::Tensor bytes_;
   const std::int8_t* codes_;
   const float* scales_;
+  Int8Parts there_;  // on a device that is not the CPU
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "lowrank/kernels/gemm.h"
 #include "lowrank/kernels/gemm/product.h"
 #include "lowrank/kernels/head_scratch.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/kernels/loops.h"
 #include "lowrank/kernels/on_device.h"
 #include "lowrank/kernels/ops.h"
@@ -39,9 +40,7 @@ at::Tensor labelled_rows(const at::Tensor& labels, std::int64_t vocabulary) {
     }
     rows.push_back(i);
   }
-  at::Tensor result = aten::empty({static_cast<std::int64_t>(rows.size())}, labels.options());
-  std::copy(rows.begin(), rows.end(), result.mutable_data_ptr<std::int64_t>());
-  return result;
+  return from_host<std::int64_t>(rows, {static_cast<std::int64_t>(rows.size())});
 }
 
 // For every chunk of labelled rows: f(first row in the list, hidden rows [m, d] as the products take them, logits [m, V]).
@@ -203,8 +202,13 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const BaseWeight& head
 at::Tensor smoothed_cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels,
                                   double smoothing) {
   const bool head_trains = at::GradMode::is_enabled() && head.trains();
-  if (on_device::takes(hidden) && !head_trains) return on_device::cross_entropy(hidden, head, labels, smoothing);
-  if (!use_fused(hidden)) return composite::smoothed_cross_entropy(hidden, head, labels, smoothing);
+  if (on_device::takes(hidden) && !head_trains) {
+    const at::Tensor here = to_device(labels, at::kCPU).contiguous();
+    return on_device::cross_entropy(hidden, head, here, labelled_rows(here, head.out_features()), smoothing);
+  }
+  if (!use_fused(hidden)) {
+    return composite::smoothed_cross_entropy(hidden, head, to_device(labels, hidden.device()), smoothing);
+  }
   if (hidden.dim() != 2 || hidden.size(1) != head.in_features() || labels.scalar_type() != at::kLong ||
       labels.dim() != 1 || labels.size(0) != hidden.size(0)) {
     throw InternalError(

@@ -9,6 +9,8 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/decoded_rows.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/kernels/rows.h"
 
 namespace lowrank::kernels {
@@ -41,6 +43,7 @@ class Mxfp4Storage : public BaseStorage {
                      blocks_.scalar_type() == at::kByte && scales_.scalar_type() == at::kByte &&
                      blocks_.is_contiguous() && scales_.is_contiguous();
     if (!fit) throw InternalError("kernels::mxfp4_storage: uint8 blocks [out, G, 16] and scales [out, G] are expected");
+    if (!device().is_cpu()) values_there_ = from_host<float>(std::span(tables().front().data(), 256 * 16), {256 * 16}, device());
   }
 
   std::int64_t out_features() const override { return scales_.size(0); }
@@ -48,13 +51,16 @@ class Mxfp4Storage : public BaseStorage {
   at::ScalarType dtype() const override { return at::kBFloat16; }
   at::Device device() const override { return blocks_.device(); }
   at::Tensor rows(std::int64_t begin, std::int64_t n, at::ScalarType dtype) const override {
-    return panel(begin, n, 0, in_features(), dtype);
+    if (device().is_cpu()) return panel(begin, n, 0, in_features(), dtype);
+    return decoded_rows(begin, n, in_features(), dtype, device(),
+                        [this](std::int64_t first, std::int64_t some) { return decode_there(first, some); });
   }
   at::Tensor columns(std::int64_t begin, std::int64_t n, at::ScalarType dtype) const override {
+    if (!device().is_cpu()) return rows(0, out_features(), dtype).narrow(1, begin, n);
     return panel(0, out_features(), begin, n, dtype);
   }
   at::Tensor rows_at(const at::Tensor& ids) const override {
-    return panel(0, out_features(), 0, in_features(), dtype()).index_select(0, ids);
+    return rows(0, out_features(), dtype()).index_select(0, ids);
   }
   WeightCodes codes() const override {
     if (!blocks_.is_cpu()) return {};
@@ -62,15 +68,20 @@ class Mxfp4Storage : public BaseStorage {
   }
 
  private:
-  // Rows and columns [first, first + columns), decoded on the host.
+  at::Tensor decode_there(std::int64_t begin, std::int64_t n) const {
+    const at::Tensor scales = scales_.narrow(0, begin, n).to(at::kInt).mul(16).unsqueeze(-1);
+    const at::Tensor codes = halves(blocks_.narrow(0, begin, n), /*upper_first=*/false).view({n, -1, kValues});
+    return values_there_.index_select(0, codes.add(scales).flatten()).view({n, in_features()});
+  }
+
+  // Rows and columns [first, first + columns), on the CPU.
   at::Tensor panel(std::int64_t row, std::int64_t rows, std::int64_t first, std::int64_t columns,
                    at::ScalarType dtype) const {
-    const at::Tensor blocks = blocks_.to(at::kCPU), scales = scales_.to(at::kCPU);
     at::Tensor result = aten::empty({rows, columns}, at::kFloat);
-    const auto* const packed = blocks.const_data_ptr<std::uint8_t>();
-    const auto* const exponents = scales.const_data_ptr<std::uint8_t>();
+    const auto* const packed = blocks_.const_data_ptr<std::uint8_t>();
+    const auto* const exponents = scales_.const_data_ptr<std::uint8_t>();
     float* const out = result.mutable_data_ptr<float>();
-    const std::int64_t groups = scales.size(1);
+    const std::int64_t groups = scales_.size(1);
     for_row_chunks(rows, 16, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         float* const to = out + i * columns;
@@ -85,10 +96,11 @@ class Mxfp4Storage : public BaseStorage {
         }
       }
     });
-    return result.to(blocks_.device(), dtype);
+    return result.to(dtype);
   }
 
   at::Tensor blocks_, scales_;
+  at::Tensor values_there_;  // tables(), on a device that is not the CPU
 };
 
 }  // namespace

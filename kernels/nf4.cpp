@@ -8,6 +8,8 @@
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/coded_storage.h"
+#include "lowrank/kernels/decoded_rows.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/kernels/row_stream.h"
 #include "lowrank/kernels/rows.h"
 
@@ -114,6 +116,10 @@ class Nf4Storage : public CodedStorage {
     absmax_ = parts.absmax.const_data_ptr<std::uint8_t>();
     scales_ = parts.scales.const_data_ptr<float>();
     offset_ = *parts.offset.const_data_ptr<float>();
+    if (device.is_cpu()) return;
+    there_ = nf4_parts(to_device(bytes_, device), out, in);
+    values_there_ = from_host<float>(nf4_values(), {16}, device);
+    map_there_ = from_host<float>(nf4_second_map(), {256}, device);
   }
 
   WeightCodes codes() const override {
@@ -130,6 +136,20 @@ class Nf4Storage : public CodedStorage {
       to = decode_block(at, last, nested + offset_, to);
       at = last;
     }
+  }
+
+  at::Tensor decode_there(std::int64_t begin, std::int64_t n) const override {
+    const std::int64_t first = begin * in_features(), last = first + n * in_features();  // flat places
+    const std::int64_t block = first / kNf4Block, blocks = (last + kNf4Block - 1) / kNf4Block - block;
+    const std::int64_t group = block / kNf4SecondBlock;
+    const std::int64_t groups = (block + blocks + kNf4SecondBlock - 1) / kNf4SecondBlock - group;
+    const auto each = [](const at::Tensor& x, std::int64_t times) { return x.unsqueeze(1).expand({-1, times}).flatten(); };
+    const at::Tensor second = each(there_.scales.narrow(0, group, groups), kNf4SecondBlock);
+    const at::Tensor nested = map_there_.index_select(0, there_.absmax.narrow(0, block, blocks).to(at::kInt))
+                                  .mul(second.narrow(0, block - group * kNf4SecondBlock, blocks));
+    const at::Tensor scales = each(nested.add(there_.offset), kNf4Block).narrow(0, first - block * kNf4Block, last - first);
+    const at::Tensor codes = halves(there_.codes.narrow(0, first / 2, (last + 1) / 2 - first / 2), /*upper_first=*/true);
+    return values_there_.index_select(0, codes.narrow(0, first % 2, last - first)).mul(scales).view({n, in_features()});
   }
 
   // The flat places [at, end) of one block. Gives what comes after the last in `to`.
@@ -150,6 +170,8 @@ class Nf4Storage : public CodedStorage {
   const std::uint8_t* absmax_;
   const float* scales_;
   float offset_;
+  Nf4Parts there_;  // on a device that is not the CPU
+  at::Tensor values_there_, map_there_;
 };
 
 }  // namespace

@@ -9,7 +9,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <span>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "lowrank/kernels/aten.h"
@@ -17,7 +18,14 @@
 #include "lowrank/kernels/dispatch.h"
 #include "lowrank/kernels/host.h"
 
-namespace lowrank::kernels::on_device {
+namespace lowrank::kernels {
+
+struct DeviceOffsets {
+  std::vector<std::int64_t> q, k;
+  at::Tensor q_there, k_there;  // int32
+};
+
+namespace on_device {
 
 namespace {
 
@@ -32,8 +40,20 @@ at::Tensor for_every_head(const at::Tensor& x, std::int64_t group) {
   return group == 1 ? x : x.unsqueeze(2).expand({-1, -1, group, -1}).flatten(1, 2);
 }
 
-at::Tensor offsets_there(const std::vector<std::int64_t>& offsets, at::Device device) {
-  return from_host(std::span<const std::int64_t>(offsets), {static_cast<std::int64_t>(offsets.size())}, device).to(at::kInt);
+at::Tensor there(const std::vector<std::int64_t>& offsets, at::Device device) {
+  return from_host<std::int64_t>(offsets, {static_cast<std::int64_t>(offsets.size())}, device).to(at::kInt);
+}
+
+// Made once a pass. Two sets of offsets are compared, since they are anyone's to change.
+const DeviceOffsets& offsets_there(const Segments& segments, at::Device device) {
+  const DeviceOffsets* const made = segments.on_device.get();
+  if (made != nullptr && made->q_there.device() == device && made->q == segments.q_offsets && made->k == segments.k_offsets) {
+    return *made;
+  }
+  DeviceOffsets fresh{segments.q_offsets, segments.k_offsets, there(segments.q_offsets, device), {}};
+  fresh.k_there = fresh.k == fresh.q ? fresh.q_there : there(fresh.k, device);
+  segments.on_device = std::make_shared<const DeviceOffsets>(std::move(fresh));
+  return *segments.on_device;
 }
 
 std::int64_t longest(const std::vector<std::int64_t>& offsets) {
@@ -56,10 +76,11 @@ bool flash_takes(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, 
 at::Tensor flash(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Segments& segments,
                  const AttentionOptions& options) {
   // A window of w keys, the query's own among them, is w - 1 to the left.
+  const DeviceOffsets& offsets = offsets_there(segments, q.device());
   const auto within = [&](std::optional<std::int64_t> left, std::optional<std::int64_t> right) {
     return std::get<0>(at::_flash_attention_forward(
-        q.contiguous(), k.contiguous(), v.contiguous(), offsets_there(segments.q_offsets, q.device()),
-        offsets_there(segments.k_offsets, q.device()), longest(segments.q_offsets), longest(segments.k_offsets), /*dropout_p=*/0,
+        q.contiguous(), k.contiguous(), v.contiguous(), offsets.q_there, offsets.k_there, longest(segments.q_offsets),
+        longest(segments.k_offsets), /*dropout_p=*/0,
         /*is_causal=*/!left, /*return_debug_mask=*/false, options.scale, left, right));
   };
   return options.window ? within(*options.window - 1, 0) : within({}, {});
@@ -115,30 +136,32 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   return aten::cat(outputs);
 }
 
-at::Tensor cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels, double smoothing) {
+at::Tensor cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels, const at::Tensor& rows_here,
+                         double smoothing) {
   const bool gradient = records(hidden);
-  const auto forward = [&](at::Tensor& rows, at::Tensor& gradients) {
+  const at::Tensor rows = to_device(rows_here, hidden.device());
+  const at::Tensor wanted = to_device(labels.index_select(0, rows_here), hidden.device());
+  const auto forward = [&](at::Tensor& gradients) {
     const auto dtype = hidden.scalar_type();
     const at::Tensor weight = head.rows(0, head.out_features(), dtype);
-    rows = labels.ne(-100).nonzero().squeeze(1);
     at::Tensor losses = aten::zeros({hidden.size(0)}, hidden.options().dtype(wide_dtype(hidden)));
     if (gradient) gradients = aten::empty({rows.size(0), hidden.size(1)}, hidden.options());
     const std::int64_t chunk = std::max<std::int64_t>(1, kChunkLogits / head.out_features());
     for (std::int64_t begin = 0; begin < rows.size(0); begin += chunk) {
       const at::Tensor some = rows.narrow(0, begin, std::min(chunk, rows.size(0) - begin));
       at::Tensor logits = at::linear(hidden.index_select(0, some), weight).to(wide_dtype(hidden));
-      losses.index_copy_(0, some, chunk_losses(logits, labels.index_select(0, some), smoothing, gradient));
+      losses.index_copy_(0, some, chunk_losses(logits, wanted.narrow(0, begin, some.size(0)), smoothing, gradient));
       if (gradient) gradients.narrow(0, begin, some.size(0)).copy_(logits.to(dtype).mm(weight));
     }
     return losses;
   };
-  at::Tensor rows, gradients;
+  at::Tensor gradients;
   if (!gradient) {
     const at::NoGradGuard no_grad;
-    return forward(rows, gradients);
+    return forward(gradients);
   }
   return differentiable({hidden}, [&]() -> ForwardPass {
-    const at::Tensor losses = forward(rows, gradients);
+    const at::Tensor losses = forward(gradients);
     return {losses, {gradients, rows}, [tokens = hidden.size(0)](const BackwardPass& pass) -> std::vector<at::Tensor> {
               const at::Tensor& of_rows = pass.saved[0];
               const at::Tensor scale = pass.gradient.index_select(0, pass.saved[1]).unsqueeze(1);
@@ -149,4 +172,5 @@ at::Tensor cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const
   });
 }
 
-}  // namespace lowrank::kernels::on_device
+}  // namespace on_device
+}  // namespace lowrank::kernels

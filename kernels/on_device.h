@@ -20,7 +20,8 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
                      const AttentionOptions& options);
 
 /// kernels::smoothed_cross_entropy with a frozen head, logits for a chunk of rows at a time. Products in hidden's dtype, softmax
-/// in fp32.
-at::Tensor cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels, double smoothing);
+/// in fp32. `labels` [T] and `rows`, those that have one, lie on the CPU: what is known there is not asked of the device.
+at::Tensor cross_entropy(const at::Tensor& hidden, const BaseWeight& head, const at::Tensor& labels, const at::Tensor& rows,
+                         double smoothing);
 
 }  // namespace lowrank::kernels::on_device

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace lowrank::kernels {
+
+struct DeviceOffsets;
 
 /// Boundaries of the segments in the query stream and in the key stream, n + 1 offsets each. In training both are the
 /// same; when decoding, a segment has one query against its cached keys. Queries are aligned with the last keys of
@@ -20,6 +23,9 @@ struct Segments {
   std::int64_t tokens() const { return q_offsets.back(); }
   /// Position of every query token, [T].
   std::vector<std::int64_t> positions() const;
+
+  /// The offsets on a device, for all layers of a pass (kernels/on_device.cpp).
+  mutable std::shared_ptr<const DeviceOffsets> on_device = nullptr;
 };
 
 }  // namespace lowrank::kernels

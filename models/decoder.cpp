@@ -200,7 +200,7 @@ at::Tensor DecoderImpl::logits(const at::Tensor& hidden) { return parts_->head->
 
 at::Tensor DecoderImpl::token_losses(const at::Tensor& hidden, const at::Tensor& labels,
                                      const kernels::DropoutContext* dropout, double label_smoothing) {
-  return parts_->head->losses(hidden, labels.to(hidden.device()), dropout, label_smoothing);
+  return parts_->head->losses(hidden, labels, dropout, label_smoothing);
 }
 
 }  // namespace lowrank::models

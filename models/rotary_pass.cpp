@@ -33,7 +33,7 @@ kernels::RotaryTables tables_of(const RotarySpec& spec, const std::vector<Stretc
     cos.slice(0, begin, end).copy_(some.cos().mul_(factor));
     sin.slice(0, begin, end).copy_(some.sin().mul_(factor));
   });
-  return {cos.to(device), sin.to(device), spec.interleaved};
+  return {kernels::to_device(cos, device), kernels::to_device(sin, device), spec.interleaved};
 }
 
 // The tables of queries that grow with their positions.
@@ -47,7 +47,7 @@ kernels::RotaryTables grown(const kernels::RotaryTables& tables, const RotarySpe
     }
   }
   const std::int64_t rows = static_cast<std::int64_t>(factors.size());
-  const at::Tensor by_row = kernels::from_host<float>(factors, {rows, 1}).to(tables.cos.device());
+  const at::Tensor by_row = kernels::from_host<float>(factors, {rows, 1}, tables.cos.device());
   return {tables.cos.mul(by_row), tables.sin.mul(by_row), tables.interleaved};
 }
 

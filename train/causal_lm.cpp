@@ -12,11 +12,6 @@ namespace {
 
 constexpr std::int64_t kBatchTokens = 2048;  // of a batch without gradients
 
-double ordered_total(const at::Tensor& losses) {
-  const std::vector<float> values = kernels::to_host<float>(losses);
-  return std::accumulate(values.begin(), values.end(), 0.0);
-}
-
 }  // namespace
 
 CausalLm::CausalLm(Parts parts)
@@ -48,7 +43,7 @@ MicroLoss CausalLm::forward(std::int64_t step, std::int64_t micro) {
   const at::Tensor states = hidden(step, micro, neftune_, router_aux_loss_);
   const at::Tensor losses = decoder().token_losses(states, batch().labels, &dropout(), label_smoothing_);
   // The sum of LibTorch depends on the thread count: it only carries the gradient (of ones); the value is ours.
-  MicroLoss result{losses.sum(), ordered_total(losses), batch().counted, batch().segments.tokens()};
+  MicroLoss result{.loss_sum = losses.sum(), .count = batch().counted, .tokens = batch().segments.tokens(), .unread = losses.detach()};
   if (router_aux_loss_ != 0) result.metrics = {{"router_aux_loss", router_aux_loss()}};
   return result;
 }

@@ -1,6 +1,11 @@
 #include "lowrank/train/objective.h"
 
+#include <numeric>
+#include <utility>
+
+#include "lowrank/kernels/host.h"
 #include "lowrank/lora/peft_names.h"
+#include "lowrank/train/grad_sync.h"
 
 namespace lowrank::train {
 
@@ -36,6 +41,26 @@ std::vector<EvalResult> evaluation_from_json(const core::Json& json) {
     for (const std::string& name : metrics.keys()) results.back().metrics[name] = metrics.at(name).as_double();
   }
   return results;
+}
+
+void MicroBatches::differentiate(MicroLoss loss) {
+  if (loss.count > 0) loss.loss_sum.backward();
+  loss.loss_sum.reset();  // with all that the layers kept
+  done_.push_back(std::move(loss));
+}
+
+void MicroBatches::add_to(StepTotals& totals) const {
+  for (const MicroLoss& one : done_) {
+    double value = one.value;
+    if (one.unread.defined()) {
+      const std::vector<float> losses = kernels::to_host<float>(one.unread);
+      value = std::accumulate(losses.begin(), losses.end(), value);
+    }
+    totals.loss += value;
+    totals.count += one.count;
+    totals.tokens += one.tokens;
+    for (const auto& [name, sum] : one.metrics) totals.metrics[name] += sum;
+  }
 }
 
 std::vector<Penalised> Objective::penalised() {

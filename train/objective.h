@@ -19,10 +19,26 @@ namespace lowrank::train {
 /// The result of a micro-batch's forward pass.
 struct MicroLoss {
   at::Tensor loss_sum;      // scalar, to be differentiated
-  double value = 0;         // the same sum, added up in a fixed order in double
+  double value = 0;         // the same sum, added up in a fixed order in double, but for what is unread
   std::int64_t count = 0;   // what the sum is divided by, over the whole step (counted tokens)
   std::int64_t tokens = 0;  // all tokens that were computed, for tokens/s
   Metrics metrics = {};     // sums, as `value`: the step's row has them divided by the step's count
+  at::Tensor unread = {};   // fp32: losses of which `value` lacks the sum, since reading them waits for a device
+};
+
+struct StepTotals;
+
+/// A step's micro-batches, forward and backward, in order. What has to be waited for is read when all of them are under way, so that
+/// a device has the next one while it works on the first.
+class MicroBatches {
+ public:
+  /// Adds the micro-batch's gradients to those that are there.
+  void differentiate(MicroLoss loss);
+  /// The sums of all so far are added to `totals`.
+  void add_to(StepTotals& totals) const;
+
+ private:
+  std::vector<MicroLoss> done_;
 };
 
 /// What one unit of a set (a piece of text, a pair, a picture) adds to its loss, which is sum(loss) / sum(weight).

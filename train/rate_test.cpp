@@ -24,12 +24,11 @@ double loss_of_step(Objective& objective, FlatParameters& parameters, std::int64
   StepTotals totals;
   objective.prepare(index);
   together(sync, [&] {
+    MicroBatches done;
     for (std::int64_t micro = 0; micro < objective.micro_batches(index); ++micro) {
-      const MicroLoss loss = objective.forward(index, micro);
-      if (loss.count > 0) loss.loss_sum.backward();
-      totals.loss += loss.value;
-      totals.count += loss.count;
+      done.differentiate(objective.forward(index, micro));
     }
+    done.add_to(totals);
   });
   sync.sum(parameters.gradients(), totals);
   divide_by_count(parameters.gradients(), totals.count);

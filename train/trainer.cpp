@@ -304,16 +304,13 @@ class Run {
   // This rank's micro-batches, forward and backward, until a signal.
   void add_up(std::int64_t index, StepTotals& totals) {
     const std::int64_t micro_batches = objective_.micro_batches(index);
+    MicroBatches done;
     for (std::int64_t micro = 0; micro < micro_batches && !signalled(); ++micro) {
       sync_.look();
       observer_.on_micro(index + 1, micro, micro_batches);
-      const MicroLoss loss = objective_.forward(index, micro);
-      if (loss.count > 0) loss.loss_sum.backward();
-      totals.loss += loss.value;
-      totals.count += loss.count;
-      totals.tokens += loss.tokens;
-      for (const auto& [name, sum] : loss.metrics) totals.metrics[name] += sum;
+      done.differentiate(objective_.forward(index, micro));
     }
+    done.add_to(totals);
     if (sync_.ranks() == 1 || signalled() || options_.on_spike != OnSpike::kIgnore) return;
     // What is not finite is told by the rank that computed it: after the sum all would have it.
     StepMetrics own;

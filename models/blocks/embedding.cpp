@@ -50,9 +50,9 @@ at::Tensor Embedding::forward(const at::Tensor& ids, const kernels::Segments& se
                     id[i], i, rows));
   }
   const at::Device device = slot_->base().device();
-  at::Tensor x = slot_->forward(ids.contiguous().to(device), dtype_);
+  at::Tensor x = slot_->forward(kernels::to_device(ids.contiguous(), device), dtype_);
   if (spec_.scale != 1) x = x.mul(rounded(spec_.scale, dtype_));
-  if (noise.defined()) x = x.add(noise.to(device, dtype_));
+  if (noise.defined()) x = x.add(kernels::to_device(noise, device).to(dtype_));
   if (projection_ != nullptr) x = projection_->forward(x, dropout);
   if (positions_ != nullptr) x = x.add(positions(segments));
   return norm_.forward(x);
@@ -62,7 +62,7 @@ at::Tensor Embedding::per_layer(const at::Tensor& ids, const at::Tensor& x,
                                 const kernels::DropoutContext* dropout) const {
   if (per_layer_table_ == nullptr) return {};
   const std::int64_t width = spec_.per_layer_width;
-  const at::Tensor table = per_layer_table_->current("weight"), index = ids.contiguous().to(table.device());
+  const at::Tensor table = per_layer_table_->current("weight"), index = kernels::to_device(ids.contiguous(), table.device());
   const at::Tensor rows = table.requires_grad() ? kernels::aten::embedding(table, index) : table.index_select(0, index);
   const at::Tensor own = rows.to(dtype_).mul(rounded(std::sqrt(static_cast<double>(width)), dtype_));
   const at::Tensor made = per_layer_projection_->forward(x, dropout).mul(1 / std::sqrt(static_cast<double>(x.size(1))));

@@ -1,6 +1,7 @@
 #include "lowrank/models/blocks/head.h"
 
 #include "lowrank/kernels/activation.h"
+#include "lowrank/kernels/host.h"
 #include "lowrank/kernels/smoothed_cross_entropy.h"
 #include "lowrank/models/head_loss.h"
 
@@ -32,7 +33,7 @@ at::Tensor Head::losses(const at::Tensor& hidden, const at::Tensor& labels, cons
   const auto logits_of = [head = *this](const at::Tensor& rows, const kernels::DropoutContext* context) {
     return head.logits(rows, context);
   };
-  return chunked_losses(logits_of, hidden, labels, dropout, label_smoothing);
+  return chunked_losses(logits_of, hidden, kernels::to_device(labels, hidden.device()), dropout, label_smoothing);
 }
 
 }  // namespace lowrank::models

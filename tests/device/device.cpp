@@ -11,6 +11,7 @@
 
 #include "device/cpu_side.h"
 #include "device/memory.h"
+#include "device/waits.h"
 
 namespace test_device {
 namespace {
@@ -29,7 +30,9 @@ std::span<c10::IValue> top(torch::jit::Stack* stack, std::size_t count) { return
 
 // Every operator that LibTorch does not make of others: the CPU's kernel over the device's memory, open meanwhile.
 void run(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
-  note_operator(op.operator_name().name.c_str());
+  const std::string& name = op.operator_name().name;
+  note_operator(name.c_str());
+  note_wait(name, *stack, op.schema().arguments().size());
   CpuSide cpu;
   const auto to_cpu = [&](const at::Tensor& tensor) {
     check_operand(op, tensor);

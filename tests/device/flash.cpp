@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "device/device.h"
+#include "device/waits.h"
 
 namespace test_device {
 namespace {
@@ -81,6 +82,7 @@ int calls = 0;
 
 void forward(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   ++calls;
+  const OwnWork own;
   Call call(op, stack);
   const at::Tensor out = attend(call, call.stream("query"), call.stream("key"), call.stream("value"));
   const at::Tensor none = there(at::zeros({1}), at::kFloat);
@@ -88,11 +90,13 @@ void forward(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
 }
 
 void backward(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  const OwnWork own;
   Call call(op, stack);
   std::vector<at::Tensor> leaves;
   for (const char* const name : {"query", "key", "value"}) leaves.push_back(call.stream(name).detach());
   const at::Tensor gradient = call["grad_out"].toTensor().cpu().to(at::kFloat);
   std::async(std::launch::async, [&] {  // a thread of its own, which is not below autograd
+    const OwnWork there;
     for (at::Tensor& leaf : leaves) leaf.requires_grad_(true);
     attend(call, leaves[0], leaves[1], leaves[2]).backward(gradient);
   }).get();

@@ -28,6 +28,7 @@ struct Case {
   std::string name;
   models::DTypeChoice dtype = models::DTypeChoice::kFloat32;
   bool dora = false, recompute = false, penalties = false;
+  kernels::BaseForm form = kernels::BaseForm::kAsStored;
 };
 
 data::Dataset texts(const data::Tokenizer& tokenizer, int first, int count) {
@@ -44,7 +45,7 @@ data::Dataset texts(const data::Tokenizer& tokenizer, int first, int count) {
 /// The small model of the examples on `device`, with an adapter and an objective of five steps.
 struct Run {
   Run(const Case& c, at::Device device)
-      : model(models::load((source_dir() / "examples" / "base").string(), {.dtype = c.dtype, .device = device})) {
+      : model(models::load((source_dir() / "examples" / "base").string(), {.dtype = c.dtype, .form = c.form, .device = device})) {
     lora::LoraConfig config;
     config.r = 4;
     config.lora_alpha = 8;
@@ -137,7 +138,9 @@ TEST_CASE("a model trains, evaluates, generates, saves and resumes on a device, 
   const std::vector<Case> cases = {
       {.name = "fp32", .penalties = true},
       {.name = "bf16, recomputed", .dtype = models::DTypeChoice::kBFloat16, .recompute = true},
-      {.name = "DoRA", .dora = true}};
+      {.name = "DoRA", .dora = true},
+      {.name = "NF4", .form = kernels::BaseForm::kNf4},
+      {.name = "int8, recomputed", .recompute = true, .form = kernels::BaseForm::kInt8}};
   for (const Case& c : cases) {
     INFO(c.name);
     const Outcome there = whole_run(c, test_device::device());
