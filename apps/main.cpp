@@ -20,6 +20,7 @@
 #include "lowrank/apps/verbs_module.h"
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/train/ranks/launch.h"
 
 namespace fs = std::filesystem;
 using namespace lowrank;
@@ -48,9 +49,19 @@ std::vector<Verb> table_of_verbs() {
   }
 }
 
+/// Whether a launcher started others beside this process. What it says of that itself, where it is wrong, is for the verbs to say.
+bool one_of_several() {
+  try {
+    return train::read_launch(train::process_variables()).has_value();
+  } catch (const Error&) {
+    return true;
+  }
+}
+
 /// The exit code, where the table of verbs is enough.
 std::optional<int> answered(const std::vector<std::string>& words) {
   if (asks_for_table(words)) return std::nullopt;  // the verbs write it
+  if (one_of_several()) return std::nullopt;       // of which one answers for all (training/ranks.h)
   const std::vector<Verb> verbs = table_of_verbs();
   if (verbs.empty()) return std::nullopt;
   try {

@@ -31,10 +31,11 @@ namespace {
 constexpr int kAgain = 75;  // EX_TEMPFAIL: the same command again may well succeed
 
 int dispatch(const std::vector<std::string>& words) {
+  const Verb* const named = find_verb(words, verbs()).first;
+  if (named != nullptr && others_speak(*named)) leave_speaking_to_others();
   const Asked asked = ask(words, verbs());
   if (asked.verb == nullptr) return asked.exit;
   const Verb& verb = *asked.verb;
-  if (others_speak(verb)) leave_speaking_to_others();
   std::optional<Options> options;
   try {
     options = parse_options(verb, asked.arguments);
@@ -74,8 +75,8 @@ std::pair<std::string, std::string> memory_remedies(const std::vector<std::strin
 bool json_errors = false;  // set once, by run()
 
 int complain(int code, const std::string& message) {
-  if (fail_ranks(code, message)) return code;  // rank 0 says it
-  print_complaint(code, message, json_errors);
+  if (!fail_ranks(code, message)) print_complaint(code, message, json_errors);
+  drop_ranks();
   return code;
 }
 

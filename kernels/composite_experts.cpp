@@ -9,6 +9,13 @@
 
 namespace lowrank::kernels::composite {
 
+namespace {
+
+// clamp_max, with the gradient going through at the limit itself: LibTorch's has it so until 2.13, and none there since 2.14.
+at::Tensor at_most(const at::Tensor& x, double limit) { return x.masked_fill(x.gt(limit), limit); }
+
+}  // namespace
+
 Routed route(const at::Tensor& logits, std::int64_t per_token, Router router) {
   const at::Tensor z = logits.to(wide_dtype(logits));
   const at::Tensor values = router == Router::kSoftmaxOfTop ? z : z.softmax(-1);
@@ -52,7 +59,7 @@ at::Tensor combine_experts(const at::Tensor& y, const at::Tensor& weights, const
 
 at::Tensor clamped_swiglu(const at::Tensor& x, double alpha, double limit) {
   const auto parts = x.to(wide_dtype(x)).view({x.size(0), -1, 2}).unbind(-1);
-  const at::Tensor gate = parts[0].clamp_max(limit), up = parts[1].clamp(-limit, limit);
+  const at::Tensor gate = at_most(parts[0], limit), up = at_most(at_most(parts[1], limit).neg(), limit).neg();
   return ((up + 1) * (gate * (gate * alpha).sigmoid())).to(x.scalar_type());
 }
 

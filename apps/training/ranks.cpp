@@ -20,11 +20,13 @@ namespace {
 
 constexpr const char* kTimeout = "rank-timeout";
 constexpr const char* kStorage = "storage";
+constexpr double kTimeToSay = 10;  // seconds
 
 std::unique_ptr<train::RankGroup> group;  // of this process, from the verb's beginning to its end
 std::vector<train::Peer> started;         // all that the launcher started, once they have met: of them the group may be a part
 std::size_t own_rank = 0;                 // among these
 bool on_trials = false;                   // of a study, which others take up
+bool awaited = false;                     // by the other ranks of a launch, which have not met
 std::optional<std::int64_t> threads_apart;  // of a rank that meets no other
 
 ErrorKind kind_of(int exit_code) {
@@ -55,6 +57,7 @@ void say_threads(const Options& options, const Console& console) {
 
 /// All of a launch.
 std::unique_ptr<train::RankGroup> meet_all(const Options& options, const train::Launch& launch, train::JoinOptions& how) {
+  awaited = false;
   how.timeout = options.number(kTimeout);
   how.meet_within = std::max(how.meet_within, how.timeout);
   if (const char* within = std::getenv("LOWRANK_MEET_WITHIN")) how.meet_within = std::max(1.0, core::read_double(within));
@@ -80,6 +83,20 @@ void meet_in_groups(const Options& options, const Console& console, const train:
   say_threads(options, console);
 }
 
+// What one rank refuses at its start, such as an option, most often all do. They meet, where the others are there, for one to say it: a
+// launcher ends the others as soon as the first of them ends.
+void meet_to_refuse() {
+  if (!std::exchange(awaited, false)) return;
+  constexpr double kWithin = 10;
+  try {
+    train::JoinOptions how;
+    how.meet_within = kWithin;
+    group = train::join(*train::read_launch(train::process_variables()), how);
+  } catch (const std::exception&) {
+    // Nobody is there: this rank speaks for itself.
+  }
+}
+
 }  // namespace
 
 OptionSpec option_rank_timeout() {
@@ -100,7 +117,8 @@ bool others_speak(const Verb& verb) {
   for (const OptionSpec& option : verb.options) {
     if (option.name != kTimeout && option.name != kStorage) continue;
     const std::optional<train::Launch> launch = train::read_launch(train::process_variables());
-    return launch && launch->rank > 0;
+    awaited = launch && launch->ranks > 1;
+    return awaited && launch->rank > 0;
   }
   return false;
 }
@@ -128,6 +146,7 @@ bool work_apart(const Options& options, const Console& console) {
     meet_in_groups(options, console, *launch, static_cast<int>(size));
     return true;
   }
+  awaited = false;
   const auto cores = static_cast<std::int64_t>(train::this_process(launch->rank).cores.size());
   threads_apart = std::max<std::int64_t>(1, cores / launch->local_ranks.value_or(1));
   console.line(fmt::format("rank {} of {}, started by {}: each has runs of its own", launch->rank, launch->ranks,
@@ -175,11 +194,13 @@ std::string after_loss() {
 }
 
 bool fail_ranks(int exit_code, const std::string& message) {
+  meet_to_refuse();
   if (group == nullptr) return false;
-  const bool told = group->fail(kind_of(exit_code), message);
-  const bool others = group->rank() > 0;
-  group.reset();
-  return told && others;
+  const bool another_says_it = group->fail(kind_of(exit_code), message) && group->rank() > 0;
+  if (another_says_it) group->outlived_by_first(kTimeToSay);
+  return another_says_it;
 }
+
+void drop_ranks() { group.reset(); }
 
 }  // namespace lowrank::apps

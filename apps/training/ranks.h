@@ -35,7 +35,9 @@ void go_on_if_restarted(recipes::RunSpec& run, const Console& console);
 void leave_ranks();
 /// What to do when a rank was lost, to stand after what is said of it.
 std::string after_loss();
-/// This process ends with an error. True where another says it.
+/// This process ends with an error. True where another says it, and has had the time to.
 bool fail_ranks(int exit_code, const std::string& message);
+/// After that: this process has said what was its own to say.
+void drop_ranks();
 
 }  // namespace lowrank::apps

@@ -254,6 +254,25 @@ def signals_and_resume(r):
     check("with the losses of the two", worst <= 1e-3, f"{worst:.1e}")
 
 
+def refusals(r):
+    """What all ranks refuse, or one of them, at whatever moment, is said once: by rank 0."""
+    for what, options, sentence in (("an option that there is not", ("--nosuch", 3), "has no --nosuch"),
+                                    ("a value that is none", ("--rank", "abc"), "--rank expects a whole number"),
+                                    ("a value out of range", ("--max-steps", 0), "--max-steps"),
+                                    ("options that contradict each other", ("--resume", "--overwrite"), "contradicts"),
+                                    ("data that is missing", ("--val-data", "nowhere.txt"), "nowhere.txt")):
+        for how, start in (("by hand", r.by_hand), ("mpirun", r.by_mpirun)):
+            if how == "mpirun" and not shutil.which("mpirun"):
+                continue
+            processes = start(r.arguments("refused", *options), 3)
+            errors = "".join(process.communicate(timeout=60)[1] for process in processes)
+            codes = {process.returncode for process in processes}
+            check(f"{what}, {how}: one sentence", errors.count("lowrank: error:") == 1 and sentence in errors and codes <= {2, 66}, errors.split("lowrank: ", 1)[-1].split("\n")[0][:120])
+    processes = r.by_hand(lambda rank: r.arguments("refused", *(("--rank", "abc") if rank == 1 else ())), 3)
+    errors = "".join(process.communicate(timeout=60)[1] for process in processes)
+    check("what one rank refuses: one sentence, with its name", errors.count("lowrank: error:") == 1 and "rank 1 (" in errors and "--rank expects" in errors, errors.strip()[-200:])
+
+
 def faults(r):
     whole = undisturbed(r)
     for name, number, expected in (("killed", signal.SIGKILL, "has ended, or its connection broke"),
@@ -271,6 +290,7 @@ def faults(r):
         check(f"a rank that is {name} is named in one sentence, in time", named in errors and errors.count("error:") == 1 and took < 8, f"{took:.1f} s")
         r.finish(out, r.by_hand(r.arguments(out, *LONG, "--resume"), 2))
         check("and the run goes on to the same bytes", r.digest(out) == r.digest(whole))
+    refusals(r)
     other = r.work / "other.jsonl"
     other.write_text(r.data.read_text().replace("What is 3 ", "What is 4 "))
     processes = r.by_hand(lambda rank: r.arguments("differs", data=other if rank == 1 else None), 2)

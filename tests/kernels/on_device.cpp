@@ -25,6 +25,8 @@ void require_same(const Tensors& found, const Tensors& expected, double bound) {
   }
 }
 
+at::Tensor labelled(const at::Tensor& labels) { return labels.ne(-100).nonzero().squeeze(1); }
+
 }  // namespace
 
 TEST_CASE("attention segment by segment through LibTorch's equals the twin, beside a cache and within windows too", "[unit]") {
@@ -67,7 +69,7 @@ TEST_CASE("the loss in chunks equals the twin, smoothed or not, and its gradient
     const auto op = [&](bool ours) -> Op {
       return [&, ours](const Tensors& t) {
         const k::BaseWeight head = k::BaseWeight::dense(weight.to(t[0].scalar_type()));
-        return ours ? k::on_device::cross_entropy(t[0], head, labels, smoothing)
+        return ours ? k::on_device::cross_entropy(t[0], head, labels, labelled(labels), smoothing)
                     : k::composite::smoothed_cross_entropy(t[0], head, labels, smoothing);
       };
     };
@@ -80,7 +82,7 @@ TEST_CASE("the loss in chunks equals the twin, smoothed or not, and its gradient
   // Nothing is learned of these rows.
   const at::Tensor none = torch::full({4}, -100, at::kLong);
   const k::BaseWeight head = k::BaseWeight::dense(random({11, 5}));
-  const Tensors nothing = run([&](const Tensors& t) { return k::on_device::cross_entropy(t[0], head, none, 0); }, {random({4, 5})}, {true});
+  const Tensors nothing = run([&](const Tensors& t) { return k::on_device::cross_entropy(t[0], head, none, labelled(none), 0); }, {random({4, 5})}, {true});
   CHECK(nothing[0].abs().sum().item<float>() == 0);
   CHECK(nothing[1].abs().sum().item<float>() == 0);
 }

@@ -233,6 +233,8 @@ void RankGroup::leave() {
 
 bool RankGroup::fail(ErrorKind kind, const std::string& message) { return watch_->fail(kind, message); }
 
+void RankGroup::outlived_by_first(double seconds) { watch_->outlived_by_first(seconds); }
+
 std::unique_ptr<RankGroup> join(const Launch& launch, const JoinOptions& options) {
   std::unique_ptr<MpiWire> mpi = launch.engine == Engine::kMpi ? mpi_wire() : nullptr;
   if (mpi != nullptr) {

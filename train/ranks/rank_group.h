@@ -57,6 +57,8 @@ class RankGroup : public GradSync {
   void leave();
   /// This rank stops with an error, of which the others are told. Whether they know now.
   bool fail(ErrorKind kind, const std::string& message);
+  /// Watch::outlived_by_first.
+  void outlived_by_first(double seconds);
 
  private:
   /// Where a sum is made: in memory of the process, or of its device.

@@ -85,6 +85,11 @@ void Watch::hear(int rank) {
   heard_[r] = Clock::now();
   if (!message) {
     close(r);
+    if (rank == 0) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      first_ended_ = true;
+    }
+    known_.notify_all();
     if (!left_[r]) note({true, ErrorKind::kIo, fmt::format("{} has ended, or its connection broke", peers_[r].name())});
     return;
   }
@@ -97,6 +102,7 @@ void Watch::hear(int rank) {
     case MessageKind::kFailed: {
       const auto [kind, text] = told();
       left_[r] = true;
+      if (rank == 0) told_by_first_ = true;
       note({false, kind, fmt::format("{} stopped: {}", peers_[r].name(), text)});
       break;
     }
@@ -167,6 +173,12 @@ bool Watch::fail(ErrorKind kind, const std::string& message) {
     if (line) told = send_message(line, {MessageKind::kFailed, text}, after(kSend)) && told;
   }
   return told;
+}
+
+void Watch::outlived_by_first(double seconds) {
+  if (own_ == 0) return;
+  std::unique_lock<std::mutex> lock(mutex_);
+  known_.wait_for(lock, Seconds(seconds), [&] { return first_ended_; });
 }
 
 void Watch::leave() {

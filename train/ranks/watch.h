@@ -33,6 +33,9 @@ class Watch {
 
   /// This rank stops with an error; the others are told, where it is not of them that it knows. Whether rank 0 knows.
   bool fail(ErrorKind kind, const std::string& message);
+  /// Waits at most so many seconds for rank 0 to end. A launcher may end all others as soon as one of them has, before rank 0 has
+  /// said what there is to say.
+  void outlived_by_first(double seconds);
   /// This rank has done its work: its end is no fault.
   void leave();
 
@@ -57,6 +60,7 @@ class Watch {
   std::mutex sending_, mutex_;
   std::condition_variable known_;
   std::optional<Fault> fault_;
+  bool first_ended_ = false;
   int wake_[2] = {-1, -1}, end_[2] = {-1, -1};
   std::atomic<bool> ends_{false}, told_by_first_{false};
   std::thread thread_;
