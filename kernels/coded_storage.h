@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "lowrank/kernels/base_storage.h"
+#include "lowrank/kernels/cuda/cuda_module.h"
 
 namespace lowrank::kernels {
 
@@ -30,6 +31,8 @@ class CodedStorage : public BaseStorage {
   virtual void decode(std::int64_t row, std::int64_t column, std::int64_t n, float* to) const = 0;
   /// The same of rows [begin, begin + n), whole, on a device that is not the CPU: fp32 [n, in].
   virtual at::Tensor decode_there(std::int64_t begin, std::int64_t n) const = 0;
+  /// Its values [first, first + count), row by row, by a kernel.
+  virtual int decode_by(const LowrankCuda& kernels, std::int64_t first, std::int64_t count, const LowrankCudaTarget& to) const = 0;
 
  private:
   template <typename RowOf>

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/cuda/cuda_kernels.h"
 #include "lowrank/kernels/dispatch.h"
 #include "lowrank/kernels/host.h"
 
@@ -43,9 +44,15 @@ at::Tensor dropped(const at::Tensor& x, const DropoutPlace& place) {
   const auto device = x.device();
   const auto threshold = static_cast<std::int64_t>(std::ldexp(place.p, 32));  // 2^32 for p = 1: all are dropped
   const double scale = place.p < 1 ? 1 / (1 - place.p) : 0;
+  const at::Tensor tokens = from_host<std::int64_t>(std::span(place.token_in_step, static_cast<std::size_t>(rows)), {rows, 1}, device);
+  const auto by_kernel = [&, whole = x.detach().contiguous()](const LowrankCuda& kernels, const LowrankCudaTarget& to) {
+    const LowrankCudaDropout of{whole.const_data_ptr(), tokens.const_data_ptr<std::int64_t>(), rows, columns, place.step,
+                                static_cast<std::uint64_t>(threshold), {place.key[0], place.key[1]}, static_cast<float>(scale)};
+    return kernels.dropout(&of, &to);
+  };
+  if (at::Tensor made = filled_by_cuda(x.sizes(), x.scalar_type(), device, by_kernel); made.defined()) return made;
+  const at::Tensor token = tokens.bitwise_and(kLow);
   const at::Tensor block = at::arange(blocks, at::TensorOptions(at::kLong).device(device)).unsqueeze(0);
-  const at::Tensor token =
-      from_host<std::int64_t>(std::span(place.token_in_step, static_cast<std::size_t>(rows)), {rows, 1}, device).bitwise_and(kLow);
   const std::array<std::int64_t, 2> step = {static_cast<std::int64_t>(place.step & 0xFFFFFFFFU), static_cast<std::int64_t>(place.step >> 32)};
   const at::Tensor steps = from_host<std::int64_t>(step, {2, 1, 1}, device);
   const at::Tensor out = aten::empty(x.sizes(), x.options());

@@ -41,6 +41,11 @@ class Int8Storage : public CodedStorage {
     return there_.codes.narrow(0, begin, n).to(at::kFloat).mul(scales).mul(Int8Codes::kInverse);
   }
 
+  int decode_by(const LowrankCuda& kernels, std::int64_t first, std::int64_t count, const LowrankCudaTarget& to) const override {
+    const LowrankCudaInt8 weight{there_.codes.const_data_ptr<std::int8_t>(), there_.scales.const_data_ptr<float>(), in_features(), first, count};
+    return kernels.int8(&weight, &to);
+  }
+
   at::Tensor bytes_;
   const std::int8_t* codes_;
   const float* scales_;

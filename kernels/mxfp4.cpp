@@ -9,6 +9,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/aten.h"
+#include "lowrank/kernels/cuda/cuda_kernels.h"
 #include "lowrank/kernels/decoded_rows.h"
 #include "lowrank/kernels/host.h"
 #include "lowrank/kernels/rows.h"
@@ -52,6 +53,13 @@ class Mxfp4Storage : public BaseStorage {
   at::Device device() const override { return blocks_.device(); }
   at::Tensor rows(std::int64_t begin, std::int64_t n, at::ScalarType dtype) const override {
     if (device().is_cpu()) return panel(begin, n, 0, in_features(), dtype);
+    const auto by_kernel = [&](const LowrankCuda& kernels, const LowrankCudaTarget& to) {
+      const LowrankCudaMxfp4 weight{blocks_.const_data_ptr<std::uint8_t>(), scales_.const_data_ptr<std::uint8_t>(),
+                                    values_there_.const_data_ptr<float>(), begin * in_features(), n * in_features()};
+      return kernels.mxfp4(&weight, &to);
+    };
+    const at::Tensor made = filled_by_cuda({n, in_features()}, dtype, device(), by_kernel);
+    if (made.defined()) return made;
     return decoded_rows(begin, n, in_features(), dtype, device(),
                         [this](std::int64_t first, std::int64_t some) { return decode_there(first, some); });
   }

@@ -152,6 +152,13 @@ class Nf4Storage : public CodedStorage {
     return values_there_.index_select(0, codes.narrow(0, first % 2, last - first)).mul(scales).view({n, in_features()});
   }
 
+  int decode_by(const LowrankCuda& kernels, std::int64_t first, std::int64_t count, const LowrankCudaTarget& to) const override {
+    const LowrankCudaNf4 weight{there_.codes.const_data_ptr<std::uint8_t>(), there_.absmax.const_data_ptr<std::uint8_t>(),
+                                there_.scales.const_data_ptr<float>(), there_.offset.const_data_ptr<float>(),
+                                values_there_.const_data_ptr<float>(), map_there_.const_data_ptr<float>(), first, count};
+    return kernels.nf4(&weight, &to);
+  }
+
   // The flat places [at, end) of one block. Gives what comes after the last in `to`.
   float* decode_block(std::int64_t at, std::int64_t end, float scale, float* to) const {
     const auto& table = pairs();

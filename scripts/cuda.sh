@@ -10,7 +10,9 @@ if [ -z "${Torch_DIR:-}" ]; then
   if [ ! -e "$root/lib/libtorch_cuda.so" ]; then
     echo 'cuda: installing torch with CUDA into .deps/cuda'
     python3 -m venv .deps/cuda
-    .deps/cuda/bin/pip install --quiet --disable-pip-version-check --no-compile torch==2.14.1
+    # And the compiler for kernels/cuda, of the same release of CUDA.
+    .deps/cuda/bin/pip install --quiet --disable-pip-version-check --no-compile torch==2.14.1 nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 \
+      nvidia-cuda-crt==13.0.88
     root=$(echo .deps/cuda/lib/python3*/site-packages/torch)
   fi
   [ -e "$root/lib/libtorch_cuda.so" ] || { echo "cuda: $root has no CUDA (libtorch_cuda.so): give Torch_DIR of a LibTorch that has"; exit 1; }
@@ -18,7 +20,7 @@ if [ -z "${Torch_DIR:-}" ]; then
 fi
 mkdir -p build-cuda
 cmake --preset cuda > build-cuda/configure.log 2>&1 || { cat build-cuda/configure.log; exit 1; }
-grep -E 'NCCL|LibTorch' build-cuda/configure.log | sed 's/^-- /cuda: /' || true
+grep -E 'CUDA|NCCL|LibTorch' build-cuda/configure.log | sed 's/^-- /cuda: /' || true
 cmake --build build-cuda -j "$(nproc)" --target lowrank-command test_device test_kernels > build-cuda/build.log 2>&1 || { tail -20 build-cuda/build.log; exit 1; }
 echo "cuda: built build-cuda/bin/lowrank; $(ls build-cuda/bin/*.so | xargs -n1 basename | xargs) beside it"
 for test in device kernels; do

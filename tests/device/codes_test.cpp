@@ -5,8 +5,9 @@
 #include <vector>
 
 #include "catch.h"
+#include "device/cuda_kernels.h"
 #include "device/device.h"
-#include "lowrank/kernels/base_form.h"
+#include "lowrank/kernels/dropout.h"
 #include "lowrank/kernels/int8.h"
 #include "lowrank/kernels/mxfp4.h"
 #include "lowrank/kernels/nf4.h"
@@ -45,9 +46,7 @@ void check_alike(const Storage& here, const Storage& there) {
   same(there->rows_at(ids.to(test_device::device())), here->rows_at(ids));
 }
 
-}  // namespace
-
-TEST_CASE("weights in codes are decoded on a device to the CPU's bytes", "[unit]") {
+void check_all_forms() {
   // Rows of whole blocks and not, odd numbers of values, more than one group of blocks, more than one piece.
   for (const auto& [out, in] : std::vector<std::pair<std::int64_t, std::int64_t>>{{5, 64}, {7, 33}, {9, 5000}, {300, 96}, {70, 70000}}) {
     INFO(out << " x " << in);
@@ -61,4 +60,40 @@ TEST_CASE("weights in codes are decoded on a device to the CPU's bytes", "[unit]
   for (std::int64_t i = 0; i < scales.numel(); ++i) scales.mutable_data_ptr<std::uint8_t>()[i] = static_cast<std::uint8_t>(100 + i * 3);
   check_alike(kernels::mxfp4_storage(blocks, scales),
               kernels::mxfp4_storage(blocks.to(test_device::device()), scales.to(test_device::device())));
+}
+
+// Dropped elements of x [T, d], its rows the tokens 3, 10 …, and a step beyond 32 bits.
+at::Tensor dropped(const at::Tensor& x, double p) {
+  std::vector<std::int64_t> tokens;
+  for (std::int64_t i = 0; i < x.size(0); ++i) tokens.push_back(3 + 7 * i);
+  return kernels::apply_dropout(x, p, {0x12345678U, 0x9ABCDEF0U}, (std::uint64_t{5} << 32) + 17, tokens.data());
+}
+
+void check_dropout() {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kDouble}) {
+    for (const double p : {0.1, 0.5, 1.0}) {
+      for (const std::int64_t width : {1, 6, 64, 333}) {
+        INFO(c10::toString(dtype) << " " << p << " " << width);
+        const at::Tensor x = numbers(19, width).to(dtype), there = dropped(x.to(test_device::device()), p);
+        REQUIRE(there.device() == test_device::device());
+        CHECK(at::equal(there.cpu(), dropped(x, p)));
+      }
+    }
+  }
+  const at::Tensor wide = numbers(700, 12000);  // more than one piece; columns of a wider matrix
+  CHECK(at::equal(dropped(wide.to(test_device::device()).narrow(1, 40, 11000), 0.3).cpu(), dropped(wide.narrow(1, 40, 11000), 0.3)));
+}
+
+}  // namespace
+
+TEST_CASE("weights in codes are decoded on a device to the CPU's bytes", "[unit]") { check_all_forms(); }
+
+TEST_CASE("dropout on a device drops what it drops on the CPU", "[unit]") { check_dropout(); }
+
+TEST_CASE("the kernels for GPUs leave the CPU's bytes", "[unit]") {
+  const test_device::CudaKernels kernels;
+  const int before = test_device::CudaKernels::runs();
+  check_all_forms();
+  check_dropout();
+  CHECK(test_device::CudaKernels::runs() > before + 100);
 }

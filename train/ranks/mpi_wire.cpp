@@ -4,7 +4,7 @@
 #include <thread>
 
 #include "lowrank/core/error.h"
-#include "lowrank/train/ranks/module.h"
+#include "lowrank/core/module.h"
 #include "lowrank/train/ranks/mpi_module.h"
 #include "lowrank/train/ranks/wire.h"
 
@@ -90,7 +90,7 @@ class Mpi : public MpiWire {
 
 std::unique_ptr<MpiWire> mpi_wire() {
   // Open MPI loads parts of its own, which look for its symbols everywhere.
-  const auto* mpi = loaded_module<LowrankMpi>({"MPI", "lowrank_mpi.so", "LOWRANK_MPI", true}, "lowrank_mpi", LOWRANK_MPI_MODULE_VERSION);
+  const auto* mpi = core::loaded_module<LowrankMpi>({"MPI", "lowrank_mpi.so", "LOWRANK_MPI", true}, "lowrank_mpi", LOWRANK_MPI_MODULE_VERSION);
   return mpi == nullptr ? nullptr : std::make_unique<Mpi>(mpi);
 }
 

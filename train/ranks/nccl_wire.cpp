@@ -4,7 +4,7 @@
 #include <thread>
 
 #include "lowrank/core/error.h"
-#include "lowrank/train/ranks/module.h"
+#include "lowrank/core/module.h"
 #include "lowrank/train/ranks/nccl_module.h"
 #include "lowrank/train/ranks/wire.h"
 
@@ -82,7 +82,7 @@ class Nccl : public Wire {
 /// This build's, where it can be loaded; else null, and why.
 const LowrankNccl* loaded_nccl(std::string& why) {
   try {
-    const auto* nccl = loaded_module<LowrankNccl>({"NCCL", "lowrank_nccl.so", "LOWRANK_NCCL"}, "lowrank_nccl", LOWRANK_NCCL_MODULE_VERSION);
+    const auto* nccl = core::loaded_module<LowrankNccl>({"NCCL", "lowrank_nccl.so", "LOWRANK_NCCL"}, "lowrank_nccl", LOWRANK_NCCL_MODULE_VERSION);
     if (nccl == nullptr) why = "this build has no lowrank_nccl.so";
     return nccl;
   } catch (const IoError& error) {

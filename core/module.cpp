@@ -1,4 +1,4 @@
-#include "lowrank/train/ranks/module.h"
+#include "lowrank/core/module.h"
 
 #include <dlfcn.h>
 
@@ -8,7 +8,7 @@
 
 #include "lowrank/core/error.h"
 
-namespace lowrank::train {
+namespace lowrank::core {
 namespace {
 
 namespace fs = std::filesystem;
@@ -35,4 +35,4 @@ LoadedSymbol module_symbol(const Module& module, const char* symbol) {
   return {};
 }
 
-}  // namespace lowrank::train
+}  // namespace lowrank::core

@@ -1,11 +1,11 @@
-// Parts of the program that are linked with a library of the machine's (MPI, NCCL), and loaded where that is needed.
+// Parts of the program that are linked with a library of the machine's (MPI, NCCL, CUDA), and loaded where that is needed.
 #pragma once
 
 #include <string>
 
 #include "lowrank/core/error.h"
 
-namespace lowrank::train {
+namespace lowrank::core {
 
 struct Module {
   const char* library;   // for people: "MPI"
@@ -33,4 +33,4 @@ const Functions* loaded_module(const Module& module, const char* symbol, int ver
   return functions;
 }
 
-}  // namespace lowrank::train
+}  // namespace lowrank::core
