@@ -9,7 +9,7 @@ export CCACHE_NOHASHDIR ?= 1
 export CCACHE_DEPEND ?= 1
 export CCACHE_INODECACHE ?= 1
 
-.PHONY: configure build demo check test fuzz sbom bench parity deb format clean bootstrap
+.PHONY: configure build demo check test fuzz cuda sbom bench parity deb format clean bootstrap
 
 bootstrap:
 	@scripts/bootstrap.sh
@@ -35,6 +35,10 @@ test: build
 T := 60
 fuzz: bootstrap
 	@scripts/fuzz.sh $(T) $(R)
+
+# The same command against a LibTorch with CUDA, in build-cuda/ (docs/gpu.md).
+cuda:
+	@scripts/cuda.sh
 
 # What the command is made of, as SPDX: build/lowrank.spdx.json.
 sbom: build

@@ -33,14 +33,17 @@ SHAPES = {
     "TinyLlama": ("Llama", "Llama", dict(vocab_size=32000, hidden_size=2048, intermediate_size=5632, num_hidden_layers=22,
                                          num_attention_heads=32, num_key_value_heads=4, max_position_embeddings=2048,
                                          tie_word_embeddings=False)),
+    "Llama-3-8B": ("Llama", "Llama", dict(vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32,
+                                          num_attention_heads=32, num_key_value_heads=8, max_position_embeddings=8192, rope_theta=500000.0,
+                                          tie_word_embeddings=False)),  # for bench/gpu.py
     "qwen3_5": ("Qwen3_5", "Qwen3_5Text", dict(vocab_size=81920, hidden_size=1024, intermediate_size=3584, num_hidden_layers=8,
                                                num_attention_heads=8, num_key_value_heads=2, head_dim=256, linear_num_key_heads=16,
                                                linear_num_value_heads=16, linear_key_head_dim=128, linear_value_head_dim=128)),
 }
 
 
-def make_model(folder: Path, dtype: str, shape: str) -> None:
-    """config.json and random weights of a shape, and a byte-level tokenizer trained on the examples' text."""
+def make_model(folder: Path, dtype: str, shape: str, tokens: int = 0) -> None:
+    """config.json and random weights of a shape, a byte-level tokenizer trained on the examples' text, and that text as often as gives so many tokens."""
     import torch
     import transformers
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -48,6 +51,8 @@ def make_model(folder: Path, dtype: str, shape: str) -> None:
     torch.manual_seed(0)
     family, config_family, sizes = SHAPES[shape]
     config = getattr(transformers, config_family + "Config")(**{"tie_word_embeddings": True, **sizes}, bos_token_id=0, eos_token_id=0)
+    if shape == "Llama-3-8B":
+        torch.set_default_dtype(torch.bfloat16)  # half the room while it is drawn
     getattr(transformers, family + "ForCausalLM")(config).to(getattr(torch, dtype)).save_pretrained(folder)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -56,7 +61,8 @@ def make_model(folder: Path, dtype: str, shape: str) -> None:
     tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=1000, special_tokens=["<|endoftext|>"], show_progress=False))
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|endoftext|>", "tokenizer_class": "PreTrainedTokenizerFast"}))
-    (folder / "corpus.txt").write_text("\n\n".join(texts))
+    text = "\n\n".join(texts)
+    (folder / "corpus.txt").write_text("\n\n".join([text] * (1 + tokens // len(tokenizer.encode(text).ids))))
 
 
 PEFT = """
@@ -66,17 +72,21 @@ from transformers import AutoModelForCausalLM
 from peft import LoraConfig, get_peft_model
 folder, dtype, steps, skip, seq, batch, rank = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:8])
 threads = int(sys.argv[8])
-clock = time.perf_counter if sys.argv[9] == "wall" else lambda: time.process_time() / threads
+device = sys.argv[10]
+def clock():
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() if sys.argv[9] == "wall" else time.process_time() / threads
 torch.set_num_threads(threads)
 torch.manual_seed(0)
 ids = Tokenizer.from_file(folder + "/tokenizer.json").encode(open(folder + "/corpus.txt").read()).ids
-model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device)
 model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"))
 model.train()
 optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-4, weight_decay=0.0)
 rates, losses = [], []
 for step in range(steps):
-    x = torch.tensor([ids[(step * batch + b) * seq:][:seq] for b in range(batch)])
+    x = torch.tensor([ids[(step * batch + b) * seq:][:seq] for b in range(batch)], device=device)
     begin = clock()
     loss = model(input_ids=x, labels=x).loss
     loss.backward()
@@ -90,9 +100,10 @@ print(json.dumps({"rates": rates[skip:], "peak": peak, "losses": losses}))
 """
 
 
-def run_peft(model: Path, dtype: str, steps: int, skip: int, threads: int, clock: str = "wall") -> dict:
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", PEFT, str(model), dtype, *map(str, (steps, skip, SEQ, BATCH, RANK, threads, clock))],
-                          check=True, capture_output=True, text=True)
+def run_peft(model: Path, dtype: str, steps: int, skip: int, threads: int, clock: str = "wall", seq: int = SEQ, batch: int = BATCH,
+             device: str = "cpu") -> dict:
+    words = map(str, (steps, skip, seq, batch, RANK, threads, clock, device))
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", PEFT, str(model), dtype, *words], check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -35,7 +35,7 @@ function(lowrank_gpu_module name folder)
 endfunction()
 
 if(LOWRANK_CUDA)
-  find_program(LOWRANK_NVCC nvcc PATHS ${places} PATH_SUFFIXES bin)
+  find_program(LOWRANK_NVCC nvcc HINTS ${places} PATH_SUFFIXES bin)
   if(LOWRANK_NVCC)
     message(STATUS "CUDA: ${LOWRANK_NVCC}")
     # Products and sums are rounded one by one, as on the CPU; code for every generation of GPUs, and for those to come.
