@@ -22,20 +22,20 @@ struct StepGradients {
 StepGradients first_step(const TinyOptions& options) {
   Tiny tiny(options);
   train::FlatParameters flat(tiny.objective->parameters());
-  double value = 0;
-  std::int64_t count = 0;
+  train::MicroBatches done;
+  train::StepTotals totals;
+  double differentiated = 0;
   for (std::int64_t m = 0; m < tiny.objective->micro_batches(0); ++m) {
-    const auto loss = tiny.objective->forward(0, m);
-    loss.loss_sum.backward();
-    CHECK(loss.loss_sum.item<double>() == Approx(loss.value).epsilon(1e-6));
-    value += loss.value;
-    count += loss.count;
+    train::MicroLoss loss = tiny.objective->forward(0, m);
+    differentiated += loss.loss_sum.item<double>();
+    done.differentiate(std::move(loss));
   }
+  done.add_to(totals);
+  CHECK(differentiated == Approx(totals.loss).epsilon(1e-6));
   flat.check_aliasing();
-  StepGradients result{value / static_cast<double>(count), {}};
-  for (const auto& [name, tensor] : flat.parameters()) {
-    result.gradients.push_back({name, tensor.grad() / static_cast<double>(count)});
-  }
+  const auto count = static_cast<double>(totals.count);
+  StepGradients result{totals.loss / count, {}};
+  for (const auto& [name, tensor] : flat.parameters()) result.gradients.push_back({name, tensor.grad() / count});
   return result;
 }
 
