@@ -41,7 +41,7 @@ if(LOWRANK_CUDA)
     # Products and sums are rounded one by one, as on the CPU; code for every generation of GPUs, and for those to come.
     set(object "${PROJECT_BINARY_DIR}/kernels_cuda.o")
     add_custom_command(OUTPUT "${object}" VERBATIM DEPENDS kernels/cuda/kernels.cu kernels/cuda/codes.cuh kernels/cuda/dropout.cuh
-                       kernels/cuda/launch.cuh kernels/cuda/cuda_module.h kernels/cuda/kernels.h
+                       kernels/cuda/launch.cuh kernels/cuda/cuda_module.h kernels/cuda/kernels.h kernels/weight_codes.h
       COMMAND "${LOWRANK_NVCC}" -ccbin "${CMAKE_CXX_COMPILER}" -std=c++17 -O2 -fmad=false -arch=all-major -Xcompiler -fPIC
               -I "${PROJECT_BINARY_DIR}/include/kernels" -I "${LOWRANK_CUDA_INCLUDE}" -c "${PROJECT_SOURCE_DIR}/kernels/cuda/kernels.cu" -o "${object}")
     lowrank_gpu_module(lowrank_cuda kernels SOURCES kernels/cuda/module.cpp "${object}")

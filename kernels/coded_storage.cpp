@@ -4,8 +4,6 @@
 #include <vector>
 
 #include "lowrank/kernels/aten.h"
-#include "lowrank/kernels/cuda/cuda_kernels.h"
-#include "lowrank/kernels/decoded_rows.h"
 #include "lowrank/kernels/host.h"
 #include "lowrank/kernels/rows.h"
 
@@ -32,12 +30,7 @@ at::Tensor CodedStorage::panel(std::int64_t rows, const RowOf& row_of, std::int6
 }
 
 at::Tensor CodedStorage::rows(std::int64_t begin, std::int64_t n, at::ScalarType dtype) const {
-  if (!device_.is_cpu()) {
-    const auto by_kernel = [&](const LowrankCuda& kernels, const LowrankCudaTarget& to) { return decode_by(kernels, begin * in_, n * in_, to); };
-    const at::Tensor made = filled_by_cuda({n, in_}, dtype, device_, by_kernel);
-    if (made.defined()) return made;
-    return decoded_rows(begin, n, in_, dtype, device_, [this](std::int64_t first, std::int64_t some) { return decode_there(first, some); });
-  }
+  if (!device_.is_cpu()) return decoded_rows(begin, n, in_, dtype, device_, decoded_there());
   return panel(n, [&](std::int64_t i) { return begin + i; }, 0, in_, dtype);
 }
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "lowrank/kernels/base_storage.h"
-#include "lowrank/kernels/cuda/cuda_module.h"
+#include "lowrank/kernels/decoded_rows.h"
 
 namespace lowrank::kernels {
 
@@ -29,10 +29,8 @@ class CodedStorage : public BaseStorage {
  protected:
   /// W[row, column, column + n) into to[0, n), in fp32.
   virtual void decode(std::int64_t row, std::int64_t column, std::int64_t n, float* to) const = 0;
-  /// The same of rows [begin, begin + n), whole, on a device that is not the CPU: fp32 [n, in].
-  virtual at::Tensor decode_there(std::int64_t begin, std::int64_t n) const = 0;
-  /// Its values [first, first + count), row by row, by a kernel.
-  virtual int decode_by(const LowrankCuda& kernels, std::int64_t first, std::int64_t count, const LowrankCudaTarget& to) const = 0;
+  /// The same where it lies on a device that is not the CPU.
+  virtual DecodedOnDevice decoded_there() const = 0;
 
  private:
   template <typename RowOf>

@@ -45,7 +45,8 @@ at::Tensor dropped(const at::Tensor& x, const DropoutPlace& place) {
   const auto threshold = static_cast<std::int64_t>(std::ldexp(place.p, 32));  // 2^32 for p = 1: all are dropped
   const double scale = place.p < 1 ? 1 / (1 - place.p) : 0;
   const at::Tensor tokens = from_host<std::int64_t>(std::span(place.token_in_step, static_cast<std::size_t>(rows)), {rows, 1}, device);
-  const auto by_kernel = [&, whole = x.detach().contiguous()](const LowrankCuda& kernels, const LowrankCudaTarget& to) {
+  const auto by_kernel = [&](const LowrankCuda& kernels, const LowrankCudaTarget& to) {
+    const at::Tensor whole = x.detach().contiguous();
     const LowrankCudaDropout of{whole.const_data_ptr(), tokens.const_data_ptr<std::int64_t>(), rows, columns, place.step,
                                 static_cast<std::uint64_t>(threshold), {place.key[0], place.key[1]}, static_cast<float>(scale)};
     return kernels.dropout(&of, &to);

@@ -28,7 +28,7 @@ at::Tensor to_device(const at::Tensor& tensor, at::Device device) {
   if (tensor.device() == device) return tensor;
   const bool copied = tensor.is_cpu() && device.is_cuda() && !tensor.is_pinned();
   const at::Tensor from = copied ? staged(tensor.sizes(), tensor.scalar_type(), device).copy_(tensor) : tensor;
-  return from.to(device, /*non_blocking=*/true);
+  return from.to(device, /*non_blocking=*/tensor.is_cpu());  // what comes back is waited for, or it is read before it is there
 }
 
 template <typename T>

@@ -15,8 +15,8 @@ namespace lowrank::kernels {
 template <typename T>
 std::vector<T> to_host(const at::Tensor& tensor);
 
-/// A tensor of the CPU on `device`; one that is there already is itself. A GPU is not waited for: it reads pinned memory when
-/// it comes to it, after all that was asked of it before.
+/// A tensor on `device`; one that is there already is itself. From the CPU to a GPU nothing is waited for: it reads pinned memory
+/// when it comes to it, after all that was asked of it before.
 at::Tensor to_device(const at::Tensor& tensor, at::Device device);
 
 /// A tensor of T's dtype on `device`, as to_device brings it there, with these elements in row-major order. InternalError

@@ -36,14 +36,16 @@ class Int8Storage : public CodedStorage {
     for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<float>(from[i]) * scale * Int8Codes::kInverse;
   }
 
-  at::Tensor decode_there(std::int64_t begin, std::int64_t n) const override {
-    const at::Tensor scales = there_.scales.narrow(0, begin, n).unsqueeze(1);
-    return there_.codes.narrow(0, begin, n).to(at::kFloat).mul(scales).mul(Int8Codes::kInverse);
-  }
-
-  int decode_by(const LowrankCuda& kernels, std::int64_t first, std::int64_t count, const LowrankCudaTarget& to) const override {
-    const LowrankCudaInt8 weight{there_.codes.const_data_ptr<std::int8_t>(), there_.scales.const_data_ptr<float>(), in_features(), first, count};
-    return kernels.int8(&weight, &to);
+  DecodedOnDevice decoded_there() const override {
+    const auto by_ops = [this](std::int64_t begin, std::int64_t n) {
+      const at::Tensor scales = there_.scales.narrow(0, begin, n).unsqueeze(1);
+      return there_.codes.narrow(0, begin, n).to(at::kFloat).mul(scales).mul(Int8Codes::kInverse);
+    };
+    const auto by_kernel = [this](const LowrankCuda& kernels, std::int64_t first, std::int64_t count, const LowrankCudaTarget& to) {
+      const LowrankCudaInt8 weight{there_.codes.const_data_ptr<std::int8_t>(), there_.scales.const_data_ptr<float>(), in_features(), first, count};
+      return kernels.int8(&weight, &to);
+    };
+    return {by_ops, by_kernel};
   }
 
   at::Tensor bytes_;

@@ -9,7 +9,6 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/kernels/aten.h"
-#include "lowrank/kernels/cuda/cuda_kernels.h"
 #include "lowrank/kernels/decoded_rows.h"
 #include "lowrank/kernels/host.h"
 #include "lowrank/kernels/rows.h"
@@ -53,15 +52,7 @@ class Mxfp4Storage : public BaseStorage {
   at::Device device() const override { return blocks_.device(); }
   at::Tensor rows(std::int64_t begin, std::int64_t n, at::ScalarType dtype) const override {
     if (device().is_cpu()) return panel(begin, n, 0, in_features(), dtype);
-    const auto by_kernel = [&](const LowrankCuda& kernels, const LowrankCudaTarget& to) {
-      const LowrankCudaMxfp4 weight{blocks_.const_data_ptr<std::uint8_t>(), scales_.const_data_ptr<std::uint8_t>(),
-                                    values_there_.const_data_ptr<float>(), begin * in_features(), n * in_features()};
-      return kernels.mxfp4(&weight, &to);
-    };
-    const at::Tensor made = filled_by_cuda({n, in_features()}, dtype, device(), by_kernel);
-    if (made.defined()) return made;
-    return decoded_rows(begin, n, in_features(), dtype, device(),
-                        [this](std::int64_t first, std::int64_t some) { return decode_there(first, some); });
+    return decoded_rows(begin, n, in_features(), dtype, device(), decoded_there());
   }
   at::Tensor columns(std::int64_t begin, std::int64_t n, at::ScalarType dtype) const override {
     if (!device().is_cpu()) return rows(0, out_features(), dtype).narrow(1, begin, n);
@@ -76,10 +67,18 @@ class Mxfp4Storage : public BaseStorage {
   }
 
  private:
-  at::Tensor decode_there(std::int64_t begin, std::int64_t n) const {
-    const at::Tensor scales = scales_.narrow(0, begin, n).to(at::kInt).mul(16).unsqueeze(-1);
-    const at::Tensor codes = halves(blocks_.narrow(0, begin, n), /*upper_first=*/false).view({n, -1, kValues});
-    return values_there_.index_select(0, codes.add(scales).flatten()).view({n, in_features()});
+  DecodedOnDevice decoded_there() const {
+    const auto by_ops = [this](std::int64_t begin, std::int64_t n) {
+      const at::Tensor scales = scales_.narrow(0, begin, n).to(at::kInt).mul(16).unsqueeze(-1);
+      const at::Tensor codes = halves(blocks_.narrow(0, begin, n), /*upper_first=*/false).view({n, -1, kValues});
+      return values_there_.index_select(0, codes.add(scales).flatten()).view({n, in_features()});
+    };
+    const auto by_kernel = [this](const LowrankCuda& kernels, std::int64_t first, std::int64_t count, const LowrankCudaTarget& to) {
+      const LowrankCudaMxfp4 weight{blocks_.const_data_ptr<std::uint8_t>(), scales_.const_data_ptr<std::uint8_t>(),
+                                    values_there_.const_data_ptr<float>(), first, count};
+      return kernels.mxfp4(&weight, &to);
+    };
+    return {by_ops, by_kernel};
   }
 
   // Rows and columns [first, first + columns), on the CPU.

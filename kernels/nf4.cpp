@@ -138,7 +138,7 @@ class Nf4Storage : public CodedStorage {
     }
   }
 
-  at::Tensor decode_there(std::int64_t begin, std::int64_t n) const override {
+  at::Tensor rows_there(std::int64_t begin, std::int64_t n) const {
     const std::int64_t first = begin * in_features(), last = first + n * in_features();  // flat places
     const std::int64_t block = first / kNf4Block, blocks = (last + kNf4Block - 1) / kNf4Block - block;
     const std::int64_t group = block / kNf4SecondBlock;
@@ -152,11 +152,14 @@ class Nf4Storage : public CodedStorage {
     return values_there_.index_select(0, codes.narrow(0, first % 2, last - first)).mul(scales).view({n, in_features()});
   }
 
-  int decode_by(const LowrankCuda& kernels, std::int64_t first, std::int64_t count, const LowrankCudaTarget& to) const override {
-    const LowrankCudaNf4 weight{there_.codes.const_data_ptr<std::uint8_t>(), there_.absmax.const_data_ptr<std::uint8_t>(),
-                                there_.scales.const_data_ptr<float>(), there_.offset.const_data_ptr<float>(),
-                                values_there_.const_data_ptr<float>(), map_there_.const_data_ptr<float>(), first, count};
-    return kernels.nf4(&weight, &to);
+  DecodedOnDevice decoded_there() const override {
+    const auto by_kernel = [this](const LowrankCuda& kernels, std::int64_t first, std::int64_t count, const LowrankCudaTarget& to) {
+      const LowrankCudaNf4 weight{there_.codes.const_data_ptr<std::uint8_t>(), there_.absmax.const_data_ptr<std::uint8_t>(),
+                                  there_.scales.const_data_ptr<float>(), there_.offset.const_data_ptr<float>(),
+                                  values_there_.const_data_ptr<float>(), map_there_.const_data_ptr<float>(), first, count};
+      return kernels.nf4(&weight, &to);
+    };
+    return {[this](std::int64_t begin, std::int64_t n) { return rows_there(begin, n); }, by_kernel};
   }
 
   // The flat places [at, end) of one block. Gives what comes after the last in `to`.

@@ -20,7 +20,7 @@ namespace {
 
 constexpr const char* kTimeout = "rank-timeout";
 constexpr const char* kStorage = "storage";
-constexpr double kTimeToSay = 10;  // seconds
+constexpr double kTimeToSay = 10;  // seconds that ranks give each other to come and say what they refuse
 
 std::unique_ptr<train::RankGroup> group;  // of this process, from the verb's beginning to its end
 std::vector<train::Peer> started;         // all that the launcher started, once they have met: of them the group may be a part
@@ -87,10 +87,9 @@ void meet_in_groups(const Options& options, const Console& console, const train:
 // launcher ends the others as soon as the first of them ends.
 void meet_to_refuse() {
   if (!std::exchange(awaited, false)) return;
-  constexpr double kWithin = 10;
   try {
     train::JoinOptions how;
-    how.meet_within = kWithin;
+    how.meet_within = kTimeToSay;
     group = train::join(*train::read_launch(train::process_variables()), how);
   } catch (const std::exception&) {
     // Nobody is there: this rank speaks for itself.
@@ -117,7 +116,7 @@ bool others_speak(const Verb& verb) {
   for (const OptionSpec& option : verb.options) {
     if (option.name != kTimeout && option.name != kStorage) continue;
     const std::optional<train::Launch> launch = train::read_launch(train::process_variables());
-    awaited = launch && launch->ranks > 1;
+    awaited = launch.has_value();
     return awaited && launch->rank > 0;
   }
   return false;

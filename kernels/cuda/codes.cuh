@@ -3,6 +3,7 @@
 
 #include "lowrank/kernels/cuda/cuda_module.h"
 #include "lowrank/kernels/cuda/launch.cuh"
+#include "lowrank/kernels/weight_codes.h"
 
 namespace lowrank::kernels::cuda {
 
@@ -10,9 +11,9 @@ template <typename T>
 __global__ void decode_nf4(LowrankCudaNf4 w, T* to) {
   const std::int64_t i = this_thread();
   if (i >= w.count) return;
-  const std::int64_t at = w.first + i, block = at / 64;
+  const std::int64_t at = w.first + i, block = at / Nf4Codes::kBlock;
   const std::uint8_t pair = w.codes[at / 2];
-  const float scale = w.map[w.absmax[block]] * w.scales[block / 256] + *w.offset;
+  const float scale = w.map[w.absmax[block]] * w.scales[block / Nf4Codes::kSecondBlock] + *w.offset;
   store(to + i, w.values[at % 2 == 0 ? pair >> 4 : pair & 15] * scale);
 }
 
@@ -21,7 +22,7 @@ __global__ void decode_int8(LowrankCudaInt8 w, T* to) {
   const std::int64_t i = this_thread();
   if (i >= w.count) return;
   const std::int64_t at = w.first + i;
-  store(to + i, static_cast<float>(w.codes[at]) * w.scales[at / w.in] * 7.874015718698502e-3F);  // 1/127
+  store(to + i, static_cast<float>(w.codes[at]) * w.scales[at / w.in] * Int8Codes::kInverse);
 }
 
 template <typename T>
@@ -30,7 +31,7 @@ __global__ void decode_mxfp4(LowrankCudaMxfp4 w, T* to) {
   if (i >= w.count) return;
   const std::int64_t at = w.first + i;
   const std::uint8_t pair = w.blocks[at / 2];
-  store(to + i, w.values[w.scales[at / 32] * 16 + (at % 2 == 0 ? pair & 15 : pair >> 4)]);
+  store(to + i, w.values[w.scales[at / Mxfp4Codes::kBlock] * 16 + (at % 2 == 0 ? pair & 15 : pair >> 4)]);
 }
 
 template <typename Weight, typename F>

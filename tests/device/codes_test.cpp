@@ -11,6 +11,7 @@
 #include "lowrank/kernels/int8.h"
 #include "lowrank/kernels/mxfp4.h"
 #include "lowrank/kernels/nf4.h"
+#include "lowrank/kernels/ops.h"
 
 using namespace lowrank;
 
@@ -87,6 +88,15 @@ void check_dropout() {
 }  // namespace
 
 TEST_CASE("weights in codes are decoded on a device to the CPU's bytes", "[unit]") { check_all_forms(); }
+
+TEST_CASE("the loss of a head takes labels from the CPU and from its device", "[unit]") {
+  const at::Tensor hidden = numbers(9, 16).to(test_device::device());
+  const kernels::BaseWeight head = kernels::BaseWeight::dense(numbers(11, 16).to(test_device::device()));
+  const at::Tensor labels = at::tensor(std::vector<std::int64_t>{3, -100, 0, 10, 10, -100, 7, 1, 2});
+  const at::Tensor here = kernels::linear_cross_entropy(hidden, head, labels);
+  CHECK(at::equal(here.cpu(), kernels::linear_cross_entropy(hidden, head, labels.to(test_device::device())).cpu()));
+  CHECK(here.cpu()[1].item<float>() == 0);
+}
 
 TEST_CASE("dropout on a device drops what it drops on the CPU", "[unit]") { check_dropout(); }
 

@@ -20,6 +20,7 @@ bool waited_for(const std::string& name, const torch::jit::Stack& stack, std::si
   if (name != "aten::copy_") return reads.contains(name);
   const auto argument = [&](std::size_t i) -> const c10::IValue& { return stack[stack.size() - arguments + i]; };
   const bool to = argument(0).toTensor().is_privateuseone(), from = argument(1).toTensor().is_privateuseone();
+  TORCH_CHECK(to || !argument(2).toBool(), "test device: a copy to the CPU that is not waited for: what is read there may be anything");
   return !to || (!from && !argument(2).toBool());
 }
 

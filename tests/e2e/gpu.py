@@ -17,15 +17,11 @@ import sys
 import tempfile
 import time
 
+from checks import check
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BASE, DATA = ROOT / "examples" / "base", ROOT / "examples" / "art-history" / "train"
 STEPS = 20
-
-
-def check(what, holds, detail=""):
-    print(f"{'ok  ' if holds else 'FAIL'} {what} {detail}", flush=True)
-    if not holds:
-        sys.exit(1)
 
 
 class Gpu:

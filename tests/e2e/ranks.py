@@ -24,16 +24,12 @@ import tempfile
 import time
 import zlib
 
+from checks import check
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ADAPTER = "adapter_model.safetensors"
 AGAIN = 75
 LAUNCHED = re.compile("^(RANK|WORLD_SIZE|LOCAL_|MASTER_|OMPI_|PMI|SLURM_|TORCHELASTIC_|PET_)")
-
-
-def check(what, holds, detail=""):
-    print(f"{'ok  ' if holds else 'FAIL'} {what} {detail}", flush=True)
-    if not holds:
-        sys.exit(1)
 
 
 def free_port():

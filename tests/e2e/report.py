@@ -19,11 +19,7 @@ import tarfile
 import tempfile
 import time
 
-
-def check(what, holds, detail=""):
-    print(f"{'ok  ' if holds else 'FAIL'} {what} {detail}", flush=True)
-    if not holds:
-        sys.exit(1)
+from checks import check
 
 
 def find_chromium():

@@ -18,13 +18,9 @@ import sys
 import tempfile
 import time
 
+from checks import check
+
 ADAPTER = "adapter_model.safetensors"
-
-
-def check(what, holds, detail=""):
-    print(f"{'ok  ' if holds else 'FAIL'} {what} {detail}", flush=True)
-    if not holds:
-        sys.exit(1)
 
 
 class Runs:
