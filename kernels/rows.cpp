@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "lowrank/kernels/runtime.h"
+#include "lowrank/kernels/threads.h"
 
 // MKL's number of threads for the calling thread alone (0: the process's); gives the number before. Weak: a LibTorch
 // built on another BLAS has none. Without it MKL cuts a product by the number of threads of the process even in a
@@ -61,6 +62,7 @@ class Alone {
 
 void for_row_chunks(std::int64_t rows, std::int64_t chunk, const std::function<void(std::int64_t, std::int64_t)>& f) {
   if (rows <= 0) return;
+  prepare_vector_functions();
   const std::int64_t chunks = (rows + chunk - 1) / chunk;
   Runtime now = runtime();
   now.threads = 0;  // the tasks are the threads

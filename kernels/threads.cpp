@@ -6,6 +6,8 @@
 
 #include <new>
 
+#include "lowrank/kernels/aten.h"
+
 namespace lowrank::kernels {
 
 namespace {
@@ -28,12 +30,17 @@ bool stacks_fit(int threads) {
 }  // namespace
 
 void make_threads() {
+  prepare_vector_functions();
   if (!stacks_fit(omp_get_max_threads())) throw std::bad_alloc();
 #pragma omp parallel
   {
     volatile int entered = 0;  // a region without code would not be entered
     entered = entered + 1;
   }
+}
+
+void prepare_vector_functions() {
+  static const at::Tensor of_zero = aten::zeros({1}, at::kFloat).cos();
 }
 
 }  // namespace lowrank::kernels
