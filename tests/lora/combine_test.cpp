@@ -75,12 +75,22 @@ TEST_CASE("cat is exactly the weighted sum of the updates, svd the best of a ran
   CHECK(distance(delta_of(q->lora("sum")), best) < 1e-5);
   svd.detach();
 
+  // dare's mask of an embedding falls on its rows, as they lie in the file.
+  options = {"dare_linear_svd", {1, -0.5}, 0.5, 16, false, 9};
+  auto dare = load(lora::combine(table, {&one, &two}, options));
+  const at::Tensor masked = lora::combine_tensors("dare_linear", {delta_of(table.embedding->lora("one")).t().contiguous()}, {1}, 0.5, false,
+                                                  at::detail::createCPUGenerator(9));
+  CHECK(distance(delta_of(table.embedding->lora("sum")), masked.t()) < 1e-5);
+  dare.detach();
+
   options = {"ties", {1, 1}, 0.5};
   CHECK(contains(message_of(ErrorKind::kConfig, [&] { lora::combine(table, {&one, &two}, options); }), "one rank"));
   options = {"cat", {1}, std::nullopt};
   CHECK(contains(message_of(ErrorKind::kConfig, [&] { lora::combine(table, {&one, &two}, options); }), "weights"));
   options = {"cat", {1, 1}, 0.5};
   CHECK(contains(message_of(ErrorKind::kConfig, [&] { lora::combine(table, {&one, &two}, options); }), "density"));
+  options = {"ties", {1, 1}, 1.5};
+  CHECK(contains(message_of(ErrorKind::kConfig, [&] { lora::combine(table, {&one, &two}, options); }), "at most 1"));
   options = {"ties", {1, 1}, std::nullopt};
   CHECK(contains(message_of(ErrorKind::kConfig, [&] { lora::combine(table, {&one, &two}, options); }), "density"));
 }

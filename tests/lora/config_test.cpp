@@ -152,6 +152,7 @@ TEST_CASE("a malformed config is refused with its own message", "[unit]") {
       {"target_modules", "\"(?R)\"", "is not part of Python's re"},
       {"target_modules", "\"\\\\Kq_proj\"", "'\\K' is not an escape of Python's re"},
       {"target_modules", "\"[[:alpha:]]q\"", "POSIX classes"},
+      {"target_modules", "\"[qk](*MARK:x)_proj\"", "'(*' is not part of Python's re"},  // behind a class
       {"target_modules", "\"q(?i)\"", "flags for the whole expression must stand first"},
       {"exclude_modules", "\"*\"", "exclude_modules: the regular expression"},
       {"rank_pattern", R"({"q_proj": 0})", "rank_pattern['q_proj'] is 0"},

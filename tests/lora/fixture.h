@@ -8,10 +8,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "catch.h"
 #include "lowrank/core/error.h"
+#include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/lora/adapter.h"
 
 namespace lora_test {
@@ -89,6 +91,28 @@ std::string message_of(ErrorKind kind, F f) {
   }
   FAIL("nothing was thrown");
   return "";
+}
+
+/// All that it trains moves.
+inline void shake(const lora::Adapter& adapter) {
+  const torch::NoGradGuard no_grad;
+  torch::manual_seed(19);
+  for (const auto& parameter : adapter.parameters())
+    at::Tensor(parameter.tensor).add_(torch::randn_like(parameter.tensor) * 0.3);
+}
+
+/// The adapter's file again, with its tensors as `change` leaves them.
+template <typename Change>
+void rewrite(const std::filesystem::path& adapter, Change change) {
+  std::map<std::string, at::Tensor> tensors;
+  {
+    const auto file = formats::SafetensorsFile::open(adapter / "adapter_model.safetensors");
+    for (const auto& info : file->header().tensors) tensors[info.name] = formats::tensor_view(file, info).clone();
+  }
+  change(tensors);
+  std::vector<formats::TensorToWrite> out;
+  for (const auto& [name, tensor] : tensors) out.push_back(formats::tensor_to_write(name, tensor));
+  formats::write_safetensors(adapter / "adapter_model.safetensors", std::move(out));
 }
 
 inline bool contains(const std::string& text, const std::string& part) {

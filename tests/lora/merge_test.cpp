@@ -2,6 +2,7 @@
 
 #include "fixture.h"
 #include "lowrank/formats/safetensors_torch.h"
+#include "lowrank/lora/merge_plan.h"
 
 using namespace lora_test;
 namespace fs = std::filesystem;
@@ -70,6 +71,9 @@ TEST_CASE("a merge changes the adapted weights, each rounded once, and nothing e
 
   const auto before = formats::WeightFiles::open(model.path()), after = formats::WeightFiles::open(out);
   REQUIRE(before.names() == after.names());
+  std::uint64_t bytes = 0;
+  for (const std::string& name : after.names()) bytes += after.find(name)->bytes().size();
+  CHECK(lora::plan_merge(model.path(), adapter).bytes == bytes);
   adapter.merge();
   int changed = 0;
   for (const std::string& name : before.names()) {

@@ -12,13 +12,15 @@ namespace {
 
 // The "plain" golden as mlx-lm would have it.
 void write_mlx(const fs::path& folder, const std::function<void(nlohmann::ordered_json&)>& change = {},
-               const std::string& left_out = "") {
+               const std::string& left_out = "", const std::string& nested = "") {
   const auto file = formats::SafetensorsFile::open(golden_adapter("plain") / "adapter_model.safetensors");
   std::vector<formats::TensorToWrite> tensors;
   for (const auto& info : file->header().tensors) {
     std::string name = info.name.substr(std::string("base_model.model.").size());
     name = name.substr(0, name.size() - std::string("A.weight").size()) + (info.name.find("lora_A") != std::string::npos ? "a" : "b");
-    if (name != left_out) tensors.push_back(formats::tensor_to_write(name, formats::tensor_view(file, info).t().contiguous()));
+    at::Tensor value = formats::tensor_view(file, info).t().contiguous();
+    if (name == nested) value = value.unsqueeze(0);
+    if (name != left_out) tensors.push_back(formats::tensor_to_write(name, value));
   }
   formats::write_safetensors(folder / "adapters.safetensors", std::move(tensors));
   nlohmann::ordered_json config = {{"fine_tune_type", "lora"}, {"model", "tiny/llama"}, {"num_layers", 3},
@@ -51,15 +53,17 @@ TEST_CASE("an adapter of mlx-lm is PEFT's, turned", "[unit]") {
 }
 
 TEST_CASE("what of mlx-lm's adapters cannot be read is said", "[unit]") {
-  const auto message = [](ErrorKind kind, const std::function<void(nlohmann::ordered_json&)>& change, const std::string& left_out = "") {
+  const auto message = [](ErrorKind kind, const std::function<void(nlohmann::ordered_json&)>& change, const std::string& left_out = "",
+                          const std::string& nested = "") {
     lowrank_test::TempDir dir;
-    write_mlx(dir.path(), change, left_out);
+    write_mlx(dir.path(), change, left_out, nested);
     const auto table = tiny_llama();
     return message_of(kind, [&] { lora::load_peft(table, dir.path()); });
   };
   CHECK(contains(message(ErrorKind::kFormat, [](auto& c) { c["fine_tune_type"] = "full"; }), "mlx_lm.fuse"));
   CHECK(contains(message(ErrorKind::kFormat, [](auto& c) { c["lora_parameters"].erase("scale"); }), "scale is missing"));
   CHECK(contains(message(ErrorKind::kModel, {}, "model.layers.1.self_attn.q_proj.lora_b"), "has no lora_b beside it"));
+  CHECK(contains(message(ErrorKind::kModel, {}, "", "model.layers.1.self_attn.q_proj.lora_b"), "must both be matrices"));
 }
 
 TEST_CASE("mlx-lm has names of its own for some models, and others not at all", "[unit]") {

@@ -1,6 +1,5 @@
 // What an adapter trains beside A and B of linear layers: whole modules, biases, the embedding.
 #include "fixture.h"
-#include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/lora/delta_scale.h"
 #include "lowrank/lora/update_norms.h"
 
@@ -25,13 +24,6 @@ std::vector<std::string> names(const lora::Adapter& adapter) {
   return result;
 }
 
-void shake(const lora::Adapter& adapter) {
-  const torch::NoGradGuard no_grad;
-  torch::manual_seed(19);
-  for (const auto& parameter : adapter.parameters())
-    at::Tensor(parameter.tensor).add_(torch::randn_like(parameter.tensor) * 0.3);
-}
-
 /// A table of one layer with a bias and one without.
 lora::SlotTable biased() {
   torch::manual_seed(2);
@@ -40,19 +32,6 @@ lora::SlotTable biased() {
                  linear_slot("l.0.k_proj", torch::randn({6, 4}), torch::randn({6})),
                  linear_slot("l.0.o_proj", torch::randn({4, 6}))};
   return table;
-}
-
-template <typename Change>
-void rewrite(const fs::path& adapter, Change change) {
-  std::map<std::string, at::Tensor> tensors;
-  {
-    const auto file = formats::SafetensorsFile::open(adapter / "adapter_model.safetensors");
-    for (const auto& info : file->header().tensors) tensors[info.name] = formats::tensor_view(file, info).clone();
-  }
-  change(tensors);
-  std::vector<formats::TensorToWrite> out;
-  for (const auto& [name, tensor] : tensors) out.push_back(formats::tensor_to_write(name, tensor));
-  formats::write_safetensors(adapter / "adapter_model.safetensors", std::move(out));
 }
 
 }  // namespace
@@ -85,6 +64,13 @@ TEST_CASE("whole modules begin as the base, are trained apart from it, and go wi
   CHECK(gradient.sum().item<float>() == 4 * 16);
   CHECK(table.embedding->trains());
   CHECK(down->trains());
+  const auto norms = lora::update_norms(adapter);
+  REQUIRE(norms.size() == 3 + 3);
+  CHECK(norms[3].path == "model.embed_tokens");
+  CHECK(norms[5].path == "model.norm");
+  const at::Tensor own = weight_of(down).to(at::kFloat);
+  CHECK(norms[4].delta == Approx((weight.detach() - own).norm().item<double>()).epsilon(1e-5));
+  CHECK(norms[4].base == Approx(own.norm().item<double>()).epsilon(1e-5));
 
   adapter.set_enabled(false);
   CHECK(same_bytes(down->forward(x), y));
@@ -123,6 +109,7 @@ TEST_CASE("an adapter on the embedding adds s·(B A)ᵀ to its rows", "[unit]") 
   CHECK(at::allclose(da, lora.a.grad(), 1e-5, 1e-5));
   CHECK(at::allclose(db, lora.b.grad(), 1e-5, 1e-5));
 
+  CHECK(table.embedding->trains());
   const auto norms = lora::update_norms(adapter);
   REQUIRE(norms.size() == 4);
   CHECK(norms[3].path == "model.embed_tokens");
