@@ -188,6 +188,8 @@ TEST_CASE("a malformed config is refused with its own message", "[unit]") {
       {"use_rslorra", "true", "did you mean 'use_rslora'"},
       {"new_thing", "{\"on\": true}", "the key 'new_thing' (= {\"on\":true}) is not known"},
   };
+  for (const char* expression : {"\"[](*x]q\"", "\"[^](*x]q\""})  // a leading ] is of the class
+    CHECK_NOTHROW(parse(with("target_modules", expression)));
   for (const Case& c : cases) {
     INFO(c.key << " = " << c.value);
     CHECK(contains(message_of(ErrorKind::kFormat, [&] { parse(with(c.key, c.value)); }), c.message));

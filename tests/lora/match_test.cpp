@@ -1,6 +1,7 @@
 #include "lowrank/lora/match.h"
 
 #include "fixture.h"
+#include "lowrank/lora/path_change.h"
 #include "lowrank/lora/pattern.h"
 
 using namespace lora_test;
@@ -115,4 +116,12 @@ TEST_CASE("the layer of a path is its first numbered segment", "[unit]") {
   CHECK(Pattern::first_layer_of("model.layers.12") == std::nullopt);
   CHECK(Pattern::first_layer_of("lm_head") == std::nullopt);
   CHECK(Pattern::first_layer_of("m.l.99999999999999999999.up") == std::nullopt);
+}
+
+TEST_CASE("paths of a file are placed by their longest common end in whole segments, however short", "[unit]") {
+  const auto change = lora::find_path_change({"net.q"}, {"model.q", "model.kq"});
+  CHECK(change.from == "net.");
+  CHECK(change.to == "model.");
+  CHECK(lora::find_path_change({"net.0.q"}, {"model.1.q"}).unplaced == "net.0.q");  // layers do not change
+  CHECK(lora::find_path_change({"net.q"}, {"model.kq"}).unplaced == "net.q");
 }

@@ -25,6 +25,15 @@ void write(const fs::path& directory, const Tensors& tensors) {
 // A copy of the "plain" golden with its tensors changed; the message of loading it.
 template <typename F>
 std::string broken(F change, ErrorKind kind = ErrorKind::kModel) {
+  lowrank_test::TempDir more;
+  fs::copy(golden_adapter("plain"), more.path(), fs::copy_options::recursive);
+  auto json = nlohmann::ordered_json::parse(lowrank_test::read_text(more / "adapter_config.json"));
+  json["target_modules"].push_back("absent_proj");
+  lowrank_test::write_text(more / "adapter_config.json", json.dump());
+  std::vector<std::string> notes;
+  lora::load_peft(tiny_llama(), more.path(), &notes);
+  REQUIRE(notes.size() == 1);
+  CHECK(contains(notes[0], "target_modules names 'absent_proj', which this model does not have"));
   lowrank_test::TempDir dir;
   fs::copy(golden_adapter("plain") / "adapter_config.json", dir / "adapter_config.json");
   Tensors tensors = read(golden_adapter("plain"));

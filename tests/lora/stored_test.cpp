@@ -169,3 +169,20 @@ TEST_CASE("what the files do not hold in the family's shape is named", "[unit]")
       message_of(ErrorKind::kModel, [&] { lora::merge_files(model.path(), adapter, model.dir / "out"); });
   CHECK(contains(message, "'fused.weight' is not [16, 8]"));
 }
+
+TEST_CASE("two modules that are the same rows of a tensor are not merged one over the other", "[unit]") {
+  for (const std::int64_t begin : {kQ - 1, kQ + kK - 1, kQ + kK}) {
+    Model model;
+    const at::Tensor fused = model.files.at("fused.weight");
+    const std::int64_t rows = kQ + kK + kRest - begin;
+    model.table.slots[1] = std::make_shared<lora::LinearSlotImpl>(
+        "transformer.q", kernels::BaseWeight::dense(fused, {}, {.row_begin = begin, .rows = rows}),
+        lora::StoredWeight{.tensor = "fused.weight", .row_begin = begin, .of_rows = kQ + kK + kRest});
+    const auto adapter = adapter_on(model.table, {"q", "k"}, false);
+    if (begin < kQ + kK) {
+      CHECK(contains(message_of(ErrorKind::kInternal, [&] { lora::merge_files(model.path(), adapter, model.dir / "out"); }), "the same rows"));
+    } else {
+      CHECK_NOTHROW(lora::merge_files(model.path(), adapter, model.dir / "out"));
+    }
+  }
+}
