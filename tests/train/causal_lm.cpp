@@ -28,6 +28,7 @@ StepGradients first_step(const TinyOptions& options) {
   for (std::int64_t m = 0; m < tiny.objective->micro_batches(0); ++m) {
     train::MicroLoss loss = tiny.objective->forward(0, m);
     differentiated += loss.loss_sum.item<double>();
+    CHECK(loss.metrics.empty());
     done.differentiate(std::move(loss));
   }
   done.add_to(totals);

@@ -104,15 +104,23 @@ TEST_CASE("scores, losses and gradients are those of transformers' LlamaForSeque
         CHECK(scores[3 * i + k] == Approx(golden["logits"][i][k].get<double>()).margin(1e-4));
       }
     }
+    std::int64_t right = 0;
+    for (std::size_t i = 0; i < 7; ++i) {
+      const auto first = scores.begin() + static_cast<std::ptrdiff_t>(3 * i);
+      right += std::max_element(first, first + 3) - first == parts.train.classes[i] ? 1 : 0;
+    }
+    REQUIRE(right < 7);
     train::Classification objective(std::move(parts));
     train::FlatParameters flat(objective.parameters());
-    double loss = 0;
+    double loss = 0, accuracy = 0;
     REQUIRE(objective.micro_batches(0) == 2);
     for (std::int64_t micro = 0; micro < 2; ++micro) {
       const train::MicroLoss part = objective.forward(0, micro);
       part.loss_sum.backward();
       loss += part.value / 7;
+      accuracy += part.metrics.at("accuracy");
     }
+    CHECK(accuracy == static_cast<double>(right));
     CHECK(loss == Approx(golden[name].get<double>()).epsilon(1e-4));
     check_gradients(flat, goldens / (name + ".safetensors"), 7);
     const auto evaluation = objective.evaluate();

@@ -49,6 +49,31 @@ std::vector<double> reference_losses(const ToyOptions& shape, const train::Train
 
 }  // namespace
 
+TEST_CASE("a micro-batch of one token has its gradient, and one of none has none", "[unit]") {
+  at::Tensor weight = torch::ones({}).set_requires_grad(true);
+  train::MicroBatches done;
+  done.differentiate({.loss_sum = weight * 3, .value = 3, .count = 1, .tokens = 1});
+  done.differentiate({.loss_sum = weight * 5, .count = 0, .tokens = 2});
+  CHECK(weight.grad().item<double>() == 3);
+  train::StepTotals totals;
+  done.add_to(totals);
+  CHECK(totals.loss == 3);
+  CHECK(totals.count == 1);
+  CHECK(totals.tokens == 3);
+}
+
+TEST_CASE("without an interval a run shorter than ten steps is evaluated at each of them", "[unit]") {
+  TempDir out;
+  ToyOptions shape;
+  shape.steps = 3;
+  Toy toy(shape);
+  train::TrainOptions options = toy_training();
+  options.eval_every = 0;
+  Recorder recorder;
+  run_toy(toy, options, out.path(), recorder);
+  CHECK(recorder.evaluated == std::vector<std::int64_t>{0, 1, 2, 3});
+}
+
 TEST_CASE("the loop's loss curve is that of torch::optim::AdamW by hand", "[unit]") {
   ToyOptions shape;
   shape.steps = 30;

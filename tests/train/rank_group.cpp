@@ -325,8 +325,8 @@ TEST_CASE("what launchers say of the ranks is read", "[unit]") {
   CHECK(contains(refused({{"PET_NNODES", "1:4"}, {"PET_NODE_RANK", "0"}, {"PET_MASTER_ADDR", "a"}}),
                  "PET_NNODES in the environment is '1:4'"));
 
-  const auto requeued = [](const char* name) { return std::string(name) == "SLURM_RESTART_COUNT" ? "2" : nullptr; };
-  CHECK(train::read_restarts(requeued) == 2);
+  const auto requeued = [](const char* name) { return std::string(name) == "SLURM_RESTART_COUNT" ? "12" : nullptr; };
+  CHECK(train::read_restarts(requeued) == 12);
   CHECK(train::read_restarts([](const char*) -> const char* { return nullptr; }) == 0);
 }
 
@@ -338,8 +338,9 @@ TEST_CASE("threads of ranks that share cores are shared out", "[unit]") {
     return one;
   };
   const std::vector<train::Peer> peers = {peer("a", {0, 1, 2, 3}), peer("a", {0, 1, 2, 3}), peer("b", {0, 1, 2, 3}),
-                                          peer("c", {0}), peer("c", {1}), peer("d", {0}), peer("d", {0})};
-  const std::vector<int> expected = {2, 2, 4, 1, 1, 1, 1};
-  for (int r = 0; r < 7; ++r) CHECK(train::fair_threads(peers, r) == expected[static_cast<std::size_t>(r)]);
+                                          peer("c", {0}), peer("c", {1}), peer("d", {0}), peer("d", {0}),
+                                          peer("e", {0, 1}), peer("e", {2, 3})};
+  const std::vector<int> expected = {2, 2, 4, 1, 1, 1, 1, 2, 2};
+  for (int r = 0; r < 9; ++r) CHECK(train::fair_threads(peers, r) == expected[static_cast<std::size_t>(r)]);
   CHECK(train::ranks_here(peers, 1) == 2);
 }

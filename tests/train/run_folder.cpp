@@ -126,6 +126,11 @@ TEST_CASE("--out at or inside a model, an adapter, a data set or a checkout is r
     CHECK_FALSE(fs::exists(root / folder / "a"));
   }
   CHECK(refused(root / "rows"));
+  for (const char* file : {"a.parquet", "a.arrow", "a.csv", "a.tsv", "a.safetensors"}) {
+    INFO(file);
+    write_text(root / "of" / file / file, "");
+    CHECK(refused(root / "of" / file));
+  }
   CHECK(refused(root / "weights"));
   CHECK(refused(root / "checkout"));
   CHECK(refused(root / "checkout" / ".git" / "a"));
