@@ -56,6 +56,16 @@ Tensors inputs(std::int64_t rows, std::int64_t experts, std::int64_t in, std::in
 
 }  // namespace
 
+TEST_CASE("rows that do not fit the experts are refused", "[unit]") {
+  const k::SharedRows rows = rows_of(5, 2, 4);
+  const auto weight = k::ExpertsWeight::stacked(random({4, 7, 6}), false);
+  CHECK_NOTHROW(k::experts_linear(random({5, 6}), rows, true, weight, {}));
+  for (const auto& shape : {std::vector<std::int64_t>{5, 7}, std::vector<std::int64_t>{10, 6}, std::vector<std::int64_t>{5, 6, 1}})
+    CHECK_THROWS_AS(k::experts_linear(random(shape), rows, true, weight, {}), lowrank::InternalError);
+  CHECK_THROWS_AS(k::experts_linear(random({5, 6}), rows, false, weight, {}), lowrank::InternalError);
+  CHECK_THROWS_AS(k::experts_linear(random({5, 6}), rows_of(5, 2, 3), true, weight, {}), lowrank::InternalError);
+}
+
 TEST_CASE("the router's weights and their gradient equal the twin's", "[unit]") {
   torch::manual_seed(11);
   for (const k::Router router : kRouters) {

@@ -61,3 +61,28 @@ TEST_CASE("a profile has the ops of the time in which it records, with what they
   CHECK(events[2].seconds >= events[0].seconds + events[1].seconds);
   CHECK(k::measured_flops(1) > 1e8);
 }
+
+TEST_CASE("what an op computes, reads and writes is counted by its shapes", "[unit]") {
+  const at::Tensor x = random({6, 32}).requires_grad_(), gate = random({6, 32}).requires_grad_();
+  const at::Tensor q = random({6, 4, 8}).requires_grad_(), keys = random({6, 2, 8}).requires_grad_(), values = random({6, 2, 8}).requires_grad_();
+  std::vector<k::ProfileEvent> events;
+  {
+    const k::Profile profile;
+    k::rms_norm(x, torch::ones({32}), 1e-5).sum().backward();
+    k::swiglu(gate, x).sum().backward();
+    k::attention(q, keys, values, k::Segments::of_lengths({6}), {}).sum().backward();
+    events = profile.events();
+  }
+  const auto of = [&](const std::string& op) {
+    for (const k::ProfileEvent& event : events)
+      if (event.op == op) return std::pair(event.flops, event.bytes);
+    FAIL("no " << op);
+    return std::pair(0.0, 0.0);
+  };
+  const double bytes = 4.0 * 6 * 32, pairs = 6 * 7 / 2;
+  CHECK(of("rms_norm") == std::pair(0.0, 2 * bytes));
+  CHECK(of("swiglu") == std::pair(0.0, 3 * bytes));
+  CHECK(of("swiglu backward") == std::pair(0.0, 5 * bytes));
+  CHECK(of("attention") == std::pair(2 * pairs * 4 * (8 + 8), 2 * bytes));
+  CHECK(of("attention backward") == std::pair(2 * pairs * 4 * (3 * 8 + 2 * 8), 4 * bytes + 4 * bytes / 2));
+}
