@@ -124,6 +124,12 @@ TEST_CASE("attention's bytes do not depend on the number of threads", "[unit]") 
 TEST_CASE("attention says which segments do not fit", "[unit]") {
   const Tensors t = inputs_of({{8}});
   CHECK_THROWS_AS(k::attention(t[0], t[1], t[2], k::Segments::of_lengths({7}), {}), lowrank::InternalError);
+  const k::Segments fits = k::Segments::of_lengths({8});
+  const at::Tensor three = random({8, 3, t[0].size(2)}, at::kDouble);
+  CHECK_THROWS_AS(k::attention(three, three.narrow(1, 0, 2), three.narrow(1, 0, 2), fits, {}), lowrank::InternalError);
+  CHECK_THROWS_AS(k::attention(three, three, three.narrow(1, 0, 1), fits, {}), lowrank::InternalError);
+  CHECK_THROWS_AS(k::attention(three, three.narrow(2, 1, 2), three, fits, {}), lowrank::InternalError);
+  CHECK_THROWS_AS(k::attention(three, three.narrow(0, 0, 4), three, fits, {}), lowrank::InternalError);
   k::Segments more_queries;
   more_queries.q_offsets = {0, 8};
   more_queries.k_offsets = {0, 4};

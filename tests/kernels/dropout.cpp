@@ -4,6 +4,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/random.h"
+#include "lowrank/kernels/dropout_on_device.h"
 #include "support.h"
 
 namespace k = lowrank::kernels;
@@ -30,6 +31,19 @@ TEST_CASE("the mask is Philox's, by token, column and step", "[unit]") {
           lowrank::core::philox({static_cast<std::uint32_t>(j / 4), static_cast<std::uint32_t>(5 + i), 9, 7}, key);
       const bool dropped = words[static_cast<std::size_t>(j % 4)] < 0x40000000u;
       REQUIRE(y[i][j].item<float>() == (dropped ? 0.0F : 1.0F / 0.75F));
+    }
+  }
+}
+
+TEST_CASE("what is dropped by LibTorch's integers, as on a device, is the same to the byte", "[unit]") {
+  for (const auto& [rows, columns] : {std::pair<std::int64_t, std::int64_t>{1, 1}, {7, 133}, {600, 4096}}) {  // the last in several chunks
+    const auto tokens = tokens_from((std::int64_t{1} << 31) - 3, rows);
+    for (const double p : {0.25, 1.0}) {
+      const k::DropoutPlace place{p, {123, 456}, (std::uint64_t{7} << 32) + 9, tokens.data()};
+      for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+        const at::Tensor x = random({rows, columns}).to(dtype);
+        CHECK(equal_bytes(k::on_device::dropped(x, place), k::apply_dropout(x, p, place.key, place.step, tokens.data())));
+      }
     }
   }
 }
