@@ -75,6 +75,9 @@ TEST_CASE("what cannot be attached leaves nothing behind", "[unit]") {
   CHECK(contains(message_of(ErrorKind::kConfig, [&] { lora::attach(table, config); }),
                  "no adapted module is named 'w_proj'"));
   config = all_linear();
+  config.alpha_pattern = {{"w_proj", 2}};
+  CHECK(contains(message_of(ErrorKind::kConfig, [&] { lora::attach(table, config); }), "alpha_pattern: no adapted module is named 'w_proj'"));
+  config = all_linear();
   config.target_modules = std::vector<std::string>{"up_proj"};
   auto first = lora::attach(table, config);
   CHECK(contains(message_of(ErrorKind::kConfig, [&] { lora::attach(table, all_linear()); }),

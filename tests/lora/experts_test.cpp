@@ -3,6 +3,7 @@
 #include "lowrank/formats/gguf_read.h"
 #include "lowrank/lora/export_gguf.h"
 #include "lowrank/lora/merge.h"
+#include "lowrank/lora/merged_values.h"
 #include "lowrank/lora/peft_by_expert.h"
 #include "lowrank/lora/update_norms.h"
 
@@ -126,6 +127,12 @@ TEST_CASE("the update of experts is merged into the tensor of them all, and meas
   CHECK(lora::merge_files(dir / "model", adapter, dir / "out").changed == 6);
   lora::verify_merge(dir / "model", adapter, dir / "out");
   const auto merged = formats::WeightFiles::open(dir / "out");
+  const auto plan = lora::plan_merge(dir / "model", adapter);
+  for (const auto& [name, change] : plan.changed) {
+    const auto& source = plan.source(name);
+    const std::int64_t rows = lora::value_rows(source, change);
+    CHECK(same_bytes(lora::merged_values(source, change, 0, rows).view(source.info->shape), formats::tensor_view(*merged.find(name))));
+  }
   const auto norms = lora::update_norms(adapter);
   REQUIRE(norms.size() == 6);
   for (std::size_t i = 0; i < 4; ++i) {
