@@ -7,11 +7,9 @@
 #include <string_view>
 
 #include "lowrank/core/error.h"
-#include "lowrank/core/files.h"
 #include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
 #include "lowrank/lora/config.h"
-#include "lowrank/lora/mlx_adapter.h"
 
 namespace lowrank::lora {
 namespace {
@@ -266,15 +264,6 @@ LoraConfig parse_adapter_config(const JsonView& json) {
     json.fail(error.what());
   }
   return config;
-}
-
-LoraConfig read_adapter_config(const std::filesystem::path& adapter_directory) {
-  if (is_mlx_adapter(adapter_directory)) return read_mlx_config(adapter_directory);
-  const auto file = adapter_directory / "adapter_config.json";
-  core::JsonLimits limits;
-  limits.max_bytes = 16 << 20;
-  const Json json = core::read_json(file, limits);
-  return parse_adapter_config(JsonView(json, file.string()));
 }
 
 std::string adapter_config_json(const LoraConfig& given) {
