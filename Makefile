@@ -64,4 +64,4 @@ format:
 	@clang-format -i $$(git ls-files '*.h' '*.cpp')
 
 clean:
-	rm -rf build build-debug build-asan build-tsan build-fuzz build-configure.log
+	rm -rf build build-debug build-asan build-tsan build-fuzz build-fuzz-plain build-configure.log

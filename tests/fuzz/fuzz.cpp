@@ -4,7 +4,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <memory>
+#include <set>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/temporary_folder.h"
@@ -17,6 +19,10 @@ namespace fs = std::filesystem;
 const fs::path& scratch() {
   static const lowrank::core::TemporaryFolder folder;
   return folder.path();
+}
+
+void write(const fs::path& file, std::string_view bytes) {
+  std::ofstream(file, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
 }  // namespace
@@ -50,14 +56,19 @@ std::pair<std::string_view, std::string_view> two_parts(std::string_view input) 
 
 fs::path file_with(const std::string& name, std::string_view bytes) {
   const fs::path file = scratch() / name;
-  std::ofstream(file, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  write(file, bytes);
   return file;
 }
 
 fs::path folder_with(const std::string& name, std::string_view input) {
+  // The folder itself stays, and goes with the process: it takes longer to make than most of what is done with it.
+  static std::map<std::string, std::set<fs::path>> made;
+  const auto [known, is_new] = made.try_emplace(name);
+  std::set<fs::path>& files = known->second;
   const fs::path folder = scratch() / name;
-  fs::remove_all(folder);
-  fs::create_directory(folder);
+  if (is_new) fs::create_directory(folder);
+  for (const fs::path& file : files) fs::remove(file);
+  files.clear();
   for (std::size_t line = input.find('\n'); line != std::string_view::npos; line = input.find('\n')) {
     const std::string head(input.substr(0, line));
     input.remove_prefix(line + 1);
@@ -68,7 +79,7 @@ fs::path folder_with(const std::string& name, std::string_view input) {
       return folder;
     }
     const std::size_t size = std::min<std::size_t>(std::strtoul(head.c_str() + space, nullptr, 10), input.size());
-    std::ofstream(folder / file, std::ios::binary).write(input.data(), static_cast<std::streamsize>(size));
+    write(*files.insert(folder / file).first, input.substr(0, size));
     input.remove_prefix(size);
     if (input.starts_with('\n')) input.remove_prefix(1);
   }
