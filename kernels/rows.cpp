@@ -6,6 +6,8 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <exception>
+#include <mutex>
 
 #include "lowrank/kernels/runtime.h"
 #include "lowrank/kernels/threads.h"
@@ -66,19 +68,32 @@ void for_row_chunks(std::int64_t rows, std::int64_t chunk, const std::function<v
   const std::int64_t chunks = (rows + chunk - 1) / chunk;
   Runtime now = runtime();
   now.threads = 0;  // the tasks are the threads
+  std::mutex mutex;
+  std::exception_ptr failure;
+  std::int64_t failed = chunks;
   const auto run = [&](std::int64_t first, std::int64_t last) {
     // Worker threads do not inherit the caller's thread-local state, so each says for itself that nothing is recorded.
     const at::NoGradGuard no_grad;
     const at::AutoDispatchBelowADInplaceOrView no_autograd;
     const RuntimeScope same(now);
     const SingleThreadedMkl single_threaded;
-    for (std::int64_t c = first; c < std::min(last, chunks); ++c) f(c * chunk, std::min(rows, (c + 1) * chunk));
+    for (std::int64_t c = first; c < std::min(last, chunks); ++c) {
+      try {
+        f(c * chunk, std::min(rows, (c + 1) * chunk));
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (c < failed) failed = c, failure = std::current_exception();
+        return;
+      }
+    }
   };
   if (chunks == 1) {  // waking the others to do nothing takes longer than a small chunk itself
     const Alone alone;
-    return run(0, 1);
+    run(0, 1);
+  } else {
+    at::parallel_for(0, chunks, 1, run);
   }
-  at::parallel_for(0, chunks, 1, run);
+  if (failure != nullptr) std::rethrow_exception(failure);
 }
 
 }  // namespace lowrank::kernels

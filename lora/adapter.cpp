@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <exception>
 #include <set>
 #include <utility>
 
@@ -339,16 +338,8 @@ Adapter attach(const SlotTable& table, const LoraConfig& given, std::uint64_t se
         "init_lora_weights is 'loftq', which begins with what a base in fewer bytes has lost, but none of the adapted "
         "layers is one; load the base in int8 or nf4, or leave the initialisation out");
   if (config.splits_base() || config.corrects_base()) {  // decompositions take a thread each
-    std::vector<std::exception_ptr> failures(matrices.size());
-    kernels::for_row_chunks(static_cast<std::int64_t>(matrices.size()), 1, [&](std::int64_t i, std::int64_t) {
-      try {
-        begin(static_cast<std::size_t>(i));
-      } catch (...) {
-        failures[static_cast<std::size_t>(i)] = std::current_exception();
-      }
-    });
-    for (const std::exception_ptr& failure : failures)  // the first layer's, whichever thread came first
-      if (failure) std::rethrow_exception(failure);
+    kernels::for_row_chunks(static_cast<std::int64_t>(matrices.size()), 1,
+                            [&](std::int64_t i, std::int64_t) { begin(static_cast<std::size_t>(i)); });
   } else {
     for (std::size_t i = 0; i < matrices.size(); ++i) begin(i);
   }

@@ -41,6 +41,7 @@ TOKENS = [  # what is found in code, and what it becomes
     (r"\bstd::max\b", ["std::min"]), (r"(?<![\w.'\"])\d+(?![\w.'\"])", [None]), (r"(?<![\w.'\"])\d+\.\d+(?![\w'\"])", [None]),
     (r"\bif \((?!const|auto|constexpr)", ["if (!"]),
 ]
+ROOM = 1 << 16  # bytes, one a mutant: more than a folder has
 QUESTION = r"""#pragma once
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -54,7 +55,7 @@ inline bool lowrank_mutant(int id) {
   static volatile char* const reached = []() -> volatile char* {
     const char* file = std::getenv("LOWRANK_REACHED");
     if (file == nullptr) return nullptr;
-    void* const bytes = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ::open(file, O_RDWR), 0);
+    void* const bytes = ::mmap(nullptr, ROOM, PROT_READ | PROT_WRITE, MAP_SHARED, ::open(file, O_RDWR), 0);
     if (bytes == MAP_FAILED) std::abort();
     return static_cast<volatile char*>(bytes);
   }();
@@ -249,7 +250,7 @@ def alone_without_mutants(program, words, pool):
     def one(index_and_name):
         index, name = index_and_name
         reached, log = WORK / f"reached.{index}", WORK / f"reached.{index}.log"
-        reached.write_bytes(bytes(4096))
+        reached.write_bytes(bytes(ROOM))
         began = time.monotonic()
         status = run([program, "-f", write_names(WORK / f"reached.{index}.name", [name])], timeout=900, log=log, LOWRANK_REACHED=str(reached))
         if "No test cases matched" in log.read_text(errors="replace"):
@@ -276,7 +277,7 @@ def outcomes_of(folder, mutants, pool, say):
     for mutant in built:
         by_file[mutant.file].append((numbers[mutant], mutant))
     question = WORK / "question.h"
-    question.write_text(QUESTION)
+    question.write_text(QUESTION.replace("ROOM", str(ROOM)))
 
     def questions(file):
         numbered, text, name = by_file[file], (ROOT / file).read_text(), f"questions/{file}"

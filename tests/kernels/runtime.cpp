@@ -1,6 +1,7 @@
 #include "lowrank/kernels/runtime.h"
 
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -138,6 +139,18 @@ TEST_CASE("a lone chunk is computed by its caller, and split no further", "[unit
   CHECK(at::get_num_threads() == 3);
   CHECK_THROWS_AS(k::for_row_chunks(1, 1, [](std::int64_t, std::int64_t) { throw std::runtime_error("no"); }), std::runtime_error);
   CHECK(at::get_num_threads() == 3);
+}
+
+TEST_CASE("what several chunks throw is the first chunk's, whichever thread came first", "[unit]") {
+  for (const int threads : {1, 2, 4}) {
+    const k::RuntimeScope scope({.threads = threads});
+    const auto fails = [](std::int64_t begin, std::int64_t) {
+      if (begin < 5) return;
+      if (begin == 5) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      throw std::runtime_error(std::to_string(begin));
+    };
+    CHECK_THROWS_WITH(k::for_row_chunks(64, 1, fails), "5");
+  }
 }
 
 TEST_CASE("two models of one process compute each in its own way, in turn and at once", "[unit]") {
