@@ -12,7 +12,8 @@ void count_allocations();
 void begin_sum();
 std::int64_t sum();
 
-/// The most bytes that were held at one time from begin_peak() to peak(), which takes longer.
+/// The most bytes that were held at one time from begin_peak() to peak(), which takes longer. Of blocks of 8 MB and more their touched
+/// pages count.
 void begin_peak();
 std::int64_t peak();
 
