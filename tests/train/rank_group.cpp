@@ -3,6 +3,7 @@
 
 #include <array>
 #include <chrono>
+#include <latch>
 #include <map>
 #include <thread>
 
@@ -202,6 +203,7 @@ TEST_CASE("ranks meet again in groups, which talk within and are called as the l
   std::array<std::vector<std::string>, 4> texts;
   std::array<std::string, 4> names, lost;
   std::array<Summed, 4> found, expected;
+  std::latch all_summed(4);  // else rank 2 may hear of rank 3's end while it still sums
   const auto at = [](int rank) { return static_cast<std::size_t>(rank); };
   const auto summed = [](train::GradSync& sync, int first) {
     Summed own{gradients_of(first + sync.rank(), 1000), totals_of(first + sync.rank())};
@@ -215,6 +217,8 @@ TEST_CASE("ranks meet again in groups, which talk within and are called as the l
     texts[at(own)] = group->gather(std::to_string(own));
     names[at(own)] = group->name(1);
     found[at(own)] = summed(*group, part.first);
+    all_summed.count_down();
+    for (int i = 0; i < 2000 && !all_summed.try_wait(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
     if (own == 3) return;  // without a word
     if (own != 2) return group->leave();
     lost[2] = message_of<train::RankLost>([&] {

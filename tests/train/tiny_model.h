@@ -46,7 +46,8 @@ inline lowrank::data::Dataset tiny_data(std::uint32_t rows, std::uint64_t seed) 
 }
 
 struct TinyOptions {
-  double dropout = 0.1, label_smoothing = 0, neftune = 0;
+  double dropout = 0.1, label_smoothing = 0, neftune = 0, alpha = 10;
+  bool rslora = false;
   bool recompute = false, full = false, validation = false;
   int batch_size = 4, grad_accum = 1;
   std::int64_t steps = 20;
@@ -59,7 +60,8 @@ struct Tiny {
     if (!options.full) {
       lowrank::lora::LoraConfig config;
       config.r = 5;
-      config.lora_alpha = 10;
+      config.lora_alpha = options.alpha;
+      config.use_rslora = options.rslora;
       config.lora_dropout = options.dropout;
       adapter = lowrank::lora::attach(decoder->slot_table(), config, 9);
       torch::NoGradGuard no_grad;
