@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/auxv.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
@@ -58,10 +59,31 @@ bool one_of_several() {
   }
 }
 
+/// Whether it started one before this.
+bool told_by_another() {
+  try {
+    const std::optional<train::Launch> launch = train::read_launch(train::process_variables());
+    return launch && launch->rank > 0;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+/// Whether help or the version is asked for, which the first of several processes tells for all.
+bool asks_to_be_told(const std::vector<std::string>& words) {
+  if (words.empty() || words[0] == "help" || words[0] == "--version") return true;
+  return std::any_of(words.begin(), std::find(words.begin(), words.end(), "--"),
+                     [](const std::string& word) { return word == "--help" || word == "-h" || word == "--help=all"; });
+}
+
 /// The exit code, where the table of verbs is enough.
 std::optional<int> answered(const std::vector<std::string>& words) {
+  if (asks_to_be_told(words)) {
+    if (told_by_another()) return words.empty() ? 2 : 0;
+  } else if (one_of_several()) {
+    return std::nullopt;  // of which one answers for all (training/ranks.h)
+  }
   if (asks_for_table(words)) return std::nullopt;  // the verbs write it
-  if (one_of_several()) return std::nullopt;       // of which one answers for all (training/ranks.h)
   const std::vector<Verb> verbs = table_of_verbs();
   if (verbs.empty()) return std::nullopt;
   try {

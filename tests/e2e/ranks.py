@@ -264,6 +264,11 @@ def refusals(r):
             errors = "".join(process.communicate(timeout=60)[1] for process in processes)
             codes = {process.returncode for process in processes}
             check(f"{what}, {how}: one sentence", errors.count("lowrank: error:") == 1 and sentence in errors and codes <= {2, 66}, errors.split("lowrank: ", 1)[-1].split("\n")[0][:120])
+    for words in (["--help"], ["help", "merge"], ["finetune", "--help"], ["--version"]):
+        processes = [subprocess.Popen([r.lowrank, *words], stdout=subprocess.PIPE, text=True, env={**r.environment, "RANK": str(rank), "WORLD_SIZE": "3",
+                                      "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}) for rank in range(3)]
+        said = [process.communicate(timeout=60)[0] for process in processes]
+        check(f"{' '.join(words)}: rank 0 tells it, alone", said[0] != "" and said[1:] == ["", ""] and {p.returncode for p in processes} == {0})
     processes = r.by_hand(lambda rank: r.arguments("refused", *(("--rank", "abc") if rank == 1 else ())), 3)
     errors = "".join(process.communicate(timeout=60)[1] for process in processes)
     check("what one rank refuses: one sentence, with its name", errors.count("lowrank: error:") == 1 and "rank 1 (" in errors and "--rank expects" in errors, errors.strip()[-200:])
