@@ -29,7 +29,12 @@ int config(const Options& options) {
   Json theirs;
   use_yaml_file(file, "a mapping of names to values", [&](const YAML::Node& root) { theirs = recipes::json_of_yaml(root); });
   std::vector<std::string> keys;
-  for (const auto& [key, unused] : theirs.items()) keys.push_back(key);
+  for (const auto& [key, value] : theirs.items()) {
+    keys.push_back(key);
+    if (!value.is_object() || !value.contains("_component_")) continue;
+    throw ConfigError(fmt::format("{}: {} has a _component_, as torchtune's settings have, which are not read (those of LLaMA-Factory, Axolotl, "
+                                  "mlx-lm, TRL and PEFT are); lowrank finetune --help tells its own names", core::printable(file), core::printable(key)));
+  }
   const std::string tool = recipes::tool_of(keys);
   if (tool.empty()) {
     throw ConfigError(

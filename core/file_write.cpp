@@ -120,6 +120,7 @@ AtomicFile::AtomicFile(fs::path destination, std::uint64_t expected_bytes)
     : destination_(std::move(destination)),
       temporary_(temporary_beside(destination_)),
       expected_bytes_(expected_bytes) {
+  sweep_forgotten(parent_of(destination_));
   fd_ = uninterrupted(
       [&] { return ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666); });
   if (fd_ < 0) throw_write_error(destination_, errno, expected_bytes_, 0);

@@ -177,7 +177,7 @@ struct InUseError : IoError {
 };
 
 /// An exclusive advisory lock (fcntl's, of the open file) on DIR/.lowrank.lock, which holds the PID. InUseError naming
-/// the holder's PID.
+/// the holder's PID. What a killed process was writing in the folder itself is swept.
 class DirectoryLock {
  public:
   explicit DirectoryLock(const fs::path& directory);

@@ -46,7 +46,8 @@ int take(const fs::path& file, const fs::path& what, const char* remedy) {
     if (::fstat(fd.get(), &ours) != 0) throw_errno("look at", file, errno);
     if (::lstat(file.c_str(), &there) != 0 || ours.st_ino != there.st_ino || ours.st_dev != there.st_dev) continue;
     const std::string pid = fmt::format("{}\n", ::getpid());
-    if (::ftruncate(fd.get(), 0) != 0 || ::pwrite(fd.get(), pid.data(), pid.size(), 0) < 0) {
+    if (uninterrupted([&] { return ::ftruncate(fd.get(), 0); }) != 0 ||
+        uninterrupted([&] { return ::pwrite(fd.get(), pid.data(), pid.size(), 0); }) < 0) {
       throw_errno("write", file, errno);
     }
     return fd.release();
@@ -57,6 +58,16 @@ void give_back(const fs::path& file, int fd) {
   if (fd < 0) return;
   ::unlink(file.c_str());
   ::close(fd);
+}
+
+// What a process left half-written that was killed while it held the lock.
+void sweep_under(const fs::path& file, int fd, const fs::path& directory, const std::string& of) {
+  try {
+    sweep_temporaries(directory, of);
+  } catch (...) {
+    give_back(file, fd);
+    throw;
+  }
 }
 
 fs::path lock_of(const fs::path& directory) { return directory / ".lowrank.lock"; }
@@ -74,7 +85,9 @@ bool in_use(const fs::path& directory) {
 }
 
 DirectoryLock::DirectoryLock(const fs::path& directory)
-    : file_(lock_of(directory)), fd_(take(file_, directory, "choose another folder")) {}
+    : file_(lock_of(directory)), fd_(take(file_, directory, "choose another folder")) {
+  sweep_under(file_, fd_, directory, "");
+}
 
 DirectoryLock::~DirectoryLock() { give_back(file_, fd_); }
 
@@ -82,7 +95,7 @@ OutputLock::OutputLock(const fs::path& output) {
   const fs::path named = without_slash(output);
   file_ = parent_of(named) / fmt::format(".{}.lowrank.lock", short_name(named.filename().string()));
   fd_ = take(file_, named, "choose another name");
-  sweep_temporaries(parent_of(named), named.filename().string());
+  sweep_under(file_, fd_, parent_of(named), named.filename().string());
 }
 
 OutputLock::~OutputLock() { give_back(file_, fd_); }

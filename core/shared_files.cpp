@@ -46,6 +46,7 @@ SharedLock::~SharedLock() {
 }
 
 void place_link(std::string_view target, const fs::path& link) {
+  sweep_forgotten(parent_of(link));
   const fs::path beside = temporary_beside(link);
   if (::symlink(std::string(target).c_str(), beside.c_str()) != 0) throw_write_error(link, errno, 0, 0);
   if (::rename(beside.c_str(), link.c_str()) != 0) {

@@ -1,9 +1,13 @@
 #include "lowrank/core/system.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <ctime>
+#include <mutex>
+#include <set>
 #include <system_error>
 
 #include "lowrank/core/error.h"
@@ -76,6 +80,24 @@ int sweep_temporaries(const fs::path& directory, const std::string& of) {
   }
   if (error) throw_errno("list", directory, error.value());
   return removed;
+}
+
+void sweep_forgotten(const fs::path& directory) {
+  static std::mutex mutex;
+  static std::set<fs::path> done;
+  {
+    const std::lock_guard lock(mutex);
+    if (!done.insert(directory).second) return;
+  }
+  constexpr std::int64_t kDay = 24 * 60 * 60;
+  const std::int64_t now = std::time(nullptr);
+  std::error_code error;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+    if (!is_temporary_name(entry->path().filename().string())) continue;
+    struct stat status {};
+    if (::lstat(entry->path().c_str(), &status) != 0 || S_ISDIR(status.st_mode) || now - status.st_mtime < kDay) continue;
+    ::unlink(entry->path().c_str());
+  }
 }
 
 }  // namespace lowrank::core

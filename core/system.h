@@ -78,6 +78,10 @@ std::string short_name(const std::string& name);
 /// A new name beside `destination` that is_temporary_name knows.
 fs::path temporary_beside(const fs::path& destination);
 
+/// Removes temporary files directly in a folder that nobody has written to for a day: of a cache, where no lock says that their writers are
+/// gone. The first time that this process asks for that folder; what cannot be removed stays.
+void sweep_forgotten(const fs::path& directory);
+
 /// The folder that holds a path ("." for a bare name).
 fs::path parent_of(const fs::path& path);
 

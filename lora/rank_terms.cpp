@@ -129,6 +129,7 @@ Adapter attach_terms(const SlotTable& table, const LoraConfig& like, const std::
     if (alpha != config.lora_alpha) config.alpha_pattern.emplace_back(terms[i].path, alpha);
   }
   config.target_modules = last_segments(kept);
+  std::erase_if(config.target_parameters, [](const std::string& entry) { return entry.ends_with(".weight"); });  // of layers: among these now
   config.exclude_modules = std::vector<std::string>{};
   config.layers_to_transform.reset();
   config.layers_pattern.clear();

@@ -12,7 +12,7 @@ export OMP_NUM_THREADS=1
 if [ "$sanitizer" = threads ]; then
   [ ${#tests[@]} -gt 0 ] || tests=(core formats data kernels train)
   # What LibTorch's libraries do is not seen, so that nothing can be said of it; the suppressions say what is seen of it nonetheless.
-  export TSAN_OPTIONS="ignore_noninstrumented_modules=1:suppressions=$PWD/scripts/tsan.supp"
+  export TSAN_OPTIONS="ignore_noninstrumented_modules=1:allocator_may_return_null=1:suppressions=$PWD/scripts/tsan.supp"
   error='WARNING: ThreadSanitizer'
 else
   [ ${#tests[@]} -gt 0 ] || tests=(kernels lora models eval train device recipes apps)
@@ -32,14 +32,16 @@ for test in "${tests[@]}"; do
     threads,train) preset=tsan-torch cases='*rank*,two workers*,a heartbeat*,a trial of a process*,a signal*,what a trial was*' ;;  # all: hours
     threads,*) preset=tsan-torch OMP_NUM_THREADS=3 ;;
     # Of what ends at a limit of addresses the sanitizer's own 20 TB are the first, of memory its shadow.
-    address,apps) cases="~[slow]~memory's end*" targets=(lowrank-command) ;;
+    address,apps) cases="~[slow]~memory's end*~a batch that cannot*" targets=(lowrank-command) ;;
   esac
   cmake --preset $preset > /dev/null
   cmake --build build-$preset -j "$(nproc)" --target "test_$test" "${targets[@]}" > build-$preset/build.log 2>&1 || { tail -20 build-$preset/build.log; exit 1; }
   log=build-$preset/$test.log
   build-$preset/tests/test_"$test" "$cases" > "$log" 2>&1 || true
   # Bounds of a test may be missed here (sums are rounded otherwise at -O1, memory comes from another allocator): that is said, and no finding.
-  [ -z "${reports:-}" ] || find "$reports" -type f -exec cat {} + -delete >> "$log"
+  for report in "${reports:-/nowhere}"/*; do
+    [ ! -f "$report" ] || { cat "$report" >> "$log" && rm "$report"; }
+  done
   if grep -qE '^(All tests passed|test cases:)' "$log" && ! grep -qE "$error" "$log"; then
     echo "$test: nothing found; $(grep -hE '^(All tests passed|test cases:)' "$log")"
   else

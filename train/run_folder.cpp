@@ -91,7 +91,6 @@ std::unique_ptr<RunFolder> open_run_folder(const fs::path& out, bool resume, boo
   if (resume && overwrite) throw ConfigError("`resume` and `overwrite` contradict each other: give one of them");
   check_inputs(out, overwrite, inputs);
   auto folder = std::make_unique<RunFolder>(out);
-  core::sweep_temporaries(out);
   const fs::path checkpoints = out / "checkpoints";
   core::refuse_link(checkpoints);
   if (fs::is_directory(checkpoints)) {

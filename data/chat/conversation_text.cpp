@@ -195,7 +195,12 @@ std::size_t answer_begin(Renderer& render, std::size_t i, const std::string& tex
     }
   }
   try {
-    begin = common_prefix(render(i, true).text, text);
+    const std::string prompt = render(i, true).text;
+    begin = common_prefix(prompt, text);
+    // Where the text goes another way than the prompt, both may have letters that are the answer's ("Here are my" of a prompt that thinks).
+    const std::string own = begin < prompt.size() ? spoken_text(turn) : "";
+    const std::size_t place = own.empty() ? std::string::npos : text.find(own, common_prefix(render(i, false).text, text));
+    if (place < begin && place + own.size() >= begin) begin = place;
   } catch (const DataError&) {
     // Many templates cannot render what stands before a conversation's first turn: there the content is looked for.
     const std::string own = spoken_text(turn);
@@ -218,7 +223,9 @@ bool continues(Renderer& render, std::size_t i, const std::string& whole, std::s
     return true;  // nothing to compare with: the turn's own content was found
   }
   const std::size_t common = common_prefix(before, whole);
-  return begin >= common && whole.ends_with(before.substr(common));
+  if (begin < common || !whole.ends_with(before.substr(common))) return false;
+  // What the prompt of an answer has behind that is in the whole too.
+  return begin > common || common == before.size() || role_of(render.turns()[i]) != "assistant" || generation_prompt(render, i).empty();
 }
 
 /// Where turn i ends in the whole as a turn that others follow: before the generation prompt of a history that ends
@@ -255,6 +262,25 @@ std::optional<ConversationText> after_rewriting(const std::string& before, std::
     }
   }
   const std::string turn = text.substr(at + shortest);
+  return ConversationText{before + turn, {{before.size(), before.size() + turn.size()}}};
+}
+
+/// The same where blanks alone differ between what the turn before says and the prompt of an answer, which says `own`.
+std::optional<ConversationText> after_other_blanks(const std::string& before, const std::string& said, const std::string& prompt,
+                                                   const std::string& own, const std::string& text) {
+  if (said.empty() || prompt.empty() || own.empty() || !before.ends_with(prompt)) return std::nullopt;
+  const auto gap = [&](std::string_view whole, std::size_t end) -> std::optional<std::string> {
+    const std::size_t at = whole.substr(0, end).rfind(said);
+    if (at == std::string_view::npos) return std::nullopt;
+    std::string between(whole.substr(at + said.size(), end - at - said.size()));
+    std::erase_if(between, [](char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; });
+    return between;
+  };
+  const std::size_t at = text.rfind(prompt), behind = at + prompt.size();
+  if (at == std::string::npos || !jinja::strip(std::string_view(text).substr(behind), nullptr, true, false).starts_with(own)) return std::nullopt;
+  const auto here = gap(text, at), there = gap(before, before.size() - prompt.size());
+  if (!here || here != there) return std::nullopt;
+  const std::string turn = text.substr(behind);
   return ConversationText{before + turn, {{before.size(), before.size() + turn.size()}}};
 }
 
@@ -365,6 +391,7 @@ ConversationTexts conversation_texts(const ChatTemplate& chat_template, const co
       const std::size_t from = said.empty() ? std::string::npos : before.rfind(said);
       const std::size_t least = from != std::string::npos ? before.size() - from : (answers ? generation_prompt(render, i).size() : 0) + 1;
       auto turn = after_rewriting(before, least, text);
+      if (!turn && answers) turn = after_other_blanks(before, said, generation_prompt(render, i), spoken_text(render.turns()[i]), text);
       if (!turn) {
         throw DataError(render.name() + ": where turn " + std::to_string(i + 1) +
                         " of the conversation begins cannot be told, since the template writes what stands before it otherwise behind it; "

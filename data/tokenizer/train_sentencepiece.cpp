@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <sentencepiece_trainer.h>
 
+#include <filesystem>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <unordered_map>
 
 #include "lowrank/core/error.h"
@@ -14,6 +16,8 @@
 #include "lowrank/data/tokenizer/unicode.h"
 
 namespace lowrank::data {
+
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -112,14 +116,20 @@ void train_sentencepiece(const TokenizerTraining& options) {
         fmt::format("a vocabulary of {} tokens; expected {} (special tokens, bytes and one more) to 1000000",
                     options.vocab_size, kFixed + 1));
   }
+  std::error_code none;
+  if (fs::exists(options.out, none) && !(fs::is_directory(options.out, none) && fs::is_empty(options.out, none)))
+    throw ConfigError(fmt::format("`out`: {} is there already; a tokenizer gets a folder of its own: name another", core::printable(options.out.string())));
   const std::string bytes = train(options);
   const SentencePieceModel model = SentencePieceModel::parse(bytes, "the trained model");
-  core::make_folder(options.out);
-  const core::DirectoryLock lock(options.out);
-  core::write_file(options.out / "tokenizer.model", bytes);
-  core::write_file(options.out / "tokenizer.json", llama_tokenizer_json(model));
-  core::write_file(options.out / "tokenizer_config.json", llama_tokenizer_config(model));
-  core::write_file(options.out / "special_tokens_map.json", llama_special_tokens_map(model));
+  core::make_folder(fs::absolute(options.out).lexically_normal().parent_path());
+  const core::OutputLock lock(options.out);
+  core::StagedDirectory staged(options.out);
+  const fs::path& place = staged.path();
+  core::write_file(place / "tokenizer.model", bytes);
+  core::write_file(place / "tokenizer.json", llama_tokenizer_json(model));
+  core::write_file(place / "tokenizer_config.json", llama_tokenizer_config(model));
+  core::write_file(place / "special_tokens_map.json", llama_special_tokens_map(model));
+  staged.commit();
 }
 
 }  // namespace lowrank::data

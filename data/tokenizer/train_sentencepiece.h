@@ -10,7 +10,7 @@ namespace lowrank::data {
 
 struct TokenizerTraining {
   std::vector<std::filesystem::path> files;  // UTF-8 text
-  std::filesystem::path out;  // folder for tokenizer.model, tokenizer.json and the two small files beside them
+  std::filesystem::path out;  // folder that is made, at once, of tokenizer.model, tokenizer.json and the two small files beside them
   int vocab_size = 4096;
   std::uint64_t seed = 42;
 };

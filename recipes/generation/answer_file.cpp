@@ -138,7 +138,7 @@ class Answering {
     }
     data::TurnReader reader(*speaker.layout);
     try {
-      const data::Asked asked = data::asked_by({row.row, row.where}, reader, speaker.layout->has_template());
+      const data::Asked asked = data::asked_by({row.asked(), row.where}, reader, speaker.layout->has_template());
       if (!asked.conversation) return speaker.tokenizer->encode(asked.text);
       conversations_ = true;
       return data::conversation_prompt_ids(*speaker.tokenizer, *speaker.layout, *asked.conversation);
@@ -220,6 +220,8 @@ AnswerFileResult answer_file(const AnswerFileSpec& spec, Observer& observer) {
   const std::vector<PromptRow> rows = read_prompts(spec.input, spec.map.get(), &notes);
   for (const std::string& note : notes) observer.note(note);
   const core::OutputLock lock(spec.output);
+  const fs::path beside = unfinished(fs::absolute(spec.output));
+  core::sweep_temporaries(beside.parent_path(), beside.filename().string());  // ours too
   const Answered before = begin_output(spec, rows);
   AnswerFileResult result;
   result.prompts = static_cast<std::int64_t>(rows.size());

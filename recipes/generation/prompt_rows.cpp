@@ -92,8 +92,16 @@ std::vector<PromptRow> read_prompts(const std::filesystem::path& input, const da
       continue;
     }
     const data::RowFileFacts facts = data::for_each_row(source, [&](const core::JsonView& view, std::uint64_t) {
+      if (map == nullptr) {
+        rows.push_back(row_of(view, reading));
+        return;
+      }
       const Json row = data::with_columns(map, view);
-      rows.push_back(row_of({row, view.where()}, reading));
+      PromptRow mapped = row_of({row, view.where()}, reading);
+      mapped.mapped = std::move(mapped.row);
+      bool faults = false;
+      mapped.row = data::without_faults(view.raw(), faults);  // what is carried through is the row as it came
+      rows.push_back(std::move(mapped));
     });
     said.insert(said.end(), facts.notes.begin(), facts.notes.end());
   }

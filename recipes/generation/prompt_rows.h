@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,8 @@ struct PromptRow {
   bool turns = false;   // a conversation: `row` has its turns, of which the next is asked for
   std::string adapter;  // the name at "adapter", empty without one
   std::string where;    // "prompts.jsonl line 3"
+  std::optional<core::Json> mapped = std::nullopt;  // the row with the columns of a map
+  const core::Json& asked() const { return mapped ? *mapped : row; }
 };
 
 /// The rows of a file of rows with the columns that `map` adds (null: none), or the lines of a text that are not blank.

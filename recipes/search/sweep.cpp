@@ -273,7 +273,6 @@ class Sweep {
           [this](std::int64_t number) { return folder_of(number); });
     }
     lock_ = std::make_unique<core::DirectoryLock>(out_);
-    core::sweep_temporaries(out_);
     if (run.overwrite) {
       for (const char* name : {"sweep.json", "trials.jsonl", "best.json", "report.html"}) fs::remove(out_ / name);
       fs::remove_all(out_ / "trials");

@@ -54,6 +54,10 @@ bool ForeignConverter::of_data(const std::string& key, const Json& value) {
     if (is_off(value)) set("train-on-prompt", true);
     return true;
   }
+  if (key == "completion_only_loss" && is("TRL") && value.is_boolean()) {
+    if (is_off(value)) set("train-on-prompt", true);
+    return true;
+  }
   static const std::map<std::string, std::string> features = {{"prompt_feature", "prompt"}, {"completion_feature", "completion"},
                                                               {"text_feature", "text"},     {"chat_feature", "messages"},
                                                               {"dataset_text_field", "text"}};

@@ -22,7 +22,11 @@ void ForeignConverter::defaults() {
       missing("targets", "q_proj,v_proj");
     }
     missing("lr", ppo ? 3e-6 : result_.verb == "align dpo" ? 1e-6 : result_.verb == "align reward" ? 1e-4 : 2e-5);
-    if (!ppo) missing("seq-len", 1024);
+    if (const auto length = file_.find("max_length"); length != file_.end() && length->is_null()) {
+      leave("max_length", "nothing is cut there; here `seq-len` is the length beyond which rows are");
+    } else if (!ppo) {
+      missing("seq-len", 1024);
+    }
     missing("num-mini-batches", 1);
     if (result_.verb == "finetune" && find("assistant_only_loss") == nullptr) learns_all_turns("assistant_only_loss (not given)");
   }

@@ -305,7 +305,17 @@ TEST_CASE("prompts are read from the rows that finetune learns from", "[e2e]") {
   CHECK(rows[0]["generated"] == place.text_of("Who ran?\n"));
   CHECK(rows[0]["answer"] == "Tom");
   CHECK(rows[1]["generated"] == place.text_of(alpaca));
+  // Columns of other names are asked for, and carried through as they came.
+  write_text(place.input, lines({{{"q", "Once"}, {"prompt", "of another"}}, {{"q", "Tom"}}}));
+  REQUIRE(run(place.command({"--overwrite", "--columns", "prompt=q"})).exit == 0);
+  rows = rows_of(read_text(place.output));
+  CHECK(rows[0]["prompt"] == "of another");
+  CHECK_FALSE(rows[1].contains("prompt"));
+  CHECK(rows[1]["generated"] == place.text_of("Tom"));
+  CHECK(run(place.command({"--resume", "--columns", "prompt=q"})).exit == 0);
   // A task lays the bare text out.
+  write_text(place.input, lines({{{"question", "Who ran?"}, {"answer", "Tom"}},
+                                 {{"instruction", "Say who."}, {"input", "Tom ran."}, {"output", "Tom"}}}));
   REQUIRE(run(place.command({"--overwrite", "--task", "answer"})).exit == 0);
   rows = rows_of(read_text(place.output));
   CHECK(rows[0]["generated"] == place.text_of("Who ran?", {"--task", "answer"}));

@@ -396,6 +396,12 @@ TEST_CASE("what other tools' files say of method, losses and sizes keeps its mea
       {mlx + "resume_adapter_file: ad/adapters.safetensors\nlora_parameters: {rank: 4, scale: 2.0, dropout: 0.0}\n",
        {"adapter: ad\n", "#   lora_parameters: the adapter ad brings it"}, {"\nrank:", "\nalpha:", "safetensors"}},
       {mlx + "resume_adapter_file: adapters.safetensors\n", {"adapter: .\n"}, {"\nrank:"}},
+      {trl + "use_peft: true\ncompletion_only_loss: false\n", {"train-on-prompt: true"}, {"#   completion_only_loss"}},
+      {trl + "use_peft: true\ncompletion_only_loss: true\n", {}, {"completion_only_loss", "train-on-prompt"}},
+      {"model_name_or_path: m\ndataset_name: a.jsonl\nuse_peft: true\nmax_length: null\n", {"#   max_length: nothing is cut there"}, {"seq-len:"}},
+      {trl + "use_peft: true\nlora_target_parameters: [mlp.experts.down_proj]\n", {"target-parameters: mlp.experts.down_proj"}, {"#   lora_target_parameters"}},
+      {"model_name_or_path: m\nfinetuning_type: lora\ndataset: a.jsonl\ntemplate: x\ndisable_shuffling: true\n", {"no-shuffle: true"}, {"#   disable_shuffling"}},
+      {axolotl + "adapter: lora\npeft_init_lora_weights: pissa\n", {"init: pissa"}, {"#   peft_init"}},
       {trl + "lora_r: 16\n", {"method: full", "#   lora_r: of an adapter, and use_peft (not given) trains all weights"}, {"\nrank:"}},
       {"model_name: m\nper_device_train_batch_size: 2\nr: 16\nlora_alpha: 16\noutput_dir: o\nlearning_rate: 2e-4\n", {"model: m", "rank: 16"}, {"method: full"}},
       // Prompts of one's own.

@@ -266,6 +266,22 @@ TEST_CASE("a TMPDIR that is no folder is passed over", "[unit]") {
   CHECK(text == "through");
 }
 
+TEST_CASE("what nobody has written to for a day is swept by the next write beside it, and nothing younger", "[unit]") {
+  const TempDir dir;
+  const auto aged = [&](const char* name, bool link) {
+    link ? fs::create_symlink("nowhere", dir / name) : write_text(dir / name, "half");
+    const timespec times[2] = {{::time(nullptr) - 2 * 86'400, 0}, {::time(nullptr) - 2 * 86'400, 0}};
+    REQUIRE(::utimensat(AT_FDCWD, (dir / name).c_str(), times, AT_SYMLINK_NOFOLLOW) == 0);
+  };
+  aged(".a.json.tmp-1-2", false);
+  aged(".main.tmp-1-3", true);
+  aged(".of the user", false);
+  write_text(dir / ".b.json.tmp-1-2", "half");
+  fs::create_directory(dir / ".c.tmp-1-2");
+  lowrank::core::write_file(dir / "f", "whole");
+  CHECK(names_in(dir.path()) == std::set<std::string>{".b.json.tmp-1-2", ".c.tmp-1-2", ".of the user", "f"});
+}
+
 TEST_CASE("a folder has one holder, who is named", "[unit]") {
   const TempDir dir;
   {
@@ -281,6 +297,7 @@ TEST_CASE("a folder has one holder, who is named", "[unit]") {
   const pid_t child = ::fork();
   if (child == 0) {
     const DirectoryLock lock(dir.path());
+    write_text(dir / ".page.html.tmp-1-2", "half");
     (void)!::write(ready[1], "x", 1);
     while (true) ::pause();
   }
@@ -290,7 +307,9 @@ TEST_CASE("a folder has one holder, who is named", "[unit]") {
   ::kill(child, SIGKILL);
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(fs::exists(dir / ".page.html.tmp-1-2"));  // not the other's to take away
   CHECK_NOTHROW(DirectoryLock(dir.path()));
+  CHECK(names_in(dir.path()).empty());
   ::close(ready[0]);
   ::close(ready[1]);
 }

@@ -117,6 +117,33 @@ TEST_CASE("where the template rewrites the past, each turn is learned as inferen
                               "think>\n\n[B<|end|>\n]"});
 }
 
+TEST_CASE("an answer that begins with the letters of a prompt that it does not have is learned from its first", "[unit]") {
+  const std::string thinks =
+      "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
+      "{% if add_generation_prompt %}<|assistant|>\nHere are my reasoning steps:\n{% endif %}";
+  const auto learned = [&](const std::string& answer) {
+    return shown(laid_out(thinks, conversation(R"([{"role": "user", "content": "Here are my"}, {"role": "assistant", "content": ")" + answer +
+                                               R"("}, {"role": "user", "content": "b?"}, {"role": "assistant", "content": "He"}])")));
+  };
+  for (const std::string answer : {"Here are my pictures.", "Hello there.", "Yes.", "Here are my"}) {
+    CHECK(learned(answer) == Shown{"<|user|>\nHere are my<|end|>\n<|assistant|>\n[" + answer + "<|end|>\n]<|user|>\nb?<|end|>\n<|assistant|>\n[He<|end|>\n]"});
+  }
+}
+
+TEST_CASE("an answer is found where blanks before its prompt are written otherwise with it", "[unit]") {
+  // As Hermes: a result of a tool is followed by a line's end only where a turn comes after it.
+  const std::string hermes =
+      "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% if m.role == 'tool' %}</result>{% if not loop.last %}{{ '\\n' }}{% endif %}{% endif %}<|end|>{% endfor %}"
+      "{% if add_generation_prompt %}<|assistant|>{% endif %}";
+  const Conversation c = conversation(R"([{"role": "user", "content": "21?"}, {"role": "assistant", "content": "call"},
+                                          {"role": "tool", "content": "21"}, {"role": "assistant", "content": "Yes it is."}])");
+  const std::string last = "<|user|>21?<|end|><|assistant|>call<|end|><|tool|>21</result><|end|><|assistant|>[Yes it is.<|end|>]";
+  CHECK(shown(laid_out(hermes, c)) == Shown{"<|user|>21?<|end|><|assistant|>[call<|end|>]", last});
+  data::ChatOptions options;
+  options.loss_on = data::LossOn::kLast;
+  CHECK(shown(laid_out(hermes, c, options)) == Shown{last});
+}
+
 TEST_CASE("where the past before an answer is rewritten with it, the turns between are not learned", "[unit]") {
   // As gpt-oss: thoughts beside a call are shown until the answer comes, and dropped then.
   const std::string harmony =

@@ -51,10 +51,11 @@ TEST_CASE("a trained tokenizer loads, and its two files give the same ids", "[un
   // Digits stay apart.
   CHECK(json->encode("37", false).size() >= 3);
 
-  options.out = dir / "again";
+  CHECK_THROWS_WITH(train_sentencepiece(options), Catch::Matchers::Contains("is there already"));
+  options.out = dir / "below/again/";  // made with the folder above it
   train_sentencepiece(options);
   for (const char* file : {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}) {
-    CHECK(read_text(dir.path() / "out" / file) == read_text(dir.path() / "again" / file));
+    CHECK(read_text(dir.path() / "out" / file) == read_text(dir.path() / "below/again" / file));
   }
 }
 
