@@ -157,22 +157,33 @@ std::optional<TokenId> ChatLayout::turn_end(const Tokenizer& tokenizer) const {
   const auto content = [&](const char* text) {
     return parts_only_ ? Json::array({{{"type", "text"}, {"text", text}}}) : Json(text);
   };
-  Conversation conversation;
-  conversation.turns = Json::array({question(content("Q")), {{"role", "assistant"}, {"content", content(kNeedle)}}});
-  try {
-    const std::string text =
-        template_->render(conversation_variables(special_tokens_, conversation, options_), options_.date).text;
-    const std::size_t answer = text.rfind(kNeedle);
-    if (answer == std::string::npos) return std::nullopt;
-    for (const TokenId id : tokenizer.encode(text.substr(answer + std::string_view(kNeedle).size()), false)) {
-      if (tokenizer.is_special(id)) return id;
-      // Text that is not blank before any special token: the turn is ended by that.
-      const std::string token = tokenizer.decode(std::array{id});
-      if (token.find_first_not_of(" \t\r\n") != std::string::npos) return std::nullopt;
+  // The special tokens that follow an answer, up to text that is not blank.
+  const auto behind = [&](bool goes_on) {
+    Conversation conversation;
+    conversation.turns = Json::array({question(content("Q")), {{"role", "assistant"}, {"content", content(kNeedle)}}});
+    if (goes_on) conversation.turns.push_back(question(content("Q")));
+    std::vector<TokenId> found;
+    try {
+      const std::string text = template_->render(conversation_variables(special_tokens_, conversation, options_), options_.date).text;
+      const std::size_t answer = text.rfind(kNeedle);
+      if (answer == std::string::npos) return found;
+      for (const TokenId id : tokenizer.encode(text.substr(answer + std::string_view(kNeedle).size()), false)) {
+        if (tokenizer.is_special(id)) {
+          found.push_back(id);
+        } else if (tokenizer.decode(std::array{id}).find_first_not_of(" \t\r\n") != std::string::npos) {
+          break;  // where it is the first, the turn is ended by that
+        }
+      }
+    } catch (const DataError&) {
     }
-  } catch (const DataError&) {
-  }
-  return std::nullopt;
+    return found;
+  };
+  const std::vector<TokenId> last = behind(false);
+  if (last.empty()) return std::nullopt;
+  // A part of a turn may have an end of its own before the turn's (Command R7B), and a text one behind its last turn (Phi-3).
+  const std::vector<TokenId> within = behind(true);
+  if (tokenizer.eos() && std::find(within.begin(), within.end(), *tokenizer.eos()) != within.end()) return tokenizer.eos();
+  return last.front();
 }
 
 std::string ChatLayout::identity() const {

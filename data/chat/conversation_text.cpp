@@ -116,6 +116,11 @@ class Renderer {
 
   const core::Json& turns() const { return turns_; }
   const std::string& name() const { return template_.name(); }
+  /// The token that ends a text, as the template knows it; empty: none.
+  std::string end_of_text() const {
+    const auto token = variables_.find("eos_token");
+    return token != variables_.end() && token->is_string() ? token->get<std::string>() : "";
+  }
 
  private:
   const ChatTemplate& template_;
@@ -243,6 +248,17 @@ std::size_t end_in_history(Renderer& render, std::size_t i, const std::string& w
   }
 }
 
+/// Where an answer at [begin, end) ends of which a template that always writes its prompt has written what follows as well (Command R7B):
+/// behind the token at which a model stops.
+std::size_t without_next_prompt(Renderer& render, std::size_t i, const std::string& text, std::size_t begin, std::size_t end) {
+  const std::string stop = render.end_of_text();
+  if (stop.empty() || role_of(render.turns()[i]) != "assistant" || !generation_prompt(render, i).empty()) return end;
+  const std::size_t at = text.find(stop, begin);
+  if (at == std::string::npos || at + stop.size() >= end) return end;
+  const std::string_view rest = std::string_view(text).substr(at + stop.size(), end - at - stop.size());
+  return jinja::strip(rest, nullptr, true, true).empty() ? end : at + stop.size();
+}
+
 /// A turn where `text`, which ends with it, tells what stood before otherwise than `before` did, which ends where the turn begins
 /// (templates drop earlier thoughts as a conversation goes on): what stood there, and the turn. The longest end of `before` that the text has
 /// is where the turn begins; it has at least `least` characters. Nothing where it is not found.
@@ -301,6 +317,7 @@ std::optional<std::vector<ChatSpan>> by_prefixes(Renderer& render, const std::st
     }
     const std::size_t begin = answer_begin(render, i, whole, behind);
     if (begin > end || !continues(render, i, whole, begin)) return std::nullopt;
+    end = without_next_prompt(render, i, whole, begin, end);
     if (begin < end) spans.push_back({begin, end});
     behind = end;
   }
@@ -402,7 +419,7 @@ ConversationTexts conversation_texts(const ChatTemplate& chat_template, const co
       continue;
     }
     std::vector<ChatSpan> spans;
-    if (begin < end) spans.push_back({begin, end});
+    if (begin < end) spans.push_back({begin, without_next_prompt(render, i, text, begin, end)});
     out.texts.push_back({std::move(text), std::move(spans)});
   }
   return out;

@@ -397,7 +397,7 @@ TEST_CASE("what other tools' files say of method, losses and sizes keeps its mea
        {"adapter: ad\n", "#   lora_parameters: the adapter ad brings it"}, {"\nrank:", "\nalpha:", "safetensors"}},
       {mlx + "resume_adapter_file: adapters.safetensors\n", {"adapter: .\n"}, {"\nrank:"}},
       {trl + "use_peft: true\ncompletion_only_loss: false\n", {"train-on-prompt: true"}, {"#   completion_only_loss"}},
-      {trl + "use_peft: true\ncompletion_only_loss: true\n", {}, {"completion_only_loss", "train-on-prompt"}},
+      {trl + "use_peft: true\ncompletion_only_loss: true\n", {}, {"#   completion_only_loss", "train-on-prompt: true"}},
       {"model_name_or_path: m\ndataset_name: a.jsonl\nuse_peft: true\nmax_length: null\n", {"#   max_length: nothing is cut there"}, {"seq-len:"}},
       {trl + "use_peft: true\nlora_target_parameters: [mlp.experts.down_proj]\n", {"target-parameters: mlp.experts.down_proj"}, {"#   lora_target_parameters"}},
       {"model_name_or_path: m\nfinetuning_type: lora\ndataset: a.jsonl\ntemplate: x\ndisable_shuffling: true\n", {"no-shuffle: true"}, {"#   disable_shuffling"}},

@@ -130,6 +130,22 @@ TEST_CASE("an answer that begins with the letters of a prompt that it does not h
   }
 }
 
+TEST_CASE("a template that always writes its prompt has none of it learned", "[unit]") {
+  const std::string always =  // as Command R7B
+      "{% for m in messages %}<|turn|><|{{ m.role }}|>{{ m.content }}{{ eos_token }}{% endfor %}<|turn|><|assistant|><|think|>";
+  const Conversation c = conversation(R"([{"role": "user", "content": "a?"}, {"role": "assistant", "content": "A"},
+                                          {"role": "user", "content": "b?"}, {"role": "assistant", "content": "B"}])");
+  for (const std::string& text : shown(laid_out(always, c))) {
+    INFO(text);
+    CHECK(contains(text, "B</s>]"));
+    CHECK_FALSE(contains(text, "</s><|turn|>]"));
+    CHECK_FALSE(contains(text, "<|think|>]"));
+  }
+  const std::string bare = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}\n{% endfor %}";
+  CHECK(shown(laid_out(bare, conversation(kTwoAnswers))) ==
+        Shown{"user: a?</s>\n[assistant: A</s>\n]user: b?</s>\n[assistant: B</s>\n]"});
+}
+
 TEST_CASE("an answer is found where blanks before its prompt are written otherwise with it", "[unit]") {
   // As Hermes: a result of a tool is followed by a line's end only where a turn comes after it.
   const std::string hermes =
