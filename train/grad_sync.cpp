@@ -28,6 +28,8 @@ std::vector<double> gather(GradSync& sync, const std::vector<double>& own) {
   if (!own.empty()) std::memcpy(bytes.data(), own.data(), bytes.size());
   std::vector<double> all;
   for (const std::string& part : sync.gather(bytes)) {
+    if (part.size() % sizeof(double) != 0)
+      throw ConfigError("a rank sent something else than the numbers that are expected here: start all ranks with the same command and program");
     const std::size_t before = all.size();
     all.resize(before + part.size() / sizeof(double));
     if (!part.empty()) std::memcpy(all.data() + before, part.data(), part.size());

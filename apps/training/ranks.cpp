@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -60,11 +62,28 @@ std::unique_ptr<train::RankGroup> meet_all(const Options& options, const train::
   awaited = false;
   how.timeout = options.number(kTimeout);
   how.meet_within = std::max(how.meet_within, how.timeout);
-  if (const char* within = std::getenv("LOWRANK_MEET_WITHIN")) how.meet_within = std::max(1.0, core::read_double(within));
+  if (const char* within = std::getenv("LOWRANK_MEET_WITHIN")) {
+    const core::Json seconds = recipes::parse_value(option_rank_timeout(), within, "LOWRANK_MEET_WITHIN in the environment");
+    how.meet_within = seconds.get<double>();
+  }
   std::unique_ptr<train::RankGroup> all = train::join(launch, how);
   started = all->peers();
   own_rank = static_cast<std::size_t>(launch.rank);
   return all;
+}
+
+/// Ranks of other commands would take what these send each other for something else. Paths are not compared: copies of a file may lie
+/// elsewhere, and what they hold is compared when it was read.
+void require_same_command(const Options& options) {
+  static const std::set<std::string> own = {"threads", "quiet", "plain", "json", "follow-links", kTimeout};
+  train::require_equal(*group, {{"command", options.verb().name}});
+  core::Json asked = core::Json::object();
+  for (const OptionSpec& option : options.verb().options) {
+    const bool text = option.type == OptionType::kText || option.type == OptionType::kTexts;
+    if (own.count(option.name) != 0 || (text && option.choices.empty())) continue;
+    if (options.has(option.name)) asked["--" + option.name] = options.value(option.name);
+  }
+  train::require_equal(*group, asked);
 }
 
 /// The `size` of a launch that work together with this one.
@@ -132,6 +151,7 @@ train::GradSync* join_ranks(const Options& options, const Console& console) {
   if (!launch) return nullptr;
   train::JoinOptions how;
   group = meet_all(options, *launch, how);
+  require_same_command(options);
   console.line(fmt::format("rank {} of {} over {}, started by {}", launch->rank, launch->ranks, group->engine(),
                            launch->text()));
   say_threads(options, console);

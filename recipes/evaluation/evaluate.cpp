@@ -6,15 +6,18 @@
 #include <numeric>
 
 #include "lowrank/core/error.h"
+#include "lowrank/core/files.h"
 #include "lowrank/core/plural.h"
 #include "lowrank/core/progress_scope.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/shots.h"
 #include "lowrank/lora/delta_scale.h"
+#include "lowrank/lora/mlx_adapter.h"
 #include "lowrank/recipes/evaluation/named_paths.h"
 #include "lowrank/recipes/run/chat_files.h"
 #include "lowrank/recipes/run/opened.h"
 #include "lowrank/recipes/run/run_data.h"
+#include "lowrank/recipes/run/shared_base.h"
 #include "lowrank/recipes/run/shares.h"
 #include "lowrank/recipes/spec/settings.h"
 #include "lowrank/train/sequences.h"
@@ -211,6 +214,23 @@ models::LoadOptions loading_of(const EvaluateSpec& spec, const Fields& fields, O
   return load;
 }
 
+void require_same(train::GradSync& sync, const models::LoadedModel& model, const std::filesystem::path& adapter,
+                  const std::vector<std::pair<std::string, const data::ReadReport*>>& data, Observer& observer) {
+  if (sync.ranks() == 1) return;
+  Json facts = {{"adapter's weights", nullptr}};
+  train::together(sync, [&] {
+    std::vector<std::filesystem::path> files;
+    for (const auto& file : model.weights.files()) files.push_back(file->path());
+    facts["base model's weights"] = model.coded.sha256.empty() ? hash_files(files, &observer) : model.coded.sha256;
+    if (!adapter.empty()) facts["adapter's weights"] = core::sha256_file(lora::adapter_weights(adapter));
+    for (const auto& [name, report] : data) {
+      facts[name + " data"] = report->sha256;
+      facts["learned tokens of " + name] = report->learned_tokens;
+    }
+  });
+  train::require_equal(sync, facts);
+}
+
 kernels::Runtime begin(const EvaluateSpec& spec, const Fields& fields) {
   fields.check();
   kernels::Runtime runtime = kernels::runtime();
@@ -246,6 +266,9 @@ EvaluateResult evaluate(const EvaluateSpec& asked, EvaluationObserver& observer)
   const data::DataOptions reading = reading_of(spec, fields, opened.model, opened.adapter_path);
   for (const NamedPaths& one : named)
     sets.push_back({one.name, one.named, data::load(one.paths, opened.tokenizer(), reading, &observer), {}, {}});
+  std::vector<std::pair<std::string, const data::ReadReport*>> read;
+  for (const EvaluatedSet& set : sets) read.emplace_back(set.name, &set.data.report);
+  require_same(sync, opened.model, opened.adapter_path, read, observer);
   const std::int64_t context = show_shots(spec, fields, sets, opened, reading, observer);
   if (spec.frontier && !opened.adapter) fields.fail("frontier", "scales an adapter's update; give `adapter`");
   Rows facts = describe(opened);

@@ -49,6 +49,9 @@ void describe(Fields& table, EvaluateSpec& spec);
 using Rows = std::vector<std::pair<std::string, std::string>>;
 /// How the models are loaded; what is to be said of that before the measuring begins goes to `remarks`.
 models::LoadOptions loading_of(const EvaluateSpec& spec, const Fields& fields, Observer& observer, Rows& remarks);
+/// Of several ranks: ConfigError where one has another base, adapter (its folder; empty: none) or data, by their bytes.
+void require_same(train::GradSync& sync, const models::LoadedModel& model, const std::filesystem::path& adapter,
+                  const std::vector<std::pair<std::string, const data::ReadReport*>>& data, Observer& observer);
 /// Checks the fields; what the spec runs under.
 kernels::Runtime begin(const EvaluateSpec& spec, const Fields& fields);
 /// `adapter`: whose template, where it has one, goes before the model's; empty: none.

@@ -94,6 +94,9 @@ LabelsResult evaluate_labels(const EvaluateSpec& asked, EvaluationObserver& obse
     result.sets.push_back({named.name, named.named, {}, accuracy_of_one(counts, static_cast<std::size_t>(most))});
     facts.emplace_back(named.name, class_counts(judge.labels, counts));
   }
+  std::vector<std::pair<std::string, const data::ReadReport*>> read;
+  for (std::size_t i = 0; i < texts.size(); ++i) read.emplace_back(result.sets[i].name, &texts[i].texts.report);
+  require_same(sync, opened.model, judge.adapter ? judge.adapter->directory() : std::filesystem::path(), read, observer);
   observer.on_facts(facts);
   Json json = {{"sets", Json::object()}};
   for (std::size_t i = 0; i < texts.size(); ++i) {

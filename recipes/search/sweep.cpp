@@ -410,7 +410,7 @@ class Sweep {
       if (error.kind() != ErrorKind::kConfig)
         throw Error(error.kind(), fmt::format("trial {} ({}): {}", number, words(assignment), error.what()));
       // So is a combination that can't be; but the first trial's error may well lie in what is the same for all.
-      if (trials().empty()) {
+      if (number == 0 && trials().empty()) {
         throw ConfigError(
             fmt::format("the first trial ({}): {} (of a combination that can't be: a `when:` in {} leaves it out)",
                         words(assignment), error.what(), spec_.space_name));

@@ -292,6 +292,18 @@ def faults(r):
         r.finish(out, r.by_hand(r.arguments(out, *LONG, "--resume"), 2))
         check("and the run goes on to the same bytes", r.digest(out) == r.digest(whole))
     refusals(r)
+    text, longer = r.work / "one" / "held.txt", r.work / "two" / "held.txt"
+    for path, words in ((text, "Once upon a time. "), (longer, "There was a dog. ")):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(words * 60)
+    measured = ["evaluate", r.arguments("unused")[1], "--data"]
+    for what, own, others, named in (("options", [*measured, str(text), "--seq-len", "64"], [*measured, str(text), "--seq-len", "32"], "--seq-len: 64 on rank 0, 32 on rank 1"),
+                                     ("text", [*measured, str(text)], [*measured, str(longer)], "data: "),
+                                     ("verb", r.arguments("unused"), [*measured, str(text)], "command: finetune on rank 0, evaluate on rank 1"),
+                                     ("base over ranks", r.arguments("unused", "--shard-base", "always"), r.arguments("unused"), "--shard-base: always on rank 0"),
+                                     ("kind of run", r.arguments("unused"), r.arguments("unused", "--dry-run"), "--dry-run: false on rank 0")):
+        _, errors = r.finish("unused", r.by_hand(lambda rank: others if rank == 1 else own, 2), expect=2)
+        check(f"another {what} on a rank is found at the start", "rank 1 (" in errors and named in errors and errors.count("error:") == 1, errors.strip()[-200:])
     other = r.work / "other.jsonl"
     other.write_text(r.data.read_text().replace("What is 3 ", "What is 4 "))
     processes = r.by_hand(lambda rank: r.arguments("differs", data=other if rank == 1 else None), 2)

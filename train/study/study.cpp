@@ -4,8 +4,10 @@
 #include <sys/vfs.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/json_text.h"
@@ -20,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 using core::Json;
 
+constexpr int kTries = 50;  // a tenth of a second apart, for another process to make its tables
 constexpr const char* kOwner = "lowrank:owner";
 constexpr const char* kIdentity = "lowrank:identity";
 constexpr const char* kSteps = "lowrank:steps";
@@ -91,23 +94,31 @@ fs::path study_file(const std::string& storage) {
 
 Study::Study(StudyOptions options, const SearchSpace& space, const Json& identity)
     : options_(with_owner(std::move(options))), space_(space), database_(options_.file) {
-  database_.alone([&] {
-    make_tables();
-    join(identity);
-  });
+  bool joined = false;
+  for (int tried = 1; !joined; ++tried) {
+    database_.alone([&] {
+      if (!make_tables(/*waits=*/tried < kTries)) return;
+      join(identity);
+      joined = true;
+    });
+    if (!joined) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
 }
 
-void Study::make_tables() {
+bool Study::make_tables(bool waits) {
   const auto tables = database_.run("SELECT name FROM sqlite_master WHERE type = 'table'");
   if (tables.empty()) {
     for (const char* const statement : kTables) database_.run(statement);
     database_.run("INSERT INTO version_info VALUES (1, ?, ?)", {kSchemaNumber, "3.2.0"});
     database_.run("INSERT INTO alembic_version VALUES (?)", {kSchema});
-    return;
+    return true;
   }
   const bool optuna = std::any_of(tables.begin(), tables.end(), [](const auto& row) { return row[0] == "alembic_version"; });
   const auto version = optuna ? database_.run("SELECT version_num FROM alembic_version") : std::vector<Database::Row>{};
-  if (!version.empty() && version[0][0] == kSchema) return;
+  if (!version.empty() && version[0][0] == kSchema) return true;
+  // Python's Optuna makes one table after another, and says their version last.
+  const bool begun = std::any_of(tables.begin(), tables.end(), [](const auto& row) { return row[0] == "studies" || row[0] == "alembic_version"; });
+  if (waits && begun && version.empty()) return false;
   throw ConfigError(fmt::format(
       "{}: expected tables of Optuna's schema {} (Optuna 3.2 to 5.0), found {}; name another file, or, for a study of "
       "an older Optuna, run `optuna storage upgrade`",

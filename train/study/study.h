@@ -79,7 +79,8 @@ class Study {
   const StudyOptions& options() const { return options_; }
 
  private:
-  void make_tables();
+  /// False where another process is making them: to be asked for again.
+  bool make_tables(bool waits);
   void join(const core::Json& identity);
   core::Json attribute(const char* table, std::int64_t id, const std::string& key);
   void set_attribute(const char* table, std::int64_t id, const std::string& key, const core::Json& value);
