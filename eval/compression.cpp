@@ -12,6 +12,7 @@
 #include "lowrank/kernels/aten.h"
 #include "lowrank/kernels/host.h"
 #include "lowrank/kernels/rows.h"
+#include "lowrank/lora/peft_names.h"
 #include "lowrank/models/generate.h"
 
 namespace lowrank::eval {
@@ -41,6 +42,14 @@ class Probe {
 };
 
 lora::SlotTable table_of(const models::DecoderImpl& decoder) { return decoder.slot_table(); }
+
+/// As the layers stand in the model, and so in an adapter that is attached: in one that was read, those that target_parameters names are last.
+std::vector<lora::RankTerms> in_order(std::vector<lora::RankTerms> terms, const lora::SlotTable& table) {
+  const std::vector<std::string> paths = lora::slot_paths(table);
+  const auto place = [&](const lora::RankTerms& one) { return std::find(paths.begin(), paths.end(), one.path) - paths.begin(); };
+  std::stable_sort(terms.begin(), terms.end(), [&](const auto& a, const auto& b) { return place(a) < place(b); });
+  return terms;
+}
 
 std::vector<std::int64_t> all_ranks(const std::vector<lora::RankTerms>& terms) {
   std::vector<std::int64_t> ranks;
@@ -98,8 +107,9 @@ lora::Curvature curvature_of(const Moments& sums, std::int64_t tokens) {
 std::vector<lora::RankTerms> terms_by_divergence(models::DecoderImpl& decoder, lora::Adapter& adapter,
                                                  const data::Dataset& data, std::uint64_t seed,
                                                  core::ProgressObserver* progress) {
-  std::vector<lora::RankTerms> terms = lora::rank_terms(adapter);
-  Probe probe(lora::attach_terms(table_of(decoder), adapter.config(), terms, all_ranks(terms), kProbe), adapter);
+  const lora::SlotTable table = table_of(decoder);
+  std::vector<lora::RankTerms> terms = in_order(lora::rank_terms(adapter), table);
+  Probe probe(lora::attach_terms(table, adapter.config(), terms, all_ranks(terms), kProbe), adapter);
   std::vector<Moments> moments;
   for (std::size_t i = 0; i < terms.size(); ++i) {
     const lora::LoraMatrices& lora = probe.adapter().at(probe.adapter().slots()[i]);

@@ -18,12 +18,16 @@ struct Setting {
   models::Decoder decoder = models::random_decoder(tiny_config(), 5, false);
   lora::Adapter adapter;
 
-  explicit Setting(bool dora = false) : adapter(attach(dora)) {}
-  lora::Adapter attach(bool dora) {
+  explicit Setting(bool dora = false) : Setting(config_of(dora)) {}
+  explicit Setting(const lora::LoraConfig& config) : adapter(attach(config)) {}
+  static lora::LoraConfig config_of(bool dora) {
     lora::LoraConfig config;
     config.r = 8;
     config.lora_alpha = 16;
     config.use_dora = dora;
+    return config;
+  }
+  lora::Adapter attach(const lora::LoraConfig& config) {
     lora::Adapter made = lora::attach(decoder->slot_table(), config);
     const torch::NoGradGuard no_grad;
     torch::manual_seed(2);
@@ -60,6 +64,17 @@ TEST_CASE("an adapter of all its terms diverges by nothing, the base by the whol
   CHECK(whole.mean > 1e-3);
   CHECK(whole.upper > whole.mean);
   for (const auto& slot : s.adapter.slots()) CHECK(slot->enabled());  // as it was
+}
+
+TEST_CASE("layers that target_parameters names are compressed as the others") {
+  lora::LoraConfig config = Setting::config_of(false);
+  config.target_modules = std::vector<std::string>{"v_proj", "down_proj"};
+  config.target_parameters = {"q_proj.weight"};
+  Setting s(config);
+  const data::Dataset data = tiny_rows(24, 1, 16);
+  const auto terms = eval::terms_by_divergence(*s.decoder, s.adapter, data, 1);
+  REQUIRE(terms.size() == s.adapter.slots().size());
+  CHECK(std::abs(eval::divergence(*s.decoder, s.adapter, terms, all(terms), data).mean) < 1e-7);
 }
 
 TEST_CASE("the size of a term predicts the divergence when it is left out") {
