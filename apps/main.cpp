@@ -50,22 +50,13 @@ std::vector<Verb> table_of_verbs() {
   }
 }
 
-/// Whether a launcher started others beside this process. What it says of that itself, where it is wrong, is for the verbs to say.
-bool one_of_several() {
-  try {
-    return train::read_launch(train::process_variables()).has_value();
-  } catch (const Error&) {
-    return true;
-  }
-}
-
-/// Whether it started one before this.
-bool told_by_another() {
+/// This process's rank, where a launcher started others beside it. What that says, where it is wrong, is for the verbs to say: 0 then.
+std::optional<int> rank_among_several() {
   try {
     const std::optional<train::Launch> launch = train::read_launch(train::process_variables());
-    return launch && launch->rank > 0;
+    return launch ? std::optional(launch->rank) : std::nullopt;
   } catch (const Error&) {
-    return false;
+    return 0;
   }
 }
 
@@ -78,10 +69,9 @@ bool asks_to_be_told(const std::vector<std::string>& words) {
 
 /// The exit code, where the table of verbs is enough.
 std::optional<int> answered(const std::vector<std::string>& words) {
-  if (asks_to_be_told(words)) {
-    if (told_by_another()) return words.empty() ? 2 : 0;
-  } else if (one_of_several()) {
-    return std::nullopt;  // of which one answers for all (training/ranks.h)
+  if (const std::optional<int> rank = rank_among_several()) {
+    if (!asks_to_be_told(words)) return std::nullopt;  // one answers for all (training/ranks.h)
+    if (*rank > 0) return words.empty() ? 2 : 0;
   }
   if (asks_for_table(words)) return std::nullopt;  // the verbs write it
   const std::vector<Verb> verbs = table_of_verbs();

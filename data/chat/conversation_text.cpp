@@ -252,11 +252,12 @@ std::size_t end_in_history(Renderer& render, std::size_t i, const std::string& w
 /// behind the token at which a model stops.
 std::size_t without_next_prompt(Renderer& render, std::size_t i, const std::string& text, std::size_t begin, std::size_t end) {
   const std::string stop = render.end_of_text();
-  if (stop.empty() || role_of(render.turns()[i]) != "assistant" || !generation_prompt(render, i).empty()) return end;
+  if (stop.empty() || role_of(render.turns()[i]) != "assistant") return end;
   const std::size_t at = text.find(stop, begin);
   if (at == std::string::npos || at + stop.size() >= end) return end;
   const std::string_view rest = std::string_view(text).substr(at + stop.size(), end - at - stop.size());
-  return jinja::strip(rest, nullptr, true, true).empty() ? end : at + stop.size();
+  // Last, since it renders: with most templates nothing but blanks is behind the token.
+  return jinja::strip(rest, nullptr, true, true).empty() || !generation_prompt(render, i).empty() ? end : at + stop.size();
 }
 
 /// A turn where `text`, which ends with it, tells what stood before otherwise than `before` did, which ends where the turn begins

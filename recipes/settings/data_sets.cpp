@@ -50,11 +50,7 @@ bool ForeignConverter::of_data(const std::string& key, const Json& value) {
     if (!value.empty()) leave(key, "`add-tokens` FILE takes them, one a line");
     return true;
   }
-  if (key == "mask_prompt" && is("mlx-lm")) {
-    if (is_off(value)) set("train-on-prompt", true);
-    return true;
-  }
-  if (key == "completion_only_loss" && is("TRL") && value.is_boolean()) {
+  if ((key == "mask_prompt" && is("mlx-lm")) || (key == "completion_only_loss" && is("TRL"))) {
     if (is_off(value)) set("train-on-prompt", true);
     return true;
   }
