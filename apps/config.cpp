@@ -64,6 +64,13 @@ int config(const Options& options) {
     json["left_out"][key] = why;
     text += fmt::format("#   {}: {}\n", core::printable(key, kLine), core::printable(why, kLine));
   }
+  if (!ours.other_objective.empty()) {
+    std::string which;
+    for (const std::string& key : ours.other_objective)
+      which += fmt::format("{}{} ({})", which.empty() ? "" : ", ", core::printable(key, kLine),
+                           core::printable(json["left_out"][key].get<std::string>(), kLine));
+    console.warning(fmt::format("{} says what is learned by {}: `lowrank {}` with what is written here learns something else", shown, which, ours.verb));
+  }
   if (!console.silent()) print_out(text);
   console.result(json);
   return 0;

@@ -9,7 +9,7 @@
 
 namespace lowrank::data {
 
-Assembler::Assembler(const Tokenizer& tokenizer, const DataOptions& options) : encoder_(tokenizer, options) {
+Assembler::Assembler(const Tokenizer& tokenizer, const DataOptions& options) : encoder_(tokenizer, options), judged_(options.judged) {
   if (options.chat == nullptr || options.chat->options().loss_on != LossOn::kRoles) return;
   for (const std::string& role : options.chat->options().roles) roles_ += (roles_.empty() ? "" : ", ") + role;
 }
@@ -24,7 +24,7 @@ void Assembler::add(Encoded encoded, const std::string& where) {
   report.duplicates += duplicate ? 1 : 0;
   ++report.documents;
   last_ = Place::like(last_, where);
-  const Document document = {last_, duplicate, source_};
+  const Document document = {last_, duplicate, source_, encoded.margin};
   if (sink_ != nullptr) {
     sink_->add(document);
   } else {
@@ -57,8 +57,8 @@ void Assembler::check_rows(const std::string& where) const {
   if (rows_ == 0) return;
   const std::string cut = core::format_count(dataset_.report.truncated) + " of " + core::format_count(rows_) +
                           " rows are longer than `seq-len` " + std::to_string(encoder_.seq_len());
-  const std::string raise = "raise `seq-len` (the longest row has " +
-                            core::format_count(longest_row_) + " tokens)";
+  const std::string raise = "raise `seq-len` (the longest row has " + core::format_count(longest_row_) +
+                            " tokens), as far as the model has positions,";
   if (rows_kept_ == 0 && dataset_.report.truncated > 0) {
     throw DataError(where + "nothing is left to learn: every answer is masked or cut away, since " + cut + "; " +
                     raise + " or shorten the prompts");
@@ -69,9 +69,9 @@ void Assembler::check_rows(const std::string& where) const {
                       "); name roles that the conversations have, such as assistant, user or tool");
     throw DataError(where + "nothing is left to learn: no row has an answer; give answers, or pass `train-on-prompt`");
   }
-  if ((encoder_.tokenizer().eos() || dataset_.report.chat_template) && rows_ended_ == 0) {
+  if (!judged_ && (encoder_.tokenizer().eos() || dataset_.report.chat_template) && rows_ended_ == 0) {
     throw DataError(where + "no answer reaches its end token, so the model would not learn to stop: " + cut + "; " +
-                    raise);
+                    raise + " or give shorter rows");
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lowrank/data/dataset.h"
@@ -45,11 +46,11 @@ class Assembler {
   /// answers are learned from the place where the earlier of them begins. Dropped, and
   /// counted as all masked, where nothing of an answer is left of either side, or where the cut left both sides the
   /// same.
-  void add_pair(const std::vector<Span>& chosen, const std::vector<Span>& rejected, const std::string& where) {
-    add(encoder_.pair(chosen, rejected), where);
-  }
-  void add_pair(const ConversationText& chosen, const ConversationText& rejected, const std::string& where) {
-    add(encoder_.pair(chosen, rejected), where);
+  template <typename Side>  // spans, or a ConversationText
+  void add_pair(const Side& chosen, const Side& rejected, const std::string& where, float margin = 0) {
+    Encoded encoded = encoder_.pair(chosen, rejected);
+    encoded.margin = margin;
+    add(std::move(encoded), where);
   }
 
   /// What encoder() made of one of these. It does not look into the examples' ids and masks.
@@ -73,6 +74,7 @@ class Assembler {
 
   Encoder encoder_;
   std::string roles_;  // that the loss is on, where it names some
+  bool judged_;
   Dataset dataset_;
   RecordSink* sink_ = nullptr;
   Place last_;  // document's

@@ -205,11 +205,11 @@ void check_truncation(const Patient& p, std::vector<Finding>& found) {
       cut += example.cut > 0;
       answers += example.cut > 0 && example.learned.back() != 0;
     });
-    within = ", " + share(answers, cut) + " of them within an answer";
+    if (cut > 0) within = ", " + share(answers, cut) + " of them within an answer";
   }
   found.push_back({"truncation", false,
                    share(report.truncated, all) + " examples are longer than `seq-len` and were cut (" +
-                       core::format_count(report.truncated_tokens) + " tokens)" + within + "; raise `seq-len`"});
+                       core::format_count(report.truncated_tokens) + " tokens)" + within + "; raise `seq-len` as far as the model has positions"});
 }
 
 std::uint64_t hash_of(const TokenId* begin, std::size_t count) {

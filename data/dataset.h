@@ -42,6 +42,7 @@ struct DataOptions {
   Format format = Format::kAuto;
   int seq_len = 1024;                                // pieces and examples hold at most this many tokens
   bool train_on_prompt = false;                      // instruction data: learn the prompt's tokens too
+  bool judged = false;                               // pairs of answers that are read and not written (rewards)
   std::shared_ptr<const ChatLayout> chat = nullptr;  // of conversations; null: chat_layout_of() the tokenizer
   FileOptions files = {};
   int threads = 1;                               // that tokenize

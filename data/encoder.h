@@ -29,6 +29,7 @@ struct Encoded {
   std::int64_t rows = 0;   // that should have ended; 0 for text
   std::int64_t all_masked = 0, truncated = 0, truncated_tokens = 0, lone_tokens = 0;
   std::int64_t longest = 0;  // tokens of the longest row before the cut
+  float margin = 0;          // of a pair
 };
 
 class Encoder {

@@ -27,8 +27,9 @@ static_assert(sizeof(Example) == 48);  // a data set has millions
 /// Where a document or row came from.
 struct Document {
   Place where;
-  bool duplicate = false;    // the same text came before
-  std::uint32_t source = 0;  // which of the paths that were given it lies at
+  bool duplicate : 1 = false;     // the same text came before
+  std::uint32_t source : 31 = 0;  // which of the paths that were given it lies at
+  float margin = 0;               // by which the chosen answer of a pair should be better
 };
 static_assert(sizeof(Document) == 32);
 

@@ -24,11 +24,13 @@ constexpr std::int64_t kPairsToSplit = 20;
 struct PairReading {
   const Tokenizer& tokenizer;
   std::shared_ptr<const ChatLayout> layout;
+  bool judged;
   Assembler assembler;
   std::string digests = {};  // a line for each source, in order
   std::set<std::string> formats = {}, unread_keys = {};
   LayoutUse use = {};
   TurnNotes turns = {};
+  std::int64_t two_prompts = 0;
 };
 
 /// The text that a side of a pair is: where the template rewrites the past, as inference would have shown the answer.
@@ -44,10 +46,10 @@ ConversationText side_text(PairReading& reading, const Conversation& side, const
 }
 
 void add(PairReading& reading, const Pair& pair, const std::string& where) {
-  if (!pair.chosen_turns) return reading.assembler.add_pair(pair.chosen, pair.rejected, where);
+  if (!pair.chosen_turns) return reading.assembler.add_pair(pair.chosen, pair.rejected, where, pair.margin);
   reading.assembler.report().chat_template = true;
   const ConversationText chosen = side_text(reading, *pair.chosen_turns, where);
-  reading.assembler.add_pair(chosen, side_text(reading, *pair.rejected_turns, where), where);
+  reading.assembler.add_pair(chosen, side_text(reading, *pair.rejected_turns, where), where, pair.margin);
 }
 
 void read_pairs(PairReading& reading, const Source& source) {
@@ -57,7 +59,7 @@ void read_pairs(PairReading& reading, const Source& source) {
                     "\"chosen\": \"…\", \"rejected\": \"…\"}");
   }
   const core::FileStamp stamp = core::stamp_of(source.file);
-  PairReader reader(name_of(source.file), *reading.layout, reading.tokenizer.eos().has_value());
+  PairReader reader(name_of(source.file), *reading.layout, reading.tokenizer.eos().has_value(), reading.judged);
   const RowFileFacts facts = for_each_row(
       source, [&](const core::JsonView& row, std::uint64_t) { add(reading, reader.read(row), row.where()); });
   reading.digests += core::sha256_file(source.file) + "\n";
@@ -69,6 +71,7 @@ void read_pairs(PairReading& reading, const Source& source) {
   reading.formats.insert(pair_keys_name(*reader.keys()));
   reading.unread_keys.insert(reader.unread_keys().begin(), reader.unread_keys().end());
   reading.turns.add(reader.turn_notes());
+  reading.two_prompts += reader.two_prompts();
   if (reader.conversations() && !reading.layout->has_template()) ++reading.use.plain;
 }
 
@@ -82,9 +85,9 @@ std::string joined(const std::set<std::string>& names, const char* by) {
 
 Dataset load_preferences(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, int seq_len,
                          core::ProgressObserver* progress, std::shared_ptr<const ChatLayout> chat,
-                         const FileOptions& files) {
+                         const FileOptions& files, bool judged) {
   if (chat == nullptr) chat = chat_layout_of(tokenizer);
-  PairReading reading{tokenizer, std::move(chat), Assembler(tokenizer, {.seq_len = seq_len})};
+  PairReading reading{tokenizer, std::move(chat), judged, Assembler(tokenizer, {.seq_len = seq_len, .judged = judged})};
   ReadReport& report = reading.assembler.report();
   const std::vector<Source> sources = find_sources(paths, Format::kAuto, report.notes, files);
   {
@@ -101,8 +104,11 @@ Dataset load_preferences(const std::vector<std::filesystem::path>& paths, const 
   for (std::string& note : layout_notes(*reading.layout, reading.use, tokenizer.eos().has_value())) {
     report.notes.push_back(std::move(note));
   }
-  if (reading.use.any())
-    report.notes.push_back("of a pair only the last answer is learned, not the turns of its prompt");
+  if (reading.use.any() && !judged)
+    report.notes.push_back("of a pair the turns after its prompt are learned, not those of the prompt");
+  if (reading.two_prompts > 0 && !judged)
+    report.notes.push_back(core::format_count(reading.two_prompts) +
+                           " pairs have sides that begin with different turns: answers to different prompts are compared");
   for (std::string& note : reading.turns.sentences()) report.notes.push_back(std::move(note));
   if (!reading.unread_keys.empty()) {
     report.notes.push_back("keys of rows that are not read: " + joined(reading.unread_keys, ", "));

@@ -13,10 +13,11 @@ namespace lowrank::data {
 /// come in twos: example 2i is the chosen side of pair i, 2i + 1 the rejected one, both of the same document; learned
 /// are the answer's tokens and its end token. A side is cut at `seq_len` tokens; pairs that the cut left nothing to
 /// compare of are dropped and counted as all masked. `chat`: of conversations; null: chat_layout_of() the tokenizer.
+/// `judged`: for a judge (rewards), which reads answers and writes none, as PairReader has it; none need reach its end.
 /// Throws as `load` does, and DataError for equal sides.
 Dataset load_preferences(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, int seq_len,
                          core::ProgressObserver* progress = nullptr, std::shared_ptr<const ChatLayout> chat = nullptr,
-                         const FileOptions& files = {});
+                         const FileOptions& files = {}, bool judged = false);
 
 /// Pairs of a Dataset that load_preferences made.
 std::int64_t pair_count(const Dataset& pairs);

@@ -6,6 +6,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/core/random.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/asked.h"
@@ -75,7 +76,10 @@ Prompt prompt_of(PromptReading& reading, const core::JsonView& row) {
     } else {
       prompt.text = std::move(asked.text);
     }
-    if (row.is_object() && row.has_value("answer")) prompt.answer = row.at("answer").as_string();
+    if (row.is_object() && row.has_value("answer")) {
+      const core::JsonView answer = row.at("answer");
+      prompt.answer = answer.raw().is_number() ? core::json_text(answer.raw()) : answer.as_string();
+    }
     return prompt;
   } catch (const FormatError& error) {  // a value of a wrong type: a fault of the data
     throw DataError(error.what());

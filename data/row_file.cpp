@@ -13,6 +13,7 @@
 #include "lowrank/data/standard_input.h"
 #include "lowrank/data/table_reader.h"
 #include "lowrank/data/text_documents.h"
+#include "lowrank/data/turns_in_text.h"
 #include "lowrank/formats/parquet_rows.h"
 
 namespace lowrank::data {
@@ -131,11 +132,15 @@ RowFileFacts rows_as_they_are(const Source& source, const See& row) {
 }  // namespace
 
 RowFileFacts for_each_row(const Source& source, const See& row) {
-  if (source.map == nullptr) return rows_as_they_are(source, row);
+  const See see = [&](const core::JsonView& found, std::uint64_t bytes) {
+    const std::optional<core::Json> read = with_turns_read(found);
+    row(read ? core::JsonView(*read, found.where()) : found, bytes);
+  };
+  if (source.map == nullptr) return rows_as_they_are(source, see);
   std::set<std::string> unread;
   RowFileFacts facts = rows_as_they_are(source, [&](const core::JsonView& found, std::uint64_t bytes) {
     const core::Json mapped = source.map->apply(found, unread);
-    row({mapped, found.where()}, bytes);
+    see({mapped, found.where()}, bytes);
   });
   std::string listed;
   std::size_t n = 0;

@@ -22,7 +22,7 @@ struct RowFileFacts {
 /// JSON: a row a line, one after the other, one array, or one object that holds the array ({"data": […]}); by content.
 /// Tables: the first record names the columns, and every value is a string. DataError: no rows, what parse_row and
 /// TableReader refuse, a record with more or fewer fields than columns, a row over the limit of LineReader. Rows come as the
-/// source's map makes them.
+/// source's map makes them, turns that stand in a text as turns.
 RowFileFacts for_each_row(const Source& source,
                           const std::function<void(const core::JsonView& row, std::uint64_t bytes_done)>& row);
 

@@ -73,14 +73,6 @@ std::string found_keys(const core::JsonView& row) {
   return list.empty() ? "none" : list;
 }
 
-/// The first of these keys that a row has as a text; empty: none.
-std::string first_text(const core::JsonView& row, const std::vector<std::string>& names) {
-  const auto found = std::find_if(names.begin(), names.end(), [&](const std::string& name) {
-    return row.has(name) && row.at(name).raw().is_string();
-  });
-  return found == names.end() ? "" : *found;
-}
-
 std::string likely_question(const core::JsonView& row) {
   return first_text(row, {"instruction", "question", "query", "prompt", "problem", "source", "input", "document"});
 }
@@ -99,6 +91,13 @@ std::string likely_columns(const core::JsonView& row) {
 }
 
 }  // namespace
+
+std::string first_text(const core::JsonView& row, const std::vector<std::string>& names) {
+  const auto found = std::find_if(names.begin(), names.end(), [&](const std::string& name) {
+    return row.has(name) && row.at(name).raw().is_string();
+  });
+  return found == names.end() ? "" : *found;
+}
 
 std::string row_keys_name(RowKeys keys) { return entry(keys).name; }
 

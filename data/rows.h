@@ -67,6 +67,9 @@ class RowReader {
   std::set<std::string> unread_;
 };
 
+/// The first of these keys that a row has as a text; empty: none.
+std::string first_text(const core::JsonView& row, const std::vector<std::string>& names);
+
 /// DataError for a row that is one half of a preference (KTO's form, {"label": true} beside an answer): `verb` says
 /// what the reader would do with it.
 void refuse_unpaired(const core::JsonView& row, const std::string& verb);

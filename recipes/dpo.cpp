@@ -68,7 +68,7 @@ ModelResult dpo(const DpoSpec& asked, Observer& observer) {
   Attached attached(base);
   lora::SlotTable slots = model.decoder->slot_table();
   slots.base_name = run.resolved.base_name;
-  lora::Adapter& adapter = attached.put(run.make_adapter(spec.adapter, slots, seed_of(spec.train)));
+  lora::Adapter& adapter = attached.put(run.make_adapter(without_dropout(spec.adapter), slots, seed_of(spec.train)));
   run.take(adapter);
   RunData data = read_pairs(run, spec.data, spec.train, model);
 

@@ -207,13 +207,16 @@ ModelResult ppo(const PpoSpec& asked, Observer& observer) {
     reward = train::make_reward(spec.reward, spec.reward_timeout, spec.reward_env);
   }
   run.resolve(spec.adapter);
-  if (!run.open(result)) return result;
+  std::vector<fs::path> inputs;
+  for (const std::optional<fs::path>& input : {judge, words, std::optional(run.resolved.model), run.start})
+    if (input) inputs.push_back(*input);
+  if (!run.open(result, inputs)) return result;
   const auto base = std::make_shared<SharedBase>(false);
   models::LoadedModel& model = run.load(*base);
   Attached attached(base);
   lora::SlotTable slots = model.decoder->slot_table();
   slots.base_name = run.resolved.base_name;
-  lora::Adapter& policy = attached.put(run.make_adapter(spec.adapter, slots, seed_of(spec.train)));
+  lora::Adapter& policy = attached.put(run.make_adapter(without_dropout(spec.adapter), slots, seed_of(spec.train)));
   run.take(policy);
   if (judge) reward = load_reward(run, *judge, model, policy);
   // A checkpoint of a version whose runs did not know their words is gone on with all the same.
@@ -271,6 +274,7 @@ ModelResult ppo(const PpoSpec& asked, Observer& observer) {
   RunReport& report = run.report;
   report.trainable_parameters += value.parameter_count() + models::state_width(model.decoder->config());
   report.shown_metrics = {"objective/scores", "objective/kl"};
+  report.lr_auto = false;
   report.remarks.emplace_back("reward", spec.reward);
   report.remarks.emplace_back(
       "objective",

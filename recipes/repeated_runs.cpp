@@ -12,11 +12,13 @@
 #include "lowrank/core/files.h"
 #include "lowrank/core/number.h"
 #include "lowrank/recipes/run/finished_run.h"
+#include "lowrank/recipes/run/out_folder.h"
 #include "lowrank/recipes/run/preset.h"
 #include "lowrank/recipes/run/run_data.h"
 #include "lowrank/recipes/run/training_run.h"
 #include "lowrank/recipes/search/ledger.h"
 #include "lowrank/train/out_place.h"
+#include "lowrank/train/put_aside.h"
 #include "lowrank/train/run_folder.h"
 
 namespace lowrank::recipes {
@@ -229,15 +231,18 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
     return result;
   }
   const models::Resolved resolved = models::resolve(spec.model);
-  std::vector<fs::path> inputs = {resolved.model};
-  for (const std::string& path : spec.data.data) inputs.emplace_back(path);
+  std::vector<fs::path> inputs = input_paths(fields);
+  inputs.push_back(resolved.model);
   const train::SearchSpace space = names_of(all);
   std::unique_ptr<train::RunFolder> folder;
+  std::optional<train::PutAside> replaced;
   std::unique_ptr<Ledger> ledger;
   train::together(sync, [&] {
     if (sync.rank() != 0) return;
     if (!shared) {
       folder = train::open_run_folder(out, spec.run.resume, spec.run.overwrite, inputs);
+      // The first of them lies in this folder, which is no longer a run's for it.
+      if (spec.run.overwrite && train::run_state(out) != train::RunState::kEmpty) replaced.emplace(out, train::files_of_run(out));
       ledger = own_runs(space);
       return;
     }
@@ -265,7 +270,16 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
       write();
     }
   };
-  write_alone();
+  bool begun = false;  // a mistake that the first of them meets before it writes: none of them was there
+  const auto begin = [&] {
+    if (begun) return;
+    if (replaced) {
+      replaced->bring_back();
+      folder->remove_old_run();
+    }
+    write_alone();
+    begun = true;
+  };
 
   const std::unique_ptr<Observer> of_part = observer.of_part();
   std::string waits_for;
@@ -285,6 +299,7 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
     const Repetition& one = named(all, next.claim->options);
     FinetuneSpec its = changed(spec, one);
     its.run.resume = its.run.resume || next.claim->again;
+    its.run.begins = begin;
     try {
       core::refuse_link(its.run.out);  // within `out`, which nobody named
       const ModelResult ended = finetune(its, *of_part, base);
@@ -312,12 +327,6 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
       observer.note(one.name + ": " + taken.what());
     } catch (...) {
       ledger->give_back(*next.claim);
-      // A mistake that the first of them met before it began: none of them did.
-      const auto began = [](const Repetition& run) {
-        return train::run_state(run.changes.at("out").get<std::string>()) != train::RunState::kEmpty;
-      };
-      std::error_code gone;
-      if (folder != nullptr && std::none_of(all.begin(), all.end(), began)) fs::remove(out / "run.json", gone);
       throw;
     }
   }

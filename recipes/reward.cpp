@@ -41,10 +41,10 @@ ModelResult reward(const RewardSpec& asked, Observer& observer) {
   const auto base = std::make_shared<SharedBase>(false);
   models::LoadedModel& model = run.load(*base);
   Attached attached(base);
-  models::LoadedClassifier made = make_classifier(run, spec.adapter, model, seed_of(spec.train), 1);
+  models::LoadedClassifier made = make_classifier(run, without_dropout(spec.adapter), model, seed_of(spec.train), 1);
   lora::Adapter& adapter = attached.put(std::move(made.adapter));
   run.take(adapter);
-  RunData data = read_pairs(run, spec.data, spec.train, model);
+  RunData data = read_pairs(run, spec.data, spec.train, model, true);
 
   train::RewardModel::Parts parts{made.classifier};
   parts.adapter = &adapter;

@@ -67,12 +67,16 @@ bool at_or_inside(const fs::path& path, const fs::path& folder) {
   return end == folder.end();
 }
 
-void check_place(const fs::path& out, const std::vector<fs::path>& inputs) {
+void check_place(const fs::path& out, const std::vector<fs::path>& inputs, bool overwrite) {
   const fs::path target = true_path(out);
   for (const fs::path& input : inputs) {
     if (at_or_inside(target, true_path(input))) {
       throw ConfigError("`out` " + out.string() + " lies at or inside the input " + input.string() +
                         ": choose another folder");
+    }
+    if (overwrite && at_or_inside(true_path(input), target)) {
+      throw ConfigError("`overwrite` would remove the run in " + out.string() + ", and the input " + input.string() +
+                        " is part of that folder: choose another `out`");
     }
   }
   const auto refuse = [&](const std::string& where, const std::string& kind) {

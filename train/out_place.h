@@ -15,6 +15,7 @@ bool at_or_inside(const std::filesystem::path& path, const std::filesystem::path
 /// ConfigError when `out` is, or lies inside, one of `inputs` or a folder that is a model, an adapter, a data set that
 /// the datasets library saved, or .git; or when it is the top of a checkout or holds data files. A folder inside a
 /// checkout is fine (runs/art), and so is one that holds a run: that is run_state()'s matter.
-void check_place(const std::filesystem::path& out, const std::vector<std::filesystem::path>& inputs);
+/// `overwrite`: nor may one of `inputs` lie in it, which would go with the run that is there.
+void check_place(const std::filesystem::path& out, const std::vector<std::filesystem::path>& inputs, bool overwrite = false);
 
 }  // namespace lowrank::train

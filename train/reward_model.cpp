@@ -9,8 +9,8 @@
 
 namespace lowrank::train {
 
-RewardPairLoss reward_pair_loss(double chosen, double rejected, double center) {
-  const double margin = chosen - rejected, sum = chosen + rejected;
+RewardPairLoss reward_pair_loss(double chosen, double rejected, double center, double wanted) {
+  const double margin = chosen - rejected - wanted, sum = chosen + rejected;
   const double small = std::exp(-std::abs(margin));                         // never overflows
   const double wrong = margin > 0 ? small / (1 + small) : 1 / (1 + small);  // σ(−margin)
   return {std::max(-margin, 0.0) + std::log1p(small) + center * sum * sum, -wrong + 2 * center * sum,
@@ -30,13 +30,15 @@ RewardModel::RewardModel(Parts parts)
   if (classifier_.labels() != 1) throw InternalError("a reward model has a score head of one label");
 }
 
-std::vector<double> RewardModel::judge(const std::vector<double>& rewards, MicroLoss& totals,
-                                       std::vector<double>* losses) const {
+std::vector<double> RewardModel::judge(const data::Dataset& set, const std::vector<std::uint32_t>* pairs,
+                                       const std::vector<double>& rewards, MicroLoss& totals, std::vector<double>* losses) const {
   std::vector<double> slopes;
   double lowest = rewards.front(), highest = rewards.front();
   for (std::size_t i = 0; i + 1 < rewards.size(); i += 2) {
     const double chosen = rewards[i], rejected = rewards[i + 1];
-    const RewardPairLoss one = reward_pair_loss(chosen, rejected, center_);
+    const std::size_t pair = pairs == nullptr ? i / 2 : pairs->at(i / 2);
+    const RewardPairLoss one =
+        reward_pair_loss(chosen, rejected, center_, set.documents[set.examples.document(2 * pair)].margin);
     slopes.insert(slopes.end(), {one.chosen_slope, one.rejected_slope});
     totals.value += one.loss;
     if (losses != nullptr) losses->push_back(one.loss);
@@ -54,8 +56,9 @@ std::vector<double> RewardModel::judge(const std::vector<double>& rewards, Micro
 
 MicroLoss RewardModel::forward(std::int64_t step, std::int64_t micro) {
   const at::Tensor pooled = classifier_.pooled(hidden(step, micro), batch().segments);
+  const std::vector<std::uint32_t> pairs = items(step, micro);
   MicroLoss result;
-  result.loss_sum = classifier_.tangent(pooled, judge(classifier_.scores(pooled), result));
+  result.loss_sum = classifier_.tangent(pooled, judge(train(), &pairs, classifier_.scores(pooled), result));
   result.tokens = batch().segments.tokens();
   return result;
 }
@@ -65,7 +68,7 @@ std::vector<EvalResult> RewardModel::evaluate() {
   for (const auto& [name, set] : evaluation_) {
     MicroLoss totals;
     std::vector<double> losses;
-    judge(text_scores(classifier_, set.examples, sync()), totals, &losses);
+    judge(set, nullptr, text_scores(classifier_, set.examples, sync()), totals, &losses);
     results.push_back(result_of_pairs(name, set, totals, "accuracy", losses));
   }
   return results;

@@ -11,11 +11,12 @@
 
 namespace lowrank::train {
 
-/// −log σ(r_chosen − r_rejected) + center · (r_chosen + r_rejected)² of a pair, and its slopes by both rewards.
+/// −log σ(r_chosen − r_rejected − wanted) + center · (r_chosen + r_rejected)² of a pair, and its slopes by both rewards.
+/// `wanted`: the pair's margin (Touvron et al. 2023, Eq. 2).
 struct RewardPairLoss {
   double loss = 0, chosen_slope = 0, rejected_slope = 0;
 };
-RewardPairLoss reward_pair_loss(double chosen, double rejected, double center);
+RewardPairLoss reward_pair_loss(double chosen, double rejected, double center, double wanted = 0);
 
 /// A frozen decoder with an adapter that trains a score head of one label too; the reward of a prompt with its answer
 /// is the score at its last token. The loss is the mean over the step's pairs. `adapter` and `weights` must outlive
@@ -42,9 +43,10 @@ class RewardModel : public TextObjective {
 
  private:
   bool makes_logits() const override { return false; }
-  /// `rewards`: chosen and rejected of each pair in turn. The slopes by them. `losses`: those of the pairs, in order.
-  std::vector<double> judge(const std::vector<double>& rewards, MicroLoss& totals,
-                            std::vector<double>* losses = nullptr) const;
+  /// `rewards`: chosen and rejected in turn, of these pairs of `set`, or of all. The slopes by them. `losses`: those of
+  /// the pairs, in order.
+  std::vector<double> judge(const data::Dataset& set, const std::vector<std::uint32_t>* pairs, const std::vector<double>& rewards,
+                            MicroLoss& totals, std::vector<double>* losses = nullptr) const;
 
   models::SequenceClassifier classifier_;
   std::vector<std::pair<std::string, data::Dataset>> evaluation_;

@@ -13,45 +13,37 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void check_inputs(const fs::path& out, bool overwrite, const std::vector<fs::path>& inputs) {
-  check_place(out, inputs);
-  const fs::path target = true_path(out);
-  for (const fs::path& input : inputs) {
-    if (overwrite && at_or_inside(true_path(input), target)) {
-      throw ConfigError("`overwrite` would remove the run in " + out.string() + ", and the input " + input.string() +
-                        " is part of that folder: choose another `out`");
-    }
-  }
-}
-
 void delete_all(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
   if (error) throw IoError(path.string() + " could not be removed: " + error.message());
 }
 
-/// The files of the run that is there, and no others: what every run makes, and what its checkpoints hold too (the
-/// files of a full model).
 void remove_run(const fs::path& out) {
-  std::set<std::string> names = {"adapter_config.json", "adapter_model.safetensors", "README.md", "report.html",
-                                 "events.out.tfevents.lowrank"};
-  const auto checkpoints = list_checkpoints(out);
-  for (const auto& [step, folder] : checkpoints) {
-    for (const auto& entry : fs::directory_iterator(folder)) names.insert(entry.path().filename().string());
-  }
-  for (const char* own : {"manifest.json", "trainer_state.json", "optimizer.safetensors"}) names.erase(own);
   // run.json first: from here on it is no finished run. metrics.jsonl last: until then it is a run.
   delete_all(out / "run.json");
-  for (const auto& [step, folder] : checkpoints) delete_all(folder);
+  const std::vector<std::string> names = files_of_run(out);
+  for (const auto& [step, folder] : list_checkpoints(out)) delete_all(folder);
   discard_checkpoints_after(out, -1);
   std::error_code not_empty;
   fs::remove(out / "checkpoints", not_empty);
-  for (const std::string& name : names) delete_all(out / name);
+  for (const std::string& name : names)
+    if (name != "metrics.jsonl") delete_all(out / name);
   delete_all(out / "metrics.jsonl");
   core::sync_directory(out);
 }
 
 }  // namespace
+
+std::vector<std::string> files_of_run(const fs::path& out) {
+  std::set<std::string> names = {"adapter_config.json", "adapter_model.safetensors", "README.md", "report.html",
+                                 "events.out.tfevents.lowrank", "samples.jsonl", "profile.json", "run.json", "metrics.jsonl"};
+  for (const auto& [step, folder] : list_checkpoints(out)) {
+    for (const auto& entry : fs::directory_iterator(folder)) names.insert(entry.path().filename().string());
+  }
+  for (const char* own : {"manifest.json", "trainer_state.json", "optimizer.safetensors"}) names.erase(own);
+  return {names.begin(), names.end()};
+}
 
 RunState run_state(const fs::path& out) {
   std::error_code none;
@@ -86,10 +78,14 @@ RunFolder::~RunFolder() {
   if (made_) fs::remove(out_, not_empty);
 }
 
+void RunFolder::remove_old_run() {
+  if (run_state(out_) != RunState::kEmpty) remove_run(out_);
+}
+
 std::unique_ptr<RunFolder> open_run_folder(const fs::path& out, bool resume, bool overwrite,
                                            const std::vector<fs::path>& inputs) {
   if (resume && overwrite) throw ConfigError("`resume` and `overwrite` contradict each other: give one of them");
-  check_inputs(out, overwrite, inputs);
+  check_place(out, inputs, overwrite);
   auto folder = std::make_unique<RunFolder>(out);
   const fs::path checkpoints = out / "checkpoints";
   core::refuse_link(checkpoints);
@@ -99,12 +95,11 @@ std::unique_ptr<RunFolder> open_run_folder(const fs::path& out, bool resume, boo
   }
 
   const RunState state = run_state(out);
-  if (state == RunState::kEmpty || resume) return folder;
-  if (overwrite) {
-    remove_run(out);
-  } else if (state == RunState::kFinished) {
+  if (state == RunState::kEmpty || resume || overwrite) return folder;
+  if (state == RunState::kFinished) {
     throw ConfigError(out.string() + " holds a finished run: choose another `out`, or `overwrite` it");
-  } else if (newest_checkpoint(out, nullptr)) {
+  }
+  if (newest_checkpoint(out, nullptr)) {
     throw ConfigError(out.string() + " holds an unfinished run: go on with `resume`, or `overwrite` it");
   }
   return folder;

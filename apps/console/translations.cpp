@@ -32,6 +32,7 @@ const std::vector<std::pair<std::string, std::string>>& translations() {
       {"peft-layers-to-transform", "--layers"},
       {"mask-history", "--loss-on last"},
       {"rl-beta", "--beta"},
+      {"dpo-beta", "--beta"},
       {"lora-bias", "--bias"},
       {"init-lora-weights", "--init"},
       {"peft-init-lora-weights", "--init"},

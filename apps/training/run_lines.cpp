@@ -112,10 +112,11 @@ void print_opening(const Console& console, const RunReport& report) {
   if (report.steps < 50) {
     const auto asked = report.options.find("max-steps");
     const bool limited = asked != report.options.end() && asked->is_number() && asked->get<std::int64_t>() == report.steps;
-    console.warning(fmt::format("only {}: a run this short learns little; {}; --lr auto finds a rate for it",
+    console.warning(fmt::format("only {}: a run this short learns little; {}{}",
                                 core::counted(report.steps, "optimiser step"),
                                 limited ? "raise --max-steps"
-                                        : "lower --batch-size or --grad-accum, raise --epochs, or give more data"));
+                                        : "lower --batch-size or --grad-accum, raise --epochs, or give more data",
+                                report.lr_auto ? "; --lr auto finds a rate for it" : ""));
   }
 }
 

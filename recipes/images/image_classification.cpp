@@ -205,6 +205,7 @@ void report_model(RunReport& report, ImageModel& model) {
       "Use it with PEFT (`PeftModel.from_pretrained(base, this_folder)`) or `lowrank evaluate THIS_FOLDER --task "
       "image-classification --data FOLDER`; labels.json has the names of the classes.\n";
   report.shown_metrics = {"accuracy", "macro_f1", "matthews"};
+  report.lr_auto = false;
 }
 
 }  // namespace

@@ -43,6 +43,8 @@ Curves read_curves(const std::filesystem::path& file) {
     } else if (view.has_value("loss")) {
       curves.loss.points.emplace_back(step, view.at("loss").as_double());
       if (view.has_value("lr")) curves.rate.points.emplace_back(step, view.at("lr").as_double());
+      if (view.has_value("objective/rlhf_reward"))
+        curves.reward.points.emplace_back(step, view.at("objective/rlhf_reward").as_double());
     }
   }
   return curves;

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "lowrank/recipes/spec/fields.h"
+#include "lowrank/data/mixture.h"
 #include "lowrank/train/out_place.h"
 
 namespace lowrank::recipes {
@@ -15,6 +15,17 @@ void refuse_used_folder(const fs::path& out) {
     throw FieldError("out", fmt::format("{} already exists and is not an empty folder; name a new one", out.string()));
   }
   train::check_place(out, {});
+}
+
+std::vector<fs::path> input_paths(const Fields& fields) {
+  std::vector<fs::path> paths;
+  for (const FieldInfo& field : fields.info()) {
+    if (field.identity != Identity::kHash) continue;
+    const core::Json value = fields.get(field.name);
+    for (const core::Json& path : value.is_array() ? value : core::Json::array({value}))
+      if (path.is_string()) paths.push_back(data::weighted_path(path.get<std::string>()).path);
+  }
+  return paths;
 }
 
 }  // namespace lowrank::recipes

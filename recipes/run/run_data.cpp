@@ -93,8 +93,8 @@ RunData read_run_data(TrainingRun& run, const DataSpec& spec, const TrainSpec& t
   return result;
 }
 
-RunData read_pairs(TrainingRun& run, const DataSpec& spec, const TrainSpec& training,
-                   const models::LoadedModel& model) {
+RunData read_pairs(TrainingRun& run, const DataSpec& spec, const TrainSpec& training, const models::LoadedModel& model,
+                   bool judged) {
   require_data(run.fields, spec);
   data::DataOptions reading;
   reading.seq_len = sequence_length(spec, run.fields, model.decoder->config().max_positions);
@@ -102,7 +102,7 @@ RunData read_pairs(TrainingRun& run, const DataSpec& spec, const TrainSpec& trai
   const auto load = [&](const std::vector<fs::path>& paths, const DataSource& source, data::Part part) {
     return source ? source(*model.tokenizer, reading)
                   : data::load_preferences(paths, *model.tokenizer, reading.seq_len, &run.observer, reading.chat,
-                                           file_options(spec.columns, {}, part));
+                                           file_options(spec.columns, {}, part), judged);
   };
   RunData result;
   result.train = load(paths_of(spec.data), spec.train_source, data::Part::kTrain);

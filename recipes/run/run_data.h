@@ -25,7 +25,9 @@ RunData read_run_data(TrainingRun& run, const DataSpec& spec, const TrainSpec& t
                       DataCache* cache = nullptr);
 
 /// Pairs of answers, for training and validation.
-RunData read_pairs(TrainingRun& run, const DataSpec& spec, const TrainSpec& training, const models::LoadedModel& model);
+/// `judged`: as load_preferences has it.
+RunData read_pairs(TrainingRun& run, const DataSpec& spec, const TrainSpec& training, const models::LoadedModel& model,
+                   bool judged = false);
 
 /// Fold I/K of the training data. FieldError for what is no fold, and beside validation data.
 data::Split held_out_fold(const Fields& fields, const DataSpec& spec, const std::string& fold, std::uint64_t seed,

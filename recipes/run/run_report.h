@@ -57,6 +57,7 @@ struct RunReport {
   std::string pipeline_tag = "text-generation", usage;  // of the model card; usage: sentences, empty: as a generator
   std::optional<Verdict> verdict;                            // of a run that ended
   std::vector<std::string> shown_metrics;               // of the objective's own, those that lines and tables give
+  bool lr_auto = true;                                  // the recipe finds a rate where it is asked to
 
   std::int64_t all_parameters() const;  // base + adapter, or the base that is trained
   double trainable_percent() const;

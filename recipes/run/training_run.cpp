@@ -23,6 +23,7 @@
 #include "lowrank/recipes/run/memory_plan.h"
 #include "lowrank/recipes/run/model_card.h"
 #include "lowrank/recipes/run/opened.h"
+#include "lowrank/recipes/run/out_folder.h"
 #include "lowrank/recipes/run/regularisation.h"
 #include "lowrank/recipes/run/run_page.h"
 #include "lowrank/recipes/run/shares.h"
@@ -219,11 +220,8 @@ bool TrainingRun::open(RunResult& result, const std::vector<fs::path>& inputs) {
 }
 
 void TrainingRun::open_folder(const std::vector<fs::path>& inputs) {
-  std::vector<fs::path> kept = inputs;
-  for (const char* name : {"data", "val-data", "general-data"}) {
-    if (!fields.contains(name) || !fields.get(name).is_array()) continue;
-    for (const Json& path : fields.get(name)) kept.emplace_back(path.get<std::string>());
-  }
+  std::vector<fs::path> kept = input_paths(fields);
+  kept.insert(kept.end(), inputs.begin(), inputs.end());
   train::together(sync, [&] {
     if (sync.rank() == 0) folder_ = train::open_run_folder(spec.out, spec.resume, spec.overwrite, kept);
   });
@@ -582,6 +580,10 @@ void TrainingRun::train(RunResult& result, train::Objective& objective, const tr
     result.state = RunResult::State::kDryRun;
     return part(shares, sync);
   }
+  train::together(sync, [&] {
+    if (spec.overwrite && folder_ != nullptr) folder_->remove_old_run();
+  });
+  if (spec.begins) spec.begins();
   Json same = fields.identity();
   same.update(facts);
   same["lowrank"] = report.environment["lowrank"];
@@ -660,7 +662,8 @@ Verdict TrainingRun::judge(const train::TrainResult& result, const Curves& curve
   about.has_adapter = report.adapter.has_value();
   about.generates = report.pipeline_tag == "text-generation";
   about.lr = result.lr;
-  about.usual_lr = data::usual_rate(report.base_parameters, !report.adapter.has_value());
+  about.lr_auto = report.lr_auto;
+  if (about.of_tokens) about.usual_lr = data::usual_rate(report.base_parameters, !report.adapter.has_value());
   if (report.findings.contains("update")) about.update = report.findings["update"].value("median_ratio", 0.0);
   Verdict verdict = verdict_of(about, result, curves);
   for (std::string* text : {&verdict.learned_text, &verdict.forgotten_text, &verdict.next_text}) *text = spelled(*text);

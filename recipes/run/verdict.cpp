@@ -52,16 +52,22 @@ struct Writer {
   /// " (-0.12 to -0.08 with 95 % confidence, 41 texts)".
   std::string certainty(const Verdict::Change& change) const {
     if (change.has_interval)
-      return fmt::format(" ({}, with 95 % confidence {} to {})", core::format_change(change.after - change.before, 4),
-                         core::format_change(change.low, 4), core::format_change(change.high, 4));
+      return fmt::format(" ({}, with 95 % confidence {} to {})", core::format_change(shown(change.after - change.before), 4),
+                         core::format_change(shown(rewarded() ? change.high : change.low), 4),
+                         core::format_change(shown(rewarded() ? change.low : change.high), 4));
     return fmt::format(" ({}; on {} too little to say how certain that is)",
-                       core::format_change(change.after - change.before, 4), counted(change.units));
+                       core::format_change(shown(change.after - change.before), 4), counted(change.units));
   }
   std::string counted(std::size_t units) const {
     const char* const what = facts.unit == "token" ? "piece" : facts.unit.c_str();
     return units == 0 ? "this set it is" : fmt::format("{} {}{} it is", units, what, units == 1 ? "" : "s");
   }
+  /// The figure of an evaluation is the reward, its loss the negative of it.
+  bool rewarded() const { return !curves.reward.points.empty(); }
+  double shown(double loss) const { return rewarded() ? -loss : loss; }
+  const char* measure() const { return rewarded() ? "reward less KL" : "loss"; }
   std::string loss(double value) const {
+    if (rewarded()) return fmt::format("{:.4f}", shown(value));
     return facts.of_tokens ? fmt::format("{:.4f} (perplexity {:.2f})", value, std::exp(value))
                                  : fmt::format("{:.4f}", value);
   }
@@ -75,12 +81,12 @@ struct Writer {
       verdict.learned_text = fmt::format(
           "nothing: every step was worse than the start on {} data ({:.4f} at the start, {:.4f} at the end), so "
           "the result is the start itself",
-          before.split, change.before, end);
+          before.split, shown(change.before), shown(end));
       return;
     }
     const std::string figures =
-        fmt::format("loss on {} data {} at the start, {} now{}", before.split, loss(change.before), loss(change.after),
-                    certainty(change));
+        fmt::format("{} on {} data {} at the start, {} now{}", measure(), before.split, loss(change.before),
+                    loss(change.after), certainty(change));
     if (!(change.after < change.before)) {
       starts_best = true;
       verdict.learned_text = "nothing: " + figures;
@@ -98,17 +104,18 @@ struct Writer {
       verdict.learned_text = "nothing: there was no step";
       return;
     }
-    const auto [first, last] = ends_of(curves.loss);
-    const bool fell = last < first, replaced = facts.update > kReplaced;
-    verdict.learned = fell && !replaced;
+    const auto [first, last] = ends_of(rewarded() ? curves.reward : curves.loss);
+    const bool better = rewarded() ? last > first : last < first, replaced = facts.update > kReplaced;
+    verdict.learned = better && !replaced;
     starts_best = !verdict.learned;
-    verdict.learned_text = fmt::format("{}training loss {:.4f} at the beginning, {:.4f} at the end",
-                                       verdict.learned ? "" : "nothing: ", first, last);
+    const std::string figures =
+        fmt::format("{} {:.4f} at the beginning, {:.4f} at the end", rewarded() ? "reward less KL" : "training loss", first, last);
+    verdict.learned_text = (verdict.learned ? "" : "nothing: ") + figures;
     if (replaced) {
       verdict.learned_text = fmt::format(
-          "nothing worth keeping: the update is {} times the weights, so that what the base knew is gone (training loss "
-          "{:.4f} at the beginning, {:.4f} at the end, without validation data)",
-          times(facts.update), first, last);
+          "nothing worth keeping: the update is {} times the weights, so that what the base knew is gone ({}, without "
+          "validation data)",
+          times(facts.update), figures);
     } else if (verdict.learned) {
       verdict.learned_text += "; whether it holds for other data is not known without validation data";
     }
@@ -117,7 +124,12 @@ struct Writer {
   void forgotten() {
     const train::EvalResult *before = find(result.before, "general"), *after = find(result.after, "general");
     if (before == nullptr || after == nullptr) {
-      verdict.forgotten_text = "not measured: give `general-data`";
+      verdict.forgotten_text = "not measured";
+      if (facts.fields->contains("general-data"))
+        verdict.forgotten_text += ": give `general-data`";
+      else if (facts.generates && facts.has_adapter)
+        verdict.forgotten_text += fmt::format(": `lowrank evaluate {} --compare result={} --data general=FILE` does",
+                                              core::shell_quoted(base()), core::shell_quoted(facts.out));
       return;
     }
     const Verdict::Change change = change_between(*before, *after);
@@ -134,16 +146,23 @@ struct Writer {
       verdict.forgotten_text += "; `max-forgetting` 5% bounds that";
   }
 
+  const std::string& base() const { return facts.base.empty() ? facts.model : facts.base; }
+
   std::string again(std::map<std::string, core::Json> with) const {
     with["overwrite"] = true;
+    for (const char* of_this_run : {"resume", "force"}) with[of_this_run] = nullptr;
     return facts.fields->command(facts.verb, {facts.model}, with);
   }
 
   void next() {
     if (!verdict.learned) {
       if (starts_best) {
-        if (!(facts.lr > 0)) {
+        if (!(facts.lr > 0) && facts.lr_auto) {
           verdict.next_text = fmt::format("a learning rate of {:g} learns nothing: `{}`", facts.lr, again({{"lr", "auto"}}));
+          return;
+        }
+        if (!(facts.lr > 0)) {
+          verdict.next_text = fmt::format("a learning rate of {:g} learns nothing: give another `lr`", facts.lr);
           return;
         }
         if (facts.lr * kFarBelow < facts.usual_lr) {
@@ -178,7 +197,7 @@ struct Writer {
     }
     if (facts.update > kReplaced)
       caution += fmt::format("the update is {} times the weights: a lower rate may well learn more; ", times(facts.update));
-    const std::string out = core::shell_quoted(facts.out), model = core::shell_quoted(facts.base.empty() ? facts.model : facts.base);
+    const std::string out = core::shell_quoted(facts.out), model = core::shell_quoted(base());
     if (!facts.has_adapter) {
       verdict.next_text = caution + (facts.generates ? fmt::format("try it: `lowrank generate {} --prompt \"...\"`", out)
                                                      : fmt::format("use it: `lowrank evaluate {} --data ...`", out));

@@ -14,7 +14,7 @@ namespace lowrank::recipes {
 
 struct Verdict {
   /// The result is better than the start on held-out data, by more than chance (95 %) where there are 20 units of it to
-  /// tell; without held-out data, the training loss fell.
+  /// tell; without held-out data, the training loss fell (PPO's reward rose).
   bool learned = false;
   /// Of the result and the start on validation data.
   struct Change {
@@ -37,6 +37,7 @@ struct VerdictFacts {
   bool of_tokens = true;         // the loss is a token's: it has a perplexity
   std::string unit = "token";
   bool has_adapter = true, generates = true;
+  bool lr_auto = true;  // the recipe finds one by itself where it is asked to
   double lr = 0;      // the rate of the run
   double usual_lr = 0;  // for a model of its size; 0: not known
   double update = 0;  // of the adapter, |ΔW|/|W| of the median layer; 0: not known

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <chrono>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -11,12 +12,14 @@
 #include "lowrank/core/files.h"
 #include "lowrank/core/json_text.h"
 #include "lowrank/recipes/repeated_runs.h"
+#include "lowrank/recipes/run/out_folder.h"
 #include "lowrank/recipes/search/ledger.h"
 #include "lowrank/recipes/search/sweep_page.h"
 #include "lowrank/recipes/search/sweep_trials.h"
 #include "lowrank/recipes/spec/settings.h"
 #include "lowrank/train/out_place.h"
 #include "lowrank/train/pruner.h"
+#include "lowrank/train/put_aside.h"
 #include "lowrank/train/ranks/peer.h"
 
 namespace lowrank::recipes {
@@ -259,9 +262,9 @@ class Sweep {
     if (study.storage && run.overwrite)
       fields_.fail("overwrite", "does not go with `storage`, on which other processes may be at work; give another "
                                 "`study-name` and `out`");
-    std::vector<fs::path> inputs = {models::resolve(spec_.finetune.model).model};
-    for (const std::string& path : spec_.finetune.data.data) inputs.emplace_back(path);
-    train::check_place(out_, inputs);
+    std::vector<fs::path> inputs = input_paths(fields_);
+    inputs.push_back(models::resolve(spec_.finetune.model).model);
+    train::check_place(out_, inputs, run.overwrite);
     core::make_folder(out_);
     if (study.storage) {
       write_together(out_, [&] { hold_to(identity, true); });
@@ -273,10 +276,9 @@ class Sweep {
           [this](std::int64_t number) { return folder_of(number); });
     }
     lock_ = std::make_unique<core::DirectoryLock>(out_);
-    if (run.overwrite) {
-      for (const char* name : {"sweep.json", "trials.jsonl", "best.json", "report.html"}) fs::remove(out_ / name);
-      fs::remove_all(out_ / "trials");
-    }
+    std::vector<std::string> replaced;
+    if (run.overwrite && fs::exists(out_ / "sweep.json")) replaced = {"sweep.json", "trials.jsonl", "best.json", "report.html", "trials"};
+    old_.emplace(out_, replaced);
     const bool there = hold_to(identity, run.resume);
     return list_of_trials(there ? read_trials(out_ / "trials.jsonl") : std::vector<Trial>{},
                           [this](std::int64_t number, const std::vector<Trial>& ended) {
@@ -386,7 +388,11 @@ class Sweep {
     progress.options = &assignment;
     TrialWatcher watcher(observer_, progress, spec_.pruner == "asha", *ledger_, claim, folder);
     try {
-      const ModelResult outcome = finetune(trial_spec(assignment, folder, true), watcher, base_);
+      FinetuneSpec spec = trial_spec(assignment, folder, true);
+      spec.run.begins = [&] {
+        if (old_) old_->forget();
+      };
+      const ModelResult outcome = finetune(spec, watcher, base_);
       if (outcome.state == RunResult::State::kStopped) {
         if (outcome.training->signal == kTaken) throw TrialTaken();
         result_.reason = outcome.training->signal;
@@ -475,6 +481,7 @@ class Sweep {
   fs::path out_;
   train::Sampler sampler_ = train::Sampler::kTpe;
   std::unique_ptr<core::DirectoryLock> lock_;
+  std::optional<train::PutAside> old_;
   std::unique_ptr<Ledger> ledger_;
   std::set<std::int64_t> shown_;
   std::string waits_for_;

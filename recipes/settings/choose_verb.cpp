@@ -73,6 +73,21 @@ void ForeignConverter::choose_verb() {
     leave("peft_type", in_words(*type) + " is not offered; LoRA is trained");
 }
 
+/// Who runs what is written here would learn by another loss, and see it in nothing but a comment.
+void ForeignConverter::find_other_objective() {
+  static const std::set<std::string> deciding = {
+      "stage", "rl", "process_reward_model", "loss_type", "loss_weights", "pref_loss", "pref_ftx", "rpo_alpha", "ld_alpha", "reference_free",
+      "f_divergence_type", "sync_ref_model", "use_weighting", "dpo_label_smoothing", "dpo_use_weighting", "simpo_gamma", "cpo_alpha", "orpo_alpha",
+      "kto_desirable_weight", "kto_undesirable_weight", "kto_chosen_weight", "kto_rejected_weight"};
+  for (const auto& [key, reason] : result_.left_out) {
+    bool decides = deciding.count(key) != 0 || (key == "label_smoothing" && result_.verb == "align dpo");
+    for (const TrlTrainer& trainer : trl_trainers())
+      decides = decides || (is("TRL") && std::string(trainer.verb).empty() && trainer.marks.count(key) != 0);
+    const Json* const value = find(key);
+    if (decides && value != nullptr && !is_off(*value) && *value != Json(0)) result_.other_objective.push_back(key);
+  }
+}
+
 void ForeignConverter::choose_trainer() {
   const Json* const loss = find("loss_type");
   const std::string by_loss = loss == nullptr ? "" : owner_of_loss(loss->is_array() && !loss->empty() ? in_words(loss->front()) : in_words(*loss));

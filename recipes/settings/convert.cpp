@@ -41,6 +41,7 @@ ConvertedSettings ForeignConverter::run() {
   settle_method();
   defaults();
   in_order();
+  find_other_objective();
   return std::move(result_);
 }
 

@@ -27,6 +27,7 @@ struct ConvertedSettings {
   };
   std::vector<Setting> settings;
   std::vector<std::pair<std::string, std::string>> left_out;  // their key, and why
+  std::vector<std::string> other_objective;  // of left_out: keys without which something else is learned
 };
 
 /// What the command knows of names.

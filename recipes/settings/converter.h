@@ -53,6 +53,7 @@ class ForeignConverter {
 
   // Which verb (choose_verb.cpp).
   void choose_verb();
+  void find_other_objective();
   void choose_trainer();
 
   // Each gives false where it does nothing about the key.

@@ -180,6 +180,12 @@ void take_dropout(const AdapterSpec& spec, lora::Adapter& adapter) {
   }
 }
 
+AdapterSpec without_dropout(const AdapterSpec& spec) {
+  AdapterSpec result = spec;
+  result.dropout = spec.dropout.value_or(0);
+  return result;
+}
+
 int sequence_length(const DataSpec& spec, const Fields& fields, std::int64_t max_positions) {
   if (!spec.seq_len) return static_cast<int>(std::min<std::int64_t>(1024, max_positions));
   if (*spec.seq_len > max_positions) {

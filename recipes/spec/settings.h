@@ -30,6 +30,9 @@ void check_against_adapter(const AdapterSpec& spec, const Fields& fields, const 
 /// `dropout`, where it is given, in the place of that of the adapter that the run starts from. ConfigError where it cannot
 /// have any; then it is detached.
 void take_dropout(const AdapterSpec& spec, lora::Adapter& adapter);
+/// Of preferences and rewards: as by TRL's disable_dropout, an adapter that the run starts from has none, unless it is
+/// asked for: what is compared would differ by its noise.
+AdapterSpec without_dropout(const AdapterSpec& spec);
 
 /// seq_len, or min(1024, the model's positions); FieldError where it exceeds them.
 int sequence_length(const DataSpec& spec, const Fields& fields, std::int64_t max_positions);

@@ -107,6 +107,7 @@ struct RunSpec {
   bool tensorboard = false, profile = false;
 
   std::string command;  // that made this spec, for run.json and the model card; empty: it is made of the fields
+  std::function<void()> begins;  // called when all is checked and read, before the run writes its first file
 };
 
 /// Words of help that differ between recipes.

@@ -452,6 +452,17 @@ TEST_CASE("what other tools' files say of method, losses and sizes keeps its mea
     for (const std::string& part : one.parts) CHECK(contains(result.out, part));
     for (const std::string& part : one.absent) CHECK_FALSE(contains(result.out, part));
   }
+  // What would learn something else says so where it is seen.
+  for (const std::string& file : {axolotl + "adapter: lora\nrl: kto\n", trl + "num_generations: 8\n", factory + "stage: dpo\npref_loss: orpo\n",
+                                  trl + "use_peft: true\nbeta: 0.1\nloss_type: [sigmoid, bco_pair]\n", trl + "use_peft: true\nbeta: 0.1\nlabel_smoothing: 0.1\n"}) {
+    CAPTURE(file, converted(file).err);
+    CHECK(contains(converted(file).err, "learns something else"));
+  }
+  for (const std::string& file : {axolotl + "adapter: lora\nrl: dpo\ndpo_beta: 0.2\n", factory + "stage: dpo\npref_loss: sigmoid\npref_ftx: 0\n"}) {
+    CAPTURE(file, converted(file).err);
+    CHECK(converted(file).err.empty());
+  }
+  CHECK(contains(converted(axolotl + "adapter: lora\nrl: dpo\ndpo_beta: 0.2\n").out, "beta: 0.2"));
   // A name with a line break stays one line of a comment.
   const fs::path odd = dir / "a\nrank: 77 #.yaml";
   write_text(odd, axolotl + "adapter: lora\n");

@@ -136,11 +136,23 @@ TEST_CASE("a combination that can't be is a failed trial with its reason, unless
     CHECK(trial["value"].is_null() == both);
     CHECK(trial.contains("reason") == both);
   }
+  const std::string page = read_text(dir / "out" / "report.html"), best = read_text(dir / "out" / "best.json");
   write_text(dir / "space.yaml", "init: {choice: [pissa, default]}\ndora: {choice: [true, false]}\n");
   arguments.emplace_back("--overwrite");
   const CommandResult first = run(arguments);
   CHECK(first.exit == 2);
   CHECK(contains(first.err, "the first trial"));
+  // Refused before anything was written: what it would have replaced is as it was.
+  CHECK(read_text(dir / "out" / "report.html") == page);
+  CHECK(read_text(dir / "out" / "best.json") == best);
+  CHECK(rows(dir / "out" / "trials.jsonl") == trials);
+  CHECK(fs::exists(dir / "out" / "trials" / "trial-0000" / "run.json"));
+  CHECK_FALSE(fs::exists(dir / "out" / ".replaced"));
+  write_text(dir / "space.yaml", "rank: {choice: [2, 3]}\n");
+  CHECK(run(arguments).exit == 0);
+  CHECK(rows(dir / "out" / "trials.jsonl").size() == 2);
+  CHECK_FALSE(fs::exists(dir / "out" / ".replaced"));
+  CHECK_FALSE(fs::exists(dir / "out" / "trials" / "trial-0002"));
 }
 
 TEST_CASE("a choice of a space may be a list where words with commas are", "[e2e]") {

@@ -24,6 +24,12 @@ Dataset load(const std::string& content, int seq_len = 1024, const std::string& 
 std::string text(const data::Example& e) { return FakeTokenizer().decode(e.ids, false); }
 std::string learned(const data::Example& e) { return learned_text(FakeTokenizer(), e.ids, e.learned); }
 
+std::string joined_notes(const Dataset& pairs) {
+  std::string all;
+  for (const std::string& note : pairs.report.notes) all += note + "\n";
+  return all;
+}
+
 void check_pair(const Dataset& pairs, const std::string& prompt, const std::string& chosen,
                 const std::string& rejected) {
   REQUIRE(pairs.examples.size() == 2);
@@ -121,6 +127,90 @@ TEST_CASE("the forms that TRL and LLaMA-Factory write are read", "[unit]") {
                         "\n");
                  }),
                  "history: earlier turns have no place"));
+}
+
+// UltraFeedback: the prompt and the chosen conversation stand beside two whole conversations once more.
+TEST_CASE("whole conversations are read as such, whatever stands beside them", "[unit]") {
+  const std::string user = R"({"role": "user", "content": "Hi"})";
+  const auto side = [&](const char* answer) { return "[" + user + R"(, {"role": "assistant", "content": ")" + answer + "\"}]"; };
+  const std::string sides = R"("chosen": )" + side("a") + R"(, "rejected": )" + side("b");
+  const std::string prompt = "User: Hi\nAssistant:";
+  for (const std::string& beside : {std::string(R"("prompt": "Hi", "messages": )") + side("a"), std::string(R"("messages": null)"),
+                                    std::string(R"("question": "Hi")"), std::string(R"("instruction": "Hi", "input": "")"),
+                                    R"("conversations": )" + side("a"), R"("prompt": [)" + user + "]", std::string(R"("prompt": null)")}) {
+    INFO(beside);
+    const Dataset pairs = load("{" + beside + ", " + sides + "}\n");
+    check_pair(pairs, prompt, " a", " b");
+    CHECK(pairs.report.format == "chosen/rejected");
+    for (const std::string& note : pairs.report.notes) CHECK_FALSE(contains(note, "not read"));
+  }
+  // What they do not say themselves is named.
+  CHECK(contains(joined_notes(load(R"({"prompt": "Other", "prompt_id": 3, )" + sides + "}\n")), "keys of rows that are not read: prompt, prompt_id"));
+  // A list of turns that they do not begin with comes first.
+  check_pair(load(R"({"prompt": [{"role": "user", "content": "1"}, {"role": "assistant", "content": "x"}], )" + sides + "}\n"),
+             "User: 1\nAssistant: x</s>User: Hi\nAssistant:", " a", " b");
+  // Answers as turns after an instruction or a question, and as texts after turns.
+  const std::string turns = R"("chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]})";
+  check_pair(load(R"({"instruction": "Hi", )" + turns + "\n"), prompt, " a", " b");
+  check_pair(load(R"({"question": "Hi", )" + turns + "\n"), prompt, " a", " b");
+  check_pair(load(R"({"prompt": [)" + user + R"(], "chosen": "a", "rejected": "b"})" + "\n"), prompt, " a", " b");
+  CHECK(contains(joined_notes(load(R"({"chosen": [{"role": "user", "content": "1"}, {"role": "assistant", "content": "a"}], "rejected": )" +
+                                   side("b") + "}\n")),
+                 "1 pairs have sides that begin with different turns"));
+}
+
+TEST_CASE("a system prompt beside texts is part of their prompt", "[unit]") {
+  const std::string texts = R"("chosen": "a", "rejected": "b"})";
+  const std::string prompt = "System: S\n\nUser: Hi\nAssistant:";
+  for (const char* key : {"prompt", "question", "instruction", "input"}) {
+    INFO(key);
+    check_pair(load(R"({"system": "S", ")" + std::string(key) + R"(": "Hi", )" + texts + "\n"), prompt, " a", " b");
+  }
+  // A prompt of another name is not what two answers begin with by chance.
+  CHECK(contains(message_of<DataError>([] {
+                   load(R"({"query": "Hi", "chosen": "I think", "rejected": "I do not"})"
+                        "\n");
+                 }),
+                 "say so with `columns` prompt=query"));
+}
+
+TEST_CASE("turns that stand in texts, as tables hold them, are turns", "[unit]") {
+  const std::string prompt = "User: Hi\nAssistant:";
+  check_pair(load("chosen,rejected\n\"[{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"Hi\"\"}, {\"\"role\"\": \"\"assistant\"\", "
+                  "\"\"content\"\": \"\"a\"\"}]\",\"[{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"Hi\"\"}, {\"\"role\"\": "
+                  "\"\"assistant\"\", \"\"content\"\": \"\"b\"\"}]\"\n",
+                  1024, "pairs.csv"),
+             prompt, " a", " b");
+  check_pair(load(R"({"prompt": "[{\"role\": \"user\", \"content\": \"Hi\"}]", "chosen": "{\"from\": \"gpt\", \"value\": \"a\"}", "rejected": "b"})"
+                  "\n"),
+             prompt, " a", " b");
+  // Python's own way to print them is none of JSON; other JSON is a text.
+  const std::string message = message_of<DataError>([] {
+    load(R"({"chosen": "[{'role': 'user', 'content': 'Hi'}]", "rejected": "x"})"
+         "\n");
+  });
+  CHECK(contains(message, "pairs.jsonl line 1"));
+  CHECK(contains(message, "json.dumps"));
+  check_pair(load(R"({"prompt": "Q", "chosen": "[{\"name\": 1}]", "rejected": "[{ no"})"
+                  "\n"),
+             "Q", "[{\"name\": 1}]", "[{ no");
+}
+
+TEST_CASE("what a judge reads needs no prompt and no end, and has a margin", "[unit]") {
+  TempDir dir;
+  write_text(dir / "pairs.jsonl", "{\"chosen\": \"yes, so\", \"rejected\": \"no\", \"margin\": 0.5}\n{\"chosen\": \"a\", \"rejected\": \"b\"}\n");
+  const auto judged = [&](int seq_len) {
+    return data::load_preferences({dir / "pairs.jsonl"}, FakeTokenizer(), seq_len, nullptr, nullptr, {}, true);
+  };
+  const Dataset pairs = judged(64);
+  REQUIRE(pairs.examples.size() == 4);
+  CHECK(text(pairs.examples[0]) == "<s>yes, so</s>");
+  CHECK(pairs.documents[0].margin == 0.5f);
+  CHECK(pairs.documents[1].margin == 0);
+  for (const std::string& note : pairs.report.notes) CHECK_FALSE(contains(note, "margin"));
+  CHECK(judged(2).examples.size() == 4);  // cut: a shorter text to judge
+  write_text(dir / "pairs.jsonl", "{\"chosen\": \"a\", \"rejected\": \"b\", \"margin\": \"much\"}\n");
+  CHECK(contains(message_of<DataError>([&] { judged(64); }), "margin: expected a number"));
 }
 
 // Anthropic's hh-rlhf: two strings, the prompt inside both; TRL takes what they begin with.

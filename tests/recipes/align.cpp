@@ -3,7 +3,10 @@
 
 #include "catch.h"
 #include "lowrank/core/error.h"
+#include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
+#include "lowrank/core/json_text.h"
+#include "lowrank/lora/config.h"
 #include "lowrank/recipes/dpo.h"
 #include "lowrank/recipes/ppo.h"
 #include "lowrank/recipes/reward.h"
@@ -82,6 +85,54 @@ TEST_CASE("pairs: dpo and reward write adapters that are still on their models",
   auto spec = ppo_spec(folder / "ppo");
   spec.reward = "adapter:" + (folder / "reward").string();
   CHECK(recipes::ppo(spec, quiet).state == State::kTrained);
+  // Which it does not remove, whatever it is told to replace; nor its own finished run where there are no prompts.
+  const std::string judge = core::read_file(folder / "reward" / "adapter_model.safetensors");
+  spec.run.out = (folder / "reward").string();
+  spec.run.overwrite = true;
+  CHECK(config_error([&] { recipes::ppo(spec, quiet); }).find("lies at or inside the input") != std::string::npos);
+  CHECK(core::read_file(folder / "reward" / "adapter_model.safetensors") == judge);
+  spec.run.out = (folder / "ppo").string();
+  spec.prompt_source = recipes::prompts({});
+  CHECK_THROWS_AS(recipes::ppo(spec, quiet), DataError);
+  CHECK(fs::exists(folder / "ppo" / "adapter_model.safetensors"));
+  CHECK(fs::exists(folder / "ppo" / "samples.jsonl"));
+}
+
+TEST_CASE("an adapter's dropout is off where preferences are learned from it, unless it is asked for", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  recipes::Observer quiet;
+  auto start = with_pairs<recipes::DpoSpec>(folder, "start");
+  start.adapter.dropout = 0.5;
+  REQUIRE(recipes::dpo(start, quiet).state == State::kTrained);
+  const auto further = [&](const char* out) {
+    auto spec = with_pairs<recipes::DpoSpec>(folder, out);
+    spec.adapter = {};
+    spec.adapter.adapter = (folder / "start").string();
+    return spec;
+  };
+  REQUIRE(recipes::dpo(further("calm"), quiet).state == State::kTrained);
+  CHECK(lora::read_adapter_config(folder / "calm").lora_dropout == 0);
+  auto asked = further("asked");
+  asked.adapter.dropout = 0.5;
+  REQUIRE(recipes::dpo(asked, quiet).state == State::kTrained);
+  CHECK(lora::read_adapter_config(folder / "asked").lora_dropout == 0.5);
+  CHECK(core::read_file(folder / "asked" / "adapter_model.safetensors") != core::read_file(folder / "calm" / "adapter_model.safetensors"));
+}
+
+TEST_CASE("what PPO comes to is told by its reward", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  recipes::Observer quiet;
+  auto spec = ppo_spec(folder / "ppo");
+  std::size_t rollouts = 0;
+  spec.reward = "rising";
+  spec.reward_function = [&](const std::vector<train::Answer>& answers) { return std::vector<double>(answers.size(), static_cast<double>(rollouts++)); };
+  const auto result = recipes::ppo(spec, quiet);
+  const std::string verdict = core::json_text(result.run["verdict"]);
+  INFO(verdict);
+  CHECK(verdict.find("reward less KL 0.0") != std::string::npos);
+  CHECK(verdict.find("nothing") == std::string::npos);
 }
 
 TEST_CASE("a reward function of one's own hears of every answer, and its name is part of the run", "[e2e]") {

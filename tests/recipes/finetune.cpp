@@ -286,6 +286,53 @@ TEST_CASE("a finished run that is asked for again with other data, another model
   says(message([](auto& s) { s.little.seeds.reset(); }), {"`seeds` 2, now not given"});
 }
 
+TEST_CASE("a run that is refused leaves the one that it would have replaced", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  Watcher watcher;
+  recipes::FinetuneSpec spec = small_spec(folder / "out");
+  REQUIRE(recipes::finetune(spec, watcher).state == State::kTrained);
+  const std::string adapter = file_text(folder / "out" / "adapter_model.safetensors"), run = file_text(folder / "out" / "run.json");
+  const auto refused = [&](const std::function<void(recipes::FinetuneSpec&)>& change) {
+    recipes::FinetuneSpec other = small_spec(folder / "out");
+    other.run.overwrite = true;
+    change(other);
+    CHECK_THROWS(recipes::finetune(other, watcher));
+    CHECK(file_text(folder / "out" / "adapter_model.safetensors") == adapter);
+    CHECK(file_text(folder / "out" / "run.json") == run);
+  };
+  std::ofstream(folder / "blank.txt") << "\n";
+  const auto data = [&](const fs::path& file) {
+    return [file](recipes::FinetuneSpec& s) {
+      s.data.train_source = nullptr;
+      s.data.data = {file.string()};
+    };
+  };
+  refused(data(folder / "none.txt"));
+  refused(data(folder / "blank.txt"));
+  refused(data(folder / "out" / "metrics.jsonl"));
+  refused([&](auto& s) { s.adapter.targets = "nothing"; });
+  refused([&](auto& s) { s.adapter.adapter = (folder / "none").string(); });
+  refused([&](auto& s) { s.data.seq_len = 1 << 20; });
+
+  // Nor is one of several runs in the place of one.
+  recipes::FinetuneSpec several = small_spec(folder / "out");
+  several.run.overwrite = true;
+  several.little.seeds = 2;
+  several.data.val_split = 0.2;
+  several.adapter.targets = "nothing";
+  CHECK_THROWS(recipes::finetune_repeatedly(several, watcher));
+  CHECK(file_text(folder / "out" / "run.json") == run);
+  several.adapter.targets.reset();
+  REQUIRE(recipes::finetune_repeatedly(several, watcher).state == State::kTrained);
+  CHECK_FALSE(fs::exists(folder / "out" / "adapter_model.safetensors"));
+  const std::string both = file_text(folder / "out" / "run.json");
+  several.adapter.targets = "nothing";
+  CHECK_THROWS(recipes::finetune_repeatedly(several, watcher));
+  CHECK(file_text(folder / "out" / "run.json") == both);
+  CHECK(fs::exists(folder / "out" / "seed-42" / "adapter_model.safetensors"));
+}
+
 TEST_CASE("going on from an adapter takes other words for its targets, and another dropout", "[e2e]") {
   if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
   TempDir folder;

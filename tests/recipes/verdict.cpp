@@ -3,6 +3,7 @@
 
 #include "catch.h"
 #include "lowrank/recipes/finetune.h"
+#include "lowrank/recipes/ppo.h"
 
 using namespace lowrank;
 using namespace lowrank_test;
@@ -89,6 +90,39 @@ TEST_CASE("a rate far below the usual is not told to fall further", "[unit]") {
   ending.evaluations(result("validation", 40, [](int) { return 3.0; }), result("validation", 40, [](int) { return 3.0; }), 0);
   CHECK(has(ending.verdict().next_text, "far below what is usual for such a model (about 0.003)"));
   CHECK(has(ending.verdict().next_text, "--lr 0.003"));
+}
+
+TEST_CASE("a reward that rose has been learned, whatever the loss did", "[unit]") {
+  Ending ending;
+  for (int step = 1; step <= 60; ++step) ending.curves.reward.points.emplace_back(step, 0.01 * step);
+  CHECK(ending.verdict().learned);
+  CHECK(has(ending.verdict().learned_text, "reward less KL 0.03"));
+  ending.curves.reward.points = {{1, 0.5}, {60, 0.4}};
+  CHECK_FALSE(ending.verdict().learned);
+  // Of an evaluation the loss is the reward's negative.
+  ending.evaluations(result("validation", 40, [](int) { return -0.2; }), result("validation", 40, [](int i) { return -0.5 - 0.001 * (i % 3); }), 60);
+  CHECK(ending.verdict().learned);
+  CHECK(has(ending.verdict().learned_text, "reward less KL on validation data 0.2000 at the start, 0.50"));
+  CHECK(has(ending.verdict().learned_text, "(+0.30"));
+}
+
+TEST_CASE("what is advised can be given", "[unit]") {
+  Ending ending;
+  ending.fields.set("resume", true, "command line");
+  ending.fields.set("force", true, "command line");
+  ending.evaluations(result("validation", 40, [](int) { return 3.0; }), result("validation", 40, [](int) { return 9.0; }), 0);
+  CHECK(has(ending.verdict().next_text, "--overwrite"));
+  CHECK_FALSE(has(ending.verdict().next_text, "--resume"));
+  CHECK_FALSE(has(ending.verdict().next_text, "--force"));
+  ending.facts.lr = 0;
+  CHECK(has(ending.verdict().next_text, "--lr auto"));
+  ending.facts.lr_auto = false;
+  CHECK_FALSE(has(ending.verdict().next_text, "auto"));
+  recipes::PpoSpec spec;
+  recipes::Fields fields = recipes::fields_of(spec);
+  ending.facts.fields = &fields;
+  ending.facts.verb = "align ppo";
+  CHECK(has(ending.verdict().forgotten_text, "`lowrank evaluate models/base --compare result=runs/a --data general=FILE`"));
 }
 
 TEST_CASE("a difference within chance is none, and few pieces carry no interval", "[unit]") {

@@ -102,6 +102,41 @@ TEST_CASE("rewards, loss and gradients are those of TRL's RewardTrainer on trans
   CHECK(found.metrics.at("max_reward") == Approx(highest).margin(1e-4));
 }
 
+// TRL: −log σ(r chosen − r rejected − margin); the figures of accuracy and margin do not change.
+TEST_CASE("a pair's margin is taken from the difference of its rewards", "[parity]") {
+  const core::Json golden = core::read_json(golden_dir() / "train" / "seq_cls" / "golden.json")["reward"];
+  models::LoadedClassifier loaded = golden_reward(golden_decoder());
+  data::Dataset pairs = golden_pairs(golden);
+  const std::vector<float> margins = {0.5f, 0, 2, -1, 30};
+  const std::vector<data::Document> documents(pairs.documents.begin(), pairs.documents.end());
+  pairs.documents = {};
+  for (std::size_t i = 0; i < documents.size(); ++i) {
+    data::Document one = documents[i];
+    one.margin = margins.at(i);
+    pairs.documents.push_back(one);
+  }
+  train::RewardModel::Parts parts{loaded.classifier};
+  parts.adapter = &loaded.adapter;
+  parts.train = pairs;
+  parts.evaluation.emplace_back("validation", pairs);
+  parts.plan.batch_size = 3;
+  parts.plan.grad_accum = 2;
+  parts.plan.shuffle = false;
+  train::RewardModel objective(std::move(parts));
+  double expected = 0, margin = 0;
+  for (std::size_t i = 0; i < 5; ++i) {
+    const double up = golden["chosen"][i].get<double>(), down = golden["rejected"][i].get<double>();
+    expected += std::log1p(std::exp(-(up - down - margins[i]))) / 5;
+    margin += (up - down) / 5;
+  }
+  double loss = 0;
+  for (std::int64_t micro = 0; micro < objective.micro_batches(0); ++micro) loss += objective.forward(0, micro).value / 5;
+  CHECK(loss == Approx(expected).epsilon(1e-4));
+  const train::EvalResult found = objective.evaluate().at(0);
+  CHECK(found.loss == Approx(expected).epsilon(1e-4));
+  CHECK(found.metrics.at("margin") == Approx(margin).margin(1e-4));
+}
+
 TEST_CASE("the slopes of a pair's reward loss are its differences, at any margin", "[unit]") {
   for (const double center : {0.0, 0.01}) {
     for (const auto& [chosen, rejected] :

@@ -62,14 +62,19 @@ TEST_CASE("a run that has no checkpoint yet may be started over", "[unit]") {
 TEST_CASE("--overwrite removes the run and nothing else", "[unit]") {
   TempDir out;
   unfinished_run(out.path());
-  for (const char* name : {"run.json", "README.md", "adapter_config.json", "adapter_model.safetensors"})
+  for (const char* name : {"run.json", "README.md", "adapter_config.json", "adapter_model.safetensors", "samples.jsonl", "profile.json"})
     write_text(out / name, "x");
   for (const char* name : {"notes.txt", "model.safetensors", "manifest.json"}) write_text(out / name, "mine");
   write_text(out / "checkpoints" / "keep.txt", "mine");
-  { auto lock = open_run_folder(out.path(), false, true, {}); }
+  {
+    const auto lock = open_run_folder(out.path(), false, true, {});
+    CHECK(read_text(out / "adapter_model.safetensors") == "x");  // the new run may still be refused
+    CHECK_FALSE(train::list_checkpoints(out.path()).empty());
+    lock->remove_old_run();
+  }
   CHECK(train::run_state(out.path()) == RunState::kEmpty);
-  for (const char* name :
-       {"run.json", "README.md", "adapter_config.json", "adapter_model.safetensors", "metrics.jsonl"}) {
+  for (const char* name : {"run.json", "README.md", "adapter_config.json", "adapter_model.safetensors", "metrics.jsonl", "samples.jsonl",
+                           "profile.json"}) {
     INFO(name);
     CHECK_FALSE(fs::exists(out / name));
   }
@@ -82,7 +87,7 @@ TEST_CASE("--overwrite removes the run and nothing else", "[unit]") {
 TEST_CASE("--overwrite in a folder that holds no run touches nothing", "[unit]") {
   TempDir out;
   write_text(out / "README.md", "mine");
-  { auto lock = open_run_folder(out.path(), false, true, {}); }
+  open_run_folder(out.path(), false, true, {})->remove_old_run();
   CHECK(read_text(out / "README.md") == "mine");
 }
 
