@@ -1,5 +1,5 @@
 // Speed of the kernels beside LibTorch's own ops, on the shapes of SmolLM2-135M and TinyLlama-1.1B: a plain text table.
-//   bench_kernels [threads] [repetitions]
+//   bench_kernels [threads] [repetitions] [part of a row's name]
 #include <torch/torch.h>
 
 #include <chrono>
@@ -20,6 +20,7 @@ namespace k = lowrank::kernels;
 using Work = std::function<void()>;
 
 int repetitions = 5;
+std::string wanted;  // of a row's name
 
 // Best of some runs, in seconds, after one to warm up.
 double seconds(const Work& work) {
@@ -36,6 +37,7 @@ double seconds(const Work& work) {
 const char* short_name(at::ScalarType dtype) { return dtype == at::kFloat ? "fp32" : "bf16"; }
 
 void row(const std::string& what, double flops, const std::vector<Work>& works) {
+  if (what.find(wanted) == std::string::npos) return;
   std::printf("%-44s", what.c_str());
   for (const Work& work : works) {
     const double s = seconds(work);
@@ -46,8 +48,8 @@ void row(const std::string& what, double flops, const std::vector<Work>& works) 
 }
 
 void linears() {
-  std::printf("\n%-44s %20s%20s%20s\n", "linear, frozen: ms and GFLOP/s", "at::linear / mm", "ours, plain",
-              "ours, packed");
+  std::printf("\n%-44s %20s%20s%20s\n", "linear, frozen: ms and GFLOP/s", "at::linear / mm", "ours, LibTorch",
+              "ours, own");
   struct Shape {
     std::int64_t rows, in, out;
   };
@@ -76,10 +78,10 @@ void linears() {
                                   std::to_string(s.out) + ", x " + short_name(x_dtype) + ", W " + short_name(w_dtype);
         row(shape, flops,
             {[&] { at::linear(x, w.to(x_dtype)); }, with(k::GemmPath::kPlain, forward),
-             with(k::GemmPath::kPacked, forward)});
+             with(k::GemmPath::kOwn, forward)});
         row(shape + ", dX", flops,
             {[&] { at::mm(g, w.to(x_dtype)); }, with(k::GemmPath::kPlain, backward),
-             with(k::GemmPath::kPacked, backward)});
+             with(k::GemmPath::kOwn, backward)});
       }
     }
   }
@@ -179,6 +181,7 @@ int main(int argc, char** argv) {
   lowrank::core::keep_heap();
   if (argc > 1) at::set_num_threads(std::atoi(argv[1]));
   if (argc > 2) repetitions = std::atoi(argv[2]);
+  if (argc > 3) wanted = argv[3];
   std::printf("threads %d, CPU capability %s, GEMM path %s, best of %d\n", at::get_num_threads(),
               at::get_cpu_capability().c_str(), k::name(k::gemm_path()), repetitions);
   linears();

@@ -13,7 +13,8 @@ namespace lowrank::kernels::gemm {
 
 namespace {
 
-constexpr std::int64_t kQueries = 112;  // whose probabilities the backward pass holds: whole panels of either kernel
+// Of queries, whose probabilities the backward pass holds: two such matrices for 512 keys stay in the second cache.
+constexpr std::int64_t kQueryPanels = 8;
 
 // Rows [begin, begin + n) of x as they lie, or packed into `memory`.
 LeftRows left_rows(const MicroKernel& kernel, const at::Tensor& x, std::int64_t begin, std::int64_t n, float* memory) {
@@ -100,7 +101,7 @@ void attention_backward(const AttentionHead& head, const at::Tensor& g, const at
   const MicroKernel& kernel = micro_kernel();
   const std::int64_t n = head.q.size(0), m = head.k.size(0), d = head.q.size(1), width = head.v.size(1);
   const std::int64_t step = scores_step(m), height = kernel.rows, wide = round_up(d, kernel.columns);
-  const std::int64_t block = std::min(kQueries / height * height, round_up(n, height));
+  const std::int64_t block = std::min(kQueryPanels * height, round_up(n, height));
   Arena arena(panels_size(kernel, d, m) + panels_size(kernel, width, m) + panels_size(kernel, m, d) +
               round_up(d * kernel.rows, 16) + round_up(width * kernel.rows, 16) + 2 * block * step +
               panels_size(kernel, block, d) + panels_size(kernel, block, width) + height * wide + 256);
