@@ -325,6 +325,9 @@ TEST_CASE("what launchers say of the ranks is read", "[unit]") {
   };
   CHECK(contains(refused({{"RANK", "1"}, {"WORLD_SIZE", "2"}}), "MASTER_ADDR is missing in the environment"));
   CHECK(contains(refused({{"RANK", "2"}, {"WORLD_SIZE", "2"}}), "RANK is 2 and WORLD_SIZE 2"));
+  CHECK(contains(refused({{"WORLD_SIZE", "4"}}), "RANK is missing in the environment"));
+  CHECK_FALSE(launch_of({{"WORLD_SIZE", "1"}}));
+  CHECK_FALSE(launch_of({{"RANK", "16"}}));  // of somebody's own
   CHECK(contains(refused({{"RANK", "x"}, {"WORLD_SIZE", "2"}}), "RANK in the environment is 'x'"));
   CHECK(contains(refused({{"PET_NNODES", "1:4"}, {"PET_NODE_RANK", "0"}, {"PET_MASTER_ADDR", "a"}}),
                  "PET_NNODES in the environment is '1:4'"));

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <string_view>
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
@@ -150,6 +151,8 @@ std::optional<Launch> read_launch(const Variables& variables) {
     read_by_hand(read, launch);
   } else if (read.has("PET_NODE_RANK") && read.has("PET_NNODES") && read.has("PET_MASTER_ADDR")) {
     read_kubeflow(read, launch);
+  } else if (read.has("WORLD_SIZE") && std::string_view(variables("WORLD_SIZE")) != "1") {
+    read_by_hand(read, launch);  // that names what is missing: each process would train by itself, all into one folder
   } else {
     return std::nullopt;
   }
