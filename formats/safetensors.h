@@ -53,9 +53,11 @@ class SafetensorsFile {
   std::map<std::string, std::size_t, std::less<>> index_;
 };
 
-/// The weights of a model folder: model.safetensors, or the shards of model.safetensors.index.json. Checked: shard
-/// names are plain file names (which may be links out of the folder: links() says where to), every mapped tensor is in
-/// the shard that the index names, no tensor in two shards, none unmapped.
+/// The weights of a model folder: model.safetensors, or the shards of model.safetensors.index.json, or without it all
+/// of PREFIX-00001-of-0000N.safetensors. Names are those of the model itself: what a wrapped module's have beside them
+/// (`_orig_mod.`, `module.`, …) is left out, so that they differ from those of the files' own headers. Shard names are plain
+/// file names (which may be links out of the folder: links() says where to). FormatError for a tensor that is there twice
+/// with different values; other faults of an index are notes(), since the shards are read whole.
 class WeightFiles {
  public:
   static WeightFiles open(const fs::path& model_directory);
@@ -66,15 +68,22 @@ class WeightFiles {
   };
   const Entry* find(std::string_view name) const;
   std::vector<std::string> names() const;  // sorted
+  void rename(const std::string& from, const std::string& to);  // one that is there
+  std::vector<std::string> names_in(const SafetensorsFile& file) const;  // sorted; one that is in two files is in the first
   const std::vector<std::shared_ptr<const SafetensorsFile>>& files() const { return files_; }
   std::uint64_t total_bytes() const;  // of all tensor data
   bool sharded() const { return sharded_; }
   /// A line for each file that is a link out of the folder: where it leads.
   std::vector<std::string> links() const;
+  /// A line for each way in which the files are not as they should be, and are read nevertheless.
+  const std::vector<std::string>& notes() const { return notes_; }
   /// Throws IoError when a file is no longer the one that was opened.
   void check_unchanged() const;
 
  private:
+  void compare_with(const std::map<std::string, std::string>& shard_of, const std::string& index);
+  void take_names(const fs::path& directory);
+  std::vector<std::string> notes_;
   std::vector<std::shared_ptr<const SafetensorsFile>> files_;
   std::map<std::string, Entry, std::less<>> entries_;
   bool sharded_ = false;

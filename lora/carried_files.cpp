@@ -10,6 +10,7 @@
 #include "lowrank/core/files.h"
 #include "lowrank/core/json.h"
 #include "lowrank/core/json_text.h"
+#include "lowrank/core/settings_limits.h"
 
 namespace lowrank::lora {
 namespace {
@@ -41,8 +42,18 @@ bool carried(const std::string& name) {
          name.ends_with(".jinja") || (name.ends_with(".model") && !begins("."));
 }
 
+bool says_of_tying(const core::Json& json) {
+  const auto says = [](const core::Json& where) {
+    return where.is_object() && where.contains("tie_word_embeddings") && !where["tie_word_embeddings"].is_null();
+  };
+  return says(json) || (json.contains("text_config") && says(json["text_config"]));
+}
+
 std::string merged_config(const core::FileRef& file, const ConfigChange& change) {
-  core::Json json = core::read_json(file);
+  core::Json json = core::read_json(file, core::kSettings);
+  const bool now_said = change.tied && !says_of_tying(json);
+  if (!now_said && !change.untied && change.vocabulary == 0 && change.dtype.empty()) return core::read_file(file);
+  if (now_said) json["tie_word_embeddings"] = true;
   if (change.untied) json["tie_word_embeddings"] = false;
   if (change.vocabulary > 0) {
     const bool nested = json.contains("text_config") && json["text_config"].is_object();
@@ -84,13 +95,12 @@ std::map<std::string, core::FileRef> carried_of(const fs::path& folder, bool of_
 
 std::vector<std::string> carry_files(const fs::path& model, const fs::path& adapter, const fs::path& out,
                                      const ConfigChange& change) {
-  const bool changed = change.untied || change.vocabulary > 0 || !change.dtype.empty();
   std::map<std::string, core::FileRef> files = carried_of(model, false);
   for (const auto& [name, file] : carried_of(adapter, true)) files.insert_or_assign(name, file);
   std::vector<std::string> names;
   for (const auto& [name, file] : files) {
     if (name.find('/') != std::string::npos) core::make_folder((out / name).parent_path());
-    core::write_file(out / name, changed && name == "config.json" ? merged_config(file, change) : core::read_file(file));
+    core::write_file(out / name, name == "config.json" ? merged_config(file, change) : core::read_file(file));
     names.push_back(name);
   }
   return names;

@@ -17,6 +17,7 @@ struct ConfigChange {
   bool untied = false;          // head and embedding are two
   std::int64_t vocabulary = 0;  // rows of an embedding that has grown; 0: as it was
   std::string dtype = {};       // "bfloat16" and the like, of weights in another type; empty: as it was
+  bool tied = false;            // the head is the embedding, which is said where nothing is: not every family does without
 };
 
 /// Copies config, tokenizer, chat template, generation config and licences of `model` into the folder `out`, and gives

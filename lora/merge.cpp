@@ -17,11 +17,19 @@ namespace {
 namespace fs = std::filesystem;
 constexpr const char* kIndex = "model.safetensors.index.json";
 
+// Whether every tensor has the name that the file has for it, and the index too.
+bool same_names(const MergePlan& plan) {
+  if (!plan.weights.notes().empty()) return false;
+  const std::vector<std::string> names = plan.weights.names();
+  return std::all_of(names.begin(), names.end(), [&](const std::string& name) { return plan.weights.find(name)->info->name == name; });
+}
+
 // The index with the tensors that are new, each in the shard of the one it was tied to.
 std::string merged_index(const MergePlan& plan, const fs::path& index) {
-  // The same tensors in the same shards, of the same sizes.
-  if (plan.added.empty() && plan.grown.empty() && !plan.dtype) return core::read_file(index);
-  core::Json json = core::read_json(index);
+  // The same tensors in the same shards, of the same names and sizes.
+  if (plan.added.empty() && plan.grown.empty() && !plan.dtype && same_names(plan)) return core::read_file(index);
+  core::Json json = fs::exists(index) ? core::read_json(index) : core::Json::object();
+  if (!json.contains("metadata")) json = {{"metadata", {{"total_size", plan.weights.total_bytes()}}}};  // transformers reads no index without it
   std::int64_t bytes = 0, elements = 0;  // more than the model's index counts
   const auto count = [&](const formats::WeightFiles::Entry& entry, std::uint64_t size, int sign) {
     bytes += sign * static_cast<std::int64_t>(size);
@@ -31,8 +39,11 @@ std::string merged_index(const MergePlan& plan, const fs::path& index) {
     count(plan.source(name), plan.bytes_of(name), 1);
     count(*plan.weights.find(name), plan.weights.find(name)->bytes().size(), -1);
   }
+  core::Json& map = json["weight_map"] = core::Json::object();
+  for (const std::string& name : plan.weights.names())
+    map.get_ref<core::Json::object_t&>().emplace_back(name, plan.shard(name).path().filename().string());
   for (const auto& [name, stored] : plan.added) {
-    json["weight_map"][name] = plan.shard(name).path().filename().string();
+    map[name] = plan.shard(name).path().filename().string();
     count(plan.source(name), plan.bytes_of(name), 1);
   }
   for (const auto& [key, more] : {std::pair{"total_size", bytes}, std::pair{"total_parameters", elements}}) {
@@ -47,7 +58,7 @@ std::string merged_index(const MergePlan& plan, const fs::path& index) {
 ConfigChange config_of(const MergePlan& plan) {
   std::string dtype;
   if (plan.dtype) dtype = *plan.dtype == formats::DType::kBF16 ? "bfloat16" : *plan.dtype == formats::DType::kF16 ? "float16" : "float32";
-  return {plan.untied, plan.vocabulary, dtype};
+  return {plan.untied, plan.vocabulary, dtype, plan.tied};
 }
 
 formats::TensorToWrite merged_tensor(const MergePlan& plan, const std::string& name,
@@ -89,9 +100,10 @@ MergeReport merge_files(const fs::path& model, const Adapter& adapter, const fs:
       for (const std::int64_t n : tensors.back().shape) count *= n;
       report.elements += count;
     };
-    for (const formats::TensorInfo& info : file->header().tensors) add(info.name);
+    for (const std::string& own : plan.weights.names_in(*file)) add(own);
     for (const auto& [name, stored] : plan.added)
       if (&plan.shard(name) == file.get()) add(name);
+    if (tensors.empty()) continue;  // what it has is in another file too
     const std::string name = file->path().filename().string();
     formats::write_safetensors(staged.path() / name, std::move(tensors), file->header().metadata);
     report.files.push_back(name);

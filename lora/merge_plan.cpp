@@ -180,6 +180,7 @@ Wanted changes_of(const Adapter& adapter) {
 void settle_tying(MergePlan& plan, const std::filesystem::path& model, const Adapter& adapter, Wanted& wanted) {
   const std::map<std::string, Change>& changes = wanted.changes;
   if (adapter.head().empty() || adapter.embedding() == nullptr) return;
+  plan.tied = plan.weights.find(adapter.head_tensor()) == nullptr;
   const std::string& head = adapter.head_tensor();
   const std::string& embedding = adapter.embedding()->stored().tensor;
   if (adapter.keeps_tied()) {  // both stay one: a head that is stored again gets the same
@@ -192,6 +193,7 @@ void settle_tying(MergePlan& plan, const std::filesystem::path& model, const Ada
   const bool has_head = plan.weights.find(head) != nullptr, has_embedding = plan.weights.find(embedding) != nullptr;
   if (has_head && has_embedding && !says_tied(model)) return;
   plan.untied = true;
+  plan.tied = false;
   if (!has_head && has_embedding) plan.added[head] = embedding;
   if (!has_embedding && has_head) plan.added[embedding] = head;
 }
@@ -236,6 +238,12 @@ void merge_part(const at::Tensor& own, bool transposed, const RowChange& part, c
 
 }  // namespace
 
+formats::WeightFiles weights_to_merge(const std::filesystem::path& model, const std::string& embedding, const std::string& head) {
+  formats::WeightFiles weights = formats::WeightFiles::open(model);
+  if (!embedding.empty() && weights.find(embedding) == nullptr && weights.find(head) != nullptr) weights.rename(head, embedding);
+  return weights;
+}
+
 bool says_tied(const std::filesystem::path& model) {
   std::error_code ignored;
   const auto file = model / "config.json";
@@ -245,15 +253,15 @@ bool says_tied(const std::filesystem::path& model) {
 }
 
 const formats::WeightFiles::Entry& MergePlan::source(const std::string& name) const {
-  const auto tied = added.find(name);
-  const std::string& stored = tied == added.end() ? name : tied->second;
+  const auto other = added.find(name);
+  const std::string& stored = other == added.end() ? name : other->second;
   const auto larger = grown.find(stored);
   return larger == grown.end() ? *weights.find(stored) : larger->second;
 }
 
 const formats::SafetensorsFile& MergePlan::shard(const std::string& name) const {
-  const auto tied = added.find(name);
-  return *weights.find(tied == added.end() ? name : tied->second)->file;
+  const auto other = added.find(name);
+  return *weights.find(other == added.end() ? name : other->second)->file;
 }
 
 formats::DType MergePlan::dtype_of(const std::string& name) const {
@@ -279,7 +287,7 @@ MergePlan plan_merge(const std::filesystem::path& model, const Adapter& adapter,
                      "merged model says the same: keep it beside the model");
   MergePlan plan;
   plan.dtype = dtype;
-  plan.weights = formats::WeightFiles::open(model);
+  plan.weights = weights_to_merge(model, adapter.embedding() == nullptr ? "" : adapter.embedding()->stored().tensor, adapter.head_tensor());
   const std::vector<std::string> names = plan.weights.names();
   for (const NamedTensor& parameter : adapter.parameters())
     if (!parameter.tensor.detach().isfinite().all().item<bool>())

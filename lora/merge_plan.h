@@ -47,6 +47,7 @@ struct MergePlan {
   std::map<std::string, formats::WeightFiles::Entry> grown;
   std::int64_t vocabulary = 0;  // rows of the result's embedding where they are more than the files'; else 0
   bool untied = false;      // head and embedding part: config.json has to say so
+  bool tied = false;        // there is no head, as the embedding is it: config.json has to say so, where it says nothing
   std::uint64_t bytes = 0;  // of all tensors that are written
   std::optional<formats::DType> dtype;  // of every floating-point tensor that is written; none: each as it is stored
 
@@ -64,6 +65,10 @@ struct MergePlan {
 /// Opens the model's files and finds every tensor in them that the adapter changes. ModelError when one is missing or
 /// has another shape or an integer type, or a tensor of the adapter is not finite. `dtype`: MergePlan::dtype.
 MergePlan plan_merge(const std::filesystem::path& model, const Adapter& adapter, std::optional<formats::DType> dtype = {});
+
+/// A model's weights, by names: an embedding that the files have as the tied head alone is there as the embedding, under whose name
+/// every reader looks for it.
+formats::WeightFiles weights_to_merge(const std::filesystem::path& model, const std::string& embedding, const std::string& head);
 
 /// Whether the config.json of a model (if it has one) says that head and embedding are tied.
 bool says_tied(const std::filesystem::path& model);

@@ -5,6 +5,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/formats/folder_advice.h"
 #include "lowrank/lora/match.h"
 #include "lowrank/lora/peft_loading.h"
 #include "lowrank/lora/target_parameters.h"
@@ -38,7 +39,7 @@ std::shared_ptr<const formats::SafetensorsFile> open_weights(const std::filesyst
   std::error_code ignored;
   if (!std::filesystem::exists(file, ignored)) {
     if (const auto advice = formats::pickle_advice(directory)) throw FormatError(*advice);
-    throw MissingError(fmt::format("there is no '{}', which holds the adapter's weights", file.string()));
+    throw MissingError(fmt::format("there is no '{}', which holds the adapter's weights{}", file.string(), formats::folder_advice(directory)));
   }
   return formats::SafetensorsFile::open(file);
 }

@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <map>
 #include <utility>
@@ -26,38 +25,22 @@ constexpr const char* kScore = "score.weight";
 
 std::string embedding_of(const DecoderSpec& spec) { return spec.prefix + spec.embedding.name + ".weight"; }
 
-// Before every name, when a module was saved in the wrapper of torch.compile or of data parallelism.
-constexpr std::array<const char*, 5> kOuter = {"", "_orig_mod.", "module.", "_orig_mod.module.", "module._orig_mod."};
-
 // The prefix under which the files have the embedding: the model's own where none has it. Other classes that hold the
 // same decoder give its modules other names: one that reads pictures too, the decoder without a head.
-void settle_prefix(const DecoderSpec& spec, const formats::WeightFiles& files, MappedWeights& source,
-                   std::vector<std::string>* warnings) {
+void settle_prefix(const DecoderSpec& spec, const formats::WeightFiles& files, MappedWeights& source) {
   std::vector<std::string> prefixes = {spec.prefix};
   prefixes.insert(prefixes.end(), spec.stored_prefixes.begin(), spec.stored_prefixes.end());
   for (const char* other : {"model.", "model.language_model.", "language_model.model.", "language_model.", ""}) {
     prefixes.emplace_back(other);
   }
-  for (const std::string outer : kOuter) {
-    for (const std::string& prefix : prefixes) {
-      if (files.find(outer + prefix + spec.embedding.name + ".weight") == nullptr) continue;
-      if (!outer.empty() && warnings != nullptr)
-        warnings->push_back(fmt::format("the names of the weights begin with '{}', as a wrapped module is saved (by "
-                                        "torch.compile, or in parallel); they are read without it",
-                                        outer));
-      return source.rename(spec.prefix, outer + prefix);
-    }
-  }
+  for (const std::string& prefix : prefixes)
+    if (files.find(prefix + spec.embedding.name + ".weight") != nullptr) return source.rename(spec.prefix, prefix);
 }
 
 // The same of the head.
 void settle_head(const HeadSpec& head, const formats::WeightFiles& files, MappedWeights& source) {
-  for (const std::string outer : kOuter) {
-    for (const std::string& name : {head.name, "language_model." + head.name, head.stored_name}) {
-      if (name.empty() || files.find(outer + name + ".weight") == nullptr) continue;
-      return source.rename(head.name + ".", outer + name + ".");
-    }
-  }
+  for (const std::string& name : {head.name, "language_model." + head.name, head.stored_name})
+    if (!name.empty() && files.find(name + ".weight") != nullptr) return source.rename(head.name + ".", name + ".");
 }
 
 bool same_bytes(const formats::WeightFiles::Entry& a, const formats::WeightFiles::Entry& b) {
@@ -68,7 +51,7 @@ bool same_bytes(const formats::WeightFiles::Entry& a, const formats::WeightFiles
 
 // As transformers 5 ties: shared when config says so, unless both are stored and differ; either one alone serves both.
 // Where config.json does not say, a stored head is its own.
-void settle_tying(DecoderConfig& config, const formats::WeightFiles& files, MappedWeights& source,
+void settle_tying(DecoderConfig& config, formats::WeightFiles& files, MappedWeights& source,
                   std::vector<std::string>* warnings) {
   const std::string embedding_name = embedding_of(*config.blocks);
   const std::string head_name = source.stored_name(config.blocks->head.name + ".weight");
@@ -94,7 +77,7 @@ void settle_tying(DecoderConfig& config, const formats::WeightFiles& files, Mapp
   }
   if (!config.tied || head == nullptr) return;
   if (embedding == nullptr) {
-    source.alias(embedding_name, head_name);
+    files.rename(head_name, source.stored_name(embedding_name));
   } else if (same_bytes(*embedding, *head)) {
     source.pass_over(head_name);
   } else {
@@ -135,13 +118,14 @@ std::string in_words(const std::vector<std::string>& names) {
 
 }  // namespace
 
-Decoder load_decoder(DecoderConfig config, const formats::WeightFiles& weights, at::ScalarType dtype, bool trainable,
+Decoder load_decoder(DecoderConfig config, formats::WeightFiles weights, at::ScalarType dtype, bool trainable,
                      std::vector<std::string>* warnings, at::Device device, const GrownVocabulary* grown,
                      CodedLoad* coded, core::ProgressObserver* progress,
                      const std::shared_ptr<kernels::ShardedBase>& shares) {
+  if (warnings != nullptr) warnings->insert(warnings->end(), weights.notes().begin(), weights.notes().end());
   MappedWeights source(weights, trainable ? at::kFloat : dtype, trainable, embedding_of(*config.blocks), device);
   settle_head(config.blocks->head, weights, source);
-  settle_prefix(*config.blocks, weights, source, warnings);
+  settle_prefix(*config.blocks, weights, source);
   source.respell(config.blocks->own_spelling, config.blocks->older_spelling);
   settle_tying(config, weights, source, warnings);
   const std::int64_t file_rows = grown == nullptr ? 0 : config.vocab_size;

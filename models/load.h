@@ -82,7 +82,7 @@ std::vector<data::TokenId> adapter_end_ids(const std::filesystem::path& adapter)
 /// The decoder alone from opened weight files, in dtype kFloat or kBFloat16; with the vocabulary of `grown`, if any.
 /// `config.tied` is settled by what the files hold where they differ from it. What the user should know goes to
 /// `warnings`.
-Decoder load_decoder(DecoderConfig config, const formats::WeightFiles& weights, at::ScalarType dtype,
+Decoder load_decoder(DecoderConfig config, formats::WeightFiles weights, at::ScalarType dtype,
                      bool trainable = false, std::vector<std::string>* warnings = nullptr, at::Device device = at::kCPU,
                      const GrownVocabulary* grown = nullptr, CodedLoad* coded = nullptr,
                      core::ProgressObserver* progress = nullptr,

@@ -82,8 +82,6 @@ std::string place(const formats::WeightFiles& files) {
 }  // namespace
 
 std::string MappedWeights::stored_name(const std::string& name) const {
-  const auto alias = aliases_.find(name);
-  if (alias != aliases_.end()) return alias->second;
   std::string stored = name;
   for (const auto& [prefix, in_files] : renamed_) {
     if (!name.starts_with(prefix)) continue;

@@ -35,8 +35,6 @@ class MappedWeights : public WeightSource {
   void rename(const std::string& prefix, const std::string& stored) { renamed_.emplace_back(prefix, stored); }
   /// From now on a name that the files do not have is looked for with `own` in it replaced by `stored`.
   void respell(const std::string& own, const std::string& stored) { own_ = own, stored_ = stored; }
-  /// From now on a tensor asked for as `name` is read as `stored` (a tied model that stores the head alone).
-  void alias(const std::string& name, const std::string& stored) { aliases_[name] = stored; }
   /// From now on this is the tensor asked for as `name`, whatever the files have.
   void replace(const std::string& name, const at::Tensor& tensor) { replaced_[name] = tensor; }
   /// From now on weights that may be coded are noted, in the order in which they are asked for, and given as they lie;
@@ -70,7 +68,6 @@ class MappedWeights : public WeightSource {
   std::vector<std::string> missing_;
   std::vector<std::pair<std::string, std::string>> renamed_;  // prefix -> in the files
   std::string own_, stored_;
-  std::map<std::string, std::string> aliases_;
   std::map<std::string, at::Tensor> replaced_;
   kernels::BaseForm form_ = kernels::BaseForm::kAsStored;
   std::vector<CodedWeight> wanted_;

@@ -6,6 +6,7 @@
 #include "lowrank/core/settings_limits.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/hub/cache.h"
+#include "lowrank/formats/folder_advice.h"
 #include "lowrank/models/load.h"
 
 namespace lowrank::models {
@@ -77,7 +78,7 @@ Resolved resolve(const std::string& model) {
     return {folder, std::nullopt, without_slash(model), base_name_of(model, found)};
   if (!fs::exists(folder / kAdapterConfig)) {
     throw MissingError(
-        fmt::format("{}: has neither config.json (a model) nor adapter_config.json (an adapter)", folder.string()));
+        fmt::format("{}: has neither config.json (a model) nor adapter_config.json (an adapter){}", folder.string(), formats::folder_advice(folder)));
   }
   const fs::path file = folder / kAdapterConfig;
   const core::Json json = core::read_json(file, core::kSettings);
@@ -104,7 +105,7 @@ Resolved resolve(const std::string& model) {
   const fs::path& base_folder = base_found.folder;
   if (!fs::exists(base_folder / kConfig)) {
     throw MissingError(
-        fmt::format("{}: the adapter's base {} has no config.json", file.string(), base_folder.string()));
+        fmt::format("{}: the adapter's base {} has no config.json{}", file.string(), base_folder.string(), formats::folder_advice(base_folder)));
   }
   return {base_folder, folder, without_slash(base), base_name_of(base, base_found)};
 }

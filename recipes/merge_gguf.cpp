@@ -12,6 +12,7 @@
 #include "lowrank/formats/safetensors_torch.h"
 #include "lowrank/lora/carried_files.h"
 #include "lowrank/lora/merge_plan.h"
+#include "lowrank/lora/peft_names.h"
 #include "lowrank/models/gguf_architecture.h"
 #include "lowrank/models/gguf_keys.h"
 #include "lowrank/models/gguf_tensors.h"
@@ -77,7 +78,8 @@ std::string plain_name(const models::LoadedModel& model) {
 lora::MergePlan plan_of(const models::LoadedModel& model, const lora::Adapter* adapter) {
   if (adapter != nullptr) return lora::plan_merge(model.path, *adapter);
   lora::MergePlan plan;
-  plan.weights = formats::WeightFiles::open(model.path);
+  const lora::SlotTable table = model.decoder->slot_table();
+  plan.weights = lora::weights_to_merge(model.path, table.embedding->stored().tensor, lora::head_tensor(table));
   plan.bytes = plan.weights.total_bytes();
   return plan;
 }
@@ -184,7 +186,7 @@ GgufResult merge_gguf(const models::LoadedModel& model, lora::Adapter* adapter, 
   core::StagedDirectory staged(out);
   const fs::path restored = staged.path() / "restored";  // the model again, out of the file's values
   core::make_folder(restored);
-  lora::carry_files(model.path, from, restored, {plan.untied, plan.vocabulary});
+  lora::carry_files(model.path, from, restored, {plan.untied, plan.vocabulary, "", plan.tied});
   const std::string name = plain_name(model);
   result.file = fmt::format("{}-{}.gguf", name, formats::ggml_name(type));
   const formats::GgufValues values = values_of(model, restored, keys, name, type, result);

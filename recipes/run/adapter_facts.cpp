@@ -9,6 +9,7 @@
 #include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
 #include "lowrank/data/hub/cache.h"
+#include "lowrank/formats/folder_advice.h"
 #include "lowrank/recipes/spec/fields.h"
 
 namespace lowrank::recipes {
@@ -29,10 +30,11 @@ fs::path adapter_folder(const fs::path& adapter, const std::string& field) {
     throw MissingError(fmt::format("{} is a GGUF file, which llama.cpp runs; `{}` takes the PEFT adapter that it was made from: the folder "
                                    "with adapter_config.json",
                                    core::printable(folder->string(), 1000), field));
+  const std::string advice = folder ? formats::folder_advice(*folder) : "";
   const std::string problem =
       fmt::format("{}: no adapter there (adapter_config.json is missing); `{}` names a folder that a run "
-                  "of lowrank or PEFT's save_pretrained wrote",
-                  core::printable(folder.value_or(adapter).string(), 1000), field);
+                  "of lowrank or PEFT's save_pretrained wrote{}",
+                  core::printable(folder.value_or(adapter).string(), 1000), field, advice);
   if (folder) throw MissingError(problem);
   data::hub::throw_not_here(problem + ", or ORG/NAME", adapter, data::hub::RepoType::kModel);
 }
@@ -43,6 +45,13 @@ void refuse_own_tokens(const fs::path& adapter, const models::DecoderImpl& model
   throw ConfigError(fmt::format("the adapter in {} brings tokens of its own (its vocabulary has {} rows, the base's {}), and such "
                                 "adapters are used one at a time: give it alone, as the one `adapter`",
                                 adapter.string(), grown->rows, model.config().vocab_size));
+}
+
+bool trains_bias(const lora::Adapter& adapter) {
+  return std::any_of(adapter.whole().begin(), adapter.whole().end(), [&](const lora::WholeModule& module) {
+    const std::vector<lora::NamedTensor>& copies = adapter.at_whole(module->path());
+    return std::any_of(copies.begin(), copies.end(), [](const lora::NamedTensor& copy) { return copy.name == "bias"; });
+  });
 }
 
 std::string also_trained(const lora::Adapter& adapter) {

@@ -19,6 +19,9 @@ std::filesystem::path adapter_folder(const std::filesystem::path& adapter, const
 /// as the model is loaded, for one adapter alone, and a model that several share has none of theirs.
 void refuse_own_tokens(const std::filesystem::path& adapter, const models::DecoderImpl& model);
 
+/// Whether any of the biases that its base has are trained.
+bool trains_bias(const lora::Adapter& adapter);
+
 /// What an adapter trains beside A and B of linear layers, in words that follow those: "; the embedding; whole:
 /// model.norm; 12 biases". Empty: nothing.
 std::string also_trained(const lora::Adapter& adapter);

@@ -146,6 +146,47 @@ TEST_CASE("weights that were saved in a wrapper are read without its prefix, whi
   }
 }
 
+TEST_CASE("a tied base that keeps the head alone, or with names of a wrapped module, is merged under the model's own names", "[unit]") {
+  const Golden golden("llama-linear-tied");
+  const at::Tensor ids = golden.tensor("ids");
+  for (const std::string kept : {"lm_head.weight", "_orig_mod.model.embed_tokens.weight"}) {
+    for (const std::vector<std::string>& targets : {std::vector<std::string>{"q_proj"}, {"q_proj", "lm_head"}, {"embed_tokens", "q_proj"}}) {
+      INFO(kept + " " + targets.front() + " " + targets.back());
+      TempDir temp;
+      core::Json config = core::read_json(golden.folder / "config.json");
+      const bool wrapped = kept.starts_with("_orig_mod.");
+      if (wrapped) config.erase("tie_word_embeddings");  // as the files have no head, it is the embedding
+      write_text(temp / "model/config.json", config.dump());
+      std::vector<formats::TensorToWrite> tensors;
+      for (const std::string& name : golden.weights.names()) {
+        const std::string stored = name == "model.embed_tokens.weight" ? kept : (wrapped ? "_orig_mod." : "") + name;
+        tensors.push_back(formats::tensor_to_write(stored, formats::tensor_view(*golden.weights.find(name))));
+      }
+      formats::write_safetensors(temp / "model/model.safetensors", std::move(tensors));
+      models::Decoder decoder =
+          models::load_decoder(models::read_config(temp / "model"), formats::WeightFiles::open(temp / "model"), at::kFloat);
+      CHECK((logits_of(decoder, ids) - golden.tensor("logits")).abs().max().item<double>() <= 1e-4);
+      lora::LoraConfig lora;
+      lora.target_modules = targets;
+      lora::Adapter adapter = lora::attach(decoder->slot_table(), lora);
+      randomise(adapter);
+      const at::Tensor expected = logits_of(decoder, ids);
+
+      const bool parts = targets != std::vector<std::string>{"q_proj"};
+      const auto report = lora::merge_files(temp / "model", adapter, temp / "merged");
+      lora::verify_merge(temp / "model", adapter, temp / "merged");
+      CHECK(report.untied == parts);
+      const auto merged = formats::SafetensorsFile::open(temp / "merged/model.safetensors");
+      for (const std::string& name : golden.weights.names()) CHECK(merged->find(name) != nullptr);
+      CHECK((merged->find("lm_head.weight") != nullptr) == parts);
+      CHECK(core::read_json(temp / "merged/config.json")["tie_word_embeddings"] == core::Json(!parts));
+      models::Decoder again =
+          models::load_decoder(models::read_config(temp / "merged"), formats::WeightFiles::open(temp / "merged"), at::kFloat);
+      CHECK((logits_of(again, ids) - expected).abs().max().item<double>() <= 1e-4);
+    }
+  }
+}
+
 TEST_CASE("quantised repositories and GGUF files are refused with what to give instead", "[unit]") {
   const Golden golden("llama");
   TempDir temp;
