@@ -135,16 +135,11 @@ Copied copied_modules(const SlotTable& table, const LoraConfig& config, const st
   for (const LinearSlot& slot : table.slots) require_whole(slot->path(), slot->whole());
   if (table.embedding != nullptr) require_whole(table.embedding->path(), table.embedding->whole());
   Copied result;
-  bool any_bias = false;
   for (const WholeModule& module : all) {
     std::vector<NamedTensor> copies = module->fresh_copies(copied_tensors(config, module->path(), targets));
     if (copies.empty()) continue;
-    any_bias = any_bias || copies.back().name == "bias";
     result.emplace_back(module, std::move(copies));
   }
-  if (config.bias != "none" && !any_bias)
-    throw ConfigError(fmt::format("bias is '{}', but {} no biases; leave it at 'none'", config.bias,
-                                  config.bias == "all" ? "this model's modules have" : "the adapted layers have"));
   return result;
 }
 

@@ -11,9 +11,11 @@
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
 #include "lowrank/core/number.h"
+#include "lowrank/recipes/run/adapter_facts.h"
 #include "lowrank/recipes/run/finished_run.h"
 #include "lowrank/recipes/run/out_folder.h"
 #include "lowrank/recipes/run/preset.h"
+#include "lowrank/recipes/run/run_inputs.h"
 #include "lowrank/recipes/run/run_data.h"
 #include "lowrank/recipes/run/training_run.h"
 #include "lowrank/recipes/search/ledger.h"
@@ -61,6 +63,11 @@ std::vector<Repetition> repetitions(const FinetuneSpec& spec, const Fields& fiel
     for (Repetition& one : all) one.changes["eval-budget"] = 1.0;
   for (Repetition& one : all) one.changes["out"] = (fs::path(spec.run.out) / one.name).string();
   return all;
+}
+
+/// The adapter that each of them starts from.
+std::optional<fs::path> start_of(const FinetuneSpec& spec, const models::Resolved& resolved) {
+  return spec.adapter.adapter ? std::optional(adapter_folder(*spec.adapter.adapter, "adapter")) : resolved.adapter;
 }
 
 /// Runs without a figure would be a table of nothing.
@@ -219,10 +226,13 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
   train::together(sync, [&] {
     if (shared || sync.rank() != 0 || !spec.run.resume || train::run_state(out) != train::RunState::kFinished) return;
     std::vector<Difference> found = differences(options_of_run(out), fields);
-    for (Difference& one : other_inputs(out, fields, models::resolve(spec.model).model)) found.push_back(std::move(one));
+    const models::Resolved now = models::resolve(spec.model);
+    for (Difference& one : other_inputs(out, fields, now.model, start_of(spec, now))) found.push_back(std::move(one));
     if (!found.empty())
-      throw ConfigError(fmt::format("{} holds finished runs of other options ({}): begin new ones with `{}`", out.string(), in_words(found),
+      throw ConfigError(fmt::format("{} holds finished runs of other {} ({}): begin new ones with `{}`", out.string(), kinds_of(found), in_words(found),
                                     fields.command("finetune", {spec.model}, {{"resume", nullptr}, {"out", out.string() + "-2"}})));
+    for (const Repetition& one : all)
+      if (const std::string restored = restore_result(one.changes.at("out").get<std::string>()); !restored.empty()) observer.note(restored);
     finished = true;
   });
   if (train::largest(sync, finished ? 1 : 0) != 0) {
@@ -257,6 +267,7 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
                              {"command", command_of("finetune", {spec.model}, fields, spec.run, observer)},
                              {"model", {{"path", resolved.model.string()}, {"name", spec.model}}},
                              {"options", options_of(fields, observer)},
+                             {"inputs", inputs_of(fields, resolved.model, start_of(spec, resolved))},
                              {"runs", Json::array()}};
   const auto write = [&] {
     json["runs"] = outcomes(all, ledger->ended());
@@ -335,6 +346,7 @@ RepeatedResult finetune_repeatedly(const FinetuneSpec& asked, Observer& observer
     throw FieldError("storage", "a trial of this study was failed by another program, so that a run is missing; give "
                                 "another `study-name`");
 
+  json["model"]["sha256"] = core::read_json(fs::path(all.front().changes.at("out").get<std::string>()) / "run.json")["model"]["sha256"];
   json["summary"] = Json::object();
   for (const char* split : {"validation", "general"}) {
     std::vector<double> losses;

@@ -141,6 +141,7 @@ Json run_json(const RunReport& report, const train::TrainResult* result, const s
   if (report.loftq) json["model"]["loftq"] = true;
   if (!report.shares.is_null()) json["model"]["shares"] = report.shares;
   for (const DataUsed& used : report.data) json["data"][used.name] = to_json(used.report);
+  if (!report.inputs.is_null()) json["inputs"] = report.inputs;
   json["validation"] = report.validation_how;
   if (report.adapter)
     json["adapter"] = core::parse_json(lora::adapter_config_json(*report.adapter), "adapter_config.json");

@@ -31,6 +31,7 @@ struct RunReport {
   std::string verb, command;
   std::filesystem::path out;
   core::Json options;
+  core::Json inputs = nullptr;  // inputs_of()
   std::string model_path, model_name, model_type, dtype, dtype_reason, model_sha256;
   std::string base_dtype = "auto";  // form of the frozen linear layers: auto, int8, nf4
   bool loftq = false;               // the adapter holds what that form has lost

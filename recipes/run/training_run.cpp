@@ -25,6 +25,7 @@
 #include "lowrank/recipes/run/opened.h"
 #include "lowrank/recipes/run/out_folder.h"
 #include "lowrank/recipes/run/regularisation.h"
+#include "lowrank/recipes/run/run_inputs.h"
 #include "lowrank/recipes/run/run_page.h"
 #include "lowrank/recipes/run/shares.h"
 #include "lowrank/recipes/run/step_profile.h"
@@ -196,23 +197,26 @@ bool TrainingRun::open(RunResult& result, const std::vector<fs::path>& inputs) {
   if (!spec.dry_run) {
     if (spec.resume && spec.overwrite) fields.fail("overwrite", "contradicts `resume`; give one of them");
     bool finished = false, more = false;
+    std::string done = "nothing was done";
     train::together(sync, [&] {
       if (sync.rank() != 0 || !spec.resume || train::run_state(spec.out) != train::RunState::kFinished) return;
       more = asks_for_more();
       if (more) return;
       refuse_other_options();
+      if (const std::string restored = restore_result(spec.out); !restored.empty()) done = restored;
       finished = true;
     });
     longer_ = train::largest(sync, more ? 1 : 0) != 0;
     if (longer_)
       observer.note(spec.out + " holds a finished run whose learning rate is constant: it goes on for the further steps");
     if (train::largest(sync, finished ? 1 : 0) != 0) {
-      observer.note(spec.out + " holds a finished run; nothing was done");
+      observer.note(spec.out + " holds a finished run; " + done);
       result.state = RunResult::State::kWasFinished;
       result.out = spec.out;
       return false;
     }
     open_folder(inputs);
+    if (sync.rank() == 0) report.inputs = inputs_of(fields, resolved.model, start);
   }
   earlier = earlier_choices(spec);
   if (spec.device == "auto" && earlier.contains("device") && earlier["device"] == "cpu") device_ = at::kCPU;  // as the run began
@@ -277,20 +281,20 @@ void TrainingRun::refuse_other_options() const {
     const Json was = before.contains(fact) ? before[fact] : Json("auto");
     if (chosen != "auto" && !before.empty() && was != Json(chosen)) found.push_back({name, was, chosen});
   }
-  for (Difference& one : other_inputs(spec.out, fields, resolved.model)) found.push_back(std::move(one));
+  for (Difference& one : other_inputs(spec.out, fields, resolved.model, start)) found.push_back(std::move(one));
   if (found.empty()) return;
   std::map<std::string, Json> instead = {{"resume", nullptr}, {"out", spec.out + "-2"}};
   // Another model, or an adapter of another form, begins anew.
   const std::vector<std::string>& brought = brought_by_adapter();
   const bool anew = !fields.contains("adapter") || std::any_of(found.begin(), found.end(), [&](const Difference& one) {
-    return one.name == "MODEL" || one.name == "adapter" || one.name == "method" || one.name == "task" ||
+    return one.name.starts_with("MODEL") || one.name == "adapter" || one.name == "method" || one.name == "task" ||
            std::find(brought.begin(), brought.end(), one.name) != brought.end();
   });
   if (!anew) {
     instead["adapter"] = spec.out;
     for (const std::string& name : brought) instead[name] = nullptr;
   }
-  throw ConfigError(fmt::format("{} holds a finished run of other options ({}){}: {} `{}`", spec.out, in_words(found),
+  throw ConfigError(fmt::format("{} holds a finished run of other {} ({}){}: {} `{}`", spec.out, kinds_of(found), in_words(found),
                                 is_longer() ? ", whose learning rate has come to its end" : "",
                                 anew ? "begin a new run with" : "train its adapter further with",
                                 fields.command(verb, {model}, instead)));
@@ -393,6 +397,9 @@ lora::Adapter TrainingRun::make_adapter(const AdapterSpec& adapter_spec, const l
     if (config.splits_base() || config.corrects_base())
       observer.note(fmt::format("taking the weights apart for `init` {}", config.init_lora_weights));
     lora::Adapter adapter = lora::attach(slots, config, seed);
+    if (config.bias != "none" && !trains_bias(adapter))
+      observer.note(fmt::format("`bias` {}: {} no biases, so that it adds nothing that is trained, as in PEFT", config.bias,
+                                config.bias == "all" ? "this model's modules have" : "the adapted layers have"));
     report.loftq = config.corrects_base();
     if (added_) {
       added_->begin_in(adapter, slots);

@@ -269,6 +269,31 @@ TEST_CASE("a finished run that is asked for again with other data, another model
   says(message([&](auto& s) { s.data.val_data = {text("v.txt", "Lily saw a big dog.")}; }), {"`val-data` not given"});
   says(message([&](auto& s) { s.adapter.rank = 8; }), {"`rank`", "now 8", "begin a new run with", "--rank 8"});
   says(message([&](auto& s) { s.model = (*assets() / "models" / "stories260K-hf-bf16").string(); }), {"MODEL", "begin a new run"});
+  // The same paths, and other contents; the same contents written again.
+  const std::string own = core::read_file(folder / "a.txt");
+  text("a.txt", "Once upon a time there was a small goat. Tom had a red ball and a blue one.");
+  says(message([](auto&) {}), {"a finished run of other inputs", "`data`", "a.txt has other contents now", "train its adapter further"});
+  text("a.txt", own.c_str());
+  CHECK(message([](auto&) {}) == "nothing was done");
+  const fs::path model = folder / "model";
+  fs::copy(*assets() / "models" / "stories260K-hf", model);
+  recipes::FinetuneSpec of_copy = spec;
+  of_copy.model = model.string();
+  of_copy.run.out = (folder / "of-copy").string();
+  REQUIRE(recipes::finetune(of_copy, silent).state == State::kTrained);
+  std::swap(spec, of_copy);
+  const std::string weights = core::read_file(model / "model.safetensors");
+  core::write_file(model / "model.safetensors", weights);
+  CHECK(message([](auto&) {}) == "nothing was done");
+  std::string others = weights;
+  others.back() ^= 1;
+  core::write_file(model / "model.safetensors", others);
+  says(message([](auto&) {}), {"MODEL: ", "model.safetensors has other contents now", "begin a new run"});
+  core::write_file(model / "model.safetensors", weights);
+  core::write_file(model / "config.json", core::read_file(model / "config.json") + " ");
+  says(message([](auto&) {}), {"MODEL's settings: ", "config.json has other contents now"});
+  std::swap(spec, of_copy);
+
   const std::string held_out = text("held-out.txt", "Lily saw a big dog and ran home to her mother.");  // that several runs are compared on
   says(message([&](auto& s) {
          s.little.seeds = 2;
@@ -331,6 +356,25 @@ TEST_CASE("a run that is refused leaves the one that it would have replaced", "[
   CHECK_THROWS(recipes::finetune_repeatedly(several, watcher));
   CHECK(file_text(folder / "out" / "run.json") == both);
   CHECK(fs::exists(folder / "out" / "seed-42" / "adapter_model.safetensors"));
+}
+
+TEST_CASE("a finished run whose adapter is gone has it again from its checkpoint", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir folder;
+  recipes::FinetuneSpec spec = small_spec(folder / "run");
+  Watcher watcher;
+  REQUIRE(recipes::finetune(spec, watcher).state == State::kTrained);
+  const fs::path file = folder / "run" / "adapter_model.safetensors";
+  const std::string bytes = core::read_file(file);
+  spec.run.resume = true;
+  fs::remove(file);
+  fs::remove(folder / "run" / "README.md");  // not missed
+  CHECK(recipes::finetune(spec, watcher).state == State::kWasFinished);
+  CHECK(core::read_file(file) == bytes);
+  fs::remove(file);
+  fs::remove_all(folder / "run" / "checkpoints");
+  CHECK_THROWS_WITH(recipes::finetune(spec, watcher), Catch::Matchers::Contains("adapter_model.safetensors is gone") &&
+                                                          Catch::Matchers::Contains("`overwrite`"));
 }
 
 TEST_CASE("going on from an adapter takes other words for its targets, and another dropout", "[e2e]") {
