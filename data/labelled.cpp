@@ -32,7 +32,36 @@ struct LabelReading {
   std::vector<std::string> names;  // the label of each document
   std::set<std::string> keys, unread;
   std::unordered_set<std::string> seen;
+  std::int64_t trimmed = 0;  // labels with blanks at an end
 };
+
+/// "`columns` text=review,label=stars" of the keys that a row has, the longest string and what may be its label; a form
+/// where they do not say.
+std::string columns_hint(const core::JsonView& row) {
+  std::string text, label, keys;
+  std::size_t longest = 0, shown = 0;
+  for (const std::string& key : row.keys()) {
+    if (shown++ < kShown) keys += (keys.empty() ? "" : ", ") + core::printable(key, 40);
+    const core::JsonView value = row.at(key);
+    if (value.is_string() && value.as_string().size() > longest) longest = value.as_string().size(), text = key;
+  }
+  if (row.has_value("text")) text = "text";
+  if (turns_key(row) != nullptr) text.clear();
+  for (const char* usual : {"label", "labels", "class", "category", "target", "sentiment", "intent", "stars", "rating", "score", "y"})
+    if (label.empty() && usual != text && row.has_value(usual)) label = usual;
+  const auto plain = [](const std::string& key) { return key.find_first_of(",= ") == key.npos; };
+  std::string hint;
+  if (text != "text" && !text.empty() && plain(text)) hint = "text=" + text;
+  if (label != "label" && label != "labels") hint += (hint.empty() ? "" : ",") + std::string("label=") + (label.empty() ? "COLUMN" : label);
+  return "; the row has " + keys + (shown > kShown ? " …" : "") + ": name columns of other names with `columns` " + hint;
+}
+
+/// Blanks at the ends of a label are an editor's or a table's.
+std::string without_blanks(const std::string& label) {
+  constexpr const char* kBlanks = " \t\r\n";
+  const std::size_t first = label.find_first_not_of(kBlanks);
+  return first == label.npos ? "" : label.substr(first, label.find_last_not_of(kBlanks) + 1 - first);
+}
 
 /// A conversation as the text that is judged.
 std::string conversation_text(LabelReading& reading, const core::JsonView& row, const char* key) {
@@ -47,24 +76,35 @@ std::string conversation_text(LabelReading& reading, const core::JsonView& row, 
   }
 }
 
-/// The label as text, and under which key it stands.
+/// The label as text, and under which key it stands. A column of whole numbers comes as floats from a table that had gaps;
+/// truth values are two classes by their names in JSON, in the order of 0 and 1.
 std::string label_of(const core::JsonView& row, LabelReading& reading, const std::string& text) {
   const char* key = row.has("label") ? "label" : "labels";
   if (!row.has_value(key)) {
-    throw DataError(row.where() + ": no label; expected the key \"label\" (or \"labels\") beside \"text\"");
+    throw DataError(row.where() + ": no label; expected the key \"label\" (or \"labels\") beside \"text\"" + (row.has(key) ? "" : columns_hint(row)));
   }
   reading.keys.insert(text + "/" + key);
   const core::JsonView value = row.at(key);
-  if (value.is_string()) return value.as_string();
+  if (value.is_string()) {
+    const std::string own = value.as_string();
+    std::string label = without_blanks(own);
+    reading.trimmed += label.size() != own.size() ? 1 : 0;
+    return label;
+  }
+  if (value.is_bool()) return value.as_bool() ? "true" : "false";
   if (value.raw().is_number_integer()) return std::to_string(value.as_int());
-  throw DataError(value.where() + ": expected a label as a string or a whole number, found " +
+  constexpr double kExact = 9007199254740992;  // up to here every whole number is a double
+  if (value.is_number() && std::fabs(value.as_double()) <= kExact && value.as_double() == std::floor(value.as_double()))
+    return std::to_string(static_cast<std::int64_t>(value.as_double()));
+  throw DataError(value.where() + ": expected a label as a string, a whole number or a truth value, found " +
                   core::printable(core::json_text(value.raw()), 40));
 }
 
 void add_row(LabelReading& reading, const core::JsonView& row) {
   const char* turns = row.has_value("text") ? nullptr : turns_key(row);
   if (turns == nullptr && (!row.is_object() || !row.has_value("text") || !row.at("text").is_string())) {
-    throw DataError(row.where() + ": no text; expected {\"text\": \"…\", \"label\": \"…\"}");
+    throw DataError(row.where() + ": no text; expected {\"text\": \"…\", \"label\": \"…\"}" +
+                    (row.is_object() && row.size() > 0 && !row.has_value("text") ? columns_hint(row) : ""));
   }
   const std::string text = turns != nullptr ? conversation_text(reading, row, turns) : row.at("text").as_string();
   const std::string label = label_of(row, reading, turns != nullptr ? turns : "text");
@@ -143,7 +183,8 @@ std::string joined(const std::vector<std::string>& names) {
 
 void number_classes(LabelledTexts& result, const std::vector<std::string>& names) {
   for (std::size_t i = 0; i < names.size(); ++i) {
-    const auto it = std::find(result.labels.begin(), result.labels.end(), names[i]);
+    const auto it = std::find_if(result.labels.begin(), result.labels.end(),  // those of an earlier adapter may have blanks
+                                 [&](const std::string& label) { return without_blanks(label) == names[i]; });
     if (it == result.labels.end()) {
       throw DataError(result.texts.documents[i].where.text() + ": the label '" + core::printable(names[i], 80) +
                       "' is none of those that are learned (" + joined(result.labels) + ")" +
@@ -185,6 +226,9 @@ LabelledTexts load_labelled(const std::vector<std::filesystem::path>& paths, con
   }
   if (!reading.unread.empty()) {
     report.notes.push_back("keys of rows that are not read: " + joined({reading.unread.begin(), reading.unread.end()}));
+  }
+  if (reading.trimmed > 0) {
+    report.notes.push_back(core::format_count(reading.trimmed) + " labels have blanks at an end, which are no part of them");
   }
   for (std::string& note : reading.turns.notes().sentences()) report.notes.push_back(std::move(note));
   reading.result.labels = labels.empty() ? sorted_labels(reading.names) : labels;

@@ -21,7 +21,8 @@ struct LabelledTexts {
   std::vector<std::int64_t> counts(const Dataset& part) const;
 };
 
-/// Rows of .jsonl and .json: {"text", "label"} or {"text", "labels"}, the label a string or a whole number. A text is
+/// Rows of .jsonl and .json: {"text", "label"} or {"text", "labels"}, the label a string (without blanks at its ends), a whole
+/// number (1.0 too) or a truth value, which is the label "true" or "false". A text is
 /// tokenized as it stands (BOS and EOS where the tokenizer adds them) and cut at its end to `seq_len` tokens; blank
 /// ones are dropped and counted. A conversation ("messages" and its other names) in place of the text is laid out whole
 /// by `chat` (null: chat_layout_of() the tokenizer). `labels`: those there are; empty: the different ones of the data,

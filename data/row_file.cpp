@@ -27,6 +27,12 @@ constexpr std::size_t kHead = std::size_t{1} << 18;
   throw DataError(name + (blank ? " holds no rows" : " is empty") + "; expected one JSON object a line");
 }
 
+/// What an export writes for a row that it does not have is none that a reader could say something of.
+core::Json checked_row(core::Json row, const std::string& where) {
+  if (row.is_null()) throw DataError(where + ": the row is null, where an object is expected, such as {\"text\": \"…\"}; take it out of the file");
+  return row;
+}
+
 RowFileFacts facts_of(const std::filesystem::path& file, const TextFacts& text, bool had_crlf) {
   RowFileFacts facts{text.had_bom, had_crlf, {}};
   if (std::string note = encoding_note(file, text); !note.empty()) facts.notes.push_back(std::move(note));
@@ -41,7 +47,7 @@ RowFileFacts rows_of_lines(const core::FileRef& file, const See& row) {
     if (is_blank(line)) continue;
     any = true;
     const std::string where = reader.name() + " line " + std::to_string(reader.line_number());
-    const core::Json json = parse_row(line, where);
+    const core::Json json = checked_row(parse_row(line, where), where);
     row({json, where}, reader.bytes_read());
   }
   if (!any) no_rows(reader.name(), reader.bytes_read() > 0);
@@ -120,7 +126,7 @@ RowFileFacts rows_as_they_are(const Source& source, const See& row) {
   for (std::string_view value; values.next(value);) {
     any = true;
     const std::string where = values.where();
-    const core::Json json = parse_row(value, where);
+    const core::Json json = checked_row(parse_row(value, where), where);
     row({json, where}, stream.position());
   }
   if (!any) no_rows(stream.name(), true);

@@ -336,8 +336,8 @@ std::vector<Source> find_sources(const std::vector<fs::path>& paths, Format form
   for (std::size_t i = 0; i < paths.size(); ++i) {
     const WeightedPath given = weighted_path(paths[i]);
     if (given.weight != 1 && files.part != Part::kTrain) {
-      throw ConfigError("`data`: the weight in '" + core::printable(paths[i].string(), 200) +
-                        "' is for data that is trained on");
+      throw ConfigError("the weight in '" + core::printable(paths[i].string(), 200) +
+                        "' is for data that is trained on (`data`), and this is only measured; take it off");
     }
     for (Source& source : sources_of(here(given.path), format, notes, files.part)) {
       source.given = static_cast<std::uint32_t>(i);

@@ -47,6 +47,27 @@ TEST_CASE("labels are numbered in their order, numbers as numbers", "[unit]") {
   CHECK(load("{\"text\": \"x\", \"label\": \"b\"}\n", 1024, {"a", "b"}).classes == std::vector<std::int64_t>{1});
 }
 
+TEST_CASE("a label is the same however it is written: 1.0 as 1, truth values by name, without blanks at its ends", "[unit]") {
+  const LabelledTexts numbers = load("{\"text\": \"x\", \"label\": 1.0}\n{\"text\": \"y\", \"label\": 1}\n{\"text\": \"z\", \"label\": -0.0}\n");
+  CHECK(numbers.labels == std::vector<std::string>{"0", "1"});
+  CHECK(numbers.classes == std::vector<std::int64_t>{1, 1, 0});
+  const LabelledTexts truths = load("{\"text\": \"x\", \"label\": true}\n{\"text\": \"y\", \"label\": false}\n");
+  CHECK(truths.labels == std::vector<std::string>{"false", "true"});
+  CHECK(truths.classes == std::vector<std::int64_t>{1, 0});
+  const LabelledTexts blanks = load("{\"text\": \"x\", \"label\": \"pos \"}\n{\"text\": \"y\", \"label\": \"\\tpos\"}\n{\"text\": \"z\", \"label\": \"neg\"}\n");
+  CHECK(blanks.labels == std::vector<std::string>{"neg", "pos"});
+  CHECK(blanks.texts.report.notes == std::vector<std::string>{"2 labels have blanks at an end, which are no part of them"});
+  CHECK(load("{\"text\": \"x\", \"label\": \"b\"}\n", 1024, {"a", "b "}).classes == std::vector<std::int64_t>{1});
+}
+
+TEST_CASE("a row whose columns have other names says what `columns` would be", "[unit]") {
+  const auto fault = [](const std::string& row) { return message_of<DataError>([&] { load(row + "\n"); }); };
+  CHECK(contains(fault(R"({"review": "good enough", "id": "7", "stars": 4})"), "`columns` text=review,label=stars"));
+  CHECK(contains(fault(R"({"text": "good", "stars": 4})"), "`columns` label=stars"));
+  CHECK(contains(fault(R"({"sentence": "good", "label": 4})"), "`columns` text=sentence"));
+  CHECK(contains(fault(R"({"text": "good", "x": 4})"), "`columns` label=COLUMN"));
+}
+
 TEST_CASE("a long text is cut at its end and counted", "[unit]") {
   const LabelledTexts texts = load("{\"text\": \"abcdef\", \"label\": 0}\n", 4);
   CHECK(FakeTokenizer().decode(texts.texts.examples.at(0).ids, false) == "<s>abc");
@@ -61,7 +82,7 @@ TEST_CASE("rows without a text or a label, and labels that are not learned, are 
   };
   for (const std::string& row :
        {std::string("{\"text\": \"y\"}"), std::string("{\"text\": \"y\", \"label\": null}"),
-        std::string("{\"text\": \"y\", \"label\": 1.5}"), std::string("{\"text\": \"y\", \"label\": true}"),
+        std::string("{\"text\": \"y\", \"label\": 1.5}"), std::string("{\"text\": \"y\", \"label\": [1]}"),
         std::string("{\"label\": \"art\"}"), std::string("{\"text\": 3, \"label\": \"art\"}"), std::string("[1]")}) {
     INFO(row);
     CHECK(contains(fault(row), "texts.jsonl line 2"));

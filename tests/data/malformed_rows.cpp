@@ -86,6 +86,7 @@ TEST_CASE("malformed JSON lines are refused with file, line and reason", "[unit]
       {"raw surrogate", kGood + "{\"prompt\": \"\xed\xa0\x80\", \"completion\": \"b\"}\n", "line 2", "UTF-8"},
       {"invalid UTF-8", kGood + "{\"prompt\": \"\xff\", \"completion\": \"b\"}\n", "line 2", "UTF-8"},
       {"wrong type", kGood + "\n{\"prompt\": \"a\", \"completion\": 4}\n", "line 3", "completion"},
+      {"null row", kGood + "null\n", "line 2", "the row is null"},
       {"null", kGood + "{\"prompt\": null, \"completion\": \"b\"}\n", "line 2", "prompt"},
       {"row is a list", kGood + "[1, 2]\n", "line 2", "found a list of something else"},
       {"row is a string", "\"text\"\n", "line 1", "found string"},
