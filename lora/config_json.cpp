@@ -102,6 +102,15 @@ double read_number(const JsonView& json, const char* key, double fallback) {
   return value;
 }
 
+// Ranks come as 4.0 from a program that computes them.
+std::int64_t read_rank(const JsonView& value) {
+  constexpr double kMost = 1e9;
+  if (!value.raw().is_number_float()) return value.as_int();
+  const double rank = value.as_double();
+  if (rank != std::floor(rank) || std::fabs(rank) > kMost) value.fail(fmt::format("expected a whole number, found {}", shown(value.raw())));
+  return static_cast<std::int64_t>(rank);
+}
+
 Names read_names(const JsonView& value) {
   if (value.is_string()) return value.as_string();
   if (!value.is_array())
@@ -148,7 +157,7 @@ void read_patterns(const JsonView& json, LoraConfig& config) {
   if (json.has_value("rank_pattern")) {
     const JsonView value = json.at("rank_pattern");
     if (!value.is_object()) value.fail("expected an object from module names to ranks");
-    for (const std::string& key : value.keys()) config.rank_pattern.emplace_back(key, value.at(key).as_int());
+    for (const std::string& key : value.keys()) config.rank_pattern.emplace_back(key, read_rank(value.at(key)));
   }
   if (json.has_value("alpha_pattern")) {
     const JsonView value = json.at("alpha_pattern");
@@ -229,7 +238,7 @@ LoraConfig parse_adapter_config(const JsonView& json) {
   check_keys(json);
 
   LoraConfig config;
-  config.r = json.get_int("r", 8);
+  config.r = json.has_value("r") ? read_rank(json.at("r")) : 8;
   config.lora_alpha = read_number(json, "lora_alpha", 8);
   config.lora_dropout = read_number(json, "lora_dropout", 0);
   config.use_rslora = json.get_bool("use_rslora", false);

@@ -127,8 +127,8 @@ std::vector<TokenPlace> token_places(const LoraConfig& config, const SlotTable& 
   }
   first->also_of_head = true;
   if (std::find(targets.begin(), targets.end(), table.head) != targets.end())
-    throw ConfigError(fmt::format("trainable_token_indices takes in {} with the embedding that it is tied to, and "
-                                  "target_modules adapts it, which PEFT refuses; leave it out of the targets",
+    throw ConfigError(fmt::format("trainable_token_indices takes in {0} with the embedding that it is tied to, and target_modules adapts {0} "
+                                  "too; PEFT trains both there, and here it is one or the other: leave {0} out of the targets",
                                   table.head));
   if (head != places.end()) places.erase(head);
   return places;

@@ -93,6 +93,13 @@ TEST_CASE("a written config says in PEFT's words what PEFT's own says", "[unit]"
   }
 }
 
+TEST_CASE("ranks that were computed come as floats, and are read where they are whole", "[unit]") {
+  CHECK(parse(with("r", "4.0")).r == 4);
+  CHECK(parse(with("rank_pattern", "{\"q_proj\": 2.0}")).rank_for("q_proj") == 2);
+  for (const char* rank : {"4.5", "1e300", "\"4\""})
+    CHECK(contains(message_of(ErrorKind::kFormat, [&] { parse(with("r", rank)); }), "adapter_config.json: r"));
+}
+
 TEST_CASE("keys that ask for nothing are passed over", "[unit]") {
   for (const char* value : {"null", "false", "0", "0.0", "\"\"", "[]", "{}"})
     CHECK_NOTHROW(parse(with("of_the_future", value)));
