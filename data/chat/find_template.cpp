@@ -12,10 +12,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<TemplateSource> from_tokenizer_config(const fs::path& file) {
+/// "chat_template" of tokenizer_config.json, or of the chat_template.json that processors of older kind write.
+std::vector<TemplateSource> from_json(const fs::path& file) {
   std::vector<TemplateSource> found;
   const core::Json json = core::read_json(file, core::kSettings);
-  const core::JsonView config(json, "tokenizer_config.json");
+  const core::JsonView config(json, file.filename().string());
   if (!config.is_object() || !config.has_value("chat_template")) return found;
   const core::JsonView templates = config.at("chat_template");
   if (templates.is_string()) return {{"default", templates.where(), templates.as_string()}};
@@ -50,8 +51,10 @@ std::vector<TemplateSource> chat_templates_in(const fs::path& folder) {
           {file.stem().string(), "additional_chat_templates/" + file.filename().string(), core::read_file(core::FileRef::within(folder, file))});
     }
   }
-  const fs::path config = folder / "tokenizer_config.json";
-  return found.empty() && fs::exists(config) ? from_tokenizer_config(config) : found;
+  for (const char* name : {"tokenizer_config.json", "chat_template.json"}) {
+    if (found.empty() && fs::exists(folder / name)) found = from_json(folder / name);
+  }
+  return found;
 }
 
 std::optional<ChatTemplate> find_chat_template(const std::vector<fs::path>& folders, bool has_tools,

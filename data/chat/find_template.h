@@ -17,8 +17,8 @@ struct TemplateSource {
 };
 
 /// The templates of a model's or an adapter's folder: chat_template.jinja and additional_chat_templates/NAME.jinja;
-/// where there is neither, chat_template of tokenizer_config.json, a text or a list of {"name", "template"}. Empty
-/// when it has none. FormatError: a file that cannot be right.
+/// where there is neither, chat_template of tokenizer_config.json, else of chat_template.json, a text or a list of {"name", "template"}.
+/// Empty when it has none. FormatError: a file that cannot be right.
 std::vector<TemplateSource> chat_templates_in(const std::filesystem::path& folder);
 
 /// The template to use: of the first folder that has any (the adapter's before the model's), the one called `name`;

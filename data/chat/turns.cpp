@@ -56,8 +56,8 @@ const char* first_of(const std::array<const char*, N>& keys, const JsonView& tur
   return found == keys.end() ? nullptr : *found;
 }
 
-/// Keys that say whether a turn is learned: OpenAI's, LLaMA-Factory's, axolotl's, ms-swift's.
-constexpr std::array<const char*, 4> kMuteKeys = {"weight", "loss_weight", "train", "loss"};
+/// Keys that say whether a turn is learned: OpenAI's, LLaMA-Factory's, axolotl's (training; older: train), ms-swift's.
+constexpr std::array<const char*, 6> kMuteKeys = {"weight", "loss_weight", "train", "training", "trainable", "loss"};
 
 /// 0 and false: context only.
 bool says_no(const JsonView& value) {
@@ -68,8 +68,14 @@ bool says_no(const JsonView& value) {
 }
 
 bool is_muted(const JsonView& turn) {
-  return std::any_of(kMuteKeys.begin(), kMuteKeys.end(),
-                     [&](const char* key) { return turn.has_value(key) && says_no(turn.at(key)); });
+  const char* yes = nullptr;
+  const char* no = nullptr;
+  for (const char* key : kMuteKeys) {
+    if (turn.has_value(key)) (says_no(turn.at(key)) ? no : yes) = key;
+  }
+  if (yes != nullptr && no != nullptr)
+    turn.fail(std::string("\"") + no + "\" says that the turn is context only, \"" + yes + "\" that it is learned; keep one of them");
+  return no != nullptr;
 }
 
 bool is_empty(const JsonView& value) {
@@ -235,7 +241,8 @@ Json call_of(const JsonView& call, bool arguments_as_text) {
   return out;
 }
 
-/// Calls that are written out as text: {"name", "arguments"}, or a list of them.
+}  // namespace
+
 std::optional<Json> calls_in(const std::string& text, const std::string& where) {
   std::optional<Json> found = parsed(text, where);
   if (found && found->is_object()) found = Json::array({*found});
@@ -247,8 +254,6 @@ std::optional<Json> calls_in(const std::string& text, const std::string& where) 
   }
   return calls;
 }
-
-}  // namespace
 
 /// "tool_calls", or the older "function_call", of a turn.
 void TurnReader::add_calls(const JsonView& element, Json& turn) {

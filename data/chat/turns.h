@@ -30,6 +30,9 @@ std::string usual_role(const std::string& name);
 /// The role that a turn names, by any spelling, as usual_role() has it; empty: none.
 std::string named_role(const core::JsonView& turn);
 
+/// Calls that are written out as a text, {"name", "arguments"} or a list of them, as "tool_calls" has them; nothing where it is another text.
+std::optional<core::Json> calls_in(const std::string& text, const std::string& where);
+
 /// Whether a value is a list of turns: an array of objects that name a role.
 bool looks_like_turns(const core::JsonView& value);
 
@@ -45,8 +48,8 @@ const std::vector<std::string>& conversation_row_keys(bool has_template);
 ///
 /// A turn names its role under "role", "from" or "speaker", or as a key ({"user": "…", "assistant": "…"}: a turn each),
 /// and has its text under "content", "value", "text" or "message"; roles go by their usual names (human: user; gpt, model: assistant; observation, function, ipython: tool; function_call: a
-/// call of the assistant). Content is a string, a list of text parts, or null. "weight" and "loss_weight" 0, "train"
-/// false and the row's "mask" (a list of 0 and 1, one a turn; NeMo's: the role that is not learned) mute a turn.
+/// call of the assistant). Content is a string, a list of text parts, or null. "weight" and "loss_weight" 0, "train",
+/// "training", "trainable" and "loss" false, and the row's "mask" (a list of 0 and 1, one a turn; NeMo's: the role that is not learned) mute a turn.
 /// A template is given whatever else a turn has; the plain layout refuses calls of tools.
 class TurnReader {
  public:

@@ -105,7 +105,8 @@ void carry_tokenizer(CarriedFiles& files, const data::Tokenizer& tokenizer, cons
   for (const fs::path& file : tokenizer.files()) {
     const std::string name = file.filename().string();
     const std::string content = core::read_file(file);
-    if (same_file(model, name) != content && name != "chat_template.jinja") files[name] = content;
+    const bool is_template = name == "chat_template.jinja" || name == "chat_template.json";  // carry_template's
+    if (same_file(model, name) != content && !is_template) files[name] = content;
   }
 }
 
@@ -122,7 +123,7 @@ CarriedFiles carried_by(const fs::path& adapter) {
   CarriedFiles files;
   for (const char* name :
        {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
-        "vocab.json", "merges.txt", "tekken.json", "chat_template.jinja", "generation_config.json"}) {
+        "vocab.json", "merges.txt", "tekken.json", "chat_template.jinja", "chat_template.json", "generation_config.json"}) {
     if (auto content = same_file(adapter, name)) files[name] = std::move(*content);
   }
   const fs::path more = adapter / "additional_chat_templates";

@@ -11,7 +11,7 @@ using lowrank_test::TempDir;
 using lowrank_test::write_text;
 
 TEST_CASE("a chat template is found wherever models keep it", "[unit]") {
-  const TempDir text, list, files, both, none;
+  const TempDir text, list, files, both, none, typed;
   write_text(text / "tokenizer_config.json", R"({"chat_template": "from the config"})");
   write_text(
       list / "tokenizer_config.json",
@@ -29,6 +29,14 @@ TEST_CASE("a chat template is found wherever models keep it", "[unit]") {
   CHECK(find_chat_template({files.path()}, false, "rag")->source() == "for documents");
   CHECK(find_chat_template({both.path()}, false)->source() == "from the file");
   CHECK_FALSE(find_chat_template({none.path()}, false));
+  // As processors write it, after all others.
+  const TempDir processor;
+  write_text(processor / "chat_template.json", R"({"chat_template": "from the processor"})");
+  CHECK(find_chat_template({processor.path()}, false)->source() == "from the processor");
+  write_text(processor / "tokenizer_config.json", R"({"chat_template": "from the config"})");
+  CHECK(find_chat_template({processor.path()}, false)->source() == "from the config");
+  write_text(typed / "chat_template.json", R"({"chat_template": 5})");
+  CHECK(contains(message_of<FormatError>([&] { find_chat_template({typed.path()}, false); }), "chat_template.json: chat_template"));
   // The adapter's own folder comes first, where it has a template.
   CHECK(find_chat_template({none.path(), list.path(), text.path()}, false)->source() == "plain");
   CHECK(contains(message_of<ConfigError>([&] { find_chat_template({list.path()}, false, "tool_uses"); }),

@@ -4,6 +4,7 @@
 #include "catch.h"
 #include "errors.h"
 #include "fake_tokenizer.h"
+#include "lowrank/data/chat/answered_call.h"
 #include "lowrank/data/chat/chat_layout.h"
 #include "lowrank/data/conversation.h"
 #include "lowrank/data/dataset.h"
@@ -174,6 +175,28 @@ TEST_CASE("content is given as parts where a template takes nothing else", "[uni
   CHECK(learned(all.examples.at(0)) == "b|");
 }
 
+TEST_CASE("a tool's answer names the call that it is to", "[unit]") {
+  using core::Json;
+  std::int64_t made = 0;
+  Json messages = Json::array({{{"role", "user"}, {"content", "a"}}});
+  CHECK(data::answered_call(messages, true, made) == "call00001");
+  messages.push_back({{"role", "assistant"}, {"content", R"([{"name": "f", "arguments": {"x": 1}, "id": "abcdefghi"}, {"name": "g", "arguments": {}}])"}});
+  Json raw = messages;
+  CHECK(data::answered_call(raw, false, made) == "call00002");  // the template takes no calls
+  CHECK(raw == messages);
+  CHECK(data::answered_call(messages, true, made) == "abcdefghi");
+  CHECK(messages[1]["content"].is_null());
+  CHECK(messages[1]["tool_calls"] ==
+        Json::parse(R"([{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}, "id": "abcdefghi"},
+                        {"type": "function", "function": {"name": "g", "arguments": {}}, "id": "call00003"}])"));
+  messages.push_back({{"role", "tool"}, {"content", "1"}, {"tool_call_id", "abcdefghi"}});
+  CHECK(data::answered_call(messages, true, made) == "call00003");
+  messages.push_back({{"role", "tool"}, {"content", "2"}, {"tool_call_id", "call00003"}});
+  messages.push_back({{"role", "assistant"}, {"content", "It is."}});
+  CHECK(data::answered_call(messages, true, made) == "call00004");
+  CHECK(messages.back()["content"] == "It is.");
+}
+
 TEST_CASE("muted turns, masks and what the loss is on", "[unit]") {
   Chat c;
   const std::string turns = R"([{"role": "user", "content": "a"}, {"role": "assistant", "content": "A"%s}, )"
@@ -183,8 +206,12 @@ TEST_CASE("muted turns, masks and what the loss is on", "[unit]") {
     return all.replace(all.find("%s"), 2, more);
   };
   CHECK(learned(c.load(row("")).examples.at(0)) == "A|\nB|\n");
-  for (const char* more : {R"(, "weight": 0)", R"(, "train": false)", R"(, "loss_weight": 0)", R"(, "loss": false)"})
+  for (const char* more : {R"(, "weight": 0)", R"(, "train": false)", R"(, "loss_weight": 0)", R"(, "loss": false)", R"(, "training": false)",
+                           R"(, "trainable": false)"})
     CHECK(learned(c.load(row(more)).examples.at(0)) == "B|\n");
+  CHECK(learned(c.load(row(R"(, "training": true, "weight": 1)")).examples.at(0)) == "A|\nB|\n");
+  CHECK(contains(message_of<FormatError>([&] { c.load(row(R"(, "train": false, "training": true)")); }),
+                 "\"train\" says that the turn is context only, \"training\" that it is learned"));
   CHECK(learned(c.load(row("", R"(, "mask": [0, 0, 0, 1])")).examples.at(0)) == "B|\n");
   CHECK(contains(message_of<DataError>([&] { c.load(row("", R"(, "mask": [0, 1])")); }), "4 values"));
   CHECK(contains(message_of<DataError>([&] { c.load(row("", R"(, "mask": "Assistant")")); }), "no row has an answer"));
