@@ -36,10 +36,7 @@ void add(PromptReading& reading, Prompt prompt) {
       ++report.empty;
       return;
     }
-    prompt.ids = reading.tokenizer.encode(prompt.text, true);
-    const bool ended =
-        reading.tokenizer.adds_eos() && !prompt.ids.empty() && prompt.ids.back() == reading.tokenizer.eos();
-    if (ended) prompt.ids.pop_back();
+    prompt.ids = reading.tokenizer.encode_prompt(prompt.text);
   }
   if (prompt.ids.empty() || prompt.ids.size() > reading.longest) {
     ++report.truncated;

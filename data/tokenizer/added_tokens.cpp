@@ -100,6 +100,7 @@ std::vector<SplitPart> AddedTokenSplitter::split(std::string_view text) const {
     const AddedToken& token = tokens_[static_cast<std::size_t>(index)];
     std::size_t begin = at, end = match_end;
     at = match_end;
+    if (token.is_text) continue;
     if (token.single_word && (word_before(text, begin) || word_at(text, end))) continue;
     if (token.lstrip) begin = std::max(white_space_begin(text, begin), done);
     if (token.rstrip) end = white_space_end(text, end);

@@ -24,6 +24,7 @@ struct AddedToken {
   bool normalized = false;              // matched in the normalised text, not in the raw one
   bool single_word = false;             // only between non-word characters
   bool lstrip = false, rstrip = false;  // takes the white space beside it along
+  bool is_text = false;                 // where it stands in a text it is text like any other
 
   /// From its JSON ({"content", "special", "lstrip", ...}); the id is not read.
   static AddedToken from_json(const core::JsonView& json);

@@ -7,6 +7,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/tokenizer/prefix_space.h"
 #include "lowrank/data/tokenizer/unicode.h"
 
 namespace lowrank::data {
@@ -36,8 +37,9 @@ std::unique_ptr<const TokenModel> model_of(const core::Json& json, const std::st
 std::shared_ptr<HfTokenizer> HfTokenizer::read(const std::filesystem::path& file, const SpecialTokens& special) {
   const std::string where = file.string();
   ModelTables tables(where);
-  const core::Json json = core::read_json(file, tables);
+  core::Json json = core::read_json(file, tables);
   auto model = TokenModel::make(checked_root({json, where}).at("model"), std::move(tables));
+  apply_prefix_space(json, special);
   return std::make_shared<HfTokenizer>(json, where, special, std::move(model));
 }
 
@@ -78,6 +80,12 @@ void HfTokenizer::add_tokens_of(const SpecialTokens& special) {
     if (const auto it = added_place_.find(token.content); it != added_place_.end()) {
       AddedToken& known = added_[it->second];
       known.special = known.special || token.special || make_special;
+      if (token.id >= 0) {  // added_tokens_decoder's word on how it is found
+        known.normalized = token.normalized;
+        known.single_word = token.single_word;
+        known.lstrip = token.lstrip;
+        known.rstrip = token.rstrip;
+      }
       return;
     }
     AddedToken copy = token;
@@ -89,6 +97,10 @@ void HfTokenizer::add_tokens_of(const SpecialTokens& special) {
     if (named->token) add(*named->token, true, "tokenizer_config.json");
   }
   for (const AddedToken& token : special.extra) add(token, true, "tokenizer_config.json");
+  for (const AddedToken& token : special.listed) {  // one that is known stays what it is
+    if (!added_place_.contains(token.content)) add(token, true, "tokenizer_config.json");
+  }
+  for (AddedToken& token : added_) token.is_text = special.split && token.special;
 }
 
 // A token of the vocabulary keeps its id, any other gets the next free one, whatever the file says: so the reference. A

@@ -19,7 +19,8 @@
 namespace lowrank::data {
 
 /// Does what the file says. (transformers 5 rebuilds some tokenizers from their class name instead, and then gives
-/// other ids than the model was trained with where the two differ, e.g. Llama texts that begin with a space.)
+/// other ids than the model was trained with where the two differ, e.g. Llama texts that begin with a space. Of such classes what
+/// tokenizer_config.json says itself counts here too: prefix_space.h.)
 class HfTokenizer : public Tokenizer {
  public:
   /// From tokenizer.json; FormatError when it cannot be right.

@@ -69,7 +69,14 @@ SentencePieceTokenizer::SentencePieceTokenizer(const std::string& model_bytes, c
   unk_ = name(special.unk, with_prefix_->unk_id());
   pad_ = name(special.pad, with_prefix_->pad_id());
   for (const AddedToken& token : special.extra) add_token(token, true, "tokenizer_config.json");
-  for (const AddedToken& token : added_) splitter_.add(token, token.content);
+  for (const AddedToken& token : special.listed) {  // one that is known stays what it is
+    const auto known = ids_.find(token.content);
+    if (known == ids_.end() || !entries_[static_cast<std::size_t>(known->second)].added) add_token(token, true, "tokenizer_config.json");
+  }
+  for (AddedToken& token : added_) {
+    token.is_text = special.split && entries_[static_cast<std::size_t>(token.id)].special;
+    splitter_.add(token, token.content);
+  }
   adds_bos_ = bos_ && special.add_bos.value_or(true);
   adds_eos_ = eos_ && special.add_eos.value_or(false);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 #include "lowrank/core/settings_limits.h"
 #include "lowrank/core/text.h"
@@ -44,10 +45,24 @@ void read_named(const core::JsonView& json, SpecialTokens& out) {
   for (const char* key : {"sep_token", "cls_token", "mask_token"}) {
     if (json.has_value(key)) out.extra.push_back(special_token(json.at(key)));
   }
-  for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
-    if (!json.has_value(key) || !json.at(key).is_array()) continue;
-    const core::JsonView list = json.at(key);
-    for (std::size_t i = 0; i < list.size(); ++i) out.extra.push_back(special_token(list.at(i)));
+  // Tokens of a model's own, an image's: "image_token" beside those above, and an object {name: token}.
+  static const std::set<std::string> usual = {"bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"};
+  for (const std::string& key : json.keys()) {
+    const bool named = key.ends_with("_token") && !usual.contains(key);
+    if (named && (json.at(key).is_string() || json.at(key).is_object())) out.extra.push_back(special_token(json.at(key)));
+  }
+  bool as_list = false;  // which makes the older name count for nothing
+  if (json.has_value("extra_special_tokens")) {
+    const core::JsonView extra = json.at("extra_special_tokens");
+    as_list = extra.is_array() && extra.size() > 0;
+    for (std::size_t i = 0; extra.is_array() && i < extra.size(); ++i) out.listed.push_back(special_token(extra.at(i)));
+    if (extra.is_object()) {
+      for (const std::string& name : extra.keys()) out.extra.push_back(special_token(extra.at(name)));
+    }
+  }
+  if (!as_list && json.has_value("additional_special_tokens") && json.at("additional_special_tokens").is_array()) {
+    const core::JsonView list = json.at("additional_special_tokens");
+    for (std::size_t i = 0; i < list.size(); ++i) out.listed.push_back(special_token(list.at(i)));
   }
 }
 
@@ -111,6 +126,11 @@ SpecialTokens read_special_tokens(const fs::path& directory) {
     out.add_eos = flag(view, "add_eos_token");
     out.legacy = flag(view, "legacy");
     out.add_prefix_space = flag(view, "add_prefix_space");
+    out.split = flag(view, "split_special_tokens").value_or(false);
+    if (view.has_value("tokenizer_class") && view.at("tokenizer_class").is_string()) {
+      out.tokenizer_class = view.at("tokenizer_class").as_string();
+      if (out.tokenizer_class.ends_with("Fast")) out.tokenizer_class.resize(out.tokenizer_class.size() - 4);
+    }
     if (view.has_value("pat_str")) out.pattern = view.at("pat_str").as_string();
     out.has_chat_template = view.has_value("chat_template");
   }
@@ -132,7 +152,9 @@ SpecialTokens read_special_tokens(const fs::path& directory) {
     }
     std::sort(out.added.begin(), out.added.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
   }
-  if (there("chat_template.jinja")) out.has_chat_template = true;
+  for (const char* name : {"chat_template.jinja", "chat_template.json"}) {
+    if (there(name)) out.has_chat_template = true;
+  }
   if (fs::exists(directory / "config.json")) read_model_config(directory / "config.json", out);
   return out;
 }

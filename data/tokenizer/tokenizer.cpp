@@ -31,6 +31,12 @@ fs::path tokenizer_file(const fs::path& directory) {
 
 bool Tokenizer::is_in(const fs::path& directory) { return !tokenizer_file(directory).empty(); }
 
+std::vector<TokenId> Tokenizer::encode_prompt(std::string_view text) const {
+  std::vector<TokenId> ids = encode(text, true);
+  if (adds_eos() && !ids.empty() && ids.back() == eos()) ids.pop_back();
+  return ids;
+}
+
 std::shared_ptr<const Tokenizer> Tokenizer::load(const fs::path& directory) {
   const fs::path file = tokenizer_file(directory);
   if (file.empty()) {

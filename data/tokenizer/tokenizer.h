@@ -30,6 +30,8 @@ class Tokenizer {
   /// With add_special_tokens the post-processor's BOS (and EOS, where it adds one) are added. Invalid UTF-8 is read as
   /// U+FFFD. Linear time in the text, up to a logarithm.
   virtual std::vector<TokenId> encode(std::string_view text, bool add_special_tokens = true) const = 0;
+  /// encode(text) for a text that is gone on with: without the EOS that is added behind it.
+  std::vector<TokenId> encode_prompt(std::string_view text) const;
   /// Text of ids, as transformers' decode(clean_up_tokenization_spaces=False).
   virtual std::string decode(std::span<const TokenId> ids, bool skip_special_tokens = true) const = 0;
 
@@ -48,7 +50,7 @@ class Tokenizer {
   /// Whether encode(…, true) begins with BOS / ends with EOS.
   bool adds_bos() const { return adds_bos_; }
   bool adds_eos() const { return adds_eos_; }
-  /// Whether the folder has a chat template (tokenizer_config.json or chat_template.jinja).
+  /// Whether the folder has a chat template (tokenizer_config.json, chat_template.jinja or chat_template.json).
   bool has_chat_template() const { return has_chat_template_; }
   /// The tokenizer files of the folder, for hashes and for carrying along (tokenizer.model too where tokenizer.json
   /// wins).
