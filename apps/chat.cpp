@@ -6,37 +6,21 @@
 #include <iostream>
 #include <optional>
 
+#include "lowrank/apps/console/complaint.h"
 #include "lowrank/apps/console/line_editor.h"
 #include "lowrank/apps/console/signals.h"
 #include "lowrank/apps/console/style.h"
 #include "lowrank/apps/generation/chat_session.h"
 #include "lowrank/apps/generation/generation_options.h"
+#include "lowrank/apps/generation/model_settings.h"
+#include "lowrank/apps/generation/said.h"
 #include "lowrank/apps/generation/sampling_options.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
-#include "lowrank/core/text.h"
 
 namespace lowrank::apps {
 
 namespace {
-
-constexpr const char* kHelp =
-    "/reset         forget what was said\n"
-    "/undo          take back the last question and its answer\n"
-    "/save FILE     append the conversation to a .jsonl file, as a row that finetune reads\n"
-    "/tool TEXT     what a tool that was called has answered\n"
-    "/adapter NAME  go on with another adapter (base: without); alone: which there are\n"
-    "/exit          end (Ctrl-D does too)\n"
-    "/help          this\n"
-    "Ctrl-C stops an answer. Everything else is said to the model.\n";
-
-/// What follows a command on its line; nothing where the line is another's.
-std::optional<std::string> argument_of(const std::string& line, std::string_view command) {
-  if (line != command && !line.starts_with(std::string(command) + " ")) return std::nullopt;
-  const std::size_t begin = line.find_first_not_of(" \t", command.size());
-  if (begin == std::string::npos) return "";
-  return line.substr(begin, line.find_last_not_of(" \t") + 1 - begin);
-}
 
 void switch_adapter(const std::string& name, recipes::AdapterSwitch& adapters, ChatSession& session,
                     const Console& console) {
@@ -49,30 +33,21 @@ void switch_adapter(const std::string& name, recipes::AdapterSwitch& adapters, C
   console.line(fmt::format("(from now on: {})", adapters.current()));
 }
 
-/// Whether the line was one of the commands that say nothing to the model. ConfigError, IoError for one that cannot be
-/// done.
-bool obeyed(const std::string& line, recipes::AdapterSwitch& adapters, ChatSession& session, const Console& console) {
-  if (line == "/help") {
-    print_out(kHelp);
-  } else if (line == "/reset") {
+/// What says nothing to the model. ConfigError, IoError for a command that cannot be done.
+void obey(const Said& said, recipes::AdapterSwitch& adapters, ChatSession& session, const Console& console) {
+  if (said.command == "/help") {
+    print_out(SaidReader::help());
+  } else if (said.command == "/reset") {
     session.forget();
     console.line("(forgotten)");
-  } else if (line == "/undo") {
+  } else if (said.command == "/undo") {
     console.line(session.undo() ? "(taken back)" : "(nothing was said yet)");
-  } else if (const auto file = argument_of(line, "/save")) {
-    if (file->empty()) throw ConfigError("/save needs a file: /save conversations.jsonl");
-    session.save(*file);
-    console.line("(saved to " + *file + ")");
-  } else if (const auto name = argument_of(line, "/adapter")) {
-    switch_adapter(*name, adapters, session, console);
-  } else if (line.front() == '/' && line.find(' ') == std::string::npos) {
-    throw ConfigError(
-        fmt::format("'{}' is not a command{}; /help lists them", core::printable(line),
-                    core::did_you_mean(line, {"/reset", "/undo", "/save", "/tool", "/adapter", "/exit", "/help"})));
+  } else if (said.command == "/save") {
+    session.save(said.text);
+    console.line("(saved to " + said.text + ")");
   } else {
-    return false;
+    switch_adapter(said.text, adapters, session, console);
   }
-  return true;
 }
 
 void print_opening(const Opened& opened, const recipes::AdapterSwitch& adapters, const ChatSession& session,
@@ -82,13 +57,14 @@ void print_opening(const Opened& opened, const recipes::AdapterSwitch& adapters,
   if (const std::string tools = session.tool_names(); !tools.empty()) rows.emplace_back("tools", tools);
   print_lines(fields(rows));
   console.line(session.layout_text());
-  print_out("\n" + std::string(kHelp));
+  print_out("\n" + std::string(SaidReader::help()));
 }
 
 int chat(const Options& options) {
   const Console console(options);
   const std::vector<recipes::NamedAdapter> named = adapters_asked_for(options);
   Opened opened = open_base(options, console, named);
+  say_unused_settings(options, console, opened.model.path);
   ConsoleProgress notes(console);
   recipes::AdapterSwitch adapters(opened.decoder(), named, notes);
   ChatSession session(opened, adapters, options);
@@ -96,31 +72,42 @@ int chat(const Options& options) {
   if (terminal && !console.silent()) print_opening(opened, adapters, session, console);
   std::optional<LineEditor> editor;
   if (terminal) editor.emplace(history_file("chat_history"));
-  for (std::string line;;) {
+  SaidReader reader([&](bool goes_on) -> std::optional<std::string> {
     if (editor) {
-      print_out("\n");
-      std::optional<std::string> said = editor->read("> ");
-      if (!said) break;
-      line = std::move(*said);
-    } else if (!std::getline(std::cin, line)) {
-      break;
+      if (!goes_on) print_out("\n");
+      return editor->read(goes_on ? ". " : "> ");
     }
+    std::string line;
+    if (!std::getline(std::cin, line)) return std::nullopt;
     if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (line.find_first_not_of(" \t") == std::string::npos) continue;
-    if (line == "/exit" || line == "/quit") return 0;
+    return line;
+  });
+  int failed = 0;  // the first fault of what came through a pipe; a person at a terminal has seen it
+  for (;;) {
     try {
-      const auto of_tool = argument_of(line, "/tool");
-      if (!of_tool && obeyed(line, adapters, session, console)) continue;
-      const int stopped = session.answer(of_tool ? "tool" : "user", of_tool.value_or(line));
+      const std::optional<Said> said = reader.next();
+      if (!said || said->command == "/exit" || said->command == "/quit") {
+        if (!said && terminal) print_out("\n");
+        return failed;
+      }
+      if (!said->command.empty() && said->command != "/tool") {
+        obey(*said, adapters, session, console);
+        continue;
+      }
+      const int stopped = session.answer(said->command.empty() ? "user" : "tool", said->text);
       if (stopped != 0 && stopped != SIGINT) return exit_code_of(stopped);
-    } catch (const ConfigError& error) {
-      console.warning(error.what());
-    } catch (const IoError& error) {
-      console.warning(error.what());
+    } catch (const Error& error) {
+      const bool passes = error.kind() == ErrorKind::kConfig || error.kind() == ErrorKind::kData || error.kind() == ErrorKind::kIo;
+      if (!passes) throw;
+      const std::string why = as_flags(options.verb(), error.what());
+      if (terminal) {
+        console.warning(why);
+        continue;
+      }
+      print_complaint(exit_code(error.kind()), why, false);
+      if (failed == 0) failed = exit_code(error.kind());
     }
   }
-  if (terminal) print_out("\n");
-  return 0;
 }
 
 }  // namespace

@@ -10,12 +10,12 @@
 #include "lowrank/apps/console/terminal.h"
 #include "lowrank/apps/generation/generate_file.h"
 #include "lowrank/apps/generation/generation_options.h"
+#include "lowrank/apps/generation/model_settings.h"
 #include "lowrank/apps/generation/sampling_options.h"
 #include "lowrank/apps/generation/search_options.h"
 #include "lowrank/apps/inputs/opening.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
-#include "lowrank/core/files.h"
 #include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
 #include "lowrank/recipes/generation/speaker.h"
@@ -28,7 +28,7 @@ std::string prompt_text(const Options& options) {
   if (options.given("prompt") && options.given("prompt-file"))
     options.fail("prompt-file", "give --prompt or --prompt-file, not both");
   if (options.given("prompt")) return options.text("prompt");
-  if (options.given("prompt-file")) return core::read_file(core::FileRef::named(options.text("prompt-file")));
+  if (options.given("prompt-file")) return named_text(options.text("prompt-file"));
   throw ConfigError("lowrank generate: give --prompt TEXT, --prompt-file FILE, or --input FILE of many prompts");
 }
 
@@ -46,13 +46,14 @@ int generate(const Options& options) {
   const std::optional<models::BeamOptions> beams = search_options(options);
   const std::vector<recipes::NamedAdapter> named = adapters_asked_for(options);
   Opened opened = open_base(options, console, named);
+  say_unused_settings(options, console, opened.model.path);
   ConsoleProgress notes(console);
   const recipes::AdapterSwitch adapters(opened.decoder(), named, notes);
 
   const recipes::Speaker speaker = recipes::speaker_of(opened.model, adapters.directory(adapters.current()), {});
   const data::Tokenizer& tokenizer = *speaker.tokenizer;
   sampling.end_ids = speaker.end_ids;
-  const std::vector<data::TokenId> ids = tokenizer.encode(prompt);
+  const std::vector<data::TokenId> ids = tokenizer.encode_prompt(prompt);
   const std::int64_t positions = opened.decoder().config().max_positions;
   if (static_cast<std::int64_t>(ids.size()) >= positions) {
     throw ConfigError(
@@ -98,7 +99,7 @@ Verb generate_verb() {
   verb.example = "lowrank generate MODEL --adapter out --prompt \"The fresco\" --max-new-tokens 64";
   verb.options = {
       {"prompt", OptionType::kText, "TEXT", nullptr, "Input", "The text to continue", {}},
-      {"prompt-file", OptionType::kText, "FILE", nullptr, "Input", "A file with it, as it is", {}},
+      {"prompt-file", OptionType::kText, "FILE", nullptr, "Input", "A file with it, as it is (- reads stdin)", {}},
   };
   append_layout_options(verb);
   append_file_options(verb);

@@ -3,18 +3,16 @@
 #include <fmt/ranges.h>
 
 #include <functional>
-#include <iostream>
-#include <iterator>
 
 #include "lowrank/apps/console/style.h"
 #include "lowrank/apps/console/terminal.h"
 #include "lowrank/apps/inputs/opening.h"
 #include "lowrank/apps/verbs.h"
 #include "lowrank/core/error.h"
-#include "lowrank/core/files.h"
 #include "lowrank/core/json_text.h"
 #include "lowrank/core/plural.h"
 #include "lowrank/core/text.h"
+#include "lowrank/core/visible.h"
 #include "lowrank/data/line_reader.h"
 #include "lowrank/data/row_file.h"
 #include "lowrank/data/rows.h"
@@ -30,8 +28,7 @@ std::string input_text(const Options& options) {
   if (options.given("text") && options.given("file")) options.fail("file", "give --text or --file, not both");
   if (options.given("text")) return options.text("text");
   if (!options.given("file")) throw ConfigError("lowrank tokenize: give --text TEXT, --file FILE or --input ROWS (- reads stdin)");
-  if (options.text("file") == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
-  return core::read_file(core::FileRef::named(options.text("file")));
+  return named_text(options.text("file"));
 }
 
 /// A text of a file, and the row that it stands in: {"text"} of a line.
@@ -85,7 +82,7 @@ int tokenize_file(const Options& options, const Console& console) {
     ++texts;
     tokens += static_cast<std::int64_t>(ids.size());
     if (console.json()) row["ids"] = ids;
-    lines += (console.json() ? core::json_text(row) : fmt::format("{}", fmt::join(ids, " "))) + "\n";
+    lines += (console.json() ? core::visible_json(core::json_text(row)) : fmt::format("{}", fmt::join(ids, " "))) + "\n";
     if (lines.size() < kWrittenAtOnce) return;
     print_out(lines);
     lines.clear();

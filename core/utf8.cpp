@@ -178,7 +178,11 @@ std::string visible_prose(std::string_view text) {
   return escaped(text, [](char32_t c) { return layout(c) || c == 0x200C || c == 0x200D; });
 }
 
-std::string visible_json(std::string_view dumped) {
+namespace {
+
+/// `beyond`: how a hidden character beyond U+FFFF is written.
+template <class Beyond>
+std::string quoted_visibly(std::string_view dumped, Beyond beyond) {
   std::string out;
   out.reserve(dumped.size());
   for (std::size_t i = 0; i < dumped.size();) {
@@ -191,11 +195,23 @@ std::string visible_json(std::string_view dumped) {
     } else if (code < 0x10000) {
       out += fmt::format("\\u{:04x}", static_cast<std::uint32_t>(code));
     } else {
-      const auto beyond = static_cast<std::uint32_t>(code - 0x10000);
-      out += fmt::format("\\u{:04x}\\u{:04x}", 0xD800 + (beyond >> 10), 0xDC00 + (beyond & 0x3FF));
+      out += beyond(static_cast<std::uint32_t>(code));
     }
   }
   return out;
+}
+
+}  // namespace
+
+std::string visible_json(std::string_view dumped) {
+  return quoted_visibly(dumped, [](std::uint32_t code) {
+    code -= 0x10000;
+    return fmt::format("\\u{:04x}\\u{:04x}", 0xD800 + (code >> 10), 0xDC00 + (code & 0x3FF));
+  });
+}
+
+std::string visible_yaml(std::string_view dumped) {
+  return quoted_visibly(dumped, [](std::uint32_t code) { return fmt::format("\\U{:08x}", code); });
 }
 
 }  // namespace lowrank::core

@@ -19,5 +19,7 @@ std::string visible_prose(std::string_view text);
 /// JSON text with the same value, in whose strings such characters are written \uNNNN (json.dump() leaves all beyond
 /// U+001F as they are).
 std::string visible_json(std::string_view dumped);
+/// The same for a JSON text that stands in YAML, which (as Python's strings) knows no pairs of surrogates: beyond U+FFFF \UNNNNNNNN.
+std::string visible_yaml(std::string_view dumped);
 
 }  // namespace lowrank::core

@@ -17,12 +17,6 @@ constexpr std::int64_t kAnswersAtATime = 16;
 double mean_percent(const Statistics& sums) { return 100 * sums[0] / sums[1]; }
 double mean(const Statistics& sums) { return sums[0] / sums[1]; }
 
-std::vector<data::TokenId> encode(const data::Tokenizer& tokenizer, const std::string& text) {
-  std::vector<data::TokenId> ids = tokenizer.encode(text);
-  if (tokenizer.adds_eos() && !ids.empty() && ids.back() == tokenizer.eos()) ids.pop_back();
-  return ids;
-}
-
 /// Drops tokens from the beginning (a BOS stays) until at most `room` are left. Whether it had to.
 bool shorten(std::vector<data::TokenId>& ids, std::size_t room, const data::Tokenizer& tokenizer) {
   if (ids.size() <= room) return false;
@@ -36,9 +30,9 @@ bool shorten(std::vector<data::TokenId>& ids, std::size_t room, const data::Toke
 /// masked for training).
 data::Example choice_example(const data::Tokenizer& tokenizer, const Question& question, const std::string& choice,
                              std::size_t positions, std::int64_t& shortened) {
-  const std::vector<data::TokenId> head = encode(tokenizer, question.prompt);
+  const std::vector<data::TokenId> head = tokenizer.encode_prompt(question.prompt);
   data::Example example;
-  example.ids = encode(tokenizer, question.prompt + choice);
+  example.ids = tokenizer.encode_prompt(question.prompt + choice);
   const auto agree = std::mismatch(head.begin(), head.end(), example.ids.begin(), example.ids.end()).second;
   const auto learned = static_cast<std::size_t>(example.ids.end() - agree);
   if (learned == 0) throw DataError(question.where + ": a choice adds no token to its question");
@@ -126,7 +120,7 @@ QuestionResults ask_for_text(const std::vector<Candidate>& candidates, const dat
     if (set.kind == QuestionKind::kAnswer && options.extract != nullptr && !(*options.extract)(question.reference)) {
       throw DataError(question.where + ": the pattern of `extract` finds nothing in the answer of this row");
     }
-    prompts.push_back({encode(tokenizer, question.prompt), prompts.size()});
+    prompts.push_back({tokenizer.encode_prompt(question.prompt), prompts.size()});
     results.shortened +=
         shorten(prompts.back().ids, static_cast<std::size_t>(positions - options.generate.max_new_tokens), tokenizer);
   }

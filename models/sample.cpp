@@ -47,6 +47,15 @@ void ban_repeated_ngrams(std::vector<float>& scores, const std::vector<data::Tok
   }
 }
 
+// TemperatureLogitsWarper. So near to 0 that the scores leave fp32, where only how far they lie below the largest says anything.
+void divide(std::vector<float>& scores, double temperature) {
+  const float factor = static_cast<float>(temperature), largest = *std::max_element(scores.begin(), scores.end());
+  const bool fits = std::isfinite(largest / factor);
+  for (float& score : scores) {
+    score = fits ? score / factor : static_cast<float>((static_cast<double>(score) - static_cast<double>(largest)) / temperature);
+  }
+}
+
 // TopKLogitsWarper: what is less than the k-th largest goes; ties stay.
 void keep_top_k(std::vector<float>& scores, std::int64_t k) {
   if (k >= static_cast<std::int64_t>(scores.size())) return;
@@ -116,7 +125,7 @@ data::TokenId sample(const at::Tensor& logits, const GenerateOptions& options, c
   if (options.temperature == 0) {
     return static_cast<data::TokenId>(std::max_element(scores.begin(), scores.end()) - scores.begin());
   }
-  for (float& score : scores) score /= static_cast<float>(options.temperature);
+  divide(scores, options.temperature);
   if (options.top_k > 0) keep_top_k(scores, options.top_k);
   if (options.top_p < 1) keep_top_p(scores, options.top_p);
 

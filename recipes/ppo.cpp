@@ -131,8 +131,7 @@ PromptSource prompts(std::vector<std::string> texts) {
       data::Prompt prompt;
       prompt.text = texts[i];
       prompt.where = fmt::format("text {}", i);
-      prompt.ids = tokenizer.encode(prompt.text);
-      if (tokenizer.adds_eos() && !prompt.ids.empty()) prompt.ids.pop_back();
+      prompt.ids = tokenizer.encode_prompt(prompt.text);
       all += texts[i] + "\n";
       if (static_cast<std::int64_t>(prompt.ids.size()) > longest) {
         ++result.report.truncated;

@@ -16,7 +16,8 @@ class LineEditor {
   ~LineEditor();
   LineEditor(const LineEditor&) = delete;
   LineEditor& operator=(const LineEditor&) = delete;
-  /// The next line without its end; nothing at the end of input (Ctrl-D).
+  /// The next line without its end; nothing at the end of input (Ctrl-D). What is pasted, where the terminal tells of it, is part of the line,
+  /// with its newlines.
   std::optional<std::string> read(const std::string& prompt);
 
  private:

@@ -11,6 +11,7 @@
 #include "lowrank/core/files.h"
 #include "lowrank/core/json_text.h"
 #include "lowrank/core/text.h"
+#include "lowrank/data/chat/answered_call.h"
 #include "lowrank/data/chat/turns.h"
 #include "lowrank/data/conversation.h"
 
@@ -68,7 +69,10 @@ void ChatSession::adapter_changed() {
   if (!speaker_.tokenizer->eos()) sampling_.stop.emplace_back("\n\n");
 }
 
-void ChatSession::forget() { messages_ = Json::array(); }
+void ChatSession::forget() {
+  messages_ = Json::array();
+  calls_ = 0;
+}
 
 bool ChatSession::undo() {
   std::size_t last = messages_.size();
@@ -125,32 +129,39 @@ bool ChatSession::forget_oldest() {
   return true;
 }
 
+/// The ids up to where the model answers, with room for that; the oldest turns are forgotten where it takes that.
+std::vector<data::TokenId> ChatSession::prompt_with_room() {
+  std::vector<data::TokenId> ids = prompt();
+  const auto positions = static_cast<std::size_t>(opened_.decoder().config().max_positions);
+  const std::size_t room = std::min<std::size_t>(static_cast<std::size_t>(sampling_.max_new_tokens), positions / 4);
+  int dropped = 0;
+  for (; ids.size() + room > positions && forget_oldest(); ids = prompt()) ++dropped;
+  if (ids.size() >= positions)
+    throw DataError(fmt::format("that has {} tokens and the model {} positions: say it shorter", ids.size(), positions));
+  if (dropped > 0)
+    console_.warning(
+        fmt::format("the conversation no longer fits into the model's {} positions: its {} oldest turn{} forgotten",
+                    positions, dropped, dropped == 1 ? " is" : "s are"));
+  return ids;
+}
+
 int ChatSession::answer(const std::string& role, const std::string& text) {
   const Json before = messages_;
-  messages_.push_back({{"role", role}, {"content", text}});
-  std::vector<data::TokenId> ids;
   try {
-    ids = prompt();
-    const auto positions = static_cast<std::size_t>(opened_.decoder().config().max_positions);
-    const std::size_t room = std::min<std::size_t>(static_cast<std::size_t>(sampling_.max_new_tokens), positions / 4);
-    int dropped = 0;
-    for (; ids.size() + room > positions && forget_oldest(); ids = prompt()) ++dropped;
-    if (dropped > 0)
-      console_.warning(
-          fmt::format("the conversation no longer fits into the model's {} positions: its {} oldest turn{} forgotten",
-                      positions, dropped, dropped == 1 ? " is" : "s are"));
-    if (ids.size() >= positions) {
-      console_.warning(
-          fmt::format("that has {} tokens and the model {} positions: say it shorter", ids.size(), positions));
-      messages_ = before;
-      return 0;
-    }
-  } catch (const DataError& error) {  // of the template
-    console_.warning(error.what());
+    Json message = {{"role", role}, {"content", text}};
+    if (role == "tool" && speaker_.layout->has_template() && speaker_.layout->reads("tool_call_id"))
+      message["tool_call_id"] = data::answered_call(messages_, speaker_.layout->reads("tool_calls"), calls_);
+    messages_.push_back(std::move(message));
+    return speak(prompt_with_room());
+  } catch (const Error&) {
     messages_ = before;
-    return 0;
+    cache_.truncate(0);  // how much of it was read is not known
+    read_.clear();
+    throw;
   }
+}
 
+int ChatSession::speak(const std::vector<data::TokenId>& ids) {
   const bool plain = !speaker_.layout->has_template();
   std::atomic<int>& stop = catch_stop_signals();
   std::string said;
@@ -170,6 +181,10 @@ int ChatSession::answer(const std::string& role, const std::string& text) {
     read_.insert(read_.end(), out.ids.begin(), out.ids.end());
     read_.resize(static_cast<std::size_t>(cache_.length()));  // the last token was drawn, not read
   } catch (const Interrupted&) {
+  } catch (const Error&) {
+    if (!said.empty()) print_out("\n");
+    release_stop_signals();
+    throw;
   }
   print_out("\n");
   release_stop_signals();  // at the prompt Ctrl-C ends the program, as users expect

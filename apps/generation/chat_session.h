@@ -22,8 +22,8 @@ class ChatSession {
   /// --system, --tools and the sampling options. ConfigError for tools that are none.
   ChatSession(const Opened& opened, const recipes::AdapterSwitch& adapters, const Options& options);
 
-  /// The model's answer to what this role says, streamed to stdout; a warning instead, where it cannot be laid out or
-  /// there is no room for it. Returns the signal that stopped it, or 0.
+  /// The model's answer to what this role says, streamed to stdout. Returns the signal that stopped it, or 0. DataError where it cannot be
+  /// laid out or there is no room for it; after an error nothing was said.
   int answer(const std::string& role, const std::string& text);
   void forget();
   /// Takes the last question and its answer back. False: there is none.
@@ -40,6 +40,8 @@ class ChatSession {
 
  private:
   std::vector<data::TokenId> prompt() const;
+  std::vector<data::TokenId> prompt_with_room();
+  int speak(const std::vector<data::TokenId>& ids);
   bool forget_oldest();
 
   const Opened& opened_;
@@ -53,6 +55,7 @@ class ChatSession {
   core::Json messages_ = core::Json::array();  // the turns
   models::KvCache cache_;
   std::vector<data::TokenId> read_;  // what the cache holds
+  std::int64_t calls_ = 0;           // that were given an id here
 };
 
 }  // namespace lowrank::apps

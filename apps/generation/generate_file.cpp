@@ -7,6 +7,7 @@
 #include "lowrank/apps/console/signals.h"
 #include "lowrank/apps/console/terminal.h"
 #include "lowrank/apps/generation/generation_options.h"
+#include "lowrank/apps/generation/model_settings.h"
 #include "lowrank/apps/generation/sampling_options.h"
 #include "lowrank/apps/generation/search_options.h"
 #include "lowrank/apps/inputs/opening.h"
@@ -41,6 +42,8 @@ int generate_file(const Options& options) {
     if (options.given(name)) options.fail(name, "does not go with --input; give one of them");
   }
   if (!options.given("output")) options.fail("output", "is missing; it names the file for the answers");
+  if (options.text("output") == "-")
+    options.fail("output", "answers go to a file, so that they can be gone on with, and '-' is none; name one, such as answers.jsonl");
   const Console console(options);
   set_threads(options);
   recipes::AnswerFileSpec spec;
@@ -63,6 +66,7 @@ int generate_file(const Options& options) {
   spec.on_open = [&](const models::LoadedModel& model, const recipes::AdapterSwitch& adapters) {
     std::vector<std::pair<std::string, std::string>> opening = describe(model);
     for (auto& row : adapters.describe()) opening.push_back(std::move(row));
+    say_unused_settings(options, console, model.path);
     if (console.live()) print_error(fields(opening));
     begun = now_seconds();
   };

@@ -4,6 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iostream>
+#include <iterator>
+
+#include "lowrank/core/files.h"
 
 namespace lowrank::apps {
 
@@ -66,6 +70,11 @@ std::shared_ptr<const data::Tokenizer> open_tokenizer(const std::string& model) 
 std::shared_ptr<const data::RowMap> row_map_asked_for(const Options& options) {
   const auto text = [&](const char* name) { return options.has(name) ? options.text(name) : std::string(); };
   return data::RowMap::parse(text("columns"), text("layout"));
+}
+
+std::string named_text(const std::string& file) {
+  if (file == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
+  return core::read_file(core::FileRef::named(file));
 }
 
 void set_threads(const Options& options) {

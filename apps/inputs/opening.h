@@ -42,6 +42,9 @@ std::shared_ptr<const data::Tokenizer> open_tokenizer(const std::string& model);
 /// What --columns and --layout make of rows, where the verb has them; null: nothing.
 std::shared_ptr<const data::RowMap> row_map_asked_for(const Options& options);
 
+/// The text of a file as it is; "-": of standard input.
+std::string named_text(const std::string& file);
+
 /// --threads for LibTorch's pool.
 void set_threads(const Options& options);
 

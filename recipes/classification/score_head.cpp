@@ -58,7 +58,7 @@ std::string peft_usage(const std::string& base_name, const std::vector<std::stri
       "PeftModel.from_pretrained(base, \"THIS_FOLDER\")\n```\n\nor ",
       labels.empty() ? "" : "import json\n",
       labels.empty() ? "" : "label2id = json.load(open(\"THIS_FOLDER/label2id.json\"))\n",
-      core::visible_json(core::json_text(core::Json(base_name))), head);
+      core::visible_yaml(core::json_text(core::Json(base_name))), head);
 }
 
 }  // namespace lowrank::recipes

@@ -134,12 +134,12 @@ class Answering {
   std::vector<data::TokenId> ids_of(const PromptRow& row, const Speaker& speaker) {
     if (!spec_.layout.after.empty()) {
       if (row.turns) throw FieldError("task", "lays out texts, and " + row.where + " is a conversation");
-      return speaker.tokenizer->encode(spec_.layout.apply(row.prompt));
+      return speaker.tokenizer->encode_prompt(spec_.layout.apply(row.prompt));
     }
     data::TurnReader reader(*speaker.layout);
     try {
       const data::Asked asked = data::asked_by({row.asked(), row.where}, reader, speaker.layout->has_template());
-      if (!asked.conversation) return speaker.tokenizer->encode(asked.text);
+      if (!asked.conversation) return speaker.tokenizer->encode_prompt(asked.text);
       conversations_ = true;
       return data::conversation_prompt_ids(*speaker.tokenizer, *speaker.layout, *asked.conversation);
     } catch (const FormatError& error) {  // a value of a wrong type: a fault of the data

@@ -28,6 +28,8 @@ constexpr std::array<const char*, 3> kOurKeys = {"generated", "finish", "score"}
 struct Reading {
   std::size_t with_faults = 0;
   std::string first_fault;  // where
+  std::int64_t blank = 0;   // lines
+  std::string first_blank;  // where
 };
 
 PromptRow row_of(const core::JsonView& view, Reading& reading) {
@@ -68,11 +70,14 @@ PromptRow row_of(const core::JsonView& view, Reading& reading) {
   return {std::move(carried), std::move(prompt), turns, view.get_string("adapter", ""), view.where()};
 }
 
-void read_lines(const core::FileRef& file, std::vector<PromptRow>& rows) {
+void read_lines(const core::FileRef& file, std::vector<PromptRow>& rows, Reading& reading) {
   data::LineReader reader(file);
   for (std::string_view line; reader.next(line);) {
-    if (data::is_blank(line)) continue;
     const std::string where = fmt::format("{} line {}", reader.name(), reader.line_number());
+    if (data::is_blank(line)) {
+      if (++reading.blank == 1) reading.first_blank = where;
+      continue;
+    }
     if (core::find_invalid_utf8(line) != std::string_view::npos) throw DataError(where + ": is not UTF-8 text");
     const std::string prompt(line);
     rows.push_back({Json{{"prompt", prompt}}, prompt, false, "", where});
@@ -88,7 +93,7 @@ std::vector<PromptRow> read_prompts(const std::filesystem::path& input, const da
   Reading reading;
   for (const data::Source& source : data::find_sources({input}, data::Format::kAuto, said, {data::Part::kTest})) {
     if (source.kind == data::SourceKind::kText) {
-      read_lines(source.file, rows);
+      read_lines(source.file, rows, reading);
       continue;
     }
     const data::RowFileFacts facts = data::for_each_row(source, [&](const core::JsonView& view, std::uint64_t) {
@@ -106,6 +111,10 @@ std::vector<PromptRow> read_prompts(const std::filesystem::path& input, const da
     said.insert(said.end(), facts.notes.begin(), facts.notes.end());
   }
   if (rows.empty()) throw DataError(input.string() + " holds no prompts");
+  if (reading.blank > 0) {
+    said.push_back(fmt::format("{} passed over, without an answer in the output (the first: {})",
+                               reading.blank == 1 ? "1 blank line is" : core::format_count(reading.blank) + " blank lines are", reading.first_blank));
+  }
   if (reading.with_faults > 0) {
     said.push_back(fmt::format("NaN or broken text beside the prompt is written as null in {} (the first: {})",
                                core::counted(static_cast<std::int64_t>(reading.with_faults), "row"), reading.first_fault));

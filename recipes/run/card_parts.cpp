@@ -21,7 +21,7 @@ std::string yaml_text(std::string_view text) {
   const bool name = !text.empty() && (plain(text[0]) && text[0] != '-' && (text[0] < '0' || text[0] > '9')) &&
                     text.find_first_of("/-") != std::string_view::npos && std::all_of(text.begin(), text.end(), plain);
   if (name) return std::string(text);
-  return core::visible_json(core::json_text(core::Json(text)));
+  return core::visible_yaml(core::json_text(core::Json(text)));
 }
 
 std::string hub_name(const std::string& name) {

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "lowrank/core/json_text.h"
+#include "lowrank/core/visible.h"
 
 namespace lowrank::recipes {
 
@@ -61,7 +62,7 @@ std::string yaml_of_json(const core::Json& value) {
       !text.empty() && number_or_text(text).is_string() && text != "null" && text != "~" &&
       (std::isalpha(static_cast<unsigned char>(text.front())) || text.front() == '/' || text.front() == '.') &&
       text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-") == std::string::npos;
-  return plain ? text : core::json_text(core::Json(text));
+  return plain ? text : core::visible_yaml(core::json_text(core::Json(text)));
 }
 
 }  // namespace lowrank::recipes

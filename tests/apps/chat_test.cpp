@@ -1,4 +1,5 @@
 // A model with a chat template: conversations learned, carried, talked in, answered in files and measured.
+#include "terminal.h"
 #include "verbs_helpers.h"
 
 using namespace lowrank_test;
@@ -111,10 +112,118 @@ TEST_CASE("chat speaks the template, takes back, saves, and shows tools", "[e2e]
   write_text(
       talk.model / "chat_template.jinja",
       "{% if messages[0].content == 'bad' %}{{ raise_exception('not that') }}{% endif %}" + std::string(kTemplate));
-  const CommandResult refused = run({"chat", talk.model.string(), "--max-new-tokens", "4"}, {}, "bad\nHello\n");
-  CHECK(refused.exit == 0);
+  // A pipe is told in the end.
+  const CommandResult refused = run({"chat", talk.model.string(), "--max-new-tokens", "4", "--quiet"}, {}, "bad\nHello\n");
+  CHECK(refused.exit == 65);
   CHECK(contains(refused.err, "not that"));
   CHECK(!refused.out.empty());
+}
+
+namespace {
+
+/// What users said in a conversation that was saved.
+std::vector<std::string> said_by(const std::string& file, const std::string& role = "user") {
+  std::vector<std::string> texts;
+  const std::string text = read_text(file);
+  for (const Json& turn : lowrank::core::parse_json(text.substr(0, text.find('\n')), "saved")["messages"]) {
+    if (turn["role"] == role) texts.push_back(turn["content"]);
+  }
+  return texts;
+}
+
+}  // namespace
+
+TEST_CASE("commands of a chat are trimmed, mistaken ones are not said, and paths and two slashes are", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Talking talk;
+  const std::string file = (talk.dir / "saved.jsonl").string();
+  const auto chat = [&](const std::string& input) { return run({"chat", talk.model.string(), "--max-new-tokens", "2"}, {}, input); };
+  const CommandResult all = chat("/usr/bin is a folder\n//help\n \t/undo \r\n//reset now\n  /save " + file + " \n /exit \nHello\n");
+  CAPTURE(all.out, all.err);
+  CHECK(all.exit == 0);
+  CHECK(all.err.empty());
+  CHECK(said_by(file) == std::vector<std::string>{"/usr/bin is a folder", "/reset now"});
+  struct Mistake {
+    const char* line;
+    std::vector<std::string> parts;
+  };
+  for (const Mistake& one : {Mistake{"/reset now", {"/reset takes nothing", "'now'"}}, Mistake{"/rest", {"did you mean '/reset'", "/adapter"}},
+                             Mistake{"/foo bar", {"'/foo' is not a command", "/save", "two slashes"}}, Mistake{"/tool", {"/tool needs"}},
+                             Mistake{" /tool  ", {"/tool needs"}}, Mistake{"/save", {"/save needs a file"}},
+                             Mistake{"/exit now", {"/exit takes nothing"}}}) {
+    const CommandResult refused = chat(std::string(one.line) + "\n");
+    CAPTURE(one.line, refused.err);
+    CHECK(refused.exit == 2);
+    CHECK(refused.out.empty());
+    CHECK(std::count(refused.err.begin(), refused.err.end(), '\n') == 1);
+    for (const std::string& part : one.parts) CHECK(contains(refused.err, part));
+  }
+  CHECK(contains(chat("/help\n").out, "//text"));
+}
+
+TEST_CASE("several lines are said at once: by a backslash, and between signs", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Talking talk;
+  const std::string file = (talk.dir / "saved.jsonl").string();
+  const auto chat = [&](const std::string& input) { return run({"chat", talk.model.string(), "--max-new-tokens", "2"}, {}, input); };
+  const CommandResult all = chat("one\\\ntwo\\\nthree\n\"\"\"\n/reset\n\n  a\\\n\"\"\"\n\"\"\"first\nlast\"\"\" \n\"\"\"\n\"\"\"\n"
+                                 "/tool \"\"\"\n{\n}\n\"\"\"\n/save " + file + "\n");
+  CAPTURE(all.out, all.err);
+  CHECK(all.exit == 0);
+  CHECK(said_by(file) == std::vector<std::string>{"one\ntwo\nthree", "/reset\n\n  a\\", "first\nlast"});
+  CHECK(said_by(file, "tool") == std::vector<std::string>{"{\n}"});
+  const CommandResult open = chat("\"\"\"\nHello\n");
+  CHECK(open.exit == 65);
+  CHECK(open.out.empty());
+  CHECK(contains(open.err, "ended inside a block"));
+}
+
+TEST_CASE("at a terminal a pasted block is one message, and what is left behind is a terminal without its marks", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Talking talk;
+  const std::string file = (talk.dir / "saved.jsonl").string(), marks = "\033[?2004h", unmarked = "\033[?2004l";
+  // No locale is set, as in containers.
+  const std::map<std::string, std::string> environment = {{"TERM", "xterm"}, {"LANG", ""}, {"LC_ALL", ""}, {"LC_CTYPE", ""},
+                                                          {"XDG_STATE_HOME", talk.dir.path().string()}};
+  const std::vector<std::string> words = {"chat", talk.model.string(), "--max-new-tokens", "2"};
+  {
+    Terminal terminal(words, environment);
+    REQUIRE(terminal.wait_for("> "));
+    if (!contains(terminal.drawn(), marks)) LOWRANK_SKIP("built without libedit");
+    terminal.type("\033[200~def f(x):\r\treturn x~\xC3\xA9\r\r\033[201~ ok\xC3\xA9\xC3\xA9\x7F~\r");
+    REQUIRE(terminal.wait_for(unmarked));
+    REQUIRE(terminal.wait_for(marks));
+    terminal.type("go on\\\r");
+    REQUIRE(terminal.wait_for(marks));
+    terminal.type("here\r");
+    REQUIRE(terminal.wait_for(marks));
+    terminal.type("/save " + file + "\r");
+    REQUIRE(terminal.wait_for(marks));
+    terminal.type("\x04");
+    const int code = terminal.wait();
+    CAPTURE(terminal.drawn());
+    CHECK(code == 0);
+    CHECK(terminal.drawn().rfind(marks) < terminal.drawn().rfind(unmarked));
+    CHECK(said_by(file) == std::vector<std::string>{"def f(x):\n\treturn x~\xC3\xA9 ok\xC3\xA9~", "go on\nhere"});
+  }
+  Terminal terminal(words, environment);
+  REQUIRE(terminal.wait_for(marks));
+  terminal.type("a\x03");
+  CHECK(terminal.wait() == 130);
+  CHECK(terminal.drawn().rfind(marks) < terminal.drawn().rfind(unmarked));
+}
+
+TEST_CASE("what a tool answered names the call, as Mistral's templates want it", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Talking talk;
+  const std::string file = (talk.dir / "saved.jsonl").string();
+  fs::copy_file(*assets() / "chat-templates" / "mistralai-Mistral-Nemo-Instruct-2407.jinja", talk.model / "chat_template.jinja",
+                fs::copy_options::overwrite_existing);
+  const CommandResult told = run({"chat", talk.model.string(), "--max-new-tokens", "2"}, {}, "Rain?\n/tool yes\n/save " + file + "\n");
+  CAPTURE(told.err);
+  CHECK(told.exit == 0);
+  const Json row = lowrank::core::parse_json(read_text(file), "saved");
+  CHECK(row["messages"][2]["tool_call_id"] == "call00001");
 }
 
 TEST_CASE("rows of turns are answered in files, an answer at their end left off", "[e2e]") {

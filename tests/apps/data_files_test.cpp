@@ -79,6 +79,13 @@ TEST_CASE("tokenize takes files of many texts", "[e2e]") {
     }
     CHECK(at == result.out.size());
   }
+  // What shows nothing of itself is escaped as JSON has it.
+  const std::string family = "a \xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x91\xA7 \xC2\xAD\x7F\xF3\xA0\x81\x81";
+  const CommandResult hidden = run({"tokenize", stories(), "--input", "-", "--json"}, {}, family + "\n");
+  REQUIRE(hidden.exit == 0);
+  const Json shown = lowrank::core::parse_json(hidden.out, "line");
+  CHECK(shown["text"] == family);
+  CHECK(shown["ids"] == run_json({"tokenize", stories(), "--text", family})["ids"]);
   const CommandResult plain = run({"tokenize", stories(), "--input", "-"}, {}, texts[0] + "\n");
   CHECK(plain.exit == 0);
   CHECK(contains(plain.out, "of 1 text"));

@@ -88,6 +88,7 @@ TEST_CASE("every prompt of a file is answered, in order, with its own keys", "[e
   CHECK(plain.exit == 0);
   CHECK(plain.err.empty());
   CHECK(contains(plain.out, "3 answers, 36 tokens in "));
+  CHECK(contains(plain.out, "2 blank lines are passed over, without an answer in the output (the first: "));
   const std::vector<Json> of_lines = rows_of(read_text(output));
   REQUIRE(of_lines.size() == 3);
   for (std::size_t i = 0; i < 3; ++i) {
@@ -410,4 +411,58 @@ TEST_CASE("what does nothing without draws is said once, beside the answer", "[e
   CHECK(contains(idle.err, "--top-k, --seed do nothing at --temperature 0"));
   CHECK(contains(asked({"--temperature", "0", "--top-p", "0.9"}).err, "--top-p does nothing at --temperature 0"));
   CHECK(asked({"--temperature", "0.7", "--top-k", "5"}).err.empty());
+}
+
+TEST_CASE("a prompt comes from a pipe, an output does not go into a file called -", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Workplace place;
+  CHECK(run_json({"generate", stories(), "--prompt-file", "-", "--max-new-tokens", "12"}, "Once upon a time")["text"] ==
+        place.text_of("Once upon a time"));
+  check_mistake({"generate", stories(), "--input", place.input, "--output", "-"}, 2, {"--output", "name one"});
+  CHECK(!fs::exists("-"));
+}
+
+TEST_CASE("a tokenizer that ends every text does not end prompts", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Workplace place;
+  const fs::path model = copy_of_stories(place.dir / "model");
+  Json json = lowrank::core::parse_json(read_text(model / "tokenizer.json"), "tokenizer.json");
+  Json& parts = json["post_processor"]["single"];
+  REQUIRE(parts.is_array());
+  parts.push_back({{"SpecialToken", {{"id", "</s>"}, {"type_id", 0}}}});
+  json["post_processor"]["special_tokens"]["</s>"] = {{"id", "</s>"}, {"ids", {2}}, {"tokens", {"</s>"}}};
+  write_text(model / "tokenizer.json", json.dump());
+  const Json done = run_json({"generate", model.string(), "--prompt", "Once upon a time", "--max-new-tokens", "12"});
+  CHECK(done["prompt_ids"].back() != 2);
+  CHECK(done["text"] == place.text_of("Once upon a time"));
+  const std::string output = (place.dir / "ended.jsonl").string();
+  run_json({"generate", model.string(), "--input", place.input, "--output", output, "--max-new-tokens", "12"});
+  CHECK(rows_of(read_text(output))[0]["generated"] == done["text"]);
+}
+
+TEST_CASE("what generation_config.json asks for and is not done is said once", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  const Workplace place;
+  const fs::path model = copy_of_stories(place.dir / "model");
+  const auto said = [&](const Json& config, const std::vector<std::string>& more = {}) {
+    write_text(model / "generation_config.json", config.dump());
+    std::vector<std::string> words = {"generate", model.string(), "--prompt", "Once", "--max-new-tokens", "2"};
+    words.insert(words.end(), more.begin(), more.end());
+    const CommandResult result = run(words);
+    CAPTURE(result.err);
+    CHECK(result.exit == 0);
+    CHECK(std::count(result.err.begin(), result.err.end(), '\n') <= 1);
+    return result.err;
+  };
+  const Json asks = {{"eos_token_id", 2}, {"do_sample", true}, {"temperature", 0.6}, {"top_p", 0.9}, {"repetition_penalty", 1.1},
+                     {"bad_words_ids", {{5}}}, {"no_repeat_ngram_size", 0}, {"suppress_tokens", Json::array()}, {"min_length", 0}};
+  CHECK(contains(said(asks), "asks for temperature 0.6, top_p 0.9, repetition_penalty 1.1, bad_words_ids, which are not used here; to have as "
+                             "much of it give --temperature 0.6 --top-p 0.9 --repetition-penalty 1.1"));
+  CHECK(contains(said(asks, {"--temperature", "0.6", "--top-p", "0.9"}), "asks for repetition_penalty 1.1, bad_words_ids, which"));
+  CHECK(contains(said(asks, {"--temperature", "0"}), "asks for repetition_penalty 1.1, bad_words_ids, which"));
+  CHECK(said({{"eos_token_id", 2}, {"temperature", 0.6}, {"top_k", 50}, {"repetition_penalty", 1.0}, {"num_beams", 1}}).empty());
+  CHECK(contains(said({{"no_repeat_ngram_size", 3}}), "asks for no_repeat_ngram_size 3, which is not used here; to have the same give --no-repeat-ngram 3"));
+  const CommandResult file = run({"generate", model.string(), "--input", place.input, "--output", place.output, "--max-new-tokens", "2"});
+  CHECK(contains(file.err, "no_repeat_ngram_size 3"));
+  CHECK(contains(run({"chat", model.string(), "--max-new-tokens", "2"}, {}, "Once\n").err, "no_repeat_ngram_size 3"));
 }

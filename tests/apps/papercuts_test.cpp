@@ -285,6 +285,22 @@ TEST_CASE("settings of other tools are known, answered at once, and written in o
   check_parts(run({"config", (dir / "mine.yaml").string()}).err, {"--config", "Axolotl"});
 }
 
+TEST_CASE("a name with characters that show nothing of themselves comes out of config as it is", "[e2e]") {
+  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
+  TempDir dir;
+  const fs::path model = copy_of_stories(dir / "mo\xE2\x80\x8D" "del\xF3\xA0\x81\x81\xC2\xAD");
+  write_text(dir / "theirs.yaml", "model: '" + model.string() + "'\ndata: d\nfine_tune_type: lora\niters: 10\n");
+  const CommandResult written = run({"config", (dir / "theirs.yaml").string()});
+  REQUIRE(written.exit == 0);
+  check_parts(written.out, {"mo\\u200ddel\\U000e0041\\u00ad"});
+  write_text(dir / "ours.yaml", written.out);
+  write_text(dir / "d.txt", "Once upon a time there was a cat.\n");
+  const CommandResult used = run({"finetune", "--config", (dir / "ours.yaml").string(), "--data", (dir / "d.txt").string(), "--out",
+                                  (dir / "out").string(), "--val-split", "0", "--dry-run", "--json"});
+  CAPTURE(used.err);
+  CHECK(used.exit == 0);
+}
+
 TEST_CASE("of two keys of another tool's file the one counts that counts there, and what is read of a data set is said", "[e2e]") {
   TempDir dir;
   const auto written = [&](const std::string& text) {

@@ -95,6 +95,7 @@ TEST_CASE("JSON is made safe to show without another value", "[unit]") {
   const std::string text = visible_json(value.dump(2));
   CHECK(text == "{\n  \"k\\u200b\": \"a\\u001b\\n\\u202e\\u009b\\udb40\\udc41\\u007f\\\"\\\\ \xE6\xBC\xA2\"\n}");
   CHECK(parse_json(text, "text") == value);
+  CHECK(visible_yaml(value.dump()) == "{\"k\\u200b\":\"a\\u001b\\n\\u202e\\u009b\\U000e0041\\u007f\\\"\\\\ \xE6\xBC\xA2\"}");
 }
 
 TEST_CASE("cells of tables and fields are one line each", "[unit]") {

@@ -54,6 +54,19 @@ TEST_CASE("sampling follows transformers' processors in their order", "[unit]") 
   check_shares(shares(logits, {.temperature = 1, .top_p = 0.01}), {1, 0, 0, 0});
   // top-k before top-p: of {2/3, 1/3}, 0.6 leaves the first alone.
   check_shares(shares(logits, {.temperature = 1, .top_k = 2, .top_p = 0.6}), {1, 0, 0, 0});
+  // Near 0 scores leave fp32: the limit is the likeliest, whatever the signs.
+  for (const double shift : {0.0, 30.0}) {
+    for (const double cold : {1e-30, 1e-38, 1e-39, 1e-46, 1e-300, 5e-324}) {
+      CAPTURE(shift, cold);
+      for (const at::Tensor& from : {at::Tensor(logits + shift), at::Tensor(logits.flip({0}) - shift)}) {
+        const std::int64_t likeliest = from.argmax().item<std::int64_t>();
+        for (const double p : {1.0, 0.5}) {
+          CHECK(models::sample(from, {.temperature = cold, .top_p = p}, {}, 3) == likeliest);
+        }
+        CHECK(models::log_probability(from, cold, static_cast<data::TokenId>(likeliest)) == 0);
+      }
+    }
+  }
   check_shares(shares(logits, {.temperature = 1, .top_k = 99}), {0.5, 0.25, 0.15, 0.1});
   // Ties at the k-th place stay.
   check_shares(shares(torch::zeros({4}), {.temperature = 1, .top_k = 1}), {0.25, 0.25, 0.25, 0.25});
