@@ -16,8 +16,7 @@ class LineEditor {
   ~LineEditor();
   LineEditor(const LineEditor&) = delete;
   LineEditor& operator=(const LineEditor&) = delete;
-  /// The next line without its end; nothing at the end of input (Ctrl-D). What is pasted, where the terminal tells of it, is part of the line,
-  /// with its newlines.
+  /// The next line without its end; nothing at the end of input (Ctrl-D).
   std::optional<std::string> read(const std::string& prompt);
 
  private:

@@ -76,7 +76,7 @@ const char* SaidReader::help() {
          "/exit          end (Ctrl-D does too)\n"
          "/help          this\n"
          "//text         say /text to the model\n"
-         "Several lines: end a line with \\, or put them between \"\"\" and \"\"\"; what is pasted is one message.\n"
+         "Several lines: end a line with \\, or put them between \"\"\" and \"\"\".\n"
          "Ctrl-C stops an answer. Everything else is said to the model.\n";
 }
 

@@ -1,5 +1,4 @@
 // A model with a chat template: conversations learned, carried, talked in, answered in files and measured.
-#include "terminal.h"
 #include "verbs_helpers.h"
 
 using namespace lowrank_test;
@@ -125,7 +124,8 @@ namespace {
 std::vector<std::string> said_by(const std::string& file, const std::string& role = "user") {
   std::vector<std::string> texts;
   const std::string text = read_text(file);
-  for (const Json& turn : lowrank::core::parse_json(text.substr(0, text.find('\n')), "saved")["messages"]) {
+  const Json row = lowrank::core::parse_json(text.substr(0, text.find('\n')), "saved");
+  for (const Json& turn : row["messages"]) {
     if (turn["role"] == role) texts.push_back(turn["content"]);
   }
   return texts;
@@ -176,41 +176,6 @@ TEST_CASE("several lines are said at once: by a backslash, and between signs", "
   CHECK(open.exit == 65);
   CHECK(open.out.empty());
   CHECK(contains(open.err, "ended inside a block"));
-}
-
-TEST_CASE("at a terminal a pasted block is one message, and what is left behind is a terminal without its marks", "[e2e]") {
-  if (!assets()) LOWRANK_SKIP("LOWRANK_ASSETS is not set");
-  const Talking talk;
-  const std::string file = (talk.dir / "saved.jsonl").string(), marks = "\033[?2004h", unmarked = "\033[?2004l";
-  // No locale is set, as in containers.
-  const std::map<std::string, std::string> environment = {{"TERM", "xterm"}, {"LANG", ""}, {"LC_ALL", ""}, {"LC_CTYPE", ""},
-                                                          {"XDG_STATE_HOME", talk.dir.path().string()}};
-  const std::vector<std::string> words = {"chat", talk.model.string(), "--max-new-tokens", "2"};
-  {
-    Terminal terminal(words, environment);
-    REQUIRE(terminal.wait_for("> "));
-    if (!contains(terminal.drawn(), marks)) LOWRANK_SKIP("built without libedit");
-    terminal.type("\033[200~def f(x):\r\treturn x~\xC3\xA9\r\r\033[201~ ok\xC3\xA9\xC3\xA9\x7F~\r");
-    REQUIRE(terminal.wait_for(unmarked));
-    REQUIRE(terminal.wait_for(marks));
-    terminal.type("go on\\\r");
-    REQUIRE(terminal.wait_for(marks));
-    terminal.type("here\r");
-    REQUIRE(terminal.wait_for(marks));
-    terminal.type("/save " + file + "\r");
-    REQUIRE(terminal.wait_for(marks));
-    terminal.type("\x04");
-    const int code = terminal.wait();
-    CAPTURE(terminal.drawn());
-    CHECK(code == 0);
-    CHECK(terminal.drawn().rfind(marks) < terminal.drawn().rfind(unmarked));
-    CHECK(said_by(file) == std::vector<std::string>{"def f(x):\n\treturn x~\xC3\xA9 ok\xC3\xA9~", "go on\nhere"});
-  }
-  Terminal terminal(words, environment);
-  REQUIRE(terminal.wait_for(marks));
-  terminal.type("a\x03");
-  CHECK(terminal.wait() == 130);
-  CHECK(terminal.drawn().rfind(marks) < terminal.drawn().rfind(unmarked));
 }
 
 TEST_CASE("what a tool answered names the call, as Mistral's templates want it", "[e2e]") {

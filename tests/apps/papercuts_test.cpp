@@ -296,7 +296,7 @@ TEST_CASE("a name with characters that show nothing of themselves comes out of c
   write_text(dir / "ours.yaml", written.out);
   write_text(dir / "d.txt", "Once upon a time there was a cat.\n");
   const CommandResult used = run({"finetune", "--config", (dir / "ours.yaml").string(), "--data", (dir / "d.txt").string(), "--out",
-                                  (dir / "out").string(), "--val-split", "0", "--dry-run", "--json"});
+                                  (dir / "out").string(), "--val-split", "0", "--seq-len", "128", "--dry-run", "--json"});
   CAPTURE(used.err);
   CHECK(used.exit == 0);
 }
