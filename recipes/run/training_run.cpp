@@ -297,7 +297,7 @@ void TrainingRun::refuse_other_options() const {
   throw ConfigError(fmt::format("{} holds a finished run of other {} ({}){}: {} `{}`", spec.out, kinds_of(found), in_words(found),
                                 is_longer() ? ", whose learning rate has come to its end" : "",
                                 anew ? "begin a new run with" : "train its adapter further with",
-                                fields.command(verb, {model}, instead)));
+                                fields.command(verb, model.empty() ? std::vector<std::string>() : std::vector{model}, instead)));
 }
 
 bool TrainingRun::open(RunResult& result) {
