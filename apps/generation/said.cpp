@@ -112,9 +112,8 @@ std::optional<Said> SaidReader::next() {
       const ChatCommand* const command = command_named(word);
       if (command != nullptr && command->takes) return obeyed_to(*command, block(std::string(behind.substr(kFence.size()))).value_or(""));
     }
-    const bool pasted = trimmed.find('\n') != std::string_view::npos;  // as it is, but for a command
     std::string text = std::move(*line);
-    while (!pasted && taken_off_backslash(text)) {
+    while (taken_off_backslash(text)) {
       const std::optional<std::string> more = next_line_(true);
       if (!more) break;
       text += "\n" + *more;
@@ -123,7 +122,7 @@ std::optional<Said> SaidReader::next() {
     if (said.empty()) continue;
     const auto [word, behind] = first_word(said);
     if (const ChatCommand* const command = command_named(word)) return obeyed_to(*command, behind);
-    if (pasted || said.front() != '/') return Said{"", std::move(text)};
+    if (said.front() != '/') return Said{"", std::move(text)};
     if (said.starts_with("//")) return Said{"", std::string(said.substr(1))};
     if (word.find('/', 1) != std::string_view::npos) return Said{"", std::move(text)};  // a path
     std::vector<std::string> names;

@@ -15,7 +15,7 @@ struct Said {
 
 class SaidReader {
  public:
-  /// `next_line`: the next line without its end, told whether it goes on with a message that was begun; a text that was pasted may be several.
+  /// `next_line`: the next line without its end, told whether it goes on with a message that was begun.
   using NextLine = std::function<std::optional<std::string>(bool goes_on)>;
   explicit SaidReader(NextLine next_line) : next_line_(std::move(next_line)) {}
 
