@@ -1,6 +1,7 @@
 #include "lowrank/train/run_folder.h"
 
 #include "lowrank/core/error.h"
+#include "lowrank/train/put_aside.h"
 #include "message.h"
 #include "toy.h"
 
@@ -82,6 +83,33 @@ TEST_CASE("--overwrite removes the run and nothing else", "[unit]") {
     INFO(name);
     CHECK(read_text(out / name) == "mine");
   }
+}
+
+TEST_CASE("what was put aside comes back unless something replaced it, also after a process that died", "[unit]") {
+  TempDir out;
+  write_text(out / "sweep.json", "old");
+  write_text(out / "trials" / "a.txt", "old");
+  const std::vector<std::string> names = {"sweep.json", "trials", "none"};
+  {
+    const train::PutAside aside(out.path(), names);
+    CHECK_FALSE(fs::exists(out / "sweep.json"));
+    CHECK_FALSE(fs::exists(out / "trials"));
+    write_text(out / "sweep.json", "new");  // and then it was refused
+  }
+  CHECK(read_text(out / "sweep.json") == "old");
+  CHECK(read_text(out / "trials" / "a.txt") == "old");
+  CHECK_FALSE(fs::exists(out / ".replaced"));
+  write_text(out / ".replaced" / "sweep.json", "older");  // as a process leaves it that is killed
+  { const train::PutAside again(out.path(), {}); }
+  CHECK(read_text(out / "sweep.json") == "older");
+  {
+    train::PutAside aside(out.path(), names);
+    write_text(out / "sweep.json", "new");
+    aside.forget();
+  }
+  CHECK(read_text(out / "sweep.json") == "new");
+  CHECK_FALSE(fs::exists(out / "trials"));
+  CHECK_FALSE(fs::exists(out / ".replaced"));
 }
 
 TEST_CASE("--overwrite in a folder that holds no run touches nothing", "[unit]") {
