@@ -78,8 +78,8 @@ std::string advice_of_pieces(const fs::path& directory, const std::vector<fs::pa
     if (name.starts_with("pytorch_model_fsdp") && fs::is_directory(entry, none)) sharded = entry;
   }
   if (zero)
-    return fmt::format("; it holds DeepSpeed's pieces of a training state: put them together by `python zero_to_fp32.py {} OUT --safe_serialization`, "
-                       "with config.json and the tokenizer's files beside the result",
+    return fmt::format("; it holds DeepSpeed's pieces of a training state: put them together by `python zero_to_fp32.py {} OUT` with its option "
+                       "safe_serialization, and give OUT with config.json and the tokenizer's files beside the result",
                        named(directory));
   if (!sharded.empty())
     return fmt::format("; it holds FSDP's pieces of a training state (.distcp): put them together by `accelerate merge-weights {} OUT`, with "

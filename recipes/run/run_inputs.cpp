@@ -9,6 +9,7 @@
 
 #include "lowrank/core/error.h"
 #include "lowrank/core/files.h"
+#include "lowrank/core/json_text.h"
 #include "lowrank/data/image_files.h"
 #include "lowrank/data/sources.h"
 #include "lowrank/formats/safetensors.h"
@@ -162,7 +163,7 @@ std::string changed_input(const Json& run, const std::string& option, const Fiel
   const std::optional<Stamps> now = stamps_of(fields, option, model, adapter);
   if (!now || before.value("stamps", Json()) == Json(now->hash)) return "";
   if (before.value("count", Json()) != Json(now->paths.size()))
-    return fmt::format("{} files now, where there were {}", now->paths.size(), before.value("count", Json(0)).dump());
+    return fmt::format("{} files now, where there were {}", now->paths.size(), core::json_text(before.value("count", Json(0))));
   const std::string file = differing(before["files"], now->files);
   if (before.value("bytes", Json()) == Json(now->bytes)) {
     Json hash = before.value("sha256", Json());
