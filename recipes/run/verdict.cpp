@@ -171,7 +171,7 @@ struct Writer {
                                           usual, again({{"lr", usual}}));
           return;
         }
-        const double calmer = facts.lr > 1e-3 ? 1e-3 : facts.lr / 10;
+        const double calmer = facts.lr > 1e-3 ? 1e-3 : core::read_double(fmt::format("{:g}", facts.lr / 10));  // not 2.0000000000000003e-06
         verdict.next_text =
             fmt::format("not worth keeping; a learning rate of {:g} or less may learn: `{}`", calmer,
                         again({{"lr", calmer}}));

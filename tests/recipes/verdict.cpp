@@ -80,6 +80,8 @@ TEST_CASE("a best that is the start is said loudly, with a rate to try", "[unit]
   CHECK(has(verdict.next_text, "a learning rate of 0.001 or less may learn"));
   CHECK(has(verdict.next_text, "`lowrank finetune models/base --data corpus.txt"));
   CHECK(has(verdict.next_text, "--lr 0.001"));
+  ending.facts.lr = 2e-5;
+  CHECK(has(ending.verdict().next_text, "--lr 2e-06 "));
   CHECK(has(verdict.next_text, "--overwrite"));
 }
 
