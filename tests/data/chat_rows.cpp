@@ -210,7 +210,7 @@ TEST_CASE("muted turns, masks and what the loss is on", "[unit]") {
                            R"(, "trainable": false)"})
     CHECK(learned(c.load(row(more)).examples.at(0)) == "B|\n");
   CHECK(learned(c.load(row(R"(, "training": true, "weight": 1)")).examples.at(0)) == "A|\nB|\n");
-  CHECK(contains(message_of<FormatError>([&] { c.load(row(R"(, "train": false, "training": true)")); }),
+  CHECK(contains(message_of<DataError>([&] { c.load(row(R"(, "train": false, "training": true)")); }),
                  "\"train\" says that the turn is context only, \"training\" that it is learned"));
   CHECK(learned(c.load(row("", R"(, "mask": [0, 0, 0, 1])")).examples.at(0)) == "B|\n");
   CHECK(contains(message_of<DataError>([&] { c.load(row("", R"(, "mask": [0, 1])")); }), "4 values"));
