@@ -119,7 +119,7 @@ TEST_CASE("options of methods that contradict each other are refused in one sent
   CHECK(contains(refused({"--modules-to-save", "q_proj"}), "both name 'q_proj'"));
   const CommandResult unbiased = run(finetune(text, dir / "out", {"--bias", "all", "--dry-run"}));
   CHECK(unbiased.exit == 0);
-  CHECK(contains(unbiased.err, "this model's modules have no biases, so that it adds nothing that is trained, as in PEFT"));
+  CHECK(contains(unbiased.out, "this model's modules have no biases, so that it adds nothing that is trained, as in PEFT"));
   CHECK(contains(refused({"--bias", "lora"}), "--bias is one of"));
   CHECK(contains(refused({"--modules-to-save", "lm_head", "--l2", "0.1"}),
                  "would pull the trained copy of lm_head to zero"));
