@@ -29,7 +29,7 @@ using formats::GgufValues;
 enum TokenType : std::int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
 
 constexpr float kAddedScore = -1000, kPaddingScore = -10000;
-constexpr const char* kSpace = "\xe2\x96\x81";  // ▁
+constexpr const char* kMetaSpace = "\xe2\x96\x81";  // ▁
 
 struct Tokens {
   explicit Tokens(std::int64_t rows)
@@ -61,7 +61,7 @@ void set_added(const AddedToken& token, Tokens& tokens) {
   std::string text = token.content;
   const bool control = token.special || looks_special(text);
   if (!control)
-    for (std::size_t at = 0; (at = text.find(kSpace, at)) != std::string::npos; ++at) text.replace(at, 3, " ");
+    for (std::size_t at = 0; (at = text.find(kMetaSpace, at)) != std::string::npos; ++at) text.replace(at, 3, " ");
   tokens.set(static_cast<std::size_t>(token.id), std::move(text), kAddedScore, control ? kControl : kUserDefined);
 }
 
